@@ -16,9 +16,10 @@ RATIO: Final = Number(most=MOST)
 
 
 class ContractError(ValueError):
-    """Error for a contract that cannot be understood.
+    """Error for a contract with mistakes.
 
-    `faults`: each wrong key, what is wrong with it and a line that would do; the message is all of them.
+    `faults`: one for each wrong key, with what is wrong and a line that would be correct; the message names all of
+    them.
     """
 
     def __init__(self, faults: Sequence[Fault]) -> None:
@@ -166,9 +167,9 @@ class Contract:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Contract:
-        """Return the contract with these promises; fields that are not named keep their defaults.
+        """Return the contract with these promises; fields that `data` does not name keep their defaults.
 
-        Raises ContractError that names all faults at once: unknown keys, wrong types, numbers outside 0 … `MOST`.
+        Raises ContractError, which names all mistakes at once: unknown keys, wrong types, numbers outside 0 … `MOST`.
         """
         if faults := faults_in(data, KEYS, absent=OPTIONAL):
             raise ContractError(faults)

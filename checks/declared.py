@@ -1,4 +1,4 @@
-"""Declared keys of tables: what a value must be, what is wrong with one that is not, and its JSON schema.
+"""Declared keys of tables: what a value must be, what is wrong with a wrong one, and the JSON schema.
 
 A table that users write is declared once: each key with its kind, its meaning and an example. From the declaration come
 the reader (`harness.described.Table`, `Contract.from_dict`), the sentences about mistakes, the JSON schema for editors
@@ -26,7 +26,7 @@ def closest(word: str, known: Iterable[str], likeness: float = 0.6) -> str:
 
 
 def near(word: str, known: Iterable[str]) -> str:
-    """Return ' (did you mean X?)' for the known word closest to `word`, else the list of known words, or ""."""
+    """Return ' (did you mean X?)' for the known word closest to `word`, else ' (known: …)'; "" without known words."""
     names = sorted(known)
     if found := closest(word, names):
         return f" (did you mean {found}?)"
@@ -35,7 +35,10 @@ def near(word: str, known: Iterable[str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Mistake in the value of one key, with a line that would do ("": there is none to show)."""
+    """Mistake in the value of one key.
+
+    example  line that would be correct, "" if there is none to show
+    """
 
     key: str
     problem: str
@@ -49,34 +52,34 @@ class Fault:
 
 
 class Kind(Protocol):
-    """Kind of value that a key may have."""
+    """Protocol of a kind of value that a key may have."""
 
     @property
     def words(self) -> str:
-        """Return what is expected, in words."""
+        """Return what is expected, as words for an error message."""
         ...
 
     @property
     def example(self) -> str:
-        """Return a value that would do, as TOML writes it."""
+        """Return a valid value in TOML syntax."""
         ...
 
     def fault(self, value: Any) -> str:
-        """Return what is wrong with a value, as it follows the name of its key; "" if nothing."""
+        """Return what is wrong with `value`, as words that follow the name of its key; "" if it is valid."""
         ...
 
     def schema(self) -> dict[str, Any]:
-        """Return the JSON schema of the values."""
+        """Return the JSON schema of valid values."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Text:
-    """Text, of a given form.
+    """Kind of key: text.
 
     pattern  regular expression of the whole text; "" for any text
-    problem  what a text of another form is, like "is no path"
-    hidden   never show the value: it may hold a secret
+    problem  error words for a text that does not match, like "is no path"
+    hidden   errors never show the value, because it may be a secret
     """
 
     words: str = "text"
@@ -87,7 +90,7 @@ class Text:
     hidden: bool = False
 
     def fault(self, value: Any) -> str:
-        """Implement `Kind.fault`."""
+        """Implement `Kind.fault`: require text that matches `pattern`, not empty unless `empty`."""
         if not isinstance(value, str):
             return f"= {value!r} is not text"
         if not value and not self.empty:
@@ -97,33 +100,33 @@ class Text:
         return self.problem if self.hidden else f"= {value!r} {self.problem}"
 
     def schema(self) -> dict[str, Any]:
-        """Implement `Kind.schema`."""
+        """Implement `Kind.schema`: return a string with the pattern."""
         form = {"pattern": f"^(?:{self.pattern})$"} if self.pattern else {}
         return {"type": "string", **form, **({} if self.empty else {"minLength": 1})}
 
 
 @dataclass(frozen=True, slots=True)
 class Flag:
-    """Boolean."""
+    """Kind of key: true or false."""
 
     words: str = "true or false"
     example: str = "true"
 
     def fault(self, value: Any) -> str:
-        """Implement `Kind.fault`."""
+        """Implement `Kind.fault`: require a boolean."""
         return "" if isinstance(value, bool) else f"= {value!r} is not true or false"
 
     def schema(self) -> dict[str, Any]:
-        """Implement `Kind.schema`."""
+        """Implement `Kind.schema`: return a boolean."""
         return {"type": "boolean"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Number:
-    """Number within bounds. NaN counts as too large: every bound would be kept with it.
+    """Kind of key: number from `least` to `most`. NaN counts as too large.
 
     whole  without fraction
-    unit   what it counts, in words, like "seconds"
+    unit   what the number counts, like "seconds"
     """
 
     whole: bool = False
@@ -134,11 +137,11 @@ class Number:
 
     @property
     def words(self) -> str:
-        """Implement `Kind.words`."""
+        """Implement `Kind.words`: name the kind of number."""
         return "a whole number" if self.whole else "a number"
 
     def fault(self, value: Any) -> str:
-        """Implement `Kind.fault`; a boolean is no number."""
+        """Implement `Kind.fault`: require a number within the bounds. A boolean is no number."""
         kinds = int if self.whole else (int, float)
         if not isinstance(value, kinds) or isinstance(value, bool):
             return f"= {value!r} is not {self.words}"
@@ -147,7 +150,7 @@ class Number:
         return "" if self.most is None or value <= self.most else f"= {value} is above {self.most:g}"
 
     def schema(self) -> dict[str, Any]:
-        """Implement `Kind.schema`."""
+        """Implement `Kind.schema`: return a number or an integer with the bounds."""
         bounds = {"minimum": self.least, "maximum": self.most}
         told = {key: int(bound) if bound == int(bound) else bound for key, bound in bounds.items() if bound is not None}
         return {"type": "integer" if self.whole else "number", **told}
@@ -155,22 +158,22 @@ class Number:
 
 @dataclass(frozen=True, slots=True)
 class OneOf:
-    """One of a few texts."""
+    """Kind of key: one of a few texts."""
 
     choices: tuple[str, ...]
 
     @property
     def words(self) -> str:
-        """Implement `Kind.words`."""
+        """Implement `Kind.words`: list the choices."""
         return f"one of {', '.join(self.choices)}"
 
     @property
     def example(self) -> str:
-        """Implement `Kind.example`."""
+        """Implement `Kind.example`: return the first choice."""
         return f'"{self.choices[0]}"'
 
     def fault(self, value: Any) -> str:
-        """Implement `Kind.fault`."""
+        """Implement `Kind.fault`: require one of the choices, and suggest the closest."""
         if not isinstance(value, str):
             return f"= {value!r} is not text"
         if value in self.choices:
@@ -179,13 +182,13 @@ class OneOf:
         return f"= {value!r} is none of {', '.join(self.choices)}{meant}"
 
     def schema(self) -> dict[str, Any]:
-        """Implement `Kind.schema`."""
+        """Implement `Kind.schema`: return an enumeration of the choices."""
         return {"enum": list(self.choices)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Many:
-    """List whose items are of one kind; with `single` an item by itself counts as a list of one."""
+    """Kind of key: list whose items are all of the kind `item`. With `single` one item counts as a list of one."""
 
     item: Kind
     words: str
@@ -193,13 +196,13 @@ class Many:
     single: bool = False
 
     def fault(self, value: Any) -> str:
-        """Implement `Kind.fault`."""
+        """Implement `Kind.fault`: require a list of valid items."""
         items = value if isinstance(value, list) else [value] if self.single else None
         fits = items is not None and not any(self.item.fault(one) for one in items)
         return "" if fits else f"= {value!r} is not {self.words}"
 
     def schema(self) -> dict[str, Any]:
-        """Implement `Kind.schema`."""
+        """Implement `Kind.schema`: return an array, or with `single` also a single item."""
         item = self.item.schema()
         listed = {"type": "array", "items": item}
         return {"anyOf": [item, listed]} if self.single else listed
@@ -207,7 +210,7 @@ class Many:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnyOf:
-    """Value of any of several kinds; `problem` says what another value is."""
+    """Kind of key: value of any of several kinds. `problem`: error words for another value."""
 
     kinds: tuple[Kind, ...]
     words: str
@@ -215,29 +218,29 @@ class AnyOf:
     problem: str = ""
 
     def fault(self, value: Any) -> str:
-        """Implement `Kind.fault`."""
+        """Implement `Kind.fault`: require a value that one of the kinds allows."""
         fits = any(not kind.fault(value) for kind in self.kinds)
         return "" if fits else f"= {value!r} {self.problem or f'is not {self.words}'}"
 
     def schema(self) -> dict[str, Any]:
-        """Implement `Kind.schema`."""
+        """Implement `Kind.schema`: return the schemas of all kinds as alternatives."""
         return {"anyOf": [kind.schema() for kind in self.kinds]}
 
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """Table with any content, or a list with any content: what the tester passes on as it is."""
+    """Kind of key: table or list with any content, which the tester uses unchanged."""
 
     kind: type = dict
     words: str = "a table"
     example: str = "{}"
 
     def fault(self, value: Any) -> str:
-        """Implement `Kind.fault`."""
+        """Implement `Kind.fault`: require a value of the type `kind`."""
         return "" if isinstance(value, self.kind) else f"= {value!r} is not {self.words}"
 
     def schema(self) -> dict[str, Any]:
-        """Implement `Kind.schema`."""
+        """Implement `Kind.schema`: return an object or an array."""
         return {"type": "object" if self.kind is dict else "array"}
 
 
@@ -252,9 +255,9 @@ def _as_it_is(value: Any) -> Any:
 class Key:
     """Declaration of one key of a table.
 
-    example  a value that would do, as TOML writes it
-    default  the value that holds without the key, as TOML writes it; "" for none
-    convert  from a value without fault to the one that is used
+    example  a valid value in TOML syntax
+    default  the value that is used without the key, in TOML syntax; "" for none
+    convert  function from a valid value to the one that is used
     """
 
     kind: Kind
@@ -264,17 +267,21 @@ class Key:
     convert: Callable[[Any], Any] = _as_it_is
 
     def line(self, name: str) -> str:
-        """Return a line of TOML that would do."""
+        """Return a valid line of TOML for the key `name`."""
         return f"{name} = {self.example or self.default or self.kind.example}"
 
 
 def key(default: Any, kind: Kind, meaning: str, /, **more: Any) -> Any:
-    """Return a field of a dataclass that declares its key of a table; `more` are further attributes of `Key`."""
+    """Return a dataclass field that declares the key of the same name in a table.
+
+    `default`: value of the field without the key; `meaning`: what it means, for the docs; `more`: further attributes of
+    `Key`.
+    """
     return field(default=default, metadata={KEY: Key(kind=kind, meaning=meaning, **more)})
 
 
 def keys_of(table: type) -> dict[str, Key]:
-    """Return the declared keys of a dataclass by their names."""
+    """Return name -> declared key of the fields of the dataclass `table`."""
     declared = {one.name: (one.metadata[KEY], one.default) for one in fields(table) if KEY in one.metadata}
     return {
         name: one if one.default else replace(one, default=as_toml(value)) for name, (one, value) in declared.items()
@@ -282,17 +289,20 @@ def keys_of(table: type) -> dict[str, Key]:
 
 
 def as_toml(value: Any) -> str:
-    """Return a plain value as TOML writes it, "" for None."""
+    """Return a plain value (text, number, boolean or list) in TOML syntax; "" for None."""
     return "" if value is None else json.dumps(value)
 
 
 def unknown(name: str, known: Iterable[str]) -> Fault:
-    """Return the fault of a key that nothing reads."""
+    """Return the mistake that the key `name` is not known. `known`: the keys that are."""
     return Fault(name, f"is not known here{near(name, known)}")
 
 
 def faults_in(data: Mapping[str, Any], keys: Mapping[str, Key], absent: Sequence[str] = ()) -> list[Fault]:
-    """Return all faults of a table, in its order; the keys `absent` may be None."""
+    """Return all mistakes of a table, in its order.
+
+    `keys`: the declared keys by name; `absent`: names of keys that may be None.
+    """
     found = []
     for name, value in data.items():
         if name not in keys:

@@ -22,7 +22,7 @@ NO_FACTS: Mapping[str, Any] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Contiguous records (RECORD) of one journal, in its order and of any number."""
+    """Consecutive records (RECORD) of one journal, any number of them."""
 
     journal: int
     records: Array
@@ -33,7 +33,7 @@ BY_ROSTER = frozenset(("I8", "I12", "I13", "I15", "I22", "I27", "I34", "I36", "I
 
 
 def certain_alone(contract: Contract) -> frozenset[str]:
-    """Return the ids of checks whose violations are proven by the records that they show, whatever else is missing.
+    """Return the ids of checks whose findings are proven by their own records, whatever other records are missing.
 
     Such checks may also read what follows a damaged block. Where a platform may deliver a message twice, a wrong order
     may be a repetition whose first delivery is missing, so I1 and I2 are left out. Without idempotence a second sending
@@ -46,7 +46,7 @@ def certain_alone(contract: Contract) -> frozenset[str]:
 
 
 def own_roster(roster: Roster, journals: Sequence[JournalInfo]) -> bool:
-    """Return whether every journal that names its roster was recorded with this one (H6 names those that were not)."""
+    """Return whether every journal that states a roster was recorded with `roster`. H6 names those that were not."""
     stated = {str(journal.meta["roster"]) for journal in journals if "roster" in journal.meta}
     return not stated or stated == {roster.digest()}
 
@@ -63,14 +63,14 @@ def _unproven(verdict: Verdict, why: str) -> Verdict:
 
 
 class Watcher(Protocol):
-    """Observer of every chunk that judges nothing, such as a counter or a histogram."""
+    """Protocol of an observer of all chunks that judges nothing, such as a counter or a histogram."""
 
     def step(self, view: View) -> None:
-        """Read one chunk, after all checks have read it."""
+        """Process one chunk. It is called after all checks have processed it."""
 
 
 class Judge:
-    """Single pass over all records that feeds every check.
+    """Judge of one history: a single pass over all records, which feeds every check.
 
     A check that raises becomes UNKNOWN with the error as its reason; the others continue. Batches of different journals
     may come in any interleaving: outcome, `examined` and `violations` stay the same. Only which of several equally good
@@ -80,7 +80,7 @@ class Judge:
     def __init__(
         self, roster: Roster, contract: Contract, checks: Sequence[Check] = ALL, watchers: Sequence[Watcher] = ()
     ) -> None:
-        """Start each check; one that raises is UNKNOWN from here on, with its error as the reason."""
+        """Start each check. One that raises an exception is UNKNOWN, with the error as the reason."""
         self._world = World(roster)
         self._contract = contract
         self._checks = tuple(checks)
@@ -106,11 +106,11 @@ class Judge:
                 watcher.step(view)
 
     def peek(self) -> list[Verdict]:
-        """Return the verdicts so far, during the run: violations already certain, absences still pending."""
+        """Return the verdicts so far: violations that are certain already; UNKNOWN for what is decided at the end."""
         return [self._verdict(number, lambda fold: fold.peek(self._world)) for number in range(len(self._checks))]
 
     def finish(self, journals: Sequence[JournalInfo], facts: Mapping[str, Any] = NO_FACTS) -> list[Verdict]:
-        """Return the final verdicts, in the order of the checks.
+        """Return the final verdicts, in the order of the checks. Call it once, after the last `step`.
 
         `journals[n]` describes the journal that batches call n. `facts` are the run's own (see the H-checks):
         journals_expected, damage, roster_damaged, planned_faults, faults_without_effect, messages_offered,
@@ -159,7 +159,7 @@ def judge(
     facts: Mapping[str, Any] = NO_FACTS,
     checks: Sequence[Check] = ALL,
 ) -> list[Verdict]:
-    """Return the verdicts about a whole history."""
+    """Return the verdicts about a complete history, in the order of `checks`. See `Judge` for the parameters."""
     sitting = Judge(roster, contract, checks)
     for batch in batches:
         sitting.step(batch)

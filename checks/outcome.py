@@ -37,13 +37,16 @@ def outcome_of_run(verdicts: Sequence[Verdict], judged_by: Collection[str] | Non
 
 
 def counts(verdict: Verdict, judged_by: Collection[str] | None) -> bool:
-    """Return whether the outcome of the run depends on this verdict even if it is not a FAIL."""
+    """Return whether the outcome of the run depends on this verdict even if it is not a FAIL.
+
+    `judged_by`: checks that the story names, None for an imported history.
+    """
     named = exercised(verdict) if judged_by is None else verdict.id in judged_by or verdict.name in judged_by
     return verdict.id.startswith("H") or verdict.own or (named and verdict.promised)
 
 
 def exercised(verdict: Verdict) -> bool:
-    """Return whether the check examined anything; if not, reports show "not exercised" and it does not count."""
+    """Return whether the check examined anything. If not, reports show "not exercised" and the check does not count."""
     return verdict.examined > 0 or verdict.violations > 0
 
 

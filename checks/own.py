@@ -55,7 +55,7 @@ def _slots(kinds: frozenset[Kind]) -> dict[str, str]:
 
 
 class Record:
-    """One record: `record["client"]` is the number in that column, -1 where the record says nothing."""
+    """One record: `record["client"]` is the number in that column, -1 where it is absent."""
 
     __slots__ = ("_at", "_rows")
 
@@ -86,7 +86,10 @@ class Records:
     """
 
     def __init__(self, rows: Array, journals: Array, kinds: frozenset[Kind], users: Array) -> None:
-        """Take rows with the journal of each; `kinds` decides which columns there are, `users` is by client."""
+        """Use `rows` with the journal of each row.
+
+        `kinds` decides which columns exist; `users`: user of each client.
+        """
         self._rows, self._journals, self._kinds, self._users = rows, journals, kinds, users
         self._made: dict[str, Array] = {}
 
@@ -121,7 +124,10 @@ class Records:
         return (*_slots(self._kinds), *_COMPUTED)
 
     def of(self, *kinds: str | Kind) -> Records:
-        """Return the records of these kinds, such as "deliver", with the columns of these kinds."""
+        """Return the records of these kinds, such as "deliver", with the columns of these kinds.
+
+        Raises TypeError without a kind.
+        """
         if not kinds:
             raise TypeError('of() needs a kind of record, like of("deliver")')
         wanted = frozenset(_kind(one) for one in kinds)
@@ -163,7 +169,7 @@ def _kind(word: str | Kind) -> Kind:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class History:
-    """Everything that was recorded of a run, read-only, as an own check sees it.
+    """Everything that was recorded of a run, read-only, for an own check.
 
     records         all records of all journals, in the order of their times
     roster          users, devices and members as the run planned them
@@ -206,7 +212,7 @@ class History:
 
 
 def history_of(chunks: Iterable[tuple[int, Array]], roster: Roster, contract: Contract, **known: Any) -> History:
-    """Return the history of chunks (journal number, RECORD array), with fields of `History` as `known` says."""
+    """Return the history of chunks (journal number, RECORD array). `known`: further fields of `History`."""
     kept = list(chunks)
     rows = np.concatenate([np.zeros(0, RECORD), *(rows for _, rows in kept)])
     journals = np.repeat(np.array([n for n, _ in kept], np.int32), [len(rows) for _, rows in kept])
@@ -242,7 +248,7 @@ class OwnCheck:
     needs_all: bool = True
 
     def examine(self, history: History, take: Callable[[Found], None]) -> int:
-        """Call the function; give `take` each finding, and return the number of examined opportunities.
+        """Call the function, pass each finding to `take`, and return the count of examined opportunities.
 
         Raises whatever the function raises, and TypeError if it returns something else.
         """
@@ -271,9 +277,9 @@ def _exhaust(findings: Generator[Found, None, Any], take: Callable[[Found], None
 
 
 def places_of(found: Found) -> tuple[str, tuple[tuple[int, int], ...]]:
-    """Return the sentence of a finding and the places of its records, in order and without repetitions.
+    """Return (sentence, places) of a finding: the places (journal, index) of its records, without repetitions.
 
-    Raises TypeError if it is no finding.
+    Raises TypeError if `found` is not a finding.
     """
     sentence, *shown = found if isinstance(found, tuple) and found else (found,)
     if not isinstance(sentence, str) or not sentence.strip():
@@ -292,7 +298,7 @@ def _brief(value: object) -> str:
 
 
 def check(name: str, *, promise: str, needs_all: bool = True) -> Callable[[Function], OwnCheck]:
-    """Make a check of a function that reads a `History`; decorator.
+    """Make a check of a function that reads a `History` (decorator).
 
     The function yields a sentence and the records that show it for each violation, and returns how many opportunities
     for a violation it examined; or it returns both, as (number, findings). Nothing examined is UNKNOWN, never PASS.

@@ -1,4 +1,4 @@
-"""Users' own checks as the judge runs them: a fold that keeps the records and calls the function at the end."""
+"""Users' own checks for the judge: a fold that stores the records and calls the function at the end."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ PART_MISSING = "a part of the record is missing (H1)"
 
 @dataclass(frozen=True, slots=True)
 class Own:
-    """An own check as the judge sees it, with the id that it has in this run; implements `Check`."""
+    """Own check with the id that it has in this run. It implements `Check`."""
 
     id: str
     definition: OwnCheck
 
     @property
     def name(self) -> str:
-        """Return the name that the user gave."""
+        """Return the name that the user gave to the check."""
         return self.definition.name
 
     @property
@@ -39,7 +39,7 @@ class Own:
 
     @property
     def file(self) -> str:
-        """Return the file that defines it."""
+        """Return the absolute path of the file that defines the check."""
         return self.definition.file
 
     @property
@@ -52,13 +52,16 @@ class Own:
         return True
 
     def start(self, roster: Roster, contract: Contract) -> OwnFold:
-        """Implement `Check.start`."""
+        """Implement `Check.start`: return a new `OwnFold`."""
         return OwnFold(self, roster, contract)
 
 
 @dataclass(frozen=True, slots=True)
 class NotRun:
-    """An own check whose file nobody named: its code is not run, and its verdict is UNKNOWN; implements `Check`."""
+    """Own check that is not run because no user named its file. Its verdict is always UNKNOWN.
+
+    It implements `Check` and `Fold`.
+    """
 
     id: str
     name: str
@@ -71,22 +74,22 @@ class NotRun:
         return {}
 
     def promised(self, contract: Contract) -> bool:
-        """Return True, as for `Own`."""
+        """Return True: the user states the promise with the check."""
         return True
 
     def start(self, roster: Roster, contract: Contract) -> NotRun:
-        """Return itself: it has no state."""
+        """Implement `Check.start`: return this object, which has no state."""
         return self
 
     def step(self, view: View) -> None:
-        """No-op: it reads nothing."""
+        """No-op: the check reads no records."""
 
     def peek(self, world: World) -> Verdict:
-        """Return the verdict, which does not depend on the records."""
+        """Return the verdict UNKNOWN."""
         return self._verdict()
 
     def finish(self, end: End) -> Verdict:
-        """Return the verdict, which does not depend on the records."""
+        """Return the verdict UNKNOWN."""
         return self._verdict()
 
     def _verdict(self) -> Verdict:
@@ -96,14 +99,14 @@ class NotRun:
 
 @dataclass(slots=True)
 class Kept:
-    """All records that were judged, and the history of them; shared by the own checks of one judging."""
+    """All records that were judged, and the history made of them. The own checks of one judging share one object."""
 
     chunks: list[tuple[int, Array]] = field(default_factory=list)
     last: View | None = None
     made: History | None = None
 
     def keep(self, view: View) -> None:
-        """Store the records of a chunk, once for all own checks.
+        """Store the records of a chunk. Repeated calls with the same chunk store it once.
 
         Batches are arrays that the receiver may keep (`harness.record.history`), so nothing is copied.
         """
@@ -112,7 +115,7 @@ class Kept:
             self.chunks.append((view.journal, view.records))
 
     def history(self, end: End, contract: Contract) -> History:
-        """Return the history of all records kept."""
+        """Return the history of all stored records; it is made once."""
         if self.made is None:
             self.made = history_of(
                 self.chunks,
@@ -128,9 +131,8 @@ class Kept:
 class OwnFold:
     """State of one own check.
 
-    Its function sees the whole history, so it runs once, at the end. Nobody can know whether its findings rest on a
-    record or on the absence of one. Unless the check says that they rest on records (`needs_all=False`), nothing
-    is concluded from a history of which a part is missing.
+    Its function sees the whole history, so it runs once, at the end. Its findings may be due to missing records. So the
+    verdict is UNKNOWN if a part of the history is missing, unless the check states `needs_all=False`.
     """
 
     def __init__(self, check: Own, roster: Roster, contract: Contract) -> None:
@@ -139,16 +141,19 @@ class OwnFold:
         self.kept = Kept()
 
     def step(self, view: View) -> None:
-        """Implement `Fold.step`: store the records."""
+        """Implement `Fold.step`: store the records of the chunk."""
         self.kept = kept_of(view.world)
         self.kept.keep(view)
 
     def peek(self, world: World) -> Verdict:
-        """Implement `Fold.peek`: the function runs at the end."""
+        """Implement `Fold.peek`: always UNKNOWN, because the function runs at the end."""
         return self._conclude(unknown=PENDING)
 
     def finish(self, end: End) -> Verdict:
-        """Implement `Fold.finish`: call the function; UNKNOWN with the first line of the error if it raises."""
+        """Implement `Fold.finish`: call the function.
+
+        If it raises, the verdict is UNKNOWN with the error's first line.
+        """
         try:
             with redirect_stdout(sys.stderr):  # the verdict may be printed there, for a program
                 examined, violations, findings = self._examine(self.kept.history(end, self.contract))
@@ -205,7 +210,7 @@ def with_ids(stated: list[tuple[str, str, str]], given: list[OwnCheck]) -> list[
     """Return the own checks of a run with their ids U1, U2, …, in the order of the run.
 
     stated  (name, promise, file) of the checks that the run was made with
-    given   checks that may run: those of these names run, the others of `stated` do not; further ones come last
+    given   checks that may run: those of `stated` run if they are in `given`; those that are only in `given` come last
     """
     by_name = {one.name: one for one in given}
     known = {name for name, _, _ in stated}

@@ -21,7 +21,7 @@ class Outcome(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """Single violation: the records that prove it, and facts about them for the counterexample's text.
+    """One violation: the records that prove it, and facts about them for the counterexample's text.
 
     records  (journal number, record index from 1) in the order of the text, two to six where possible.
     facts    small numbers by name (client, conv, author, counter, seq, …), which `checks.findings` turns into text.
@@ -40,7 +40,7 @@ class Verdict:
     """Result of one check.
 
     examined    opportunities for a violation that were examined; 0 is UNKNOWN, never PASS.
-    violations  how many were found; `findings` keeps at most the first few.
+    violations  how many were found; `findings` holds at most the first few.
     promised    False: the contract does not promise it, so violations are observations.
     why         one sentence where the outcome is UNKNOWN or needs an explanation.
     """
@@ -72,7 +72,7 @@ def conclude(
     unknown: str = "",
     facts: Mapping[str, Any] | None = None,
 ) -> Verdict:
-    """Return a verdict by the one rule of precedence.
+    """Return the verdict of a check from its counts.
 
     A violation is a FAIL whatever else is missing. Else a reason for doubt (`unknown`), or nothing examined, is
     UNKNOWN. Only then it is a PASS.
@@ -101,6 +101,6 @@ def conclude(
 def upper_bound_95(examined: int) -> float | None:
     """Return the 95 % upper bound on the violation rate after `examined` opportunities without a violation.
 
-    This is the rule of three, 3 / n. None if nothing was examined.
+    It is at most 3 / n (the rule of three). None if nothing was examined.
     """
     return min(1.0, 3.0 / examined) if examined else None

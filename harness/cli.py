@@ -80,9 +80,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def parser_of(wanted: Collection[str]) -> argparse.ArgumentParser:
-    """Return the parser of the command, with the options of the wanted verbs; the others need not be imported.
+    """Return the parser of the command, with the options of the verbs in `wanted`. Other verbs are not imported.
 
-    Options of `run` are Locust's and not among them.
+    The options of `run` are Locust's and are left out.
     """
     parser = argparse.ArgumentParser(
         prog="earwitness", epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter

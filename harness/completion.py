@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the script of a shell; it is complete in itself and starts no Python."""
+    """Print the completion script of a shell, which starts no Python; return the exit code 0."""
     show(script(args.shell))
     return Exit.PASS
 

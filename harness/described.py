@@ -1,6 +1,6 @@
 """Validated reading of files: tables whose values are checked as they are read.
 
-All faults are collected and reported together, each with the name of the setting, what is wrong with it and a valid
+All mistakes are collected and reported together, each with the name of the setting, what is wrong with it and a valid
 example, so that a user does not have to fix a file one restart at a time.
 """
 
@@ -36,38 +36,38 @@ T = TypeVar("T")
 
 
 class Faults:
-    """Faults of one file, collected to be raised together by `raise_any`."""
+    """Mistakes in one file, collected to be raised together by `raise_any`."""
 
     def __init__(self, where: str) -> None:
-        """Start without faults; `where` names the file in the error."""
+        """Start without mistakes. `where` names the file in the error."""
         self.where = where
         self.found: list[str] = []
 
     def add(self, key: str, problem: str, example: str) -> None:
-        """Note that `key` has a `problem`, with a valid example of it."""
+        """Collect a mistake: `key` has a `problem`. `example`: a valid value."""
         self.take(Fault(key, problem, example))
 
     def take(self, fault: Fault, path: str = "") -> None:
-        """Note a fault of a table; `path` is that of the table."""
+        """Collect a mistake of a table. `path`: dotted key of the table."""
         self.found.append(fault.sentence(path))
 
     def raise_any(self) -> None:
-        """Raise SettingsError with all faults, if there are any."""
+        """Raise SettingsError with all collected mistakes; no-op if there are none."""
         if self.found:
             raise SettingsError(self.where, self.found)
 
 
 class Table:
-    """TOML table that is read key by key; a read returns the value or, after noting a fault, the default.
+    """TOML table that is read key by key. A read returns the value, or the default after collecting a mistake.
 
-    `finish` notes every key that was not read. Nested tables are `Table`s of the same `Faults`. The reads are also the
-    declaration of the table: `harness.dialects.schemas` calls the same readers with a `Sketch`, which notes what is
-    read, and makes the JSON schema of it. A reader therefore reads every key whatever the others say, by the methods
-    of this class; where one key decides which others there are, it calls `either`.
+    `finish` collects every key that was not read as a mistake. Nested tables are `Table`s of the same `Faults`. The
+    reads are also the declaration of the table: `harness.dialects.schemas` calls the same readers with a `Sketch`,
+    which makes a JSON schema of the keys that are read. A reader therefore reads every key, whatever the values of
+    others are. Where one key decides which others exist, it calls `either`.
     """
 
     def __init__(self, data: Mapping[str, object], faults: Faults, path: str = "") -> None:
-        """Read from `data`, whose place in the file is `path`; faults are added to `faults`."""
+        """Read from `data`, whose dotted key in the file is `path`. Mistakes are added to `faults`."""
         self.data = data
         self.faults = faults
         self.path = path
@@ -78,18 +78,18 @@ class Table:
         return f"{self.path}.{name}" if self.path else name
 
     def fault(self, name: str, problem: str, example: str) -> None:
-        """Note a fault of the key `name`."""
+        """Collect a mistake of the key `name`. `example`: a valid value."""
         self.faults.add(self.key(name), problem, example)
 
     def has(self, name: str) -> bool:
-        """Return whether the key is there, and count it as known for `finish`."""
+        """Return whether the table has the key, and count it as read for `finish`."""
         self.known.add(name)
         return name in self.data
 
     def read(self, name: str, key: Key, required: bool = False) -> Any:
-        """Return the value of a key if it is of its kind, else note a fault and return None.
+        """Return the value of the key `name`; None if it is missing, or wrong, which is collected as a mistake.
 
-        A missing key is a fault only if `required`.
+        A missing key is a mistake only if `required`.
         """
         if not self.has(name):
             if required:
@@ -102,25 +102,31 @@ class Table:
         return key.convert(value)
 
     def value(self, name: str, kind: Kind, *, example: str, required: bool = False) -> Any:
-        """Return the value of a key if it is of `kind`, else note a fault and return None."""
+        """Return the value of the key `name`, None if it is missing or not of `kind`.
+
+        A value of another kind is collected as a mistake, a missing key only if `required`.
+        """
         return self.read(name, Key(kind=kind, example=example), required)
 
     def fields(self, keys: Mapping[str, Key]) -> dict[str, Any]:
-        """Return the values of a table whose keys are declared, without those that are missing or have faults."""
+        """Return name -> value of declared keys, without those that are missing or wrong.
+
+        All other keys are mistakes.
+        """
         given = {name: self.read(name, key) for name, key in keys.items()}
         self.finish()
         return {name: value for name, value in given.items() if value is not None}
 
     def text(self, name: str, default: str = "", *, example: str, required: bool = False) -> str:
-        """Return a text; an empty one is a fault if `required`."""
+        """Return a text, `default` if the key is missing or wrong. An empty one is a mistake if `required`."""
         kind = Text(empty=False) if required else TEXT
         value = self.value(name, kind, example=f'"{example}"', required=required)
         return default if value is None else str(value)
 
     def secret(self, name: str, *, example: str) -> str:
-        """Return the secret that a required key names as `env:NAME` or `file:PATH`, or "" after noting a fault.
+        """Return the secret that a required key names as `env:NAME` or `file:PATH`, or "" after a mistake.
 
-        PATH is relative to the folder of the faults' file. A secret that is written out in the file is a fault.
+        PATH is relative to the folder of the file that is read. A secret that the file itself contains is a mistake.
         """
         text = self.text(name, example=example, required=True)
         if not text:
@@ -141,16 +147,16 @@ class Table:
         return value
 
     def choice(self, name: str, choices: Sequence[str], default: str | None = None) -> str:
-        """Return one of `choices`; without `default` the key is required."""
+        """Return one of `choices`, `default` if the key is missing. Without `default` the key is required."""
         kind = OneOf(tuple(choices))
         value = self.value(name, kind, example=kind.example, required=default is None)
         return (choices[0] if default is None else default) if value is None else str(value)
 
     def either(self, name: str, ways: Mapping[str, Callable[[Table], T]]) -> T | None:
-        """Return what the reader under the value of `name` makes of this table; the key is required.
+        """Return the result of one reader of `ways` for this table: the one that the value of `name` selects.
 
-        A mistyped value counts as the closest one. If there is none, nobody knows which keys there should be: the
-        only fault is that of `name`, and None is returned.
+        The key is required. A mistyped value counts as the closest one. If none is close, no other key can be checked:
+        the only mistake is that of `name`, and None is returned.
         """
         kind = OneOf(tuple(ways))
         way = self.value(name, kind, example=kind.example, required=True)
@@ -167,22 +173,22 @@ class Table:
         return default if value is None else bool(value)
 
     def number(self, name: str, default: float | None = None, *, example: str, least: float = 0.0) -> float | None:
-        """Return a number of at least `least`, or `default` after noting a fault."""
+        """Return a number of at least `least`; `default` if the key is missing or wrong."""
         value = self.value(name, Number(least=least), example=example)
         return default if value is None else float(value)
 
     def whole(self, name: str, default: int | None = None, *, example: str, least: int = 0) -> int | None:
-        """Return a whole number of at least `least`, or `default` after noting a fault."""
+        """Return a whole number of at least `least`; `default` if the key is missing or wrong."""
         value = self.value(name, Number(whole=True, least=least), example=example)
         return default if value is None else int(value)
 
     def texts(self, name: str, default: Sequence[str] = (), *, example: str) -> tuple[str, ...]:
-        """Return a list of texts; a single text counts as a list of one."""
+        """Return a list of texts, `default` if the key is missing or wrong. A single text counts as a list of one."""
         value = self.value(name, TEXTS, example=example)
         return tuple(default if value is None else [value] if isinstance(value, str) else value)
 
     def names(self) -> Iterator[str]:
-        """Yield the keys of a table in which each key may have any name."""
+        """Yield the keys of this table. Use it for a table whose keys a user may choose."""
         yield from self.data
 
     def table(self, name: str, *, example: str, required: bool = False) -> Table | None:
@@ -191,13 +197,13 @@ class Table:
         return None if value is None else Table(value, self.faults, self.key(name))
 
     def tables(self, name: str, *, example: str) -> list[Table]:
-        """Return a list of tables; a single table counts as a list of one."""
+        """Return a list of tables, [] if the key is missing. A single table counts as a list of one."""
         value = self.value(name, TABLES, example=example)
         items = [value] if isinstance(value, dict) else value or []
         return [Table(item, self.faults, f"{self.key(name)}[{k}]") for k, item in enumerate(items)]
 
     def finish(self) -> None:
-        """Note as a fault every key of the table that was not read."""
+        """Collect every key of the table that was not read as a mistake."""
         for name in self.data:
             if name not in self.known:
                 self.faults.take(unknown(name, self.known), self.path)
@@ -208,7 +214,7 @@ TABLES = Many(item=TABLE, words="a list of tables", example="[{}]", single=True)
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Return the tables of a file.
+    """Return the content of a TOML file.
 
     Raises SettingsError if it cannot be read or is not valid TOML.
     """

@@ -15,7 +15,7 @@ _LONG_WORD: Final = re.compile(rf"\S{{{WORD_CHARS},}}")
 class Exit(IntEnum):
     """Exit codes of every command.
 
-    FAIL means only that a promise was broken.
+    FAIL is used only if a promise was broken.
     """
 
     PASS = 0
@@ -50,9 +50,9 @@ def _cut(text: str, kept: int) -> str:
 
 
 class EarwitnessError(Exception):
-    """Base of every error meant for the user.
+    """Base class of every error that is shown to the user.
 
-    `str(error)` is one or two whole sentences, however long the values are that they quote.
+    `str(error)` is one or two sentences. Subclasses set `exit_code` if it is not 2.
     """
 
     exit_code: int = Exit.CANNOT_RUN
@@ -63,13 +63,13 @@ class EarwitnessError(Exception):
 
 
 class SettingsError(EarwitnessError):
-    """Error of the configuration; it lists all faults at once.
+    """Error of the configuration, with all mistakes at once.
 
-    `where` names the file or the option; each fault is a sentence without its full stop.
+    `where` names the file or the option; each of `faults` is a sentence about a mistake, without its full stop.
     """
 
     def __init__(self, where: str, faults: list[str]) -> None:
-        """Join `faults` into one sentence behind `where`."""
+        """Join `faults` to one message that begins with `where`."""
         self.where, self.faults = where, faults
         # Quoted values may contain line breaks; a sentence must not.
         super().__init__(f"{where}: {'; '.join(faults)}.".replace("\n", "\\n"))
@@ -84,7 +84,7 @@ class PlatformError(EarwitnessError):
 
 
 class ServiceDied(PlatformError):
-    """Error for a service that ended by itself: its exit status, its last log lines and where its whole log is.
+    """Error for a service that ended unexpectedly: its exit status, its last log lines and where its whole log is.
 
     `status` is the text after "ended with", `last_words` the end of the log, `whole_log` a sentence.
     """

@@ -76,7 +76,7 @@ def _mode(meaning: str) -> Any:
 class AuthServiceSettings:
     """Settings of the auth service.
 
-    `port` None is dynamic: a free port is chosen without a race.
+    `port` None ("dynamic"): a free port is chosen without a race.
     """
 
     port: int | None = _port("port of the service on 127.0.0.1", "7001")
@@ -107,7 +107,7 @@ class BackendSettings:
 class FrontendSettings:
     """Settings of the frontend.
 
-    `api_url` None is dynamic: the address of the edge in front of the backends.
+    `api_url` None ("dynamic"): the address of the edge in front of the backends.
     """
 
     port: int | None = _port("port of the service on 127.0.0.1", "7003")
@@ -139,11 +139,11 @@ SERVICES: Final[Mapping[str, type]] = {
 
 
 def load_settings(path: Path | str | None = None, environ: Mapping[str, str] = os.environ) -> Settings:
-    """Return the defaults, overridden by the file's `[test_environment]`, then by `EARWITNESS_…` variables.
+    """Return the settings: defaults, overridden by the file's `[test_environment]`, then by variables `EARWITNESS_…`.
 
     path  the file; None: `earwitness.toml` in the working directory, if there is one.
 
-    An empty variable counts as unset. Raises SettingsError that names all faults at once.
+    An empty variable counts as unset. Raises SettingsError, which names all mistakes at once.
     """
     chosen = Path(path) if path is not None else Path(DEFAULT_FILE)
     where = str(chosen)
@@ -163,7 +163,10 @@ def load_settings(path: Path | str | None = None, environ: Mapping[str, str] = o
 
 
 def read_environment(top: Table, environ: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """Return what a file and the variables say of each service; faults are noted, also those of other tables."""
+    """Return service -> settings that a file and the environment variables state.
+
+    Mistakes, also those of other tables in the file, are collected in `top` and raised together later.
+    """
     environment = top.table("test_environment", example="{}")
     read_thresholds(top)  # for a run; their words are read by `harness.report.thresholds`
     top.finish()
@@ -178,7 +181,7 @@ def read_environment(top: Table, environ: Mapping[str, str]) -> dict[str, dict[s
 
 
 def read_thresholds(table: Table) -> list[str]:
-    """Return the key `thresholds` of earwitness.toml or of `[tool.earwitness]`; faults are noted."""
+    """Return the key `thresholds` of earwitness.toml or of `[tool.earwitness]`. Mistakes are collected in `table`."""
     found: list[str] | None = table.value("thresholds", THRESHOLDS, example=THRESHOLDS.example)
     return found or []
 
@@ -191,7 +194,7 @@ def _defaults(service: str) -> dict[str, Any]:
 
 
 def how_to_set(service: str, key: str, value: str, environ: Mapping[str, str] = os.environ) -> str:
-    """Return what the user has to write to change a setting, in the place that decides it now."""
+    """Return a line that sets a key of a service to `value`, in the form and place that decides the setting now."""
     variable = variable_of(service, key)
     if environ.get(variable, "") != "":
         return f"{variable}={value}"

@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the name and first line of each story, or copy the stories.
+    """Print the name and first line of each story, or copy the stories with --copy; return the exit code.
 
     Raises EarwitnessError.
     """
@@ -53,7 +53,7 @@ def story_files() -> list[Path]:
 
 
 def first_line(story: Path) -> str:
-    """Return the first line of a story's docstring, without importing it."""
+    """Return the first line of a story's docstring, without its full stop and without importing the story."""
     return (ast.get_docstring(ast.parse(story.read_text("utf-8"))) or "").partition("\n")[0].rstrip(".:")
 
 

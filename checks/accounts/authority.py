@@ -63,7 +63,7 @@ def last_delivered(records: Array, journal: Int, mids: Array, conns: Array, last
 
 @kernel
 def sent_on(records: Array, mids: Array, conns: Array, sent: Array) -> None:
-    """Keep by message the connection + 1 of its sendings; -1: there were several, and any of them may have counted.
+    """Store for each message the connection + 1 of its sendings; -1: there were several, and any may have counted.
 
     `sent` is 0 for none, so a zeroed array needs no filling; a sending by HTTP, on no connection, leaves 0. A message
     is judged only if all of its sendings came on one connection, so one number by message is enough: a second
@@ -103,11 +103,11 @@ def delivered_on(w: Tables, slot: Int, mids: Array, result: Array) -> None:
 
 
 class Opened(NamedTuple):
-    """Connection that an artefact opened, with the end of its authority (times in ns).
+    """Connection that a token or a ticket opened, with the end of its authority (times in ns).
 
-    ends    when the authority ended; until: the same with leeway or bound
-    cause   a revocation's record, 0: the token's own deadline
-    surely  as `until`, if steps of the wall clock have moved its end
+    ends    when the authority ended; `until`: `ends` plus the leeway or the bound
+    cause   record of the revocation that ended it, 0: the token's own deadline did
+    surely  `until`, moved by the steps of the wall clock: from here on it has surely ended
     last    when the connection ended
     """
 
@@ -136,13 +136,13 @@ class LiveAuthority(Together):
     KEPT_ONLY = False
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
-        """Start with empty tables by connection and by message; they grow with those of the world."""
+        """Start with empty tables by connection and by message; `step` enlarges them."""
         super().__init__(check, roster, contract)
         self._last = np.zeros(0, LAST)
         self._sent = np.zeros(0, np.int64)
 
     def step(self, view: View) -> None:
-        """Implement `Fold.step`: keep the connection of each sending, and the latest delivery on each connection."""
+        """Implement `Fold.step`: store the connection of each sending, and the latest delivery on each connection."""
         if view.world.kept.has(Kind.REQUEST):
             self._last = grown(self._last, len(view.world.tables.conns))
             last_delivered(view.records, view.journal, view.mid, view.conn, self._last)
@@ -150,7 +150,7 @@ class LiveAuthority(Together):
         sent_on(view.records, view.mid, view.conn, self._sent)
 
     def look(self, world: World, bound_ns: int, end: End | None) -> None:
-        """Implement `Together.look`."""
+        """Implement `Together.look`: look for messages sent or delivered after the end of a connection's authority."""
         messages = world.messages()
         said = (messages["flags"] & INVOKED > 0) & (messages["flags"] & (ACKED | HEARD) > 0) & (messages["conv"] >= 0)
         accepted = (messages["flags"] & (ACKED | HEARD | STORED)) > 0

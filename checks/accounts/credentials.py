@@ -27,10 +27,10 @@ SECOND = 1_000_000_000
 
 
 class Token(NamedTuple):
-    """Artefact that the platform issued or the tester forged; times in ns.
+    """Artefact (token, ticket, state or code) that the platform issued or the tester forged; times in ns.
 
-    `own`: its times rest on the tester's wall clock alone. `belongs_to`: number of the artefact that it was issued with
-    or replaces.
+    `own`: its times come from the tester's wall clock alone. `belongs_to`: number of the artefact that it was issued
+    with or replaces.
     """
 
     name: Name
@@ -44,28 +44,29 @@ class Token(NamedTuple):
     own: bool
 
     def unproven(self, clock: WallClock) -> bool:
-        """Return whether its times were written, or read, by a clock of ours that may have been wrong."""
+        """Return whether its times come from a clock of the tester that may have been wrong."""
         return self.own and clock.unproven(self.rec >> REC_BITS, self.t)
 
     @property
     def issued(self) -> int:
-        """Return the earliest time (ns) of its issue, as far as a step of the wall clock is concerned.
+        """Return the earliest time (ns) at which the artefact may have been issued, for questions about clock steps.
 
         A genuine token without a deadline may have been recorded when it was first presented.
         """
         return self.t - IN_FLIGHT_NS if self.own or self.deadline != NONE else -NEVER
 
     def lasts_to(self, clock: WallClock, limit: int, until: int) -> int:
-        """Return up to when (ns) a platform whose clock was stepped may accept it.
+        """Return the time (ns) until which a platform whose clock was stepped may accept the artefact.
 
-        `limit`: the end by its deadline.
+        `limit`: its end by the deadline; `until`: time of the presentation.
         """
         return NEVER if self.unproven(clock) else limit + clock.backward(self.issued, until)
 
     def may_be_refused(self, clock: WallClock, until: int, leeway: int) -> bool:
-        """Return whether steps explain a refusal by `until` (ns).
+        """Return whether steps of the wall clock explain a refusal by `until` (ns).
 
-        The deadline came earlier, or the token seems to be of the future.
+        To the platform, the deadline may have passed earlier, or the token may seem to be issued in the future.
+        `leeway`: ns.
         """
         ahead = clock.forward(self.issued, until)
         early = ahead > 0 and (self.deadline == NONE or until + ahead >= self.deadline - leeway)
@@ -75,7 +76,7 @@ class Token(NamedTuple):
 class Request(NamedTuple):
     """Request that presented an artefact.
 
-    `yes`, `no`: accepted, or refused for what was presented. Neither: not known, or the budget was used up.
+    `yes`: accepted. `no`: refused because of the artefact. Neither: unknown, or refused because the budget was used up.
     """
 
     client: int
@@ -98,9 +99,9 @@ class Request(NamedTuple):
 
 
 class Revocation(NamedTuple):
-    """Revocation of the artefact `name`; with number 0 of all that the owner's user holds.
+    """Revocation of the artefact `name`. Number 0 in `name` means all artefacts of the owner's user.
 
-    `done`: it was confirmed. `refused`: it has no effect.
+    `asked`, `t`: when it was requested and answered (ns). `done`: it was confirmed. `refused`: it had no effect.
     """
 
     name: Name
@@ -114,7 +115,7 @@ class Revocation(NamedTuple):
 class Credentials:
     """All tokens, requests and revocations on record.
 
-    `families`: by artefact the name that all artefacts of its session share.
+    `families`: name of an artefact -> the name that all artefacts of its session share.
     """
 
     def __init__(self, kept: Kept, roster: Roster) -> None:
@@ -137,7 +138,7 @@ class Credentials:
             self.of[request.name].append(request)
 
     def user(self, client: int) -> int:
-        """Return the user of a client; -1: not of the roster."""
+        """Return the number of a client's user; -1 if the roster does not have the client."""
         return int(self._user_of[client]) if client < len(self._user_of) else -1
 
     def _grouped(self) -> dict[Name, Name]:
@@ -163,10 +164,10 @@ class Credentials:
                 yield token, self.of.get(token.name, [])
 
     def revoked(self, revocation: Revocation, contract: Contract) -> list[Token]:
-        """Return the artefacts that a revocation takes away.
+        """Return the artefacts that a revocation makes invalid.
 
-        A ban takes all that the user held when it was asked for. A logout takes the artefact and the tickets bought
-        with it, or its whole session where that is promised.
+        A ban revokes all that the user held when it was requested. A logout revokes the artefact and the tickets
+        obtained with it, or its whole session where that is promised.
         """
         owner, number = revocation.name
         if number == 0:
@@ -180,7 +181,7 @@ class Credentials:
         ]
 
     def ends(self, contract: Contract) -> dict[Name, Revocation]:
-        """Return by artefact the confirmed revocation that was the first to take it away."""
+        """Return name of an artefact -> the first confirmed revocation that made it invalid."""
         first: dict[Name, Revocation] = {}
         for revocation in sorted((r for r in self.revocations if r.done), key=lambda r: (r.t, r.rec)):
             for token in self.revoked(revocation, contract):
@@ -188,10 +189,10 @@ class Credentials:
         return first
 
     def doubted(self) -> dict[Name, int]:
-        """Return by artefact the moment (ns) from which it may have lost its force, however little is known.
+        """Return name of an artefact -> the time (ns) from which it may be invalid.
 
-        A logout or a ban was asked for, of anything of its session, or a refresh token of its session was presented a
-        second time.
+        At that time a logout or a ban of anything of its session was requested, confirmed or not, or a refresh token of
+        its session was presented a second time.
         """
         since: dict[Name, int] = {}
         for revocation in self.revocations:
@@ -214,7 +215,7 @@ def _earliest(since: dict[Name, int], tokens: list[Token], t: int) -> None:
 
 
 def rows_of(kept: Kept, kind: Kind) -> Iterator[tuple[Any, int]]:
-    """Yield the kept records of a kind as dicts, with their references."""
+    """Yield the stored records of `kind` as (dictionary of slots, record reference)."""
     records, recs = kept.of(kind)
     names = records.dtype.names or ()
     for values, rec in zip(records.tolist(), recs.tolist(), strict=True):
@@ -245,7 +246,7 @@ def _revocation(row: dict[str, int], rec: int) -> Revocation:
 
 
 def credentials_of(world: World) -> Credentials:
-    """Return the credentials of all that was read so far, shared by the checks."""
+    """Return the credentials of all records read so far. All checks share one object."""
     return world.kept.once("credentials", lambda: Credentials(world.kept, world.roster))
 
 
@@ -253,16 +254,19 @@ UNCOMPARED = "the journals come from several hosts, and their clocks were not co
 
 
 class Together(Folding):
-    """Base class of checks that evaluate the kept records together; `look` does the work.
+    """Base class of checks that evaluate all stored records together. Subclasses implement `look`.
 
-    KEPT_ONLY: it reads nothing else, so the verdict so far stands until more is kept. That verdict takes clocks as
-    equal only where there is one journal, because only the end knows the hosts.
+    Before the end, the verdict is UNKNOWN if there are several journals, because only the end knows whether their
+    clocks agree.
+
+    KEPT_ONLY: `look` reads only stored records (`World.kept`), so a verdict before the end is valid until more are
+    stored.
     """
 
     KEPT_ONLY = True
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
-        """Start without findings; `look` replaces all of these attributes each time."""
+        """Start without findings. `look` adds to these attributes; they are reset before each call."""
         super().__init__(check, roster, contract)
         self.doubts: list[str] = []
         self.found: list[Finding] = []
@@ -270,17 +274,17 @@ class Together(Folding):
         self.not_judged = 0
 
     def step(self, view: View) -> None:
-        """No-op: World already stores the records that this check needs."""
+        """No-op: World already stores the records that `look` reads."""
 
     def peek(self, world: World) -> Verdict:
-        """Implement `Fold.peek`: evaluate what is kept so far; UNKNOWN where there are several journals."""
+        """Implement `Fold.peek`: evaluate the records stored so far; UNKNOWN if there are several journals."""
         bound_ns = 0 if world.journals <= 1 else None
         if not self.KEPT_ONLY:
             return self._verdict(world, bound_ns)
         return world.kept.once(f"{self.check.id} {bound_ns}", lambda: self._verdict(world, bound_ns))
 
     def finish(self, end: End) -> Verdict:
-        """Implement `Fold.finish`."""
+        """Implement `Fold.finish`: evaluate all records by `look`."""
         return self._verdict(end.world, end.clock_bound_ns(), end)
 
     def _verdict(self, world: World, bound_ns: int | None, end: End | None = None) -> Verdict:
@@ -295,13 +299,16 @@ class Together(Folding):
         return self.conclude(self.found[:FINDINGS], violations=len(self.found), unknown=doubt, facts=self.facts)
 
     def look(self, world: World, bound_ns: int, end: End | None) -> None:
-        """Fill `examined`, `found`, `doubts`, `facts` and `not_judged`.
+        """Judge the records of `world`: add to `examined`, `found`, `doubts`, `facts` and `not_judged`.
 
-        `not_judged` counts what would be a violation had the wall clock not been stepped. `bound_ns`: how much times of
-        two journals may differ. `end`: None while more may come.
+        Subclasses implement it. `not_judged` counts what would be a violation if the wall clock had not been stepped.
+        `bound_ns`: how much times of two journals may differ. `end`: None before the end of the record.
         """
         raise NotImplementedError
 
     def wrong(self, what: str, *recs: int, **facts: int) -> None:
-        """Add a violation with the records that prove it, in the order of the text."""
+        """Add a violation of kind `what`.
+
+        `recs`: records that prove it, in the order of the sentence; `facts`: its numbers.
+        """
         self.found.append(Finding(what=what, records=tuple(unpack(rec) for rec in dict.fromkeys(recs)), facts=facts))

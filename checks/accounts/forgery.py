@@ -11,7 +11,10 @@ from earwitness.checks.engine.world import World
 
 
 def holds_by_a_step(token: Token, until: int, clock: WallClock) -> bool:
-    """Return whether a forgery that is wrong only by its times may be a valid token on the platform's clock."""
+    """Return whether a step of the wall clock may have made a forgery with wrong times valid on the platform's clock.
+
+    `until`: time of the presentation (ns).
+    """
     return token.own and (token.unproven(clock) or clock.moved(token.issued, until))
 
 
@@ -19,11 +22,11 @@ class Forgery(Together):
     """State of I31: no forged artefact is accepted, at any place, presented in any way.
 
     A refusal counts as examined when the next valid control that the same client presented at the same place in the
-    same way was accepted: a place that refuses everything proves nothing. A refused control is a doubt.
+    same way was accepted: a place that refuses everything proves nothing. A refused control makes the verdict UNKNOWN.
     """
 
     def look(self, world: World, bound_ns: int, end: End | None) -> None:
-        """Implement `Together.look`."""
+        """Implement `Together.look`: look for accepted forgeries."""
         known, clock = credentials_of(world), wall_clock_of(world)
         forged = {name for name, token in known.tokens.items() if token.forged}
         beside: defaultdict[tuple[int, ...], list[Request]] = defaultdict(list)

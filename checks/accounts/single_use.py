@@ -21,13 +21,18 @@ from earwitness.checks.history.record import NONE, Artefact, Kind, State
 
 
 class Uses(Together):
-    """Base class of both checks: of the presentations of one artefact, one may be accepted."""
+    """Base class of I32 and I33: of all presentations of one artefact, one may be accepted.
+
+    Subclasses implement `look`.
+    """
 
     def once(self, token: Token, requests: Sequence[Request], grace_ns: int, clock: WallClock) -> Request | None:
-        """Return the accepted use; every further accepted one is a violation.
+        """Return the accepted presentation of an artefact, None if there is none.
 
-        Examined: presentations besides it that were answered. Two that were under way at once count like two in a row:
-        one of them has to lose. `grace_ns`: how long after its answer the first use may be repeated.
+        Record each further one as a violation.
+
+        Examined are the other presentations that were answered, also if two were in progress at the same time: one of
+        them must be refused. `grace_ns`: how long after its answer the first one may be repeated.
         """
         accepted = sorted((r for r in requests if r.yes), key=lambda r: (r.t, r.rec))
         if not accepted:
@@ -47,13 +52,13 @@ class Uses(Together):
 class Refresh(Uses):
     """State of I32: a refresh token is good for one refresh, its reuse ends the session, and the user stays the same.
 
-    What is refreshed names the same user with the same permissions. The second presentation ends the session because it
-    was refused as one: its family is refused from then on, within the revocation bound. Not judged: names and
-    permissions of users whose permissions were changed in the run.
+    A refresh returns tokens of the same user with the same permissions. A second presentation that is refused as one
+    ends the session: after the revocation bound all of its tokens are refused. Not judged: names and permissions of
+    users whose permissions were changed in the run.
     """
 
     def look(self, world: World, bound_ns: int, end: End | None) -> None:
-        """Implement `Together.look`."""
+        """Implement `Together.look`: look for refresh tokens used twice, surviving sessions, and changed users."""
         known, clock = credentials_of(world), wall_clock_of(world)
         grace_ns = int(self.contract.refresh_grace_s * SECOND)
         reused: dict[Name, Request] = {}
@@ -118,7 +123,7 @@ class SingleUse(Uses):
     """
 
     def look(self, world: World, bound_ns: int, end: End | None) -> None:
-        """Implement `Together.look`."""
+        """Implement `Together.look`: look for artefacts that were accepted twice, or by another browser."""
         known, clock = credentials_of(world), wall_clock_of(world)
         for token, requests in known.genuine():
             if token.kind not in ONE_USE or token.kind == Artefact.REFRESH:

@@ -21,7 +21,7 @@ COPIES = (Place.BACKEND, Place.SOCKET)
 
 
 class Socket(NamedTuple):
-    """Connection of a user that has ended, from `begin` to `end` (ns); `rec`: of its CONNECT."""
+    """Connection of a user that has ended: open from `begin` to `end` (ns). `rec`: its CONNECT record."""
 
     user: int
     journal: int
@@ -32,13 +32,13 @@ class Socket(NamedTuple):
 
 
 class Accounts(Shared):
-    """Changes and looks by user and state, logins, and sockets that ended.
+    """Changes and shown values of accounts by user and state, logins by user, and sockets that ended.
 
-    `touched`: by user when the account was last changed or logged in to (ns).
+    `touched`: user -> when the account was last changed or logged in to (ns).
     """
 
     def __init__(self, world: World) -> None:
-        """Collect changes and looks of accounts, logins that succeeded, and sockets whose end is on record."""
+        """Collect changes and shown values of accounts, successful logins, and sockets whose end was recorded."""
         super().__init__(world, CONCERNED, lambda row, user: (user, row["proc"]))
         self.touched: dict[int, int] = {}
         for (user, _), changes in self.changes.items():
@@ -63,17 +63,16 @@ def _accounts(world: World) -> Accounts:
 class Sync(Together):
     """State of I41: an accepted change of an account shows at every copy within the bound, and both databases agree.
 
-    When all is quiet both databases say the same of every user, and none has a user that the other lacks. Where news
-    are promised, a socket of the user that was open from before the change until they were due gets this value or a
-    later one.
+    At the end both databases have the same users with the same values. Where news of an account are promised, a socket
+    that was open from before the change until they were due receives this value or a later one.
 
-    A look is judged by when it was asked for: it must not show a value that was replaced by a change accepted more than
-    the bound before. A change whose outcome is not known may show or not, at any time. Faults that were on meanwhile
-    extend the deadline by their duration and the bound.
+    A shown value is judged by when it was requested: it must not show a value that was replaced by a change accepted
+    more than the bound before. A change whose outcome is not known may be visible or not, at any time. Faults that were
+    on meanwhile extend the deadline by their duration and the bound.
     """
 
     def look(self, world: World, bound_ns: int, end: End | None) -> None:
-        """Implement `Together.look`."""
+        """Implement `Together.look`: look for copies of an account that are older than the bound allows."""
         if self.contract.sync_bound_s is None:
             return
         accounts = _accounts(world)
@@ -185,7 +184,7 @@ class UniqueAccount(Together):
     """
 
     def look(self, world: World, bound_ns: int, end: End | None) -> None:
-        """Implement `Together.look`."""
+        """Implement `Together.look`: look for users with several accounts or ids."""
         accounts = _accounts(world)
         named = _named(world)
         raced = 0

@@ -1,4 +1,4 @@
-"""I29 deadline, I30 revocation bound: an artefact that no longer holds is refused everywhere."""
+"""I29 deadline, I30 revocation bound: an artefact that is not valid any more is refused everywhere."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from earwitness.checks.history.record import NONE
 
 
 def proven(token: Token, request: Request, requests: Sequence[Request]) -> bool:
-    """Return whether a refusal proves anything: this place had accepted the artefact before.
+    """Return whether a refusal proves anything: the place that refuses had accepted the artefact before.
 
-    An artefact that is good for one use was never accepted before, so its refusals always count.
+    `requests`: all presentations of the artefact. Refusals of an artefact that is good for one use always count,
+    because it was never accepted before.
     """
     return token.kind in ONE_USE or any(r.yes and r.place == request.place and r.t <= request.sent for r in requests)
 
@@ -22,12 +23,12 @@ def proven(token: Token, request: Request, requests: Sequence[Request]) -> bool:
 class Deadline(Together):
     """State of I29: an artefact is not accepted by a request that was sent after its deadline and the leeway.
 
-    Judged by the time of sending. A refusal counts as examined if the same place had accepted the token before, and if
-    it was not revoked.
+    Requests are judged by the time of sending. A refusal counts as examined if the same place had accepted the token
+    before, and if it was not revoked.
     """
 
     def look(self, world: World, bound_ns: int, end: End | None) -> None:
-        """Implement `Together.look`."""
+        """Implement `Together.look`: look for artefacts that were accepted after their deadline."""
         known, clock = credentials_of(world), wall_clock_of(world)
         ends = known.ends(self.contract)
         leeway_ns = int(self.contract.token_leeway_s * SECOND) + bound_ns
@@ -50,13 +51,14 @@ class Deadline(Together):
 
 
 class RevocationBound(Together):
-    """State of I30: a revoked artefact is not accepted by a request sent more than the bound after the confirmation.
+    """State of I30: a revoked token is refused by every request sent later than the bound after the confirmation.
 
-    A revocation that was not confirmed takes nothing away. Examined: as for the deadline, of what had not expired.
+    Not judged: revocations that were not confirmed, and forged tokens. Examined: accepted requests, and refusals of a
+    token that had not expired and that the same place had accepted before (see `proven`).
     """
 
     def look(self, world: World, bound_ns: int, end: End | None) -> None:
-        """Implement `Together.look`."""
+        """Implement `Together.look`: look for revoked artefacts that were accepted after the bound."""
         known, bound_s = credentials_of(world), self.contract.revocation_bound_s
         if bound_s is None:
             return

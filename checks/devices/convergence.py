@@ -41,15 +41,15 @@ class MonotonicWrites(Together):
     """State of I18: every reader who asks after a change was accepted is shown it, or a later one.
 
     Of two changes the later one is that which was sent after the other was answered; of two that overlapped either may
-    be the last. An edit is known by its text; a read mark only moves forward. What was pushed is not judged here, nor a
-    text whose edit may yet come on record, or was lost with the end of a journal.
+    be the last. An edit is known by its text; a read mark only moves forward. Pushed state is not judged here, nor a
+    text whose edit may be recorded later, or was lost with the end of a journal.
 
     Two edits are not accepted as the same version of a message (*same-version*). An edit that states the version it is
     based on is not accepted after another edit of that version has been (*overwrote*).
     """
 
     def look(self, world: World, bound_ns: int, end: End | None) -> None:
-        """Implement `Together.look`."""
+        """Implement `Together.look`: look for answers with state that was replaced, and for conflicting edits."""
         shared, unsure = _shared(world), unrecorded(end)
         for key, looks in shared.looks.items():
             changes = shared.changes.get(key, [])
@@ -108,9 +108,9 @@ def _reader(look: Look) -> dict[str, int]:
 
 
 class Device(NamedTuple):
-    """Device that is connected when all has been waited for.
+    """Device that is still connected when the bound before the end has passed.
 
-    `quiet`: when that was (ns). `shows`: the kinds of state that it is shown.
+    `quiet`: that time (ns). `shows`: the kinds of state that it was shown.
     """
 
     client: int
@@ -121,12 +121,12 @@ class Device(NamedTuple):
 class Convergence(Together):
     """State of I22: in the end the connected devices of a user show the same edits and read marks.
 
-    None of what they show was replaced by an accepted change.
+    They show no state that an accepted change has replaced.
 
     - A device shows the highest version or mark that it was shown, the last one if there are several.
     - It takes part if it was shown something on its last connection, the bound before the end at the latest; and for a
       kind of state, if it was ever shown any.
-    - A change less than the bound before the end is still on its way.
+    - State that was changed less than the bound before the end is not compared: the change may still be on its way.
     - Users who did not stay members of the conversation are not compared: not all of their devices could learn of it.
 
     Memberships, permissions and names of conversations concern all users: once the bound has passed after a change,
@@ -134,7 +134,7 @@ class Convergence(Together):
     """
 
     def look(self, world: World, bound_ns: int, end: End | None) -> None:
-        """Implement `Together.look`."""
+        """Implement `Together.look`: compare what the devices of each user show at the end."""
         if self.contract.shared_state_s is None:
             return
         shared = _shared(world)

@@ -27,7 +27,7 @@ Connection: TypeAlias = tuple[int, int]
 
 
 class Times(NamedTuple):
-    """Time from `begin` to before `end` (ns); the records at which it began and ended, 0: none."""
+    """Time span from `begin` to before `end` (ns). `begun`, `ended`: records at which it began and ended, 0: none."""
 
     begin: int
     end: int
@@ -36,7 +36,7 @@ class Times(NamedTuple):
 
 
 class Shown(NamedTuple):
-    """Status of a user, for as long as it was shown to a watcher (ns)."""
+    """Status of a user, and the time span (ns) in which it was shown to a watcher."""
 
     watcher: int
     about: int
@@ -56,12 +56,12 @@ class Presence(Together):
     has recorded it, and its end by the bound later. The longest loop lag of the load is added to both.
 
     A status holds until the next one about the same user on the same connection in the same conversation, or until the
-    watcher's connection or run has ended. The same status twice in a row is wrong too. It is all that is judged where a
-    part of the record is missing, because connections and faults may be missing with it.
+    watcher's connection or run has ended. The same status twice in a row is wrong too. Only that is judged where a part
+    of the record is missing, because connections and faults may be missing with it.
     """
 
     def look(self, world: World, bound_ns: int, end: End | None) -> None:
-        """Implement `Together.look`."""
+        """Implement `Together.look`: look for shown statuses that were untrue or repeated."""
         if self.contract.presence_s is None:
             return
         if end is None:

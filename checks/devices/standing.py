@@ -1,6 +1,6 @@
 """Memberships, permissions and names of conversations as shared state, for I22.
 
-Once the bound has passed after a change, no device is shown what was replaced.
+Once the bound has passed after a change, no device is shown a replaced value.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ T = TypeVar("T", Change, Look)
 
 
 def old_standings(world: World, wait_ns: int, bound_ns: int, end: End | None) -> Iterator[tuple[Look, Change | None]]:
-    """Yield every look at a value that had been changed long enough before, with the change that replaced it.
+    """Yield each shown value that had been changed long enough before, with the change that replaced it.
 
-    The change is None if the look shows what it may. A look that was asked for is compared with the moment of asking, a
-    pushed one with the moment in which it came. Nothing is judged where a change may be missing from the record: it may
-    have restored what is shown.
+    The change is None if the shown value is permitted. A requested value is compared with the time of the request, a
+    pushed one with the time of its arrival. Nothing is yielded where a change may be missing from the record, because
+    it may have restored the shown value.
     """
     if unrecorded(end):
         return

@@ -17,10 +17,10 @@ Key: TypeAlias = tuple[int, ...]
 
 
 class Change(NamedTuple):
-    """Change of shared state, from a WRITE; times in ns.
+    """Change of shared state, from a WRITE record; times in ns.
 
-    `yes`: accepted. `no`: refused without effect. Neither: not known. `base`: the version that an edit was based on and
-    no other; 0: any.
+    `yes`: accepted. `no`: refused without effect. Neither: unknown. `base`: the version that an edit was based on, 0 if
+    it stated none.
     """
 
     user: int
@@ -37,7 +37,7 @@ class Change(NamedTuple):
 
 
 class Look(NamedTuple):
-    """State as it was shown, from a SEEN; `asked` (ns) is NONE if it was pushed.
+    """Shared state as a device was shown it, from a SEEN record; `asked` (ns) is NONE if it was pushed.
 
     `value`: rows (PROFILE), 1 or 0 (ACTIVE), a number (READ_MARK), a version (EDIT).
     """
@@ -56,9 +56,9 @@ class Look(NamedTuple):
 
 
 class Shared:
-    """Changes and looks of some kinds of shared state, grouped by `key_of(row, user)`.
+    """Changes and shown values of some kinds of shared state, grouped by `key_of(row, user)`.
 
-    State of users that the roster does not have is left out. The name of a conversation has no user: -1.
+    State of users outside the roster is left out. The name of a conversation has no user: -1.
     """
 
     def __init__(self, world: World, states: Collection[int], key_of: Callable[[dict[str, int], int], Key]) -> None:
@@ -74,7 +74,7 @@ class Shared:
                 self.looks[key_of(row, user)].append(_look(row, user, rec))
 
     def user(self, client: int) -> int:
-        """Return the user of a client; -1: not of the roster."""
+        """Return the number of a client's user; -1 if the roster does not have the client."""
         return self.user_of[client] if client < len(self.user_of) else -1
 
     def _owner(self, row: dict[str, int]) -> int | None:
@@ -85,7 +85,7 @@ class Shared:
         return None if user < 0 else user
 
     def client(self, user: int) -> int:
-        """Return the first device of a user."""
+        """Return the client number of a user's first device."""
         return self.user_of.index(user)
 
 
@@ -101,9 +101,9 @@ def _look(row: dict[str, int], user: int, rec: int) -> Look:
 
 
 def still_possible(changes: Iterable[Change], due: Collection[Change], until: int, bound_ns: int = 0) -> set[int]:
-    """Return the digests that may be shown until `until` (ns): not refused, and not replaced by a change that is `due`.
+    """Return the digests of values that may be shown at `until` (ns): not refused, not replaced by a change in `due`.
 
-    A change whose outcome is not known may show or not, at any time. `bound_ns`: how much times of two journals may
+    A change with an unknown outcome may be visible or not, at any time. `bound_ns`: how much times of two journals may
     differ.
     """
     possible = set()
@@ -115,7 +115,7 @@ def still_possible(changes: Iterable[Change], due: Collection[Change], until: in
 
 
 def unrecorded(end: End | None) -> bool:
-    """Return whether changes may have been made that are not on record: the run is in progress, or a process has died.
+    """Return whether changes may be missing from the record: the run is in progress, or a process has died.
 
     Changes are recorded when they are answered.
     """
@@ -134,10 +134,10 @@ def members_gone(world: World) -> set[tuple[int, int]]:
 
 
 class Patience:
-    """Deadlines of changes: `bound_ns` after the change, or after the last fault that was on meanwhile."""
+    """Deadlines of changes: `bound_ns` after the change, or after the last fault during that time."""
 
     def __init__(self, world: World, bound_ns: int) -> None:
-        """Collect the spans in which a fault was on; one without an end on record lasts until NEVER."""
+        """Collect the times of faults. A fault without a recorded end lasts until NEVER."""
         self._bound_ns = bound_ns
         self._faults: list[tuple[int, int]] = []
         on: dict[tuple[int, int], int] = {}
@@ -150,7 +150,7 @@ class Patience:
         self._faults = sorted([*self._faults, *((begin, NEVER) for begin in on.values())])
 
     def due(self, t: int) -> int:
-        """Return by when (ns) a change at `t` must have arrived; NEVER: a fault that hindered it is still on."""
+        """Return the time (ns) by which a change at `t` must be visible; NEVER while a fault that delays it is on."""
         due = t + self._bound_ns
         for begin, end in self._faults:
             if begin <= due and end >= t:

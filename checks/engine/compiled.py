@@ -28,7 +28,7 @@ _STAMP = _stamp()
 
 
 def kernel(function: F) -> F:
-    """Compile a loop that Python calls; decorator.
+    """Compile a loop that Python calls (decorator).
 
     Without a writable directory for the cache (numba tries NUMBA_CACHE_DIR, the package's own folder, then the user's
     cache folder) the loop is compiled anew in each process.
@@ -40,7 +40,7 @@ def kernel(function: F) -> F:
 
 
 def helper(function: F) -> F:
-    """Compile a function that compiled loops call; decorator.
+    """Compile a function that compiled loops call (decorator).
 
     It is always inlined: otherwise `Tables` would be copied at each call.
     """

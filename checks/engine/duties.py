@@ -1,4 +1,4 @@
-"""Delivery duties: from when until when each device held each subscription without a break."""
+"""Delivery duties: the time in which each device held each subscription without a break."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ doubt      1: the end of the run is not on record, so an absence proves nothing
 def keep_times(
     records: Array, journal: Int, slots: Array, conns: Array, periods: Array, ends: Array, phases: Array
 ) -> None:
-    """Keep when slots joined and left, when connections ended, and when this journal was drained.
+    """Store when slots joined and left, when connections ended, and when this journal was drained.
 
     `periods` is indexed by slot, `ends` by connection; both grow before the call. `phases` holds three times in ns
     (NEVER: not seen): the first DRAIN, the first DRAINED, and the first DRAINED whose own deadline cut off what still
@@ -145,7 +145,7 @@ def chain(
 
 
 class Duties:
-    """Times kept while stepping, and the duties that follow from them."""
+    """Collector of the times of subscriptions and connections, and the duties that follow from them at the end."""
 
     def __init__(self) -> None:
         """Start without periods; the tables grow with the slots, connections and journals on record."""
@@ -154,16 +154,16 @@ class Duties:
         self._phases: dict[int, Array] = {}
 
     def step(self, view: View) -> None:
-        """Keep the times of a chunk."""
+        """Store the times of a chunk of records."""
         self.periods = grown(self.periods, view.world.slots)
         self.ends = grown(self.ends, len(view.world.tables.conns))
         columns = view.slot, view.conn, self.periods, self.ends
         keep_times(view.records, view.journal, *columns, self.phases_of(view.journal))
 
     def open_until(self, end: End) -> Array:
-        """Return (begin, end) in ns by slot: the time it was joined, on an open connection, as a member.
+        """Return for each slot (begin, end) in ns: the time in which it was joined, on an open connection, by a member.
 
-        (0, 0) where that is not known: never joined, a journal that lacks its end, a connection without an end.
+        (0, 0) where that is unknown: never joined, a journal that lacks its end, a connection without an end.
         """
         world = end.world
         w, count = world.tables, world.slots
@@ -197,17 +197,20 @@ class Duties:
         return result
 
     def phases_of(self, journal: int) -> Array:
-        """Return the times of DRAIN, DRAINED and a cut-off DRAINED of a journal, as `keep_times` fills them."""
+        """Return a journal's times (ns) of DRAIN, DRAINED and a cut-off DRAINED, as an array.
+
+        A phase that was not recorded has the time NEVER.
+        """
         if journal not in self._phases:
             self._phases[journal] = np.full(3, NEVER, np.int64)
         return self._phases[journal]
 
     def of(self, end: End, resume: bool, clock_bound_ns: int) -> Array:
-        """Return DUTY by subscription.
+        """Return the DUTY row of each subscription.
 
-        A complete journal without phases of its own takes the earliest of the others. `resume`: whether the platform
-        promises to continue across reconnects. `clock_bound_ns`: how far clocks of journals may differ; duties start
-        that much later.
+        A complete journal without phases of its own gets the earliest of the other journals. `resume`: whether the
+        platform promises to continue across reconnects. `clock_bound_ns`: how far clocks of journals may differ; duties
+        start that much later.
         """
         world = end.world
         w, count = world.tables, world.slots
@@ -226,7 +229,7 @@ class Duties:
         return float((cut[:, 2] - cut[:, 0]).max()) / 1e9 if len(cut) else 0.0
 
     def lasting(self, end: End) -> Array:
-        """Return by connection whether it lasted until its journal was drained, or the tester closed it after DRAIN."""
+        """Return for each connection whether it lasted until DRAINED, or the tester closed it after DRAIN."""
         conns = end.world.tables.conns[: len(self.ends)]
         phases = self._all_phases(end)[conns["journal"]]
         ends = self.ends[: len(conns)]

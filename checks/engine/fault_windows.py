@@ -1,4 +1,4 @@
-"""Windows of time in which faults on record were switched on."""
+"""Windows of time in which recorded faults were on."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Window(NamedTuple):
 
 
 class FaultLog:
-    """Collector of FAULT records, in any order of reading."""
+    """Collector of FAULT records. The order in which journals are read does not matter."""
 
     def __init__(self) -> None:
         """Start without faults."""
@@ -56,9 +56,9 @@ class FaultLog:
             )
 
     def windows(self, which: Callable[[Window], bool] = lambda window: True) -> list[Window]:
-        """Return the windows that satisfy `which`, sorted by start.
+        """Return the windows for which `which` is true, sorted by start.
 
-        A fault that was only switched off counts for that moment.
+        A fault whose beginning was not recorded counts only for the moment at which it was switched off.
         """
         found: list[Window] = []
         on: dict[tuple[int, int], Window] = {}
@@ -72,7 +72,7 @@ class FaultLog:
 
 
 def overlaps(windows: list[Window], start: Array, end: Array, *, after: int = 0, before: int = 0) -> Array:
-    """Return by interval [start, end] (ns) whether it touches a window.
+    """Return for each interval [start, end] (ns) whether it touches a window.
 
     Each window is extended by `after` ns at its end and by `before` ns at its beginning.
     """

@@ -30,8 +30,8 @@ WHAT, REC, REC2, CLIENT, MID, MID2, CONV, X, Y = range(9)
 class JournalInfo:
     """Facts about a journal besides its records.
 
-    footer    None: it was never closed
-    gaps      records that are missing or damaged; `damage` says in words where
+    footer    content of its footer, None: it was never closed
+    gaps      records that are missing or damaged; `damage`: sentences about them
     unsealed  records that no checksum covers
     """
 
@@ -52,7 +52,7 @@ class JournalInfo:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """Everything that a check may know when no more records come."""
+    """Facts that a check may use when all records were read: the tables, the journals, and facts of the run."""
 
     world: World
     journals: Sequence[JournalInfo]
@@ -64,7 +64,7 @@ class End:
 
     @property
     def missing(self) -> int:
-        """Return how many expected journals never came (`facts["journals_expected"]`: a number or names)."""
+        """Return how many expected journals do not exist (`facts["journals_expected"]`: a count or names)."""
         expected = self.facts.get("journals_expected", 0)
         number = expected if isinstance(expected, int) else len(expected)
         return max(0, number - len(self.journals))
@@ -76,9 +76,9 @@ class End:
 
     @property
     def lacks_faults(self) -> bool:
-        """Return whether faults may have been on that are not on record.
+        """Return whether faults may have been on that were not recorded.
 
-        Such a fault would excuse what looks wrong without it.
+        Such a fault could excuse what looks like a violation.
         """
         if not self.partial:
             return False
@@ -90,7 +90,7 @@ class End:
         return on < (planned if isinstance(planned, int) else len(planned))
 
     def clock_bound_ns(self) -> int | None:
-        """Return by how many ns times of different journals may differ: 0 on one host, None if it is not known."""
+        """Return by how many ns times of different journals may differ: 0 on one host, None if unknown."""
         hosts = {host_of(journal) for journal in self.journals}
         if len(hosts - {None}) <= 1:
             return 0
@@ -101,26 +101,26 @@ class End:
 
 
 def host_of(journal: JournalInfo) -> str | None:
-    """Return the host whose monotonic clock stamped a journal: its boot id where stated, else its name."""
+    """Return the host whose monotonic clock stamped a journal: its boot id, else its host name, else None."""
     value = journal.meta.get("boot_id") or journal.meta.get("host")
     return None if value is None else str(value)
 
 
 class Fold(Protocol):
-    """State of one check."""
+    """Protocol of the state of one check in one judging."""
 
     def step(self, view: View) -> None:
-        """Read one chunk of one journal; chunks of different journals come in any interleaving."""
+        """Process one chunk of one journal. Chunks of different journals may be mixed in any order."""
 
     def peek(self, world: World) -> Verdict:
-        """Return the verdict so far: violations already certain, absences still pending."""
+        """Return the verdict so far: violations that are certain already; UNKNOWN for what is decided at the end."""
 
     def finish(self, end: End) -> Verdict:
-        """Return the final verdict; no more records come."""
+        """Return the final verdict. It is called once, after the last chunk."""
 
 
 class Check(Protocol):
-    """Check as the judge sees it: it names itself and starts a fold."""
+    """Protocol of a check for the judge: it names itself and starts a fold."""
 
     @property
     def id(self) -> str:
@@ -136,22 +136,25 @@ class Check(Protocol):
 
     @property
     def sentences(self) -> Mapping[str, str]:
-        """Return the templates of sentences by kind of finding."""
+        """Return kind of finding (`Finding.what`) -> template of its sentence."""
 
     def promised(self, contract: Contract) -> bool:
-        """Return whether the contract promises it, so that a violation is a FAIL and not an observation."""
+        """Return whether `contract` promises what this check examines.
+
+        If so, a violation is a FAIL, else an observation.
+        """
 
     def start(self, roster: Roster, contract: Contract) -> Fold:
-        """Return a fresh fold for one judging."""
+        """Return a new fold, for one judging of a history."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Described:
-    """Check made of its parts.
+    """Implementation of `Check` from its parts.
 
-    fold       class of its state
-    when       whether a contract promises it
-    sentences  by kind of finding (`Finding.what`) the sentence about one, with facts in braces that
+    fold       class of its state; it is called with the check, roster and contract
+    when       function: whether a contract promises it
+    sentences  kind of finding (`Finding.what`) -> sentence about it, with facts in braces that
                `checks.findings.sentences` replaces by names
     """
 
@@ -163,16 +166,16 @@ class Described:
     sentences: Mapping[str, str] = field(default_factory=dict)
 
     def promised(self, contract: Contract) -> bool:
-        """Implement `Check.promised` by `when`."""
+        """Implement `Check.promised`: return the result of `when`."""
         return self.when(contract)
 
     def start(self, roster: Roster, contract: Contract) -> Fold:
-        """Implement `Check.start` by calling `fold`."""
+        """Implement `Check.start`: return a new object of `fold`."""
         return self.fold(self, roster, contract)
 
 
 class Suspects:
-    """Counter of violations that keeps the rows of the first few, ordered by record reference."""
+    """Counter of violations that stores the rows of the first few, in the order of record references."""
 
     def __init__(self) -> None:
         """Start without violations."""
@@ -180,7 +183,7 @@ class Suspects:
         self.rows: list[tuple[int, ...]] = []
 
     def take(self, out: Array, n: int, count: int | None = None) -> None:
-        """Add the first `n` rows of `out`, which stand for `count` violations (`n` if None)."""
+        """Add the first `n` rows of `out`, which represent `count` violations (None: `n`)."""
         self.total += n if count is None else count
         if n == 0:
             return
@@ -190,7 +193,7 @@ class Suspects:
         del self.rows[FINDINGS:]
 
     def merged(self, *others: Suspects) -> Suspects:
-        """Return the union with others; both counts are added and the first few rows kept."""
+        """Return a new counter with the sum of all violations, and the first few of all rows."""
         both = Suspects()
         for one in (self, *others):
             both.total += one.total
@@ -201,7 +204,7 @@ class Suspects:
 
 
 class Folding:
-    """Base class of the folds here: concludes with the check's name and the contract's promise."""
+    """Base class of the folds here. Subclasses implement `step`, `peek` and `finish`, and end with `conclude`."""
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
         """Start with nothing examined; `check` names the findings, `contract` holds the promise."""
@@ -218,7 +221,11 @@ class Folding:
         violations: int | None = None,
         facts: Mapping[str, Any] | None = None,
     ) -> Verdict:
-        """Return the verdict; `examined` and `violations` default to what was counted while stepping."""
+        """Return the verdict of this check.
+
+        `examined` and `violations`: None for the counts made while stepping; `unknown`: reason for UNKNOWN, "" for
+        none.
+        """
         return conclude(
             self.check.id,
             self.check.name,
@@ -236,9 +243,9 @@ PENDING = "absences are decided at the end"
 
 
 def finding(world: World, what: str, row: Sequence[int], *records: int, **facts: int) -> Finding:
-    """Return a finding made of a row.
+    """Return a finding of kind `what` from a row (columns of this module).
 
-    `records` are references in the order of the text; 0 and repetitions are left out.
+    `records`: references in the order of the sentence; 0 and repetitions are left out. `facts`: further numbers.
     """
     known: dict[str, int] = {}
     if row[CLIENT] >= 0:
@@ -253,5 +260,5 @@ def finding(world: World, what: str, row: Sequence[int], *records: int, **facts:
 
 
 def invoked(world: World, mid: int) -> int:
-    """Return the record of a message's first sending, 0 if there is none."""
+    """Return the record reference of a message's first sending, 0 if it was not recorded."""
     return int(world.tables.messages[mid]["invoke_rec"]) if mid >= 0 else 0

@@ -12,7 +12,7 @@ from earwitness.checks.engine.tables import Array
 
 @kernel
 def trim(source: Array, target: Array, starts: Array, alive: Array, degree: Array, queue: Array) -> None:
-    """Remove nodes that no living node leads to, again and again (Kahn's algorithm).
+    """Mark nodes that no living node leads to as not alive, until none is left (Kahn's algorithm).
 
     `source` and `target` are the ends of edges, sorted by `source`. `starts`: by node, + 1, its first edge. `degree`:
     by node, edges from living nodes. `queue` is scratch space for as many entries as nodes. `alive` is the result.
@@ -83,9 +83,10 @@ def _trimmed(source: Array, target: Array, alive: Array) -> None:
 
 
 def cycles(edges: Array, nodes: int, keep: int = 8) -> tuple[list[Array], int]:
-    """Return (at most `keep` short cycles of edges, one for each tangle; number of tangles).
+    """Return (at most `keep` short cycles of edges, one for each tangle; count of tangles).
 
-    A tangle is a connected part of what remains when everything before or after all cycles is removed.
+    A tangle is a connected part of the graph after removal of all nodes that lie only before or only after cycles.
+    `nodes`: count of nodes.
     """
     if not len(edges):
         return [], 0

@@ -85,7 +85,7 @@ def learn(w: Tables, mid: Int, r: Any, rec: Int) -> None:
 
 @helper
 def learn_content(w: Tables, mid: Int, r: Any, rec: Int) -> None:
-    """Keep the digest (CRC-32) and size (bytes) that later records of the message are compared with.
+    """Store the digest (CRC-32) and size (bytes) that later records of the message are compared with.
 
     The first record that carries content supplies them, whichever journal it comes from; `checks.messages.heard`
     corrects that at the end if the sending says otherwise. Sizes differ between attempts, because the body states its
@@ -106,7 +106,7 @@ def learn_content(w: Tables, mid: Int, r: Any, rec: Int) -> None:
 
 @helper
 def learn_sequence(w: Tables, mid: Int, r: Any, rec: Int) -> None:
-    """Keep the sequence numbers stated for a message.
+    """Store the sequence numbers that records state for a message.
 
     The first number stays in the entry; each statement of another one becomes a row of `extra`. Rows of `extra` may
     repeat a number: finding duplicates here would need a hash, so `World.extras` removes them later. `NUMBERED`

@@ -37,9 +37,9 @@ _IS_RARE[list(map(int, RARE))] = True
 
 
 class Kept:
-    """All records of RARE kinds so far.
+    """Store of all records of RARE kinds so far.
 
-    They are returned ordered by journal and index, so that the order of reading cannot show in a verdict.
+    They are returned ordered by journal and index, so that the order of reading cannot affect a verdict.
     """
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class Kept:
         self._kinds: set[int] = set()
 
     def keep(self, journal: int, records: Array) -> Array:
-        """Store the rare records of a chunk and return them, so that checks need not search all records again."""
+        """Store the rare records of a chunk, and return them so that checks need not search all records again."""
         chosen: Array = records[_IS_RARE[records["kind"]]]
         if len(chosen):
             self._kinds.update(np.unique(chosen["kind"]).tolist())
@@ -60,17 +60,17 @@ class Kept:
         return chosen
 
     def has(self, kind: Kind) -> bool:
-        """Return whether a record of this kind has come."""
+        """Return whether a record of this kind was read."""
         return int(kind) in self._kinds
 
     def of(self, *kinds: Kind) -> tuple[Array, Array]:
-        """Return the records of these kinds, and their references."""
+        """Return (records, their references) of these kinds."""
         records, recs = self.once("whole", self._whole)
         chosen = np.isin(records["kind"], list(map(int, kinds)))
         return records[chosen], recs[chosen]
 
     def once(self, what: str, make: Callable[[], T]) -> T:
-        """Return what `make` returns, cached under `what` until more records are kept.
+        """Return the result of `make`, cached under the name `what` until more records are stored.
 
         Checks that pass the same name share the result.
         """

@@ -1,6 +1,6 @@
 """Shared pass: finds the message, connection, subscription and slot of each record.
 
-It also updates what is known of the message so far, and notes whether it was delivered here before.
+It also updates the message's entry, and sets bits that show whether the message was delivered here before.
 """
 
 from __future__ import annotations
@@ -165,7 +165,9 @@ def page_for(w: Tables, pages: Any, at: Int, key: Int, counter: Int, number: Int
 
 @helper
 def mark(w: Tables, sub: Int, slot: Int, pos: Int, live: bool) -> Int:
-    """Note that the message at `pos` was received here; return the bits of `seen` for what had been received before.
+    """Set the bits for the reception of the message at `pos`.
+
+    Return the bits of `seen` for what had been received before.
 
     One page covers SPAN = 256 positions of one subscription, as four triples of 64-bit words: received at all (live or
     replayed), delivered live on the first slot, delivered live on a later slot. The three words of a position lie side
@@ -222,7 +224,7 @@ def connection_of(w: Tables, connections: Array, number: Int, journal: Int, clie
 
 @helper
 def keep_stray(w: Tables, r: Any, conn: Int, rec: Int) -> None:
-    """Keep an OK or FAIL that names no attempt or no conversation, for the checks of answers."""
+    """Store an OK or FAIL that names no attempt or no conversation, for the checks of answers."""
     # There is room: `World` has reserved a row for each record of the chunk.
     s = w.strays[w.used[USED_STRAYS]]
     w.used[USED_STRAYS] += 1

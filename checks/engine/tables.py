@@ -171,7 +171,7 @@ class Tables(NamedTuple):
 
 @helper
 def place(keys: Array, key: Int) -> Int:
-    """Return where `key` is in the hash table `keys`, or the empty place where it belongs.
+    """Return the position of `key` in the hash table `keys`, or the empty position where it belongs.
 
     Open addressing with linear probing: two flat arrays, no allocation, neighbours in one cache line. The length is a
     power of two and the table at most half full (`World.reserve_hash`), so the loop ends and chains stay short. Keys
@@ -191,7 +191,7 @@ def place(keys: Array, key: Int) -> Int:
 
 @helper
 def find(w: Tables, key: Int) -> Int:
-    """Return the value of `key`, or -1."""
+    """Return the value of `key` in the hash table, -1 if it has none."""
     at = place(w.hash_keys, key)
     if w.hash_keys[at] == -1:
         return -1
@@ -200,7 +200,7 @@ def find(w: Tables, key: Int) -> Int:
 
 @helper
 def put(w: Tables, key: Int, value: Int) -> None:
-    """Add a key that is not there yet; the caller has reserved room."""
+    """Add a key to the hash table. It must not be in it yet, and the caller must have reserved room."""
     at = place(w.hash_keys, key)
     w.hash_keys[at] = key
     w.hash_values[at] = value
@@ -225,7 +225,7 @@ def rehash(old_keys: Array, old_values: Array, keys: Array, values: Array) -> No
 
 @helper
 def subscription(w: Tables, client: Int, conv: Int) -> Int:
-    """Return the subscription number, or -1 if the client does not belong to the conversation.
+    """Return the subscription number of a client in a conversation, -1 if the client does not belong to it.
 
     Binary search in the client's own ascending range of `joined_conv`. A client has few conversations, so this takes
     few comparisons in one or two cache lines and needs no hash over all pairs.
@@ -246,13 +246,16 @@ def subscription(w: Tables, client: Int, conv: Int) -> Int:
 
 @helper
 def attempt_bit(attempt: Int) -> Int:
-    """Return the bit of an attempt in `sent`; 0 where it has none of its own in `answered` and `refused`."""
+    """Return the bit of an attempt in `sent`.
+
+    0 for attempts that share a bit, which have none in `answered` and `refused`.
+    """
     return 1 << (attempt - 1) if 1 <= attempt <= ATTEMPTS else 0
 
 
 @helper
 def heard(w: Tables, sub: Int, number: Int) -> Int:
-    """Return the bit page of a subscription for positions from `number` << SPAN_BITS, or -1.
+    """Return the bit page of a subscription for positions from `number` << SPAN_BITS, -1 if there is none.
 
     It reads only: a span in which the device received nothing has no page, and none is made.
     """

@@ -50,8 +50,8 @@ class Traffic:
     kinds      records of each kind
     sizes      the sizes of conversations that occur
     delays     by size (row) and bucket: deliveries by the time since the sending. Buckets are 64 ns wide up to 16 µs,
-               then 128 to an octave, as in `harness.client.tally`. Only what was sent and received in one journal: one
-               clock, and how far other journals were read does not matter
+               then 128 to an octave, as in `harness.client.tally`. Only messages
+               sent and received in one journal count: their times come from one clock
     latest_ns  the latest time of any record
     """
 
@@ -72,5 +72,5 @@ class Traffic:
         self.latest_ns = max(self.latest_ns, int(latest))
 
     def count(self, *kinds: Kind) -> int:
-        """Return how many records of these kinds there were."""
+        """Return the count of records of these kinds."""
         return int(self.kinds[list(kinds)].sum())

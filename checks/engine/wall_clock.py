@@ -1,6 +1,6 @@
 """Steps of the wall clock, and what cannot be judged because of them.
 
-Records carry the monotonic clock, which no step moves. The wall clock comes in by tokens alone: platforms and forgeries
+Records carry the monotonic clock, which no step moves. The wall clock affects only tokens: platforms and forgeries
 write its times into them. When it is stepped (NTP, an administrator, a machine that slept), two things are not known:
 
 - Whether the platform's clock moved too, because it may run on the same machine. A token that was issued before a step
@@ -27,7 +27,7 @@ NOT_JUDGED = "{} findings rest on the wall clock, which was stepped (H3)"
 
 
 class Step(NamedTuple):
-    """Step of the wall clock by `by` ns, after `start` and not after `end` (monotonic ns)."""
+    """Step of the wall clock by `by` ns, at some time after `start` and until `end` (monotonic ns)."""
 
     start: int
     end: int
@@ -36,7 +36,7 @@ class Step(NamedTuple):
 
 
 class WallClock:
-    """All steps on record, of all processes; without a step nothing is in doubt."""
+    """All recorded steps of the wall clock, of all processes. Without a step nothing is in doubt."""
 
     def __init__(self, kept: Kept) -> None:
         """Read the steps of the wall clock from the PHASE records of `kept`."""
@@ -65,19 +65,19 @@ class WallClock:
         return found
 
     def forward(self, start: int, end: int) -> int:
-        """Return by how many ns steps may have moved the clock forward between two times."""
+        """Return by how many ns steps may have moved the clock forward between two times (monotonic ns)."""
         return sum(step.by for step in self._between(start, end) if step.by > 0)
 
     def backward(self, start: int, end: int) -> int:
-        """Return by how many ns steps may have moved the clock backward between two times; not negative."""
+        """Return by how many ns (not negative) steps may have moved the clock backward between two times."""
         return -sum(step.by for step in self._between(start, end) if step.by < 0)
 
     def moved(self, start: int, end: int) -> bool:
-        """Return whether a step may lie between two times."""
+        """Return whether a step may have happened between two times (monotonic ns)."""
         return any(True for _ in self._between(start, end))
 
     def unproven(self, journal: int, t: int) -> bool:
-        """Return whether what the process of this journal wrote into a token at `t` may be wrong."""
+        """Return whether times that this journal's process wrote into a token at `t` (monotonic ns) may be wrong."""
         return any(start <= t <= end for start, end in self._unproven.get(journal, ()))
 
     def _between(self, start: int, end: int) -> Iterable[Step]:
@@ -85,13 +85,14 @@ class WallClock:
 
 
 def forgets(clock: WallClock, since: int, until: int) -> bool:
-    """Return whether a platform may have forgotten by `until` a revocation that it received at `since`.
+    """Return whether a platform may have dropped a revocation by `until` that it received at `since` (monotonic ns).
 
-    It keeps a revocation until the token's deadline: if its clock is then stepped back, the token holds again.
+    A platform stores a revocation until the token's deadline. If its clock is stepped back after that, the token is
+    valid again.
     """
     return clock.backward(since, until) > 0
 
 
 def wall_clock_of(world: World) -> WallClock:
-    """Return the steps on record so far, shared by the checks."""
+    """Return the steps recorded so far. All checks share one object."""
     return world.kept.once("wall clock", lambda: WallClock(world.kept))

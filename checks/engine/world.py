@@ -1,4 +1,4 @@
-"""State that all checks of one judging share: the tables, their growth, and the columns of the current chunk."""
+"""Tables and columns that all checks of one judging share, and their growth."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ CHUNK = 1 << 14
 
 
 def grown(array: Array, size: int, fill: int = 0) -> Array:
-    """Return the array itself if it has `size` rows, else a copy with more.
+    """Return the array itself if it has `size` rows, else a larger copy.
 
     The copy has at least `size` rows and at least twice as many as before; new rows hold `fill`.
     """
@@ -55,7 +55,11 @@ def grown(array: Array, size: int, fill: int = 0) -> Array:
 
 @dataclass(slots=True)
 class View:
-    """Chunk of one journal, with the columns that the shared pass found for each record (-1: none)."""
+    """Chunk of one journal, with the message, subscription, slot and connection of each record (-1: none).
+
+    rare  records of RARE kinds in the chunk
+    seen  bits that show whether the message was delivered before
+    """
 
     journal: int
     records: Array  # RECORD
@@ -69,13 +73,13 @@ class View:
 
 
 class World:
-    """Tables for one roster.
+    """Tables of one judging, for one roster.
 
-    `resolved` digests a chunk; checks then read `tables` and the view's columns.
+    `resolved` processes a chunk; checks then read `tables` and the columns of the view.
     """
 
     def __init__(self, roster: Roster) -> None:
-        """Make the tables; those of clients and conversations are final, the others grow."""
+        """Make the tables. Those of clients and conversations have their final size, the others grow."""
         self.roster = roster
         self.tables = _tables(roster)
         self.members = len(self.tables.sub_client)
@@ -90,30 +94,30 @@ class World:
 
     @property
     def journals(self) -> int:
-        """Return the number of journals that records have come from."""
+        """Return the count of journals from which records were read."""
         return len(self._connections)
 
     def connection(self, journal: int, number: int) -> int:
-        """Return the global number of the connection that a journal calls `number`, -1 if it is not known."""
+        """Return the global number of the connection `number` of a journal, -1 if it is unknown."""
         known = self._connections.get(journal)
         return int(known[number]) if known is not None and number < len(known) else -1
 
     @property
     def slots(self) -> int:
-        """Return the number of slots in use."""
+        """Return the count of slots in use."""
         return int(self.tables.used[USED_SLOTS])
 
     @property
     def mids(self) -> int:
-        """Return the number of message numbers in use; pages are given out whole, so some name no message."""
+        """Return the count of message numbers in use. Pages are allocated whole, so some numbers name no message."""
         return int(self.tables.used[USED_PAGES]) * PAGE
 
     def messages(self) -> Array:
-        """Return MESSAGE of every message number in use (`conv` is -1 where the number names none)."""
+        """Return the MESSAGE row of every message number in use (`conv` is -1 where the number names no message)."""
         return self.tables.messages[: self.mids]
 
     def read_completely(self) -> Array:
-        """Return by conversation whether a final read came to its end."""
+        """Return for each conversation whether a final read of it was complete."""
         result: Array = self.tables.reads > 0
         return result
 
@@ -123,7 +127,7 @@ class World:
         return int(self.tables.page_author[page]), (int(self.tables.page_number[page]) << PAGE_BITS) | (mid & PAGE - 1)
 
     def mid_of(self, author: int, counter: int) -> int:
-        """Return the message number of (author, counter), -1 if it is not known."""
+        """Return the message number of (author, counter), -1 if it is unknown."""
         w = self.tables
         number = counter >> PAGE_BITS
         if author >= len(w.user_of) or number >= w.directory_room[author]:
@@ -133,11 +137,11 @@ class World:
         return mid if page >= 0 and w.messages[mid]["conv"] >= 0 else -1
 
     def strays(self) -> Array:
-        """Return STRAY of every OK or FAIL without attempt or conversation."""
+        """Return the STRAY row of every OK or FAIL without attempt or conversation."""
         return self.tables.strays[: int(self.tables.used[USED_STRAYS])]
 
     def resolved(self, journal: int, records: Array) -> View:
-        """Return the view of at most CHUNK records of one journal, after the shared pass has read them."""
+        """Process at most CHUNK records of one journal by the shared pass; return their view."""
         n = len(records)
         rare = self.kept.keep(journal, records)
         self._reserve(n)
@@ -218,9 +222,9 @@ class World:
         self.tables.used[USED_EXTRA] = self._compacted = len(rows)
 
     def extras(self) -> Array:
-        """Return i8 (n, 4): message, a number other than its entry's, a record that states it, 1 unless REPLAY.
+        """Return the further sequence numbers of messages, as an int64 array (n, 4), sorted and without repetitions.
 
-        Sorted and without repetitions.
+        Columns: message, a number other than its entry's, a record that states it, 1 unless that is a REPLAY.
         """
         rows: Array = self.tables.extra[: int(self.tables.used[USED_EXTRA])]
         if not len(rows):  # the usual case, and three checks ask at every peek

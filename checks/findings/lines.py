@@ -22,7 +22,7 @@ MESSAGE_KINDS = frozenset((Kind.INVOKE, Kind.OK, Kind.FAIL, Kind.INFO, Kind.DELI
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """Record with its position: journal number and index."""
+    """Record together with its position: journal number and index."""
 
     journal: int
     index: int
@@ -45,7 +45,7 @@ class Direction(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Manner:
-    """Templates for records of one kind.
+    """Text templates for records of one kind.
 
     `phrase` follows the device's name in a line; `label` is shown in the device's own lane.
     """
@@ -104,7 +104,10 @@ WAYS: dict[int, str] = {way: way.name.lower() for way in Way}
 
 
 def line(told: Told, roster: Roster, name_of: NameOf = lambda journal, number: None) -> str:
-    """Return the whole record as text: device, connection, what happened."""
+    """Return the record as a line of text: device, connection, what happened.
+
+    `name_of`: function (journal, number) -> interned text, None if unknown.
+    """
     client, conn = int(told.record["client"]), int(told.record["conn"])
     manner = MANNERS[told.kind]
     who = [device(roster, client)] if client < FOREIGN and manner.direction is not THERE else []
@@ -115,7 +118,7 @@ def line(told: Told, roster: Roster, name_of: NameOf = lambda journal, number: N
 
 
 def label(told: Told, roster: Roster, name_of: NameOf = lambda journal, number: None) -> str:
-    """Return the record in a few words, for a step in its device's own lane."""
+    """Return the record in a few words, for its step in the lane of its device."""
     return _filled(MANNERS[told.kind].label, told, roster, name_of)
 
 

@@ -53,7 +53,7 @@ def device(roster: Roster, client: int) -> str:
 
 
 def person(roster: Roster, client: int) -> str:
-    """Return the name of the user that a device belongs to."""
+    """Return the name of the user to whom a device belongs."""
     return roster.user_name(roster.user_of[client]) if 0 <= client < len(roster.user_of) else NOBODY_KNOWN
 
 

@@ -1,6 +1,6 @@
 """Swim-lane of a finding: one lane for each device and one for the platform, one step for each record.
 
-What never happened (a message that never came) is a step too.
+An event that did not happen (a message that never arrived) is a step too.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ NEVER: dict[tuple[str, str], tuple[Direction, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Row of a swim-lane, from lane `start` to lane `end`; equal lanes mean something that happened at that lane.
+    """Row of a swim-lane, from lane `start` to lane `end`. If both are the same lane, the event happened there.
 
-    at_ms    milliseconds after the first record of the scene; None: it never happened
+    at_ms    milliseconds after the first record of the scene; None: the event did not happen
     proof    whether it is one of the records that prove the finding; the others are context
     record   (journal number, index), None if there is none
     """
@@ -47,7 +47,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """Names of the lanes from left to right, and the steps in time order."""
+    """Swim-lanes: names of the lanes from left to right, and the steps in time order."""
 
     lanes: tuple[str, ...]
     steps: tuple[Step, ...]
@@ -61,7 +61,7 @@ def scene(
     roster: Roster,
     name_of: NameOf = lambda journal, number: None,
 ) -> Scene:
-    """Return the swim-lane of a finding.
+    """Return the swim-lanes of a finding. `check`: id of its check.
 
     `proof` and `context` are the records in any order; times in the scene count from the first of them. Records of a
     device that got no lane (see `LANES_MAX`) are left out.

@@ -16,7 +16,7 @@ from earwitness.checks.verdict import Finding, Verdict
 
 @dataclass(frozen=True, slots=True)
 class Telling:
-    """Counterexample as text: `sentence` says what happened, `lines` holds one record each, in ms after the first."""
+    """Counterexample as text: one sentence, and one line for each record, with its time in ms after the first."""
 
     sentence: str
     lines: list[str]
@@ -32,10 +32,10 @@ In braces may stand the names that `_words` lists, and the finding's facts.
 
 
 def sentence(finding: Finding, verdict: Verdict, roster: Roster, said: str | None = None) -> str:
-    """Return one sentence with names instead of numbers; a finding of a user's own check has one already.
+    """Return the sentence of a finding, with names instead of numbers.
 
-    Kinds of findings that have no template get a general sentence. `said`: the text that
-    the finding's last record states in place of a user, if that text names no user of the run.
+    A finding of a user's own check has its sentence already. Kinds without a template get a general sentence. `said`:
+    the text that the finding's last record states in place of a user, if that text names no user of the run.
     """
     if finding.sentence:
         return finding.sentence
@@ -62,7 +62,7 @@ def _of_row(said: str, template: str | None) -> tuple[str | None, str]:
 
 
 def said_by(record: Any, journal: int, name_of: NameOf) -> str | None:
-    """Return the text that a record states in place of a user; None if it states a user of the run or none."""
+    """Return the text that a record states in place of a user; None if it states a user of the run or no user."""
     named = record is not None and int(record["kind"]) in (Kind.DELIVER, Kind.REPLAY, Kind.STORED, Kind.IDENTITY)
     return name_of(journal, int(record["aux"])) if named and int(record["aux"]) >= FOREIGN else None
 
@@ -102,9 +102,10 @@ def tell(
     finding: Finding, verdict: Verdict, roster: Roster, lookup: Lookup, tag: str = "",
     name_of: NameOf = lambda journal, number: None,
 ) -> Telling:  # fmt: skip
-    """Return a finding as text.
+    """Return a finding as text: its sentence, and a line for each of its records.
 
-    `tag`: the run's tag, left out of conversation and user names to keep them short.
+    `lookup`: function (journal, index) -> record, None if it does not exist. `tag`: the run's tag, left out of
+    conversation and user names to keep them short.
     """
     found = [(journal, index, lookup(journal, index)) for journal, index in finding.records]
     first = min((int(record["t"]) for _, _, record in found if record is not None), default=0)

@@ -104,7 +104,8 @@ class Kind(IntEnum):
 class Flag(IntFlag):
     """Bits of `flags`.
 
-    CORRUPT: the body's own digest does not fit, its identity cannot be trusted; READ, RUN: see there.
+    CORRUPT: the checksum in the body does not match, so its fields cannot be trusted. In records READ and RUN it has
+    another meaning, see `checks.history.schema`.
     """
 
     CORRUPT = 1
@@ -118,7 +119,7 @@ class Flag(IntFlag):
 
 
 class Artefact(IntEnum):
-    """`attempt` of a TOKEN record: what was issued, or made by the tester."""
+    """Type of an artefact: `attempt` of a TOKEN record."""
 
     ACCESS = 1
     REFRESH = 2
@@ -128,7 +129,7 @@ class Artefact(IntEnum):
 
 
 class Way(IntEnum):
-    """Low bits of `proc` of a REQUEST: how the artefact was presented."""
+    """Way in which an artefact was presented: low bits of `proc` of a REQUEST record."""
 
     HEADER = 1
     SUBPROTOCOL = 2
@@ -145,7 +146,7 @@ CONTROL = 128
 
 
 class State(IntEnum):
-    """`proc` of WRITE and SEEN: which shared state."""
+    """Type of shared state: `proc` of WRITE and SEEN records."""
 
     PROFILE = 1  # what a person's account shows (name, e-mail)
     ACTIVE = 2  # whether the account is active: `counter` of its value is 1 or 0
@@ -157,7 +158,7 @@ class State(IntEnum):
 
 
 class FaultKind(IntEnum):
-    """`counter` of a FAULT record."""
+    """Type of a fault: `counter` of a FAULT record."""
 
     KILL = 1
     PAUSE = 2
@@ -174,7 +175,7 @@ class FaultKind(IntEnum):
 
 
 class Phase(IntEnum):
-    """`counter` of a PHASE record."""
+    """Phase of a run, or a step of the wall clock: `counter` of a PHASE record."""
 
     LOAD = 1
     DRAIN = 2
@@ -183,7 +184,10 @@ class Phase(IntEnum):
 
 
 class Place(IntEnum):
-    """`counter` of an IDENTITY record: who stated the identity."""
+    """Service or database: `counter` of an IDENTITY record, which stated the identity.
+
+    Also in requests and shown state.
+    """
 
     AUTH = 1
     BACKEND = 2
@@ -194,7 +198,7 @@ class Place(IntEnum):
 
 
 def empty(n: int) -> np.ndarray:
-    """`n` records of nothing: every optional slot says that it is absent, indexes run from 1."""
+    """Return `n` records whose optional slots are all absent, with indexes from 1."""
     records = np.zeros(n, dtype=RECORD)
     for name in ("client", "conv", "author"):
         records[name] = NOBODY
@@ -205,5 +209,5 @@ def empty(n: int) -> np.ndarray:
 
 
 def page_digest(numbers: np.ndarray) -> int:
-    """Return the CRC-32 of a page's numbers in the order in which it showed them, as `digest` of READ keeps it."""
+    """Return the CRC-32 of a page's sequence numbers in their order on the page. It is stored as `digest` of READ."""
     return crc32(np.asarray(numbers, "<i8").tobytes())

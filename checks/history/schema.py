@@ -1,4 +1,4 @@
-"""The meaning of each slot of a record, by kind: the one table from which all others are made.
+"""The meaning of each slot of a record, by kind. All other tables about records are made from this one.
 
 From it come the readable columns of an export (`harness.record.columns`), what an import may contain
 (`harness.record.rows`), the writer by name (`harness.record.named`) and the page `docs/history-schema.md`.
@@ -19,10 +19,10 @@ class Slot:
     """Meaning of one or more slots in records of one kind.
 
     names    slots of `RECORD`, separated by blanks, that have this meaning together
-    meaning  what they say
+    meaning  what they hold
     column   name of the readable column, if it is not the slot's own (`GENERIC`)
     type     type of the column: a number, an interned text, or a number that stands for a name
-    unit     of the number
+    unit     unit of the number
     """
 
     names: str
@@ -34,7 +34,7 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class KindOf:
-    """Meaning of a record of one kind, and its slots; a slot that is not named has no meaning there."""
+    """Meaning of records of one kind, and of their slots. Slots that are not named have no meaning there."""
 
     says: str
     slots: tuple[Slot, ...]

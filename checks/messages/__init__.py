@@ -1,1 +1,1 @@
-"""Checks of messages: order, loss, duplication, isolation, answers, reads and agents' runs."""
+"""Checks of messages: order, loss, duplication, isolation, answers, reads and the streams of agents' answers."""

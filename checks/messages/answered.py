@@ -1,8 +1,7 @@
 """I43: a platform that acknowledges answers every message sent on a connection that stays open.
 
 For each message the check keeps the sending that waits for an answer: of several (retries) the earliest one on a
-connection that was not cut meanwhile. Any answer to the message ends the wait. A client that gave up waiting does not
-end it.
+connection that was not cut meanwhile. Any answer to the message ends the wait. A client's own timeout does not.
 """
 
 from __future__ import annotations
@@ -55,7 +54,7 @@ def answers_step(
     records: Array, journal: Int, mids: Array, slots: Array, bound: Int, waits: Array, late: Array, used: Array,
     state: Array,
 ) -> None:  # fmt: skip
-    """Follow each message from its sending to its answer.
+    """Measure for each message the time from its sending to its answer.
 
     `waits` is WAITS by message; `late` takes copies of WAITS whose answer came after `bound` (ns), `used[0]` of them.
     `state[0]` is 1 once this journal was drained: from then on the tester itself closes connections, so an INFO does
@@ -116,7 +115,7 @@ class Answered(Folding):
     """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
-        """Take the bound from `contract.answer_bound_s`, in ns, and start without waits."""
+        """Read the bound from `contract.answer_bound_s`, in ns, and start without waiting messages."""
         super().__init__(check, roster, contract)
         self._bound = int(contract.answer_bound_s * 1e9)
         self._waits = np.zeros(64, WAITS)
@@ -127,7 +126,7 @@ class Answered(Folding):
         self._times = Duties()
 
     def step(self, view: View) -> None:
-        """Implement `Fold.step`: follow sendings and answers, and keep faults and connection times."""
+        """Implement `Fold.step`: match answers with sendings, and store faults and connection times."""
         self._waits = grown(self._waits, view.world.mids)
         self._late = grown(self._late, int(self._used[0]) + len(view.records))
         state = self._states.setdefault(view.journal, np.zeros(1, np.int64))
@@ -137,7 +136,7 @@ class Answered(Folding):
         self._times.step(view)
 
     def peek(self, world: World) -> Verdict:
-        """Implement `Fold.peek`: absences are pending."""
+        """Implement `Fold.peek`: always UNKNOWN, because missing answers are decided at the end."""
         return self.conclude(unknown=PENDING)
 
     def finish(self, end: End) -> Verdict:

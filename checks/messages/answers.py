@@ -59,7 +59,7 @@ ELSEWHERE, OTHERS, ACCOUNT = range(3)
 
 @kernel
 def refusals(records: Array, journal: Int, mids: Array, w: Tables, kept: Array, used: Array) -> None:
-    """Keep records for counterexamples: the first refusals, and effects of messages that were refused before.
+    """Store records for counterexamples: the first refusals, and effects of messages that were refused before.
 
     A row of `kept` is (message, kind, rec); `used[0]` rows are filled. Which messages are violations follows from the
     flags in `w.messages` at the end, for all messages. This loop only saves the records that prove the first of them,
@@ -97,15 +97,15 @@ class FailedNoEffect(Folding):
         self._used = np.zeros(1, np.int64)
 
     def step(self, view: View) -> None:
-        """Implement `Fold.step`: keep records for counterexamples; the shared pass keeps the flags."""
+        """Implement `Fold.step`: store records for counterexamples. The shared pass stores the flags of messages."""
         refusals(view.records, view.journal, view.mid, view.world.tables, self._kept, self._used)
 
     def peek(self, world: World) -> Verdict:
-        """Implement `Fold.peek`: absences of further attempts are pending."""
+        """Implement `Fold.peek`: always UNKNOWN, because a further attempt may still be recorded."""
         return self.conclude(unknown=PENDING)
 
     def finish(self, end: End) -> Verdict:
-        """Implement `Fold.finish`: judge the messages whose attempts were all refused."""
+        """Implement `Fold.finish`: look for effects of messages whose attempts were all refused."""
         world = end.world
         messages = world.messages()
         flags, sent = messages["flags"], messages["sent"]
@@ -169,12 +169,12 @@ class SingleCompletion(PerRecord):
     """
 
     def step(self, view: View) -> None:
-        """Implement `Fold.step`: count answers that come again."""
+        """Implement `Fold.step`: count answers to attempts that were answered before."""
         repeated_answers(view.records, view.journal, view.mid, view.seen, view.world.out, self.totals)
         self.counted(view.world)
 
     def peek(self, world: World) -> Verdict:
-        """Implement `Fold.peek`: add the surplus answers among those without attempt."""
+        """Implement `Fold.peek`: return violations so far, with surplus answers among those without attempt."""
         surplus = list(_surplus(world))
         rows = sorted([*self.suspects.rows, *surplus], key=lambda row: row[REC])[:FINDINGS]
         return self.conclude(
@@ -184,7 +184,7 @@ class SingleCompletion(PerRecord):
         )
 
     def describe(self, world: World, row: tuple[int, ...]) -> Finding:
-        """Implement `PerRecord.describe`."""
+        """Implement `PerRecord.describe`: return the finding of a repeated or unrequested answer."""
         if row[WHAT] == AGAIN:
             return finding(world, "again", row, invoked(world, row[MID]), row[REC], attempt=row[X])
         return finding(
@@ -285,10 +285,10 @@ def scope(
 
 
 class ConnectionScope(PerRecord):
-    """State of I14: every answer comes on the connection that asked, or on a later one of that device if so promised.
+    """State of I14: an answer arrives on its message's connection, or where promised on a later one of that device.
 
-    By HTTP (on no connection) it comes to the device that asked. News of an account are pushed to its own user only.
-    Not examined: answers on a connection to what was sent by HTTP.
+    An answer by HTTP (on no connection) arrives at the device that sent the message. News of an account are pushed to
+    its own user only. Not examined: answers on a connection to what was sent by HTTP.
     """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
@@ -324,7 +324,7 @@ class ConnectionScope(PerRecord):
                     self.suspects.take(row, 1)
 
     def peek(self, world: World) -> Verdict:
-        """Implement `Fold.peek`: add the answers without attempt or conversation."""
+        """Implement `Fold.peek`: return violations so far, with those among answers without attempt or conversation."""
         examined, others = self.examined + self._profiles, []
         for stray in world.strays():
             mid = world.mid_of(int(stray["author"]), int(stray["counter"]))
@@ -362,7 +362,7 @@ class ConnectionScope(PerRecord):
         return {conn for conn in known if conn >= 0}
 
     def describe(self, world: World, row: tuple[int, ...]) -> Finding:
-        """Implement `PerRecord.describe`."""
+        """Implement `PerRecord.describe`: return the finding of an answer, or of account news, in the wrong place."""
         if row[WHAT] == ACCOUNT:
             return finding(world, "account", row, row[REC], stated=row[X])
         what = "elsewhere" if row[WHAT] == ELSEWHERE else "other-device"

@@ -1,4 +1,4 @@
-"""I3: causal order, from what a sender had received when it sent."""
+"""I3: causal order, derived from what a sender had received when it sent."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ UNKNOWN = np.iinfo(np.int64).max
 
 @kernel
 def causes_step(records: Array, mids: Array, causes: Array) -> None:
-    """Keep by message the highest number that its sender had received before the first sending, + 1; 0: none.
+    """Store for each message the highest number that its sender had received before the first sending, + 1; 0: none.
 
     `aux` of an INVOKE states that number (see `checks.history.record.SLOTS`), so the client has done the work and
     nothing is looked up here. `+ 1` lets a zeroed array mean "none". Retries are skipped, because a device may have
@@ -48,12 +48,12 @@ class CausalOrder(Folding):
         self._causes = np.zeros(1024, np.int64)
 
     def step(self, view: View) -> None:
-        """Implement `Fold.step`: keep what senders had received."""
+        """Implement `Fold.step`: store the highest numbers that senders had received."""
         self._causes = grown(self._causes, view.world.mids)
         causes_step(view.records, view.mid, self._causes)
 
     def peek(self, world: World) -> Verdict:
-        """Implement `Fold.peek`: compare the numbers known so far."""
+        """Implement `Fold.peek`: compare the sequence numbers known so far."""
         messages = world.messages()
         causes = self._causes[: len(messages)] - 1
         numbers = lowest_numbers(world)
@@ -67,12 +67,12 @@ class CausalOrder(Folding):
         )
 
     def finish(self, end: End) -> Verdict:
-        """Implement `Fold.finish`."""
+        """Implement `Fold.finish`: return the result of `peek`."""
         return self.peek(end.world)
 
 
 def lowest_numbers(world: World) -> Array:
-    """Return by message the lowest number stated by a record other than a REPLAY, UNKNOWN if there is none."""
+    """Return for each message the lowest number that a record other than a REPLAY states; UNKNOWN if there is none."""
     messages, extra = world.messages(), world.extras()
     numbers: Array = np.where((messages["flags"] & NUMBERED) > 0, messages["seq"], UNKNOWN)
     live = extra[extra[:, 3] == 1]

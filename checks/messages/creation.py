@@ -125,11 +125,11 @@ class NoCreation(Folding):
         self.examined = int(self._totals[0])
 
     def peek(self, world: World) -> Verdict:
-        """Implement `Fold.peek`: only violations that one record proves."""
+        """Implement `Fold.peek`: return only violations that a single record proves."""
         return self.conclude([self._immediate(world, row) for row in self.suspects.rows])
 
     def finish(self, end: End) -> Verdict:
-        """Implement `Fold.finish`: add messages that were never sent, or delivered before they were sent."""
+        """Implement `Fold.finish`: add messages that were not sent, or delivered before they were sent."""
         world = end.world
         messages = world.messages()
         flags = messages["flags"]

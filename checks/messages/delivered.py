@@ -38,7 +38,7 @@ RECEIVING_NS = 2_000_000_000
 
 @kernel
 def latest_step(records: Array, subs: Array, latest: Array) -> None:
-    """Keep by subscription when it last received something (ns), and the highest number that it received.
+    """Store for each subscription the time (ns) of its last reception, and the highest number received.
 
     A row of `latest` is (time, number), -1 for none. Both columns only grow, so the order of reading does not matter.
     They show at the end whether a connection was still receiving when our own deadline ended the run: then what has a
@@ -55,7 +55,7 @@ def latest_step(records: Array, subs: Array, latest: Array) -> None:
 
 
 def latest_by_device(latest: Array, sub_client: Array) -> Array:
-    """Return `latest` with the time at which the device last received anything, in any conversation.
+    """Return `latest` with the time replaced by that at which the device last received anything, anywhere.
 
     Messages for a device wait in one queue, so a busy conversation delays the others.
     """
@@ -166,18 +166,18 @@ class Delivered(Folding):
         self._latest = np.full((0, 2), -1, np.int64)
 
     def step(self, view: View) -> None:
-        """Implement `Fold.step`: keep duties and the latest deliveries."""
+        """Implement `Fold.step`: store the times of duties and the latest deliveries."""
         self._duties.step(view)
         if not len(self._latest):
             self._latest = np.full((view.world.members, 2), -1, np.int64)
         latest_step(view.records, view.sub, self._latest)
 
     def peek(self, world: World) -> Verdict:
-        """Implement `Fold.peek`: absences are pending."""
+        """Implement `Fold.peek`: always UNKNOWN, because missing deliveries are decided at the end."""
         return self.conclude(unknown=PENDING)
 
     def finish(self, end: End) -> Verdict:
-        """Implement `Fold.finish`: compare duties with what was received."""
+        """Implement `Fold.finish`: look for messages that a device had to receive and did not."""
         bound = end.clock_bound_ns()
         if bound is None:
             return self.conclude(unknown="the journals come from several hosts, and their clocks were not compared")
@@ -216,7 +216,7 @@ class Delivered(Folding):
 
 
 def by_conversation(world: World, contract: Contract) -> tuple[Array, Array, Array, Array]:
-    """Return (first, mids, due, author): messages by conversation and position, as `absences` reads them."""
+    """Return (first, mids, due, author) for `absences`: messages ordered by conversation and position."""
     messages, w = world.messages(), world.tables
     first = np.concatenate([[0], np.cumsum(w.conv_next)]).astype(np.int64)
     known = np.flatnonzero(messages["conv"] >= 0)
@@ -245,9 +245,9 @@ def _effective(messages: Array, contract: Contract) -> Array:
 
 
 def unread(world: World) -> int:
-    """Return how many acknowledged messages are in conversations that no final read read to the end.
+    """Return how many acknowledged, not stored messages are in conversations without a complete final read.
 
-    Whether these messages are stored is not known.
+    It is unknown whether they are stored.
     """
     messages = world.messages()
     acked = (messages["flags"] & (ACKED | STORED)) == ACKED
@@ -256,7 +256,7 @@ def unread(world: World) -> int:
 
 
 def below_acked(messages: Array) -> Array:
-    """Return by message whether its number is below the highest acknowledged one of its conversation.
+    """Return for each message whether its number is below the highest acknowledged number of its conversation.
 
     A message with two numbers counts as having none.
     """

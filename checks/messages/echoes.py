@@ -41,14 +41,14 @@ class NoEcho(PerRecord):
     """
 
     def step(self, view: View) -> None:
-        """Implement `Fold.step`: look for echoes, unless the contract promises them."""
+        """Implement `Fold.step`: look for echoes. No-op if the contract promises echoes."""
         if self.contract.echo:
             return
         echoes(view.records, view.journal, view.mid, view.sub, view.world.out, self.totals)
         self.counted(view.world)
 
     def describe(self, world: World, row: tuple[int, ...]) -> Finding:
-        """Implement `PerRecord.describe`."""
+        """Implement `PerRecord.describe`: return the finding of an echo."""
         return finding(world, "echo", row, invoked(world, row[MID]), row[REC])
 
 

@@ -250,11 +250,11 @@ class Fifo(Folding):
         self.examined = int(self._blocks[1])
 
     def peek(self, world: World) -> Verdict:
-        """Implement `Fold.peek`: violations are certain at once."""
+        """Implement `Fold.peek`: return the violations so far, which are all certain."""
         return self._judge(world)
 
     def finish(self, end: End) -> Verdict:
-        """Implement `Fold.finish`."""
+        """Implement `Fold.finish`: return all violations."""
         return self._judge(end.world)
 
     def _judge(self, world: World) -> Verdict:

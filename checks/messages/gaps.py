@@ -84,7 +84,7 @@ def jump(states: Array, gaps: Array, slot: Int, seq: Int, rec: Int, used: Array)
 
 @kernel
 def gaps_step(records: Array, journal: Int, slots: Array, seen: Array, states: Array, gaps: Array, used: Array) -> None:
-    """Follow the numbers of each slot and record where they jump.
+    """Compare the numbers of each slot with the highest before, and record where they jump.
 
     `used`: gaps, deliveries examined. Numbers are those of the platform in one conversation.
 
@@ -138,9 +138,9 @@ def gaps_step(records: Array, journal: Int, slots: Array, seen: Array, states: A
 
 
 class GapFree(Folding):
-    """State of I4: numbers of a conversation follow each other without a gap on each connection.
+    """State of I4: the sequence numbers of a conversation have no gap on each connection.
 
-    They are followed from the head that the platform states on joining.
+    They are checked from the number on that the platform states on joining (the head).
 
     Not a violation: what lies before joining; anything across LEAVE or another connection; a repeated number (I6);
     numbers of own messages where the platform does not echo them. A jump counts once: *reorder* if all of it was
@@ -156,7 +156,7 @@ class GapFree(Folding):
         self._judged = contract.sequence == "contiguous"
 
     def step(self, view: View) -> None:
-        """Implement `Fold.step`: follow numbers, if the contract makes them contiguous."""
+        """Implement `Fold.step`: record jumps of numbers. No-op if the contract does not promise contiguous numbers."""
         if not self._judged:
             return
         self._states = grown(self._states, view.world.slots)
@@ -164,11 +164,14 @@ class GapFree(Folding):
         gaps_step(view.records, view.journal, view.slot, view.seen, self._states, self._gaps, self._used)
 
     def peek(self, world: World) -> Verdict:
-        """Implement `Fold.peek`: a jump is a violation at once, whether it is filled later or not."""
+        """Implement `Fold.peek`: return all jumps so far.
+
+        Each is a violation whether its gap is filled later or not.
+        """
         return self._judge(world)
 
     def finish(self, end: End) -> Verdict:
-        """Implement `Fold.finish`: own messages whose numbers are not on record may explain gaps."""
+        """Implement `Fold.finish`: leave out gaps that own messages with unrecorded numbers may explain."""
         return self._judge(end.world, partial=end.partial)
 
     def _judge(self, world: World, partial: bool = False) -> Verdict:

@@ -59,9 +59,9 @@ STATED, UNEXPLAINED = 1, 2
 
 @helper
 def note(row: Array, what: Int, journal: Int, r: Array, mid: Int, x: Int, y: Int) -> None:
-    """Write a row of a violation: what, its record, client, message, conversation and two values of the check's own.
+    """Fill `row` with a violation: kind `what`, record, client, message, conversation, and two values of the check.
 
-    It has the columns of `checks.engine.fold`; REC2 and MID2 stay empty.
+    The columns are those of `checks.engine.fold`; REC2 and MID2 stay empty.
     """
     row[WHAT] = what
     row[REC] = (np.int64(journal) << REC_BITS) | np.int64(r["index"])
@@ -218,7 +218,7 @@ def statements(records: Array, journal: Int, mids: Array, user_of: Array, out: A
 
 
 class PerRecord(Folding):
-    """Base class of checks whose violations are certain at once."""
+    """Base class of checks whose violations are certain at once. Subclasses implement `step` and `describe`."""
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
         """Start with zero totals: examined, rows of violations, and one for the check's own use."""
@@ -226,21 +226,21 @@ class PerRecord(Folding):
         self.totals = np.zeros(3, np.int64)
 
     def peek(self, world: World) -> Verdict:
-        """Implement `Fold.peek`: violations so far."""
+        """Implement `Fold.peek`: return the violations so far."""
         return self.conclude([self.describe(world, row) for row in self.suspects.rows])
 
     def finish(self, end: End) -> Verdict:
-        """Implement `Fold.finish`: the same as `peek`."""
+        """Implement `Fold.finish`: return the result of `peek`."""
         return self.peek(end.world)
 
     def counted(self, world: World) -> None:
-        """Take the rows that a kernel wrote to `world.out`; `totals` holds examined and rows."""
+        """Add the rows that a kernel wrote to `world.out` to the violations. `totals` holds (examined, rows)."""
         self.suspects.take(world.out, int(self.totals[1]))
         self.totals[1] = 0
         self.examined = int(self.totals[0])
 
     def describe(self, world: World, row: tuple[int, ...]) -> Finding:
-        """Return the finding of a row."""
+        """Return the finding of a violation's row. Subclasses implement it."""
         raise NotImplementedError
 
 
@@ -252,13 +252,16 @@ class NoDuplication(PerRecord):
     """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
-        """Take the scope from `contract.at_most_once`: the connection, or the device."""
+        """Read the scope from `contract.at_most_once`: the connection, or the device."""
         super().__init__(check, roster, contract)
         self._bit = AGAIN_ON_DEVICE if contract.at_most_once == "device" else AGAIN_HERE
         self._undecided: list[Array] = []
 
     def step(self, view: View) -> None:
-        """Implement `Fold.step`: without idempotence, rows wait for the end, which knows the retried messages."""
+        """Implement `Fold.step`: look for repeated deliveries.
+
+        Without promised idempotence they are decided at the end, which knows the retried messages.
+        """
         out = view.world.out
         repeats(view.records, view.journal, view.mid, view.slot, view.seen, self._bit, out, self.totals)
         if self.totals[1] and not self.contract.idempotent:  # which messages were retried is known at the end
@@ -267,7 +270,7 @@ class NoDuplication(PerRecord):
         self.counted(view.world)
 
     def peek(self, world: World) -> Verdict:
-        """Implement `Fold.peek`: leave out messages that are known to be retried."""
+        """Implement `Fold.peek`: return the violations so far, without messages that are known to be retried."""
         decided, flags = Suspects(), world.messages()["flags"]
         for rows in self._undecided:
             once = rows[(flags[rows[:, MID]] & RETRIED) == 0]
@@ -276,15 +279,15 @@ class NoDuplication(PerRecord):
         return self.conclude([self.describe(world, row) for row in both.rows], violations=both.total)
 
     def describe(self, world: World, row: tuple[int, ...]) -> Finding:
-        """Implement `PerRecord.describe`."""
+        """Implement `PerRecord.describe`: return the finding of a repeated delivery."""
         what = "repeated-later" if row[WHAT] else "repeated"
         return finding(world, what, row, invoked(world, row[MID]), row[REC], seq=row[X])
 
 
 class Integrity(PerRecord):
-    """State of I10: bodies arrive as they were sent.
+    """State of I10: message bodies arrive unchanged.
 
-    The body's own checksum fits, and digest and size are the sender's.
+    The checksum in the body matches, and digest and size are the same as at the sender.
 
     Not a violation: another size of a retry, whose body states its attempt; anything of a message whose sending is not
     on record (I8). A message that was received before its sending was read is compared with the first record of it; the
@@ -297,14 +300,14 @@ class Integrity(PerRecord):
         self._changed = np.zeros((64, 5), np.int64)
 
     def step(self, view: View) -> None:
-        """Implement `Fold.step`: compare contents."""
+        """Implement `Fold.step`: compare digest and size of each record with those of its message."""
         world = view.world
         self._changed = grown(self._changed, int(self.totals[2]) + len(view.records))
         changes(view.records, view.journal, view.mid, world.tables, self._changed, world.out, self.totals)
         self.counted(world)
 
     def peek(self, world: World) -> Verdict:
-        """Implement `Fold.peek`: exchange the counts where the sending differs from the first record of a message."""
+        """Implement `Fold.peek`: return the violations so far, corrected where the sending was not read first."""
         messages = world.messages()
         rows = self._changed[: int(self.totals[2])]
         rows = rows[(messages["flags"][rows[:, 0]] & INVOKED) > 0]
@@ -331,7 +334,7 @@ class Integrity(PerRecord):
         return self.conclude([self.describe(world, row) for row in told], violations=violations)
 
     def describe(self, world: World, row: tuple[int, ...]) -> Finding:
-        """Implement `PerRecord.describe`."""
+        """Implement `PerRecord.describe`: return the finding of a corrupt or changed body."""
         stored = row[Y] == 2
         if row[MID] < 0:
             return finding(world, "corrupt-in-store" if stored else "corrupt", row, row[REC])
@@ -345,7 +348,7 @@ _PUSHED_WHAT = {K_RUN: "stranger-run", K_PRESENCE: "stranger-presence", K_SEEN: 
 
 
 class Isolation(PerRecord):
-    """State of I12: no device is sent anything of a conversation that it does not belong to, nor under a wrong name.
+    """State of I12: no device is sent anything of another's conversation, or under the name of a wrong conversation.
 
     This covers messages, agents' answers, presence (and no user is shown as present where they are not a member), edits
     and read marks. Membership is the tester's own roster. Not examined: bodies that are corrupt (I10) or of another run
@@ -353,13 +356,13 @@ class Isolation(PerRecord):
     """
 
     def step(self, view: View) -> None:
-        """Implement `Fold.step`: look for records outside their conversation."""
+        """Implement `Fold.step`: look for records that reached a device outside their conversation."""
         world = view.world
         strays(view.records, view.journal, view.mid, view.sub, world.tables, world.out, self.totals)
         self.counted(world)
 
     def describe(self, world: World, row: tuple[int, ...]) -> Finding:
-        """Implement `PerRecord.describe`."""
+        """Implement `PerRecord.describe`: return the finding of a record outside its conversation."""
         if row[WHAT] == 3:
             return finding(world, "presence-of-stranger", row, row[REC], stated=row[X])
         if row[WHAT] == 2:
@@ -385,7 +388,7 @@ class Identity(PerRecord):
         self._strangers = Suspects()
 
     def step(self, view: View) -> None:
-        """Implement `Fold.step`: count unexplained ids by user, apart from certain violations."""
+        """Implement `Fold.step`: look for wrong users; count ids that no login explains separately by user."""
         world, out = view.world, view.world.out
         statements(view.records, view.journal, view.mid, world.tables.user_of, out, self.totals)
         n = int(self.totals[1])
@@ -403,11 +406,11 @@ class Identity(PerRecord):
         self.examined = int(self.totals[0])
 
     def peek(self, world: World) -> Verdict:
-        """Implement `Fold.peek`: as if nothing were missing."""
+        """Implement `Fold.peek`: return the violations so far, as if no record were missing."""
         return self._judge(world, self._unexplained > 0)
 
     def finish(self, end: End) -> Verdict:
-        """Implement `Fold.finish`: leave out what a missing part of the record may explain."""
+        """Implement `Fold.finish`: leave out violations that a missing part of the record may explain."""
         named = self._unexplained > 0
         return self._judge(end.world, named & self._ids_known(end) if end.partial else named)
 
@@ -434,7 +437,7 @@ class Identity(PerRecord):
         )
 
     def describe(self, world: World, row: tuple[int, ...]) -> Finding:
-        """Implement `PerRecord.describe`."""
+        """Implement `PerRecord.describe`: return the finding of a wrong sender or identity."""
         row = (*row[:MID2], -1, *row[CONV:])
         if row[WHAT] & STATED:
             return finding(world, "identity", row, row[REC], stated=row[X], place=row[Y])

@@ -44,7 +44,7 @@ SETTLE = 1 << 20
 
 @helper
 def heard_at(h: Array, t: Int, rec: Int) -> None:
-    """Keep the latest delivery of a message; of two at the same time the one with the higher record reference."""
+    """Update the latest delivery of a message; of two at the same time the higher record reference is stored."""
     if t > h["t"] or (t == h["t"] and rec > h["rec"]):
         h["t"] = t
         h["rec"] = rec
@@ -153,7 +153,7 @@ class LivenessBound(Folding):
     """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
-        """Take the bound from `contract.delivery_bound_s`, in ns; None: there is nothing to judge."""
+        """Read the bound from `contract.delivery_bound_s`, in ns. None: nothing is judged."""
         super().__init__(check, roster, contract)
         bound_s = contract.delivery_bound_s
         self._bound = None if bound_s is None else int(bound_s * 1e9)
@@ -168,7 +168,7 @@ class LivenessBound(Folding):
         self._resumed = Resumed()
 
     def step(self, view: View) -> None:
-        """Implement `Fold.step`: keep acknowledgements, deliveries, faults, connection times and resumed messages."""
+        """Implement `Fold.step`: store acknowledgements, deliveries, faults, connection times and resumed messages."""
         if self._bound is None:
             return
         self._since = grown(self._since, view.world.slots)
@@ -186,13 +186,14 @@ class LivenessBound(Folding):
         self._resumed.step(view)
 
     def peek(self, world: World) -> Verdict:
-        """Implement `Fold.peek`: lateness is decided at the end."""
+        """Implement `Fold.peek`: always UNKNOWN, because lateness is decided at the end."""
         return self.conclude(unknown="lateness is decided at the end")
 
     def finish(self, end: End) -> Verdict:
-        """Implement `Fold.finish`: judge late and missed messages.
+        """Implement `Fold.finish`: look for late and missed messages.
 
-        A large loop lag of the tester makes lateness UNKNOWN.
+        UNKNOWN without a bound, with unknown clocks or faults, and if a large loop lag of the tester may explain
+        lateness.
         """
         if self._bound is None:
             return self.conclude(unknown="the contract states no bound")

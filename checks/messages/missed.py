@@ -1,4 +1,4 @@
-"""Messages that a connection missed: it was open until their deadline, and they never came on it.
+"""Messages that a connection missed: it was open until their deadline, and did not receive them.
 
 Each subscription on each connection (slot) is compared with the messages of its conversation. `checks.engine.resolve`
 keeps bits of what came on which slot. Only a device that reconnects needs more: the time at which it received a message
@@ -39,7 +39,7 @@ def resumed_step(
     kept: Array,
     used: Array,
 ) -> None:
-    """Keep first deliveries to a device on a connection other than its first.
+    """Store first deliveries of messages to a device on a connection other than its first.
 
     `firsts`: SUB rows, of which `first` is the subscription's first slot. `used[0]`: rows of `kept`.
 
@@ -64,7 +64,7 @@ def resumed_step(
 
 @helper
 def where_of(keys: Array, key: Int) -> Int:
-    """Return the place of `key` in ascending `keys`, -1 if it is not there."""
+    """Return the position of `key` in ascending `keys`, -1 if it is not in them."""
     low, high = np.int64(0), np.int64(len(keys))
     # Keys before `low` are smaller than `key`, those from `high` on are not.
     while low < high:
@@ -101,7 +101,7 @@ def missed_step(
     w: Tables, first: Array, mids: Array, deadlines: Array, times: Array, keys: Array, kept: Array, owed: Array,
     out: Array, found: Array, totals: Array,
 ) -> None:  # fmt: skip
-    """Compare each slot with the messages of its conversation, and note those that it owed and did not get.
+    """Compare each slot with the messages of its conversation, and record those that it had to receive and did not.
 
     `first`: by conversation, + 1, where its messages stand in `mids`. `deadlines`: by message (ns), 0: nothing is owed.
     `times`: by slot (begin, end) in ns. `keys`, `kept`: RESUMED rows by sub << 32 | mid. `owed`, `found`: bool by
@@ -153,7 +153,7 @@ def missed_step(
 
 
 class Resumed:
-    """First deliveries to devices on further connections, kept while stepping."""
+    """Collector of first deliveries of messages on a device's later connections."""
 
     def __init__(self) -> None:
         """Start without deliveries on further connections."""
@@ -161,13 +161,13 @@ class Resumed:
         self._used = np.zeros(1, np.int64)
 
     def step(self, view: View) -> None:
-        """Keep the deliveries of a chunk."""
+        """Store the deliveries of a chunk."""
         self._kept = grown(self._kept, int(self._used[0]) + len(view.records))
         columns = view.mid, view.sub, view.slot, view.seen, view.world.tables.subs
         resumed_step(view.records, view.journal, *columns, self._kept, self._used)
 
     def by_key(self) -> tuple[Array, Array]:
-        """Return the keys (sub << 32 | mid) in ascending order, and their rows."""
+        """Return (keys, rows): the keys (sub << 32 | mid) in ascending order, and the row of each."""
         kept = self._kept[: int(self._used[0])]
         keys = (kept["sub"] << 32) | kept["mid"]
         order = np.argsort(keys, kind="stable")
@@ -176,12 +176,12 @@ class Resumed:
 
 @dataclass(frozen=True, slots=True)
 class Missed:
-    """Result of the comparison.
+    """Result of `missed_by_slot`.
 
-    owed   bool by message: some connection had to receive it
+    owed   for each message, whether some connection had to receive it
     mids   the messages that a connection missed
     rows   the first few misses, as MISSED
-    total  all misses, of all slots
+    total  count of all misses, of all slots
     """
 
     owed: Array
@@ -191,9 +191,9 @@ class Missed:
 
 
 def missed_by_slot(world: World, times: Array, resumed: Resumed, deadlines: Array) -> Missed:
-    """Compare what each connection owed with what came on it.
+    """Return the messages that each subscription on each connection had to receive and did not.
 
-    `times`: by slot (begin, end) in ns. `deadlines`: by message, see `missed_step`.
+    `times`: for each slot (begin, end) in ns. `deadlines`: for each message ns, 0 if nothing had to be received.
     """
     w, messages = world.tables, world.messages()
     first = np.concatenate([[0], np.cumsum(w.conv_next)]).astype(np.int64)

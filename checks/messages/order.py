@@ -1,4 +1,4 @@
-"""I2: total order; a sequence number names one message, and all deliveries fit into one order.
+"""I2: total order. A sequence number names one message, and one order explains all deliveries.
 
 The second part is judged where numbers may have gaps or are missing; contiguous numbers are judged by I4.
 """
@@ -38,7 +38,7 @@ def order_step(
     keys: Array,
     used: Array,
 ) -> None:
-    """Keep each pair of messages that were delivered one after the other on a slot, once for all slots.
+    """Store each pair of messages that were delivered directly one after the other on a slot, once for all slots.
 
     `used`: edges, pairs seen, records with a number. `all_deliveries` false: a delivery with a number is skipped, as
     its order follows from the number (I4). `retries` true: retries count too, because they take effect once.
@@ -109,7 +109,7 @@ class TotalOrder(Folding):
         self._used = np.zeros(3, np.int64)
 
     def step(self, view: View) -> None:
-        """Implement `Fold.step`: keep pairs of neighbours, growing the hash set as needed."""
+        """Implement `Fold.step`: store pairs of consecutive deliveries."""
         n = len(view.records)
         self._last = grown(self._last, view.world.slots)
         self._edges = grown(self._edges, int(self._used[0]) + n)
@@ -132,11 +132,11 @@ class TotalOrder(Folding):
         )
 
     def peek(self, world: World) -> Verdict:
-        """Implement `Fold.peek`: violations are certain at once."""
+        """Implement `Fold.peek`: return the violations so far, which are all certain."""
         return self._judge(world)
 
     def finish(self, end: End) -> Verdict:
-        """Implement `Fold.finish`."""
+        """Implement `Fold.finish`: return all violations."""
         return self._judge(end.world)
 
     def _judge(self, world: World) -> Verdict:

@@ -1,6 +1,6 @@
 """Pages of history, for I17: contiguous numbers appear once each and in order.
 
-A page begins behind the number that the device stated.
+A page begins after the number that the device stated in its request.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ WIDEST = 1 << 20
 
 
 class Pages:
-    """Judge of pages while stepping; `examined` counts pages whose beginning is on record.
+    """Judge of history pages; `examined` counts pages whose beginning was recorded.
 
     `contiguous`: the platform's numbers have no gaps, so the rows of a page must match its numbers. Otherwise only
-    pages that are marked as corrupt are faults.
+    pages that are marked as corrupt are violations.
     """
 
     def __init__(self, contiguous: bool) -> None:
@@ -33,7 +33,7 @@ class Pages:
         self.suspects = Suspects()
 
     def step(self, view: View) -> None:
-        """Judge the pages of a chunk that a member read."""
+        """Judge the pages of a chunk that members of the conversation read."""
         chosen = (view.records["kind"] == K_READ) & (view.sub >= 0) & (view.records["author"] != NOBODY)
         for read in view.records[chosen]:
             fault = DIGEST if int(read["flags"]) & CORRUPT else fault_of(read) if self._contiguous else 0
@@ -46,7 +46,7 @@ class Pages:
 
 
 def fault_of(read: Array) -> int:
-    """Return the fault of one page, 0 if there is none.
+    """Return what is wrong with one page (HOLE, REPEATED or ORDER), 0 if nothing is.
 
     Numbers may begin at 0 or at 1.
     """

@@ -30,7 +30,7 @@ TOLD = np.dtype([("t", "<i8"), ("seq", "<i8"), ("rec", "<i8"), ("begun", "<i8")]
 
 @helper
 def learn_number(told: Array, newest: Array, row: Int, t: Int, seq: Int, rec: Int, pace: Int) -> None:
-    """Add a number that a device received, if it is its highest.
+    """Add a sequence number that a device received, if it is the highest so far.
 
     `told`: by row a ring of STEPS steps; `newest`: by row, steps begun so far. A number within `pace` ns of the step's
     beginning replaces the number of that step; a later one begins a new step. So the ring always covers (STEPS - 1) ×
@@ -132,9 +132,10 @@ def reads_step(
 
 
 class Reads(PerRecord):
-    """Base class of I16 and I17: the numbers that each device knew of each conversation.
+    """Base class of I16 and I17: compares reads with the numbers that each device knew of each conversation.
 
-    They are kept by journal, because order holds inside one journal only.
+    The numbers are stored by journal, because order holds inside one journal only. Subclasses set `pushes`: numbers
+    received live or read count, else own acknowledged ones.
     """
 
     pushes = False
@@ -149,7 +150,7 @@ class Reads(PerRecord):
         self._used = np.zeros(2, np.int64)
 
     def step(self, view: View) -> None:
-        """Implement `Fold.step`: compare reads with what their device knew."""
+        """Implement `Fold.step`: compare each read with the highest number that its device knew."""
         world, journal = view.world, view.journal
         rows = self._rows.setdefault(journal, np.full(world.members, -1, np.int32))
         wanted = int(self._used[0]) + min(world.members, len(view.records))
@@ -162,7 +163,7 @@ class Reads(PerRecord):
         self.counted(world)
 
     def describe(self, world: World, row: tuple[int, ...]) -> Finding:
-        """Implement `PerRecord.describe`."""
+        """Implement `PerRecord.describe`: return the finding of a read that is behind."""
         return finding(world, "behind", row, row[REC2], row[REC], seq=row[X], other_seq=row[Y])
 
 
@@ -187,17 +188,17 @@ class MonotonicReads(Reads):
     pushes = True
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
-        """Also judge pages; their rows must match the numbers if these are contiguous."""
+        """Start with nothing known. Pages are judged too; their rows must match the numbers if these are contiguous."""
         super().__init__(check, roster, contract)
         self._pages = Pages(contract.sequence == "contiguous")
 
     def step(self, view: View) -> None:
-        """Implement `Fold.step`: judge the pages too."""
+        """Implement `Fold.step`: compare reads, and judge pages."""
         super().step(view)
         self._pages.step(view)
 
     def peek(self, world: World) -> Verdict:
-        """Implement `Fold.peek`: add the faults of pages."""
+        """Implement `Fold.peek`: return the violations of reads and pages so far."""
         both = self.suspects.merged(self._pages.suspects)
         return self.conclude(
             [self.describe(world, row) for row in both.rows],
@@ -206,7 +207,7 @@ class MonotonicReads(Reads):
         )
 
     def describe(self, world: World, row: tuple[int, ...]) -> Finding:
-        """Implement `PerRecord.describe`."""
+        """Implement `PerRecord.describe`: return the finding of a read that is behind, or of a wrong page."""
         if not row[WHAT]:
             return super().describe(world, row)
         what = {HOLE: "hole", REPEATED: "repeated", ORDER: "order", DIGEST: "digest"}[row[WHAT]]

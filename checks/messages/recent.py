@@ -1,7 +1,7 @@
-"""I44: a read shows every message that was acknowledged to any device before the read was asked for.
+"""I44: a read shows every message that was acknowledged to any device before the read was requested.
 
-What other devices sent is on record in other journals. So this is decided in real time: at the end, and with the bound
-of the clocks.
+Messages of other devices are recorded in other journals. So reads are compared at the end, by time, with the clocks'
+bound.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LOOKED = np.dtype([("t", "<i8"), ("seq", "<i8"), ("rec", "<i8"), ("sub", "<i8")]
 def recent_step(
     records: Array, journal: Int, mids: Array, subs: Array, acked: Array, looked: Array, used: Array
 ) -> None:
-    """Keep by message its first acknowledgement with a number, and all reads.
+    """Store for each message its first acknowledgement with a number, and store all reads.
 
     `acked`: ACKED by message. `looked`: LOOKED, `used[0]` of them. Times are ns; `aux` of a READ is its duration in µs.
 
@@ -73,13 +73,13 @@ class RecentReads(Folding):
         self._used = np.zeros(1, np.int64)
 
     def step(self, view: View) -> None:
-        """Implement `Fold.step`: keep acknowledgements and reads."""
+        """Implement `Fold.step`: store acknowledgements and reads."""
         self._acked = grown(self._acked, view.world.mids)
         self._looked = grown(self._looked, int(self._used[0]) + len(view.records))
         recent_step(view.records, view.journal, view.mid, view.sub, self._acked, self._looked, self._used)
 
     def peek(self, world: World) -> Verdict:
-        """Implement `Fold.peek`: reads are compared at the end."""
+        """Implement `Fold.peek`: always UNKNOWN, because reads are compared at the end."""
         return self.conclude(unknown=PENDING)
 
     def finish(self, end: End) -> Verdict:

@@ -143,7 +143,7 @@ def forgotten(records: Array, journal: Int, mids: Array, slots: Array, marks: Ar
 
 
 class Joining(PerRecord):
-    """Base class of the checks that keep a mark for each slot."""
+    """Base class of the checks that keep one mark for each slot. Subclasses implement `step` and `describe`."""
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
         """Start without marks; a record reference of 0 means that a slot has none."""
@@ -154,13 +154,13 @@ class Joining(PerRecord):
 class SessionContinuity(Joining):
     """State of I19: a device that asks to continue behind a number continues there, or is refused.
 
-    A conversation does not silently begin at its head, as for a new client. What comes first decides: a number up to
-    the head is taken for the beginning of what was missed. Not examined: joins without a head, and platforms without
-    echo, where what was missed may be the device's own messages.
+    A conversation does not silently begin at its head, as for a new client. The first number that arrives decides: a
+    number up to the head is taken for the beginning of what was missed. Not examined: joins without a head, and
+    platforms without echo, where what was missed may be the device's own messages.
     """
 
     def step(self, view: View) -> None:
-        """Implement `Fold.step`: follow joins, where the platform echoes."""
+        """Implement `Fold.step`: look for joins whose request to continue was ignored. No-op without echo."""
         if not self.contract.echo:
             return
         self.marks = grown(self.marks, view.world.slots)
@@ -169,7 +169,7 @@ class SessionContinuity(Joining):
         self.counted(view.world)
 
     def describe(self, world: World, row: tuple[int, ...]) -> Finding:
-        """Implement `PerRecord.describe`."""
+        """Implement `PerRecord.describe`: return the finding of an ignored request to continue."""
         return finding(world, "forgotten", row, row[REC2], row[REC], seq=row[X], low=row[Y] + 1, high=row[X])
 
 
@@ -182,7 +182,10 @@ class ResumeWithoutGap(Joining):
     """
 
     def step(self, view: View) -> None:
-        """Implement `Fold.step`: follow resumed slots, where numbers are contiguous."""
+        """Implement `Fold.step`: check the first number after each join with CONTINUED.
+
+        No-op unless numbers are contiguous.
+        """
         if self.contract.sequence != "contiguous":
             return
         self.marks = grown(self.marks, view.world.slots)
@@ -191,7 +194,7 @@ class ResumeWithoutGap(Joining):
         self.counted(view.world)
 
     def describe(self, world: World, row: tuple[int, ...]) -> Finding:
-        """Implement `PerRecord.describe`."""
+        """Implement `PerRecord.describe`: return the finding of a repeated or skipped number."""
         what = "repeated" if row[WHAT] == REPEATED else "skipped"
         return finding(world, what, row, row[REC2], row[REC], seq=row[X], low=row[Y], high=max(row[Y], row[X] - 1))
 
@@ -203,14 +206,14 @@ class WatermarkHonesty(Joining):
     """
 
     def step(self, view: View) -> None:
-        """Implement `Fold.step`: compare live deliveries with the number stated on joining."""
+        """Implement `Fold.step`: compare live deliveries with the number that the platform stated on joining."""
         self.marks = grown(self.marks, view.world.slots)
         columns = view.mid, view.slot
         stale(view.records, view.journal, *columns, self.marks, view.world.out, self.totals)
         self.counted(view.world)
 
     def describe(self, world: World, row: tuple[int, ...]) -> Finding:
-        """Implement `PerRecord.describe`."""
+        """Implement `PerRecord.describe`: return the finding of a delivery at or below that number."""
         return finding(world, "stale", row, row[REC2], row[REC], seq=row[X], other_seq=row[Y])
 
 

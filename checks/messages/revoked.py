@@ -1,4 +1,4 @@
-"""I13: isolation after revocation of a membership."""
+"""I13: isolation after the end of a membership."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ DELIVERY = np.dtype([("sub", "<i4"), ("mid", "<i4"), ("rec", "<i8")])
 
 @kernel
 def changes_step(records: Array, journal: Int, subs: Array, changes: Array, used: Array) -> None:
-    """Keep every JOIN and every loss of membership (KICK) as a CHANGE.
+    """Store every JOIN and every loss of membership (KICK) as a CHANGE row.
 
     `used[0]`: rows of `changes`. They are kept unsorted and evaluated at the end: the load process that had a member
     removed records the KICK, so it may stand in another journal than the deliveries, and only times compare the two.
@@ -51,7 +51,7 @@ def changes_step(records: Array, journal: Int, subs: Array, changes: Array, used
 def delivered_later(
     records: Array, journal: Int, mids: Array, subs: Array, lost: Array, kept: Array, used: Array
 ) -> None:
-    """Keep records for counterexamples: the first deliveries to subscriptions that are known to have lost a membership.
+    """Store records for counterexamples: the first deliveries to subscriptions that had lost a membership.
 
     `lost`: bool by subscription. `used[1]`: rows of `kept`; the loop stops taking when it is full. Which deliveries are
     violations is found at the end from the bits of the shared pass, which have no record references; these rows supply
@@ -86,7 +86,7 @@ def was_delivered(w: Tables, sub: Int, mids: Array, result: Array) -> None:
 
 @kernel
 def pushes_step(records: Array, journal: Int, subs: Array, pushed: Array, used: Array) -> None:
-    """Keep what is pushed besides messages: agents' answers, presence, shared state.
+    """Store what is pushed besides messages: agents' answers, presence, shared state.
 
     `used[0]`: rows of `pushed`. Only pushes on a connection (`conn` > 0) to members by the roster count; those to
     strangers are I12's. Whether a membership was lost by then is known at the end, so all are kept, with the three
@@ -130,7 +130,7 @@ class Revoked(Folding):
         self._faults = FaultLog()
 
     def step(self, view: View) -> None:
-        """Implement `Fold.step`: keep changes of membership, pushes, and deliveries for counterexamples."""
+        """Implement `Fold.step`: store changes of membership, pushes, and deliveries for counterexamples."""
         before = int(self._used[0])
         self._changes = grown(self._changes, before + len(view.records))
         changes_step(view.records, view.journal, view.sub, self._changes, self._used)
@@ -148,11 +148,11 @@ class Revoked(Folding):
             delivered_later(view.records, view.journal, view.mid, view.sub, self._lost, self._kept, self._used)
 
     def peek(self, world: World) -> Verdict:
-        """Implement `Fold.peek`: losses and deliveries are compared at the end."""
+        """Implement `Fold.peek`: always UNKNOWN, because losses and deliveries are compared at the end."""
         return self.conclude(unknown=PENDING)
 
     def finish(self, end: End) -> Verdict:
-        """Implement `Fold.finish`: judge what was sent while a device had no membership."""
+        """Implement `Fold.finish`: look for deliveries of what was sent while a device had no membership."""
         bound = end.clock_bound_ns()
         if bound is None and self._kicks:
             return self.conclude(unknown="the journals come from several hosts, and their clocks were not compared")

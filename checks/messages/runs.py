@@ -1,4 +1,4 @@
-"""I24: the stream of events of an agent's run."""
+"""I24: the stream of events of an agent's answer ("run" in the records)."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ broken       the first rule that was broken, by the record `last`; first: the ru
 
 @helper
 def broken_rule(run: Array, event: Int, chunk: Int) -> Int:
-    """Take one event and return the rule that it breaks, or FINE.
+    """Process one event of an agent's answer; return the rule that it breaks, or FINE.
 
     `chunk` is the next number that must come; it starts at 0, or at -1 (any) for a run whose beginning was missed.
     Tools are counted and not named: records do not say which tool it was, so only a completion without a start, and a
@@ -123,7 +123,7 @@ def runs_step(
     runs: Array,
     used: Array,
 ) -> None:
-    """Follow each agent's run on each connection, event by event.
+    """Check the events of each agent's answer ("run") on each connection.
 
     `joined`: by slot, time of joining + 1 (ns); `continued`: by slot, 1 after CONTINUED; `parted`: by slot, number of
     LEAVEs. `first_sent`: by conversation, time of the first sending. `keys`, `places`: hash table from run and
@@ -209,12 +209,12 @@ def refilled(old_keys: Array, old_places: Array, keys: Array, places: Array) -> 
 
 
 class AgentStream(Folding):
-    """State of I24: on each connection a run is delivered once and in order.
+    """State of I24: on each connection an agent's answer (a "run") is delivered once and in order.
 
     That is: started, chunks without a hole, each completed tool was started, one completed or error, nothing after it.
-    Counted are runs on connections.
+    Counted are answers on connections.
 
-    All devices that receive one run agree. A device that got its completion has received every piece that another
+    All devices that receive one answer agree. A device that got its completion has received every piece that another
     device received (*cut-off*), with the same content (*differs*). Where the contract has `resume` and
     `resume_answers`, this also holds across a reconnect after which the platform said that nothing was missed (*hole*).
 
@@ -222,12 +222,12 @@ class AgentStream(Folding):
     the pieces make together; the latter where the final state has answers of the conversation at all.
 
     Not a violation: a missing end where the connection did not last until the run was drained; anything after the
-    connection has left the conversation; a missing beginning of a run that may have begun before the connection joined;
-    a tool that is still open when the run ends by an error.
+    connection has left the conversation; a missing beginning of an answer that may have begun before the connection
+    joined; a tool that is still open when the answer ends by an error.
     """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
-        """Start without runs; the hash table of runs is at most half full, and grows."""
+        """Start without answers. Their hash table is at most half full, and grows."""
         super().__init__(check, roster, contract)
         self._duties = Duties()
         self._joined, self._parted = np.zeros(1024, np.int64), np.zeros(1024, np.int32)
@@ -240,7 +240,7 @@ class AgentStream(Folding):
         self._stored: set[tuple[int, int]] = set()
 
     def step(self, view: View) -> None:
-        """Implement `Fold.step`: follow the events of runs, and keep the digests of stored answers."""
+        """Implement `Fold.step`: check the events of answers, and store the digests of stored answers."""
         self._duties.step(view)
         records = view.records
         answers = records[(records["kind"] == K_STORED) & (records["author"] == AGENT) & (records["digest"] > 0)]
@@ -262,7 +262,7 @@ class AgentStream(Folding):
             self._keys, self._places = keys, places
 
     def peek(self, world: World) -> Verdict:
-        """Implement `Fold.peek`: rules that were broken by an event that came."""
+        """Implement `Fold.peek`: return violations that an event proves."""
         runs = self._runs[: int(self._used[0])]
         return self._judge(world, runs, runs["broken"].copy())
 

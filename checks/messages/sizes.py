@@ -21,7 +21,7 @@ NEAR = 0.9
 class SizeLimit(Folding):
     """State of I46: no message up to the stated length is refused as too long (413), and no longer one is acknowledged.
 
-    Only first sendings are judged: a retry may be longer than what its message's record says.
+    Only first sendings are judged: a retry may be longer than the size in its message's entry.
     """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
@@ -30,7 +30,7 @@ class SizeLimit(Folding):
         self._refused: dict[int, int] = {}
 
     def step(self, view: View) -> None:
-        """Implement `Fold.step`: keep refusals of first attempts for length."""
+        """Implement `Fold.step`: store refusals of first attempts because of their length."""
         records: Array = view.records
         chosen = (
             (records["kind"] == K_FAIL) & (records["aux"] == TOO_LONG) & (records["attempt"] == 1) & (view.mid >= 0)
@@ -41,7 +41,7 @@ class SizeLimit(Folding):
             self._refused[mid] = min(rec, self._refused.get(mid, rec))
 
     def peek(self, world: World) -> Verdict:
-        """Implement `Fold.peek`: sizes are compared at the end."""
+        """Implement `Fold.peek`: always UNKNOWN, because sizes are compared at the end."""
         return self.conclude(unknown=PENDING)
 
     def finish(self, end: End) -> Verdict:

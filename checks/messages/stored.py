@@ -13,19 +13,19 @@ from earwitness.checks.verdict import Verdict
 class Stored(Folding):
     """State of I5a: every acknowledged message is in the final state of its conversation.
 
-    Not a violation: a message that was never answered, present or absent. Conversations whose final read did not come
-    to its end are not judged, and make the verdict UNKNOWN.
+    Not a violation: a message that was never answered, present or absent. Conversations whose final read is incomplete
+    are not judged, and make the verdict UNKNOWN.
     """
 
     def step(self, view: View) -> None:
         """No-op: World already stores the flags that this check needs."""
 
     def peek(self, world: World) -> Verdict:
-        """Implement `Fold.peek`: the final state is read at the end."""
+        """Implement `Fold.peek`: always UNKNOWN, because the final state is read at the end."""
         return self.conclude(unknown=PENDING)
 
     def finish(self, end: End) -> Verdict:
-        """Implement `Fold.finish`: look for acknowledged messages that no final read showed."""
+        """Implement `Fold.finish`: look for acknowledged messages that no final read has shown."""
         world = end.world
         messages = world.messages()
         acked = np.flatnonzero((messages["flags"] & ACKED) > 0)
@@ -45,7 +45,7 @@ class Stored(Folding):
 
 
 class Once(Folding):
-    """State of I7: one message, however often it was sent, has one number and one row.
+    """State of I7: a message, however often it was sent, has one sequence number and one stored row.
 
     Not a violation: the same row read by several final reads; history replayed under another number. Where retries are
     not promised to be idempotent, only messages sent once are examined.
@@ -55,11 +55,11 @@ class Once(Folding):
         """No-op: World already stores the numbers and rows that this check needs."""
 
     def peek(self, world: World) -> Verdict:
-        """Implement `Fold.peek`: numbers and rows so far."""
+        """Implement `Fold.peek`: return violations among the numbers and rows read so far."""
         return self._judge(world)
 
     def finish(self, end: End) -> Verdict:
-        """Implement `Fold.finish`."""
+        """Implement `Fold.finish`: return all violations."""
         return self._judge(end.world)
 
     def _judge(self, world: World) -> Verdict:
@@ -91,7 +91,7 @@ class Once(Folding):
 
 
 def first_of(mids: Array, messages: Array) -> Array:
-    """Return the first few messages in the order in which they were sent."""
+    """Return the first FINDINGS of the messages `mids`, in the order of their sending."""
     result: Array = mids[np.argsort(messages["invoke_rec"][mids], kind="stable")[:FINDINGS]]
     return result
 

@@ -1,8 +1,8 @@
 """I47: a device that stays a member gets each message in the end, live, by a replay, or by reading the history itself.
 
 I5b asks this of uninterrupted subscriptions; here the time between two connections counts too. Three things are known
-of each device in each conversation: from when until when it belonged there (`checks.engine.duties`), what came (bits of
-`checks.engine.resolve`), and which numbers its own reads covered.
+of each device in each conversation: from when until when it belonged there (`checks.engine.duties`), what it received
+(bits of `checks.engine.resolve`), and which numbers its own reads covered.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ EXAMINED, MISSED, UNDRAINED, CUT, UNREAD, UNSURE = range(6)
 
 @kernel
 def stays_step(records: Array, subs: Array, stays: Array) -> None:
-    """Keep when devices joined, and when they learned that they have to read the history themselves.
+    """Store when devices joined, and when they learned that they have to read the history themselves.
 
     `stays`: by subscription, times in ns + 1. A refused JOIN, or a JOIN after LEAVE that is not CONTINUED, informs a
     device of it. Minimum and maximum make `since` and `told` independent of the order of journals; `left` needs the
@@ -180,7 +180,7 @@ class Unreceived(Folding):
         self._used = 0
 
     def step(self, view: View) -> None:
-        """Implement `Fold.step`: keep duties, latest deliveries, stays and reads."""
+        """Implement `Fold.step`: store the times of duties, latest deliveries, memberships and reads."""
         self._duties.step(view)
         if not len(self._stays):
             self._latest = np.full((view.world.members, 2), -1, np.int64)
@@ -203,11 +203,11 @@ class Unreceived(Folding):
             self._used += 1
 
     def peek(self, world: World) -> Verdict:
-        """Implement `Fold.peek`: absences are pending."""
+        """Implement `Fold.peek`: always UNKNOWN, because missing messages are decided at the end."""
         return self.conclude(unknown=PENDING)
 
     def finish(self, end: End) -> Verdict:
-        """Implement `Fold.finish`: compare stays with what was received or read."""
+        """Implement `Fold.finish`: look for messages that a member neither received nor read."""
         bound = end.clock_bound_ns()
         if bound is None:
             return self.conclude(unknown="the journals come from several hosts, and their clocks were not compared")

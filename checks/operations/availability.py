@@ -69,7 +69,7 @@ SLICE = np.dtype([("slice", "<i8"), ("good", "<i8"), ("bad", "<i8")])
 
 @helper
 def served(person: Array, client: Int, t: Int, rec: Int, bound: Int, spells: Array, used: Array) -> None:
-    """End a client's wait, and keep it as an UNSERVED spell if it was longer than `bound` (ns)."""
+    """End a client's wait, and store it as an UNSERVED spell if it was longer than `bound` (ns)."""
     if person["since"] > 0 and t - person["since"] > bound:
         spell = spells[used[0]]
         used[0] += 1
@@ -88,7 +88,7 @@ def served(person: Array, client: Int, t: Int, rec: Int, bound: Int, spells: Arr
 def availability_step(
     records: Array, journal: Int, people: Array, bound: Int, spells: Array, slices: Array, used: Array, drain: Array
 ) -> None:
-    """Follow when each client waited to be served or was cut off, and count answers by slices of time.
+    """Record the waits and lost connections of each client, and count answers by slices of time.
 
     `people`: PERSON by client of this journal. `used`: spells, slices of this chunk. `bound`: the contract's, in ns.
     `drain`: earliest time of DRAIN.
@@ -170,11 +170,11 @@ class Availability(Folding):
     """State of I28: while a service is restarted gracefully or replaced, every user continues to be served.
 
     Judged only where no other fault is on. Not a violation: what DRAIN cut off; a connection that the tester closed;
-    waits of a user who asks for nothing. Counted are users who sent meanwhile and connections that were cut.
+    waits of a user who sends no request. Counted are users who sent meanwhile and connections that were cut.
     """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
-        """Take the longest permitted wait from `contract.unavailable_s`, in ns, and start without spells."""
+        """Read the longest permitted wait from `contract.unavailable_s`, in ns, and start without waits."""
         super().__init__(check, roster, contract)
         self._bound = _ns(contract.unavailable_s)
         self._people: dict[int, Array] = {}
@@ -186,7 +186,7 @@ class Availability(Folding):
         self._faults = FaultLog()
 
     def step(self, view: View) -> None:
-        """Implement `Fold.step`: follow waits, lost connections and answers, if the contract has a bound."""
+        """Implement `Fold.step`: record waits, lost connections and answers. No-op without a bound in the contract."""
         if self._bound is None:
             return
         self._faults.step(view)
@@ -202,7 +202,7 @@ class Availability(Folding):
             answers[1] += bad
 
     def peek(self, world: World) -> Verdict:
-        """Implement `Fold.peek`: waits are decided at the end."""
+        """Implement `Fold.peek`: always UNKNOWN, because waits are judged at the end."""
         return self.conclude(unknown="waits are decided at the end")
 
     def finish(self, end: End) -> Verdict:

@@ -1,4 +1,4 @@
-"""I40: circuit breakers follow the state machine that the contract promises."""
+"""I40: circuit breakers change their states as the contract promises."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ LONG_AGO = -(1 << 62)
 class State(NamedTuple):
     """Possible state of a breaker.
 
-    failures   in a row (CLOSED)
+    failures   consecutive failures (CLOSED)
     since      when it opened, in ns
-    probes     calls under way that it let through to try
-    successes  of probes so far
+    probes     calls in progress that test the dependency (HALF-OPEN)
+    successes  successful probes so far
     """
 
     mode: int
@@ -42,9 +42,9 @@ class State(NamedTuple):
 class Call(NamedTuple):
     """Call of a dependency; times in ns.
 
-    called    False: it was answered without a call
+    called    False: the breaker refused it without calling the dependency
     answered  the dependency accepted or refused
-    said      the breaker's state as the caller stated it, 0: not stated
+    said      state of the breaker in the caller's log, 0: not stated
     number    index of the record in its journal
     """
 
@@ -60,10 +60,10 @@ class Call(NamedTuple):
 class Rules(NamedTuple):
     """Promises of the contract about breakers.
 
-    failures   failures in a row that open it
+    failures   consecutive failures that open the breaker
     open_ns    ns that it stays open
-    probes     calls at a time that may try
-    successes  successful probes that close it
+    probes     most probes at a time
+    successes  successful probes that close the breaker
     """
 
     failures: int
@@ -73,9 +73,9 @@ class Rules(NamedTuple):
 
 
 def admitted(state: State, call: int, t: int, rules: Rules) -> Iterable[State]:
-    """Yield the states in which `state` leaves the breaker if it let a call through at `t` (ns).
+    """Yield the possible states after `state` if the breaker let the call number `call` through at `t` (ns).
 
-    None if it cannot have done so.
+    None if it cannot have let it through.
     """
     if state.mode == CLOSED:
         yield state
@@ -86,16 +86,19 @@ def admitted(state: State, call: int, t: int, rules: Rules) -> Iterable[State]:
 
 
 def refused(state: State, t: int, rules: Rules) -> Iterable[State]:
-    """Yield the states in which `state` leaves the breaker if it refused a call at `t` (ns), none if it cannot have."""
+    """Yield the possible states after `state` if the breaker refused a call at `t` (ns).
+
+    None if it cannot have refused.
+    """
     waiting = state.mode == OPEN and t - state.since <= rules.open_ns + TOLERANCE_NS
     if waiting or (state.mode == HALF and len(state.probes) >= rules.probes):
         yield state
 
 
 def ended(state: State, call: int, answered: bool, t: int, rules: Rules) -> Iterable[State]:
-    """Yield the states after a call's end.
+    """Yield the possible states after `state` when the call number `call` ends at `t` (ns), `answered` or not.
 
-    A call that began before the breaker opened says nothing, or keeps it open longer.
+    A call that began before the breaker opened changes nothing, or keeps it open longer.
     """
     if call in state.probes:
         if not answered:
@@ -114,10 +117,13 @@ def ended(state: State, call: int, answered: bool, t: int, rules: Rules) -> Iter
 
 
 class Conformance:
-    """All states that one breaker may be in, from event to event."""
+    """Set of all states in which one breaker may be, updated with each event.
+
+    `broken`: (kind, call number) of each event that none of them allows.
+    """
 
     def __init__(self, rules: Rules, said: int) -> None:
-        """Start with all states that agree with `said`, the state that the first record names (0 if it names none)."""
+        """Start with all states that agree with `said`, the state in the first call's record (0: not stated)."""
         self.rules = rules
         self.examined = 0
         self.broken: list[tuple[str, int]] = []
@@ -126,7 +132,7 @@ class Conformance:
         self.states = {CLOSED: closed, OPEN: {State(OPEN)}, HALF: others}.get(said, closed | others)
 
     def begin(self, call: int, t: int) -> None:
-        """Take a call that was let through at `t` (ns)."""
+        """Process a call that the breaker let through at `t` (ns)."""
         modes = {state.mode for state in self.states}
         self.examined += modes != {CLOSED}
         after = {new for state in self.states for new in admitted(state, call, t, self.rules)}
@@ -136,7 +142,7 @@ class Conformance:
         self.states = after
 
     def fast(self, call: int, t: int) -> None:
-        """Take a call that was answered without asking at `t` (ns)."""
+        """Process a call that the breaker refused without calling, at `t` (ns)."""
         self.examined += 1
         modes = {state.mode for state in self.states}
         after = {new for state in self.states for new in refused(state, t, self.rules)}
@@ -146,7 +152,7 @@ class Conformance:
         self.states = after
 
     def end(self, call: int, answered: bool, t: int) -> None:
-        """Take the end of a call at `t` (ns)."""
+        """Process the end of a call at `t` (ns). `answered`: the dependency accepted or refused."""
         self.examined += not answered
         self.states = {new for state in self.states for new in ended(state, call, answered, t, self.rules)}
 
@@ -155,28 +161,28 @@ class Conformance:
 
 
 class Breakers(Folding):
-    """State of I40: each CALL of a dependency is followed through CLOSED, OPEN and HALF-OPEN with all states possible.
+    """State of I40: each CALL of a dependency fits the states CLOSED, OPEN and HALF-OPEN in which its breaker may be.
 
     Not a violation: a call that is under way while the breaker changes, whatever its result. Examined are failures,
     fast refusals, and calls that were made while the breaker may not have been closed.
     """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
-        """Start without calls; they are kept by journal and breaker."""
+        """Start without calls. They are stored by journal and breaker."""
         super().__init__(check, roster, contract)
         self._calls: dict[tuple[int, int], list[Call]] = defaultdict(list)
 
     def step(self, view: View) -> None:
-        """Implement `Fold.step`: keep the calls of each breaker."""
+        """Implement `Fold.step`: store the calls of each breaker."""
         for call in view.rare[view.rare["kind"] == K_CALL]:
             self._calls[view.journal, int(call["author"])].append(_call(call, view.journal))
 
     def peek(self, world: World) -> Verdict:
-        """Implement `Fold.peek`: states are followed at the end."""
+        """Implement `Fold.peek`: always UNKNOWN, because calls are compared with states at the end."""
         return self.conclude(unknown="states are followed at the end")
 
     def finish(self, end: End) -> Verdict:
-        """Implement `Fold.finish`: follow each breaker through its calls in time order."""
+        """Implement `Fold.finish`: check the calls of each breaker in the order of time."""
         contract, found, examined = self.contract, [], 0
         if contract.breaker_failures is None:
             return self.conclude(unknown="the contract promises no breaker")
@@ -197,7 +203,7 @@ class Breakers(Folding):
 
 
 def follow(calls: list[Call], rules: Rules) -> Conformance:
-    """Return the conformance of one breaker after all of its calls."""
+    """Process all calls of one breaker in the order of time; return its conformance."""
     order = sorted(range(len(calls)), key=lambda n: (calls[n].begun, calls[n].number))
     breaker = Conformance(rules, calls[order[0]].said)
     events: list[tuple[int, int, int]] = []  # at equal times ends come first: they may admit a call

@@ -1,4 +1,4 @@
-"""I35: no false rejection, and the promised behaviour while the auth service is away."""
+"""I35: no false rejection, and the promised behaviour during an outage of the auth service."""
 
 from __future__ import annotations
 
@@ -40,24 +40,27 @@ SERVED = (int(Place.BACKEND), int(Place.SOCKET), int(Place.FRONTEND))
 
 
 class Outages(NamedTuple):
-    """Outages of auth, and everything else that was wrong; `after`: ns for which an outage may still show."""
+    """Windows of time with faults: outages of auth, and all other faults.
+
+    `after`: ns for which a fault may still have effects.
+    """
 
     auth: list[Window]
     others: list[Window]
     after: int
 
     def felt(self, start: int, end: int) -> bool:
-        """Return whether some fault is on between two times (ns), or its effects may still show."""
+        """Return whether a fault, or its effects, may be on at some time from `start` to `end` (ns)."""
         return any(w.start <= end and start <= w.end + self.after for w in (*self.auth, *self.others))
 
     def auth_is_away(self, start: int, end: int) -> bool:
-        """Return whether auth is away from `start` to `end` (ns), whatever else is wrong."""
+        """Return whether an outage of auth lasts from `start` to `end` (ns), whatever other faults are on."""
         return any(w.start <= start and end <= w.end for w in self.auth)
 
     def only_auth(self, start: int, end: int) -> Window | None:
-        """Return the outage of auth that is on from `start` to `end` (ns).
+        """Return the outage of auth that lasts from `start` to `end` (ns).
 
-        None if there is none, or if anything else is wrong.
+        None if there is none, or if another fault is on.
         """
         if any(w.start <= end and start <= w.end + self.after for w in self.others):
             return None
@@ -67,7 +70,7 @@ class Outages(NamedTuple):
 class OutageBehaviour(Folding):
     """State of I35: a valid token is never refused, and an outage of auth has only the promised effects.
 
-    While auth is away sessions continue, new logins are refused quickly and clearly, and no forgery is accepted.
+    During an outage of auth sessions continue, new logins are refused quickly and clearly, and no forgery is accepted.
     Afterwards everything is served again.
 
     Not a violation: no answer at all (its cause is not known); 429; what an outage of something else explains; the
@@ -81,14 +84,14 @@ class OutageBehaviour(Folding):
         self._faults = FaultLog()
 
     def step(self, view: View) -> None:
-        """Implement `Fold.step`: keep faults, and requests, lost connections and changes of accounts."""
+        """Implement `Fold.step`: store faults, requests, lost connections and changes of accounts."""
         self._faults.step(view)
         judged = view.rare[JUDGED[view.rare["kind"]]]
         if len(judged):
             self._kept.append((view.journal, judged))
 
     def peek(self, world: World) -> Verdict:
-        """Implement `Fold.peek`: outages are judged at the end."""
+        """Implement `Fold.peek`: always UNKNOWN, because outages are judged at the end."""
         return self.conclude(unknown="outages are judged at the end")
 
     def finish(self, end: End) -> Verdict:

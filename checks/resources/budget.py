@@ -1,6 +1,6 @@
-"""Bounds of what a rate budget can have granted and must grant, whatever the network did between sending and answer.
+"""Bounds of what a rate budget may have granted and must grant.
 
-Only times of sending and of answers are known, never when the limiter decided. So a window holds for certain what was
+Only the times of sending and of answers are known, not when the limiter decided. So a window certainly holds what was
 sent and answered inside it, and possibly whatever was not answered before it and not sent after it.
 """
 
@@ -24,7 +24,10 @@ ROUNDING = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """Token bucket of `burst` at once and `per_ns` more; with a window, `burst` within any window of `window_ns`."""
+    """Rate budget: a token bucket of `burst` tokens that gets `per_ns` tokens per ns.
+
+    With `window_ns` it is a limit of `burst` within any window of that length instead.
+    """
 
     per_ns: float
     burst: float
@@ -32,7 +35,7 @@ class Budget:
 
     @property
     def refill_ns(self) -> int:
-        """Return the ns after which an empty bucket is full, or a window is past; NEVER if the bucket is not filled."""
+        """Return the ns after which an empty bucket is full, or a window has passed; NEVER for no refill."""
         if self.window_ns is not None:
             return self.window_ns
         return math.ceil(self.burst / self.per_ns) if self.per_ns else NEVER
@@ -47,12 +50,12 @@ class Budget:
         return cls(float(contract.rate_per_s or 0) / 1e9, max(1.0, float(int(contract.rate_burst))))
 
     def excess(self, start: Array, end: Array) -> tuple[Array, Array]:
-        """Return (excess, first): by answer the certain excess of the fullest window that ends with it.
+        """Return (excess, first) for each answer: the certain excess of the fullest window that ends with it.
 
         `first` is the index of the charge with which that window begins.
 
-        An excess that is not positive is no violation. Of what was sent before a window, all counts as answered inside
-        it, so the figure is never too high.
+        An excess that is not positive is no violation. `start`, `end`: times of sending and of answers, in ns. The
+        figure is never too high.
         """
         by_start, by_end = np.argsort(start, kind="stable"), np.argsort(end, kind="stable")
         sent, answered = start[by_start], end[by_end]
@@ -72,9 +75,9 @@ class Budget:
         return excess, first
 
     def most_left(self, start: Array, end: Array, sent: Array, answered: Array) -> Array:
-        """Return the most that can have been left when each request (`sent`, `answered`) was decided.
+        """Return for each request the most that can have been left of the budget when it was decided.
 
-        It follows from all that had certainly been charged (`start`, `end`) before it. Times are ns.
+        `sent`, `answered`: times of the requests; `start`, `end`: times of all certain charges. All times are ns.
         """
         s, e = np.sort(start), np.sort(end)
         done = np.searchsorted(e, sent, "left")
@@ -87,10 +90,9 @@ class Budget:
         return self._left(np.maximum(spent, 0.0) - ROUNDING)
 
     def least_left(self, uses: Uses, sent: Array, answered: Array) -> Array:
-        """Return the least that must have been left at some time between `sent` and `answered` (ns).
+        """Return for each request the least that must have been left at some time between `sent` and `answered` (ns).
 
-        It holds whatever of the possible charges had been charged by then. Only for what was sent after the anchor's
-        answer.
+        `uses`: all possible charges. The result is valid only for requests that were sent after the anchor's answer.
         """
         started = np.searchsorted(uses.start, answered, "right")
         if self.window_ns is not None:
@@ -112,10 +114,10 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Uses:
-    """Everything that one user may have been charged for; `start` and `end` each ascending, in ns.
+    """Everything for which one user may have been charged; `start` and `end` each ascending, in ns.
 
-    At the anchor, a request between `sent_ns` and `anchor_ns`, `missing` tokens had been used up: that includes what
-    was asked before it.
+    At the anchor, a request between `sent_ns` and `anchor_ns`, `missing` tokens had been used up: that includes earlier
+    requests.
     """
 
     start: Array
@@ -128,7 +130,8 @@ class Uses:
     def of(cls, possible: Array, charges: Array, budget: Budget) -> Uses:
         """Return the possible charges of one user with their anchor.
 
-        The anchor is the first answer that states what is left; without one the budget may have been used up.
+        `possible`: charges that may have been made; `charges`: all of the user's. The anchor is the first answer that
+        states the rest of the budget; without one the budget may have been used up.
         """
         start, end = np.sort(possible["start"]), np.sort(possible["end"])
         said = charges[(charges["left"] != NONE) & (charges["end"] < NEVER)]

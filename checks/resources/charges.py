@@ -1,4 +1,4 @@
-"""Ledger of rate budgets that I36 to I39 share: what each user asked for, and what became of it."""
+"""Ledger of rate budgets that I36 to I39 share: the requests of each user, and whether they were granted."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ left   what the answer stated is left, NONE: nothing
 def charges_step(
     records: Array, journal: Int, mids: Array, acks: Array, refusals: Array, others: Array, used: Array
 ) -> None:
-    """Keep by message its earliest OK, all refusals for the budget, and the indexes of records that are other requests.
+    """Store the earliest OK of each message, all refusals for the budget, and the indexes of other requests.
 
     `used`: rows of `refusals`; rows of `others`, which are indexes into this chunk's records. Times are ns.
 
@@ -95,10 +95,10 @@ def charges_step(
 
 
 class Ledger:
-    """Charges of all users, one ledger for each judging: `ledger_of(view.world).take(view)`."""
+    """Ledger of the charges of all users, one for each judging. `ledger_of` returns it."""
 
     def __init__(self) -> None:
-        """Start without charges; `take` adds those of each chunk, once however many checks call it."""
+        """Start without charges; `take` adds those of each chunk."""
         self._acks = np.zeros(64, ACK)
         self._refusals = np.zeros(64, REFUSAL)
         self._indexes = np.zeros(64, np.int64)
@@ -108,7 +108,7 @@ class Ledger:
         self._charges: Array | None = None
 
     def take(self, view: View) -> None:
-        """Read a chunk, once, however many checks ask for it."""
+        """Add the charges of a chunk. Further calls with the same chunk change nothing, so every check may call it."""
         if view is self._taken:
             return
         self._taken, self._charges = view, None
@@ -123,9 +123,9 @@ class Ledger:
             self._others.append((view.journal, view.records[self._indexes[: self._used[1]]].copy()))
 
     def charges(self, world: World, clock_bound_ns: int) -> Array:
-        """Return CHARGE by user and start.
+        """Return all CHARGE rows, sorted by user and start.
 
-        Times of several hosts are widened by the clocks' bound.
+        Their times are widened by `clock_bound_ns`, the difference between the clocks of several hosts.
         """
         if self._charges is None:
             found = np.concatenate([self._messages(world), self._refused_messages(world), self._requests(world)])
@@ -188,7 +188,7 @@ class Ledger:
 
 
 def ledger_of(world: World) -> Ledger:
-    """Return the ledger of a judging; made by the first check that asks."""
+    """Return the ledger of a judging; the first call makes it."""
     found: Any = world.shared.setdefault("ledger", Ledger())
     return found  # type: ignore[no-any-return]
 

@@ -36,7 +36,7 @@ SETTLE = 1 << 20
 
 @helper
 def bucket_of(ns: Int) -> Int:
-    """Return the bucket of a wait (ns), in eighths of an octave above 2^16 ns.
+    """Return the bucket number of a wait (ns), in eighths of an octave above 2^16 ns.
 
     Shifting until fewer than 16 units remain gives the octave; what remains is the eighth. No logarithm is taken, so
     compiled and plain Python agree exactly. The last bucket takes all longer waits.
@@ -52,7 +52,10 @@ def bucket_of(ns: Int) -> Int:
 
 @helper
 def waited(counts: Array, worst: Array, client: Int, ns: Int, rec: Int, sent: Int) -> None:
-    """Count a wait (ns) of a client, and keep its longest one; of equal ones the one with the lowest record."""
+    """Count a wait (ns) of a client, and store its longest one.
+
+    Of equally long waits the one with the lowest record is stored.
+    """
     counts[client, bucket_of(ns)] += 1
     w = worst[client]
     # Ties go to the lowest record, so that the finding does not depend on the order of reading.
@@ -66,9 +69,9 @@ def waited(counts: Array, worst: Array, client: Int, ns: Int, rec: Int, sent: In
 def settle(open_rows: Array, messages: Array, counts: Array, worst: Array, used: Array) -> None:
     """Count the deliveries whose sending is known by now, and move the others to the front.
 
-    As in `checks.messages.liveness.settle`, rows are compacted in place and `left` never passes `i`. The caller raises
-    the threshold after each run, so that the cost stays linear if many sendings stand in a journal that is read last. A
-    delivery to a device that joined after the sending is dropped: it is no wait.
+    Rows are compacted in place and `left` never passes `i`. The caller raises the threshold after each run, so that the
+    cost stays linear if many sendings stand in a journal that is read last. A delivery to a device that joined after
+    the sending is dropped: it is no wait.
     """
     left = 0
     for i in range(used[0]):
@@ -161,7 +164,7 @@ class Fairness(Folding):
         self._settle_at = SETTLE
 
     def step(self, view: View) -> None:
-        """Implement `Fold.step`: count waiting times, if the contract promises fairness."""
+        """Implement `Fold.step`: count waiting times. No-op if the contract does not promise fairness."""
         if self.contract.fairness_factor is None:
             return
         messages = view.world.tables.messages
@@ -175,7 +178,7 @@ class Fairness(Folding):
         waiting_step(view.records, view.journal, *columns, *counts, self._open, self._used)
 
     def peek(self, world: World) -> Verdict:
-        """Implement `Fold.peek`: devices are compared at the end."""
+        """Implement `Fold.peek`: always UNKNOWN, because devices are compared at the end."""
         return self.conclude(unknown=PENDING)
 
     def finish(self, end: End) -> Verdict:

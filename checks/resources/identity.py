@@ -20,12 +20,12 @@ class KeyIntegrity(Budgeted):
     connection) do not. *Charged*: a user was refused with budget left while another had used up theirs.
 
     Examined: answers to disguised attempts after the user's first refusal, and answers to users who were never rightly
-    refused after another's first right refusal. Without an attempt in disguise only *charged* is judged; the facts
-    state how many there were of each.
+    refused after another's first right refusal. Without an attempt in disguise only *charged* is judged. The facts
+    state both counts.
     """
 
     def judge(self, budget: Budget, users: list[Array]) -> Verdict:
-        """Implement `Budgeted.judge`."""
+        """Implement `Budgeted.judge`: look for widened budgets, and for users charged for others."""
         attempts = violations = 0
         findings = []
         for charges in users:

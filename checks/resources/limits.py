@@ -1,4 +1,4 @@
-"""I36, I37: a rate budget grants never more than promised, and never less."""
+"""I36, I37: a rate budget never grants more than promised, and never less."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ LACKS_CHARGES = "a part of the record is missing, and with it perhaps what {} re
 
 
 class Budgeted(Folding):
-    """Base class of the checks that read the ledger; `judge` gets the charges of all users at the end."""
+    """Base class of the checks that read the ledger. Subclasses implement `judge`."""
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
-        """Take the budget from `contract`; `judge` is called with all charges at the end."""
+        """Read the budget from `contract`. At the end `judge` is called with all charges."""
         super().__init__(check, roster, contract)
         self.budget = Budget.of(contract)
         self.partial = False
@@ -33,16 +33,19 @@ class Budgeted(Folding):
         self._steps: list[Step] = []
 
     def step(self, view: View) -> None:
-        """Implement `Fold.step`: feed the shared ledger, if the contract states a budget."""
+        """Implement `Fold.step`: add the chunk to the shared ledger. No-op if the contract states no budget."""
         if self.budget is not None:
             ledger_of(view.world).take(view)
 
     def peek(self, world: World) -> Verdict:
-        """Implement `Fold.peek`: budgets are judged at the end."""
+        """Implement `Fold.peek`: always UNKNOWN, because budgets are judged at the end."""
         return self.conclude(unknown=PENDING)
 
     def finish(self, end: End) -> Verdict:
-        """Implement `Fold.finish`: call `judge` with the charges of each user."""
+        """Implement `Fold.finish`: return the verdict of `judge`.
+
+        UNKNOWN without a budget, or if the clocks are unknown.
+        """
         if self.budget is None:
             return self.conclude(unknown="the contract states no budget")
         clocks = end.clock_bound_ns()
@@ -53,13 +56,13 @@ class Budgeted(Folding):
         return self.judge(self.budget, list(by_user(ledger_of(end.world).charges(end.world, clocks))))
 
     def judge(self, budget: Budget, users: list[Array]) -> Verdict:
-        """Return the verdict; `users` holds the CHARGE rows of each user, by start."""
+        """Return the verdict. Subclasses implement it. `users` holds the CHARGE rows of each user, sorted by start."""
         raise NotImplementedError
 
     def between_steps(self, charges: Array) -> Iterator[Array]:
-        """Yield the charges between the steps of the wall clock, without those during which it was stepped.
+        """Yield the charges between the steps of the wall clock, without charges during a step.
 
-        A bucket may have been filled by a step. Without a step these are all charges.
+        A step may have filled a bucket. Without a step all charges are yielded at once.
         """
         begin = -NEVER
         for step in self._steps:
@@ -68,7 +71,7 @@ class Budgeted(Folding):
         yield charges[charges["start"] > begin]
 
     def stood_still(self, start: Array, end: Array) -> Array:
-        """Return by row whether the platform may have filled no bucket meanwhile, because its clock was set back.
+        """Return for each time span (ns) whether a clock that was set back may have kept buckets from being filled.
 
         It fills none until its clock shows the time before the step again; after that the bucket needs `refill_ns` to
         be full.
@@ -81,19 +84,25 @@ class Budgeted(Folding):
         return found
 
     def was_filled(self, end: Array) -> Array:
-        """Return by row whether a clock that was set forward may have filled the bucket by then."""
+        """Return for each time (ns) whether a clock that was set forward may have filled the bucket before."""
         first = min((step.start for step in self._steps if step.by > 0), default=NEVER)
         filled: Array = end >= first
         return filled
 
     def spare(self, rows: Array, stepped: Array) -> Array:
-        """Return the rows that no step of the wall clock explains; the others are counted in `not_judged`."""
+        """Return the rows that no step of the wall clock explains, and count the others in `not_judged`.
+
+        `stepped`: for each row, whether a step may explain it.
+        """
         self.not_judged += int(stepped.sum())
         rest: Array = rows[~stepped]
         return rest
 
     def doubts(self, doubtful: int) -> str:
-        """Return the sentence about what a missing part of the record, or a step of the wall clock, may explain."""
+        """Return a sentence about violations that missing records, or a step of the wall clock, may explain.
+
+        `doubtful`: how many missing records may explain. "" if there are none.
+        """
         why = [LACKS_CHARGES.format(doubtful)] if doubtful else []
         return "; ".join([*why, *([NOT_JUDGED.format(self.not_judged)] if self.not_judged else [])])
 
@@ -103,27 +112,28 @@ class Budgeted(Folding):
 
 
 def by_user(charges: Array) -> Iterator[Array]:
-    """Return the charges of each user, by start."""
+    """Return an iterator over the users, with the charges of each, sorted by start. `charges` is sorted by user."""
     cuts = np.flatnonzero(np.diff(charges["user"])) + 1
     return iter(np.split(charges, cuts) if len(charges) else [])
 
 
 def device_of(roster: Roster, charge: Array) -> int:
-    """Return some client of the user, for texts."""
+    """Return the client number of the first device of the user who was charged, for texts."""
     return list(roster.user_of).index(int(charge["user"]))
 
 
 def overspent(budget: Budget, charges: Array) -> tuple[Array, Array, Array]:
-    """Return (excess, first charge, size) of the window that ends with each of these certain charges.
+    """Return (excess, first, size) of the window that ends with each of these certain charges.
 
-    The excess is over the budget; `first` is the charge with which the window begins, `size` how many it holds at most.
+    `excess`: how much the window exceeds the budget; `first`: index of the charge with which it begins; `size`: the
+    most charges that it holds.
     """
     excess, first = budget.excess(charges["start"], charges["end"])
     return excess, first, excess + budget.burst
 
 
 def widest(roster: Roster, budget: Budget, charges: Array, what: str) -> Finding:
-    """Return the finding about the window that exceeds the budget by most: its first and its last charge."""
+    """Return the finding of kind `what` about the window that exceeds the budget by most: its first and last charge."""
     excess, first, _ = overspent(budget, charges)
     last = int(np.argmax(excess))
     begin, end = charges[first[last]], charges[last]
@@ -139,7 +149,7 @@ def widest(roster: Roster, budget: Budget, charges: Array, what: str) -> Finding
 
 
 def plain(charges: Array) -> Array:
-    """Return the charges that were granted for certain to a user's own address and first token."""
+    """Return the charges that were certainly granted to a user's own address and first token."""
     result: Array = charges[(charges["bits"] & (CERTAIN | DISGUISED)) == CERTAIN]
     return result
 
@@ -148,12 +158,12 @@ class NeverMore(Budgeted):
     """State of I36: no user is granted more than the budget in any window.
 
     Counted is only what the platform's own answers state was charged; a window holds what was certainly sent and
-    answered inside it. What came disguised (another address, another token) is I39's. Examined: grants that end a
-    window which is at least half full.
+    answered inside it. Requests in disguise (another address, another token) are judged by I39. Examined: grants that
+    end a window which is at least half full.
     """
 
     def judge(self, budget: Budget, users: list[Array]) -> Verdict:
-        """Implement `Budgeted.judge`."""
+        """Implement `Budgeted.judge`: look for windows that hold more than the budget."""
         examined, violations, findings = 0, 0, []
         for charges in users:
             granted = plain(charges)
@@ -170,7 +180,7 @@ class NeverMore(Budgeted):
 
 
 def refusals(budget: Budget, charges: Array) -> tuple[Array, Array]:
-    """Return (a user's refusals that can be judged, how much must have been left when each was decided)."""
+    """Return (refusals of one user that can be judged, the least that was left of the budget at each)."""
     refused = charges[(charges["bits"] & REFUSED) > 0]
     if not len(refused):
         return refused, np.zeros(0)
@@ -187,7 +197,7 @@ class NeverLess(Budgeted):
     """
 
     def judge(self, budget: Budget, users: list[Array]) -> Verdict:
-        """Implement `Budgeted.judge`."""
+        """Implement `Budgeted.judge`: look for refusals while at least one request was left of the budget."""
         examined, violations, doubtful, findings = 0, 0, 0, []
         for charges in users:
             refused, left = refusals(budget, charges)

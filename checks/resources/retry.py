@@ -1,4 +1,4 @@
-"""I38: what a platform that limits states about a budget is true."""
+"""I38: what a platform that limits requests states about a budget is true."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class RetryAfter(Budgeted):
     """
 
     def judge(self, budget: Budget, users: list[Array]) -> Verdict:
-        """Implement `Budgeted.judge`."""
+        """Implement `Budgeted.judge`: look for wrong times to wait and wrong remainders."""
         examined = came_back = violations = stated = doubtful = 0
         findings: list[Finding] = []
         for charges in users:
@@ -81,7 +81,7 @@ class RetryAfter(Budgeted):
 
 
 def longest_ms(budget: Budget) -> float:
-    """Return the ms that one more request can need, rounded up to whole seconds."""
+    """Return the longest time in ms that one more request may have to wait, rounded up to whole seconds."""
     need_s = budget.window_ns / 1e9 if budget.window_ns is not None else 1 / (budget.per_ns * 1e9)
     return max(1, math.ceil(need_s)) * 1000.0 + SLACK_MS
 

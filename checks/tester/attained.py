@@ -24,7 +24,7 @@ LEAST = 0.95
 
 
 class LoadAttained(Health):
-    """State of H4: compares the plan with the load.
+    """State of H4: the load reached the plan.
 
     Facts: `users_planned`; `messages_offered`, `messages_sent` (default: the sum of the footers); `interrupted`
     (`after_s`, `of_s`, `by`); `load_attained_min` (0.95); `lag_bound_ms` (100); `standstill_ms` (2,000).
@@ -35,7 +35,7 @@ class LoadAttained(Health):
     """
 
     def finish(self, end: End) -> Verdict:
-        """Implement `Fold.finish`: compare plan and load."""
+        """Implement `Fold.finish`: compare plan and load; each shortfall makes the verdict UNKNOWN."""
         lags = lags_ms(end)
         offered = end.facts.get("messages_offered")
         faults = [*_interruption(end), *self._users(end), *_actions(end), *_standstills(end)]
@@ -84,7 +84,7 @@ def _interruption(end: End) -> Iterator[str]:
 
 
 def interruption(interrupted: Mapping[str, Any]) -> str:
-    """Return the sentence about a run that ended before its planned time."""
+    """Return words about a run that ended before its planned time. `interrupted`: after_s, of_s, by."""
     by = f"interrupted by {interrupted['by']}" if interrupted.get("by") else "stopped"
     return f"{by} after {float(interrupted['after_s']):.0f} of {float(interrupted['of_s']):.0f} s"
 

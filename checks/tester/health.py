@@ -1,4 +1,4 @@
-"""H1 to H3, H5, H8: the record itself is fit to judge by; the outcome is PASS or UNKNOWN, never FAIL.
+"""H1 to H3, H5, H8: the record itself is sound enough to judge by; the outcome is PASS or UNKNOWN, never FAIL.
 
 Whatever is wrong here is the tester's fault, not the platform's.
 """
@@ -43,25 +43,28 @@ RECORDS, INDEX, BREAKS, LATEST, BACKWARD, FIRST_INVOKE, LAST_INVOKE = range(7)
 
 
 class Health(Folding):
-    """Base class of the H-checks: whatever is wrong makes the verdict UNKNOWN and is stated in one sentence."""
+    """Base class of the H-checks: any problem makes the verdict UNKNOWN, with a sentence about it.
+
+    Subclasses implement `finish`, and end it with `healthy`.
+    """
 
     def step(self, view: View) -> None:
-        """No-op: most H-checks read what the journals state at the end."""
+        """No-op: most H-checks read only what the journals state at the end."""
 
     def peek(self, world: World) -> Verdict:
-        """Implement `Fold.peek`: the journals are still open."""
+        """Implement `Fold.peek`: always UNKNOWN, because the journals are still open."""
         return self.healthy(0, ["the journals are still open"])
 
     def finish(self, end: End) -> Verdict:
-        """Implement `Fold.finish`; subclasses do."""
+        """Return the final verdict. Subclasses implement it."""
         raise NotImplementedError
 
     def healthy(
         self, examined: int, faults: list[str], facts: Mapping[str, Any] | None = None, why: str = ""
     ) -> Verdict:
-        """Return PASS, or UNKNOWN with the faults as its reason; nothing examined is a fault too.
+        """Return PASS, or UNKNOWN with `faults` (sentences about problems) as the reason, or if nothing was examined.
 
-        `why`: a remark that a PASS carries.
+        `why`: a remark for a PASS.
         """
         if not examined and not faults:
             faults = ["nothing was examined"]
@@ -77,7 +80,7 @@ class Health(Folding):
 
 @kernel
 def watch(records: Array, state: Array) -> None:
-    """Follow one journal: indexes must follow each other, and times must not jump backward.
+    """Count in one journal the breaks between indexes, and the times that jump backward.
 
     `state` is indexed by RECORDS, INDEX, BREAKS and so on; one array for each journal, so chunks of journals may
     interleave. Times are ns. A time may lie CLOCK_TOLERANCE_NS before the latest one, because records of several
@@ -99,7 +102,7 @@ def watch(records: Array, state: Array) -> None:
 
 @kernel
 def own_order(records: Array, journal: Int, mids: Array, conns: Array, w: Tables, latest: Array, totals: Array) -> None:
-    """Check that times ascend on each connection, and that every answer comes after its sending.
+    """Count times that go backward on a connection, and answers that are recorded before their sending.
 
     `latest`: by connection, highest time (ns) so far. `totals`: examined, times that go backward on one connection,
     answers without a sending before them in their journal. Here no tolerance applies: one connection has one writer.
@@ -128,7 +131,7 @@ def own_order(records: Array, journal: Int, mids: Array, conns: Array, w: Tables
 
 @kernel
 def traffic(records: Array, span: Array, faults: Array, totals: Array) -> None:
-    """Keep the first and last sending, and the times at which faults were switched on.
+    """Store the first and last sending, and the times at which faults were switched on.
 
     `span`: first and last sending in ns. `faults`: times in ns; `totals[0]`: how many. Which faults fall between the
     two sendings is known at the end, so all of their times are kept; there are few. The array is grown before each
@@ -146,7 +149,7 @@ def traffic(records: Array, span: Array, faults: Array, totals: Array) -> None:
 
 
 class Watching(Health):
-    """Base class of the checks that watch each journal's indexes and times."""
+    """Base class of the H-checks that read each journal's indexes and times. Subclasses implement `finish`."""
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
         """Start without journals; each gets its state with its first chunk."""
@@ -154,7 +157,7 @@ class Watching(Health):
         self.states: dict[int, Array] = {}
 
     def step(self, view: View) -> None:
-        """Implement `Fold.step`: follow indexes and times of the journal."""
+        """Implement `Fold.step`: check indexes and times of the chunk."""
         state = self.states.setdefault(view.journal, np.zeros(7, np.int64))
         if not state[RECORDS]:
             state[LATEST] = -NEVER // 2
@@ -162,10 +165,10 @@ class Watching(Health):
 
 
 class RecordComplete(Watching):
-    """State of H1: every expected journal is there, closed, and complete.
+    """State of H1: every expected journal exists, is closed, and is complete.
 
-    It is closed by its footer, holds as many records as the footer says, without a break, and recorded as many frames
-    as came in.
+    It has a footer, holds as many records as the footer states, without a break, and as many recorded frames as
+    arrived.
     """
 
     def finish(self, end: End) -> Verdict:
@@ -203,7 +206,7 @@ class NotVacuous(Health):
     Every fault must have been switched on between the first and the last sending.
 
     Facts: `planned_faults`, a number or a list; without it the faults on record are the plan. `faults_without_effect`:
-    a sentence for each fault that was ordered and of which nothing showed.
+    a sentence for each fault that was injected and had no effect.
     """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
@@ -214,12 +217,12 @@ class NotVacuous(Health):
         self._total = np.zeros(1, np.int64)
 
     def step(self, view: View) -> None:
-        """Implement `Fold.step`: keep times of sendings and faults."""
+        """Implement `Fold.step`: store the times of sendings and faults."""
         self._faults = grown(self._faults, int(self._total[0]) + len(view.records))
         traffic(view.records, self._span, self._faults, self._total)
 
     def finish(self, end: End) -> Verdict:
-        """Implement `Fold.finish`: count messages and faults."""
+        """Implement `Fold.finish`: compare the counts of messages and faults with what H2 requires."""
         flags = end.world.messages()["flags"]
         counts = {name: int(((flags & bit) > 0).sum()) for name, bit in _STATES}
         faults = [f"no message was {name}" for name, bit in _STATES if not counts[name] and self._needed(bit)]
@@ -284,20 +287,20 @@ def _steps(end: End) -> list[str]:
 
 
 def lags_ms(end: End, which: str = "p99") -> list[float]:
-    """Return the loop lag in ms that each journal states; `which` is p50, p99 or max."""
+    """Return the loop lag in ms of each journal that states one. `which`: p50, p99 or max."""
     footers = [journal.footer for journal in end.journals if journal.footer]
     return [float(f["lag_ms"][which]) for f in footers if isinstance(f.get("lag_ms"), Mapping) and which in f["lag_ms"]]
 
 
 def lag_p99_ms(end: End) -> float | None:
-    """Return the largest p99 of loop lag in ms that a journal states; None if none does."""
+    """Return the largest p99 of loop lag in ms that a journal states; None if no journal does."""
     return max(lags_ms(end), default=None)
 
 
 def longest_lag_ns(end: End) -> int:
-    """Return the longest delay, in ns, between an event and its record that the journals admit.
+    """Return the longest delay, in ns, between an event and its record, by what the journals state.
 
-    A process stood still, or a socket always had more to read.
+    It is the largest loop lag plus the largest `behind_ms`.
     """
     return int((max(lags_ms(end, "max"), default=0.0) + max(map(behind_ms, end.journals), default=0.0)) * 1e6)
 
@@ -318,12 +321,12 @@ class OwnOrder(Health):
         self._totals = np.zeros(3, np.int64)
 
     def step(self, view: View) -> None:
-        """Implement `Fold.step`: check the order of a chunk."""
+        """Implement `Fold.step`: check the order of times and answers in a chunk."""
         self._latest = grown(self._latest, len(view.world.tables.conns), -NEVER)
         own_order(view.records, view.journal, view.mid, view.conn, view.world.tables, self._latest, self._totals)
 
     def finish(self, end: End) -> Verdict:
-        """Implement `Fold.finish`: report what was out of order."""
+        """Implement `Fold.finish`: report times and answers that were out of order."""
         examined, backward, early = (int(total) for total in self._totals)
         faults = []
         if backward:
@@ -334,10 +337,10 @@ class OwnOrder(Health):
 
 
 class EvidenceWhole(Health):
-    """State of H8: what is judged is what was written.
+    """State of H8: the files that are judged have not changed since they were written.
 
     Every block of every journal has its checksum, and every file that a verdict rests on has the hash that the run
-    stated when it was concluded. `facts["damage"]` says what is wrong beyond the journals. Damaged blocks are not
+    stated when it was concluded. `facts["damage"]`: sentences about damage outside the journals. Damaged blocks are not
     judged: a journal ends before them, as if its process had died.
     """
 

@@ -22,14 +22,13 @@ NAMED = 3
 
 
 class StorySound(Health):
-    """State of H7: reads the errors that each load process counted in its footer (`story`).
+    """State of H7: no load process counted errors of the story (`story` in the footer).
 
-    Fact `story_errors` holds those of a process without a journal. A history that no story of ours made has none and is
-    sound.
+    Fact `story_errors`: errors of a process without a journal. A history that no story made has no errors and passes.
     """
 
     def finish(self, end: End) -> Verdict:
-        """Implement `Fold.finish`: sum up the errors of all processes."""
+        """Implement `Fold.finish`: sum up the errors of all processes; any error makes the verdict UNKNOWN."""
         stories = [journal.footer["story"] for journal in end.journals if journal.footer and "story" in journal.footer]
         stories += [end.facts["story_errors"]] if end.facts.get("story_errors") else []
         errors = _merged(stories, "errors")

@@ -21,21 +21,21 @@ PLANNED = (Origin.PLAN, Origin.TARGET)
 
 
 class RosterTruth(Health):
-    """State of H6: compares the roster with the plan, the journals and the platform's ids.
+    """State of H6: the roster agrees with the plan, the journals and the platform's ids.
 
     Facts: `roster_origin` (an `Origin`), `roster_planned` (the Roster made again from the run's plan, None if that
     cannot be done), `identities` ((client, the platform's id) as the journals state them).
 
-    Each process notes in its journal's meta, before its first record, the digest of the roster that it plans by
-    (`roster`). So what was changed afterwards shows, also where plan and roster were changed together.
+    Each process writes the digest of its roster into its journal's meta (`roster`) before its first record. So later
+    changes are found, even if plan and roster were changed together.
     """
 
     def peek(self, world: World) -> Verdict:
-        """Implement `Fold.peek`: the plan is compared at the end."""
+        """Implement `Fold.peek`: always UNKNOWN, because the plan is compared at the end."""
         return self.healthy(0, ["the plan is compared at the end"])
 
     def finish(self, end: End) -> Verdict:
-        """Implement `Fold.finish`: compare the roster with plan, journals and identities."""
+        """Implement `Fold.finish`: compare the roster with plan, journals and identities; a difference is UNKNOWN."""
         origin = end.facts.get("roster_origin")
         if origin is None:
             return self.healthy(0, ["the run does not state where its roster comes from"])
@@ -81,7 +81,7 @@ class RosterTruth(Health):
 
 
 def difference(planned: Roster, found: Roster) -> str:
-    """Return the first difference in words, "" if there is none."""
+    """Return the first difference between two rosters in words, "" if there is none."""
     if tuple(planned.user_of) != tuple(found.user_of):
         return f"{len(planned.user_of)} devices were planned, of which it has {len(found.user_of)} or other owners"
     if len(planned.conversations) != len(found.conversations):

@@ -1,4 +1,4 @@
-"""Asyncio shell: the same session as under gevent, for pytest and tools."""
+"""Asyncio shell of a session, for pytest and tools; `gevent_shell` runs the same session in load processes."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ RECV_BYTES = 65536
 
 
 class AsyncConnection(Link, asyncio.Protocol):
-    """One WebSocket of a session, opened once.
+    """WebSocket connection of a session under asyncio; it can be opened once.
 
-    Usable as `async with`, which opens and closes it.
+    As `async with` it opens and closes the connection.
     """
 
     __slots__ = ("_changed", "_loop", "_lost", "_socket", "_soon", "timeout_s")
@@ -31,7 +31,7 @@ class AsyncConnection(Link, asyncio.Protocol):
     def __init__(
         self, session: ChatSession, handshake: Handshake, *, timeout_s: float = 10.0, transport: Transport = TRANSPORT
     ) -> None:
-        """Prepare a connection of `session`; `open` makes it, within `timeout_s` seconds."""
+        """Prepare a connection of `session`; nothing is sent before `open`, which may take `timeout_s` seconds."""
         super().__init__(session, handshake, transport=transport)
         self.timeout_s = timeout_s
         self._socket: asyncio.Transport | None = None
@@ -76,16 +76,16 @@ class AsyncConnection(Link, asyncio.Protocol):
         await self.close()
 
     def send(self, frame: str | bytes) -> None:
-        """Write one message at once; no-op if the connection is gone.
+        """Write one message at once; no-op if the connection is over.
 
-        The session learns of the end by `closed`.
+        The session learns of the end by its method `closed`.
         """
         if self._socket is not None and not self.over:
             self.transport.frames_out += 1
             self._write(data_frame(frame))
 
     def send_soon(self, frame: str | bytes) -> None:
-        """Write one message together with all others of this turn of the event loop."""
+        """Queue one message; all messages of this turn of the event loop are written together."""
         if not self._soon:
             self._loop.call_soon(self._flush)
         self._soon.append(frame)
@@ -116,7 +116,7 @@ class AsyncConnection(Link, asyncio.Protocol):
         await self._drop()
 
     def abort(self) -> None:
-        """Drop the socket without a close frame, as a lost network would."""
+        """Drop the socket at once, without a close frame."""
         self._give_up()
         if self._socket is not None:
             self._socket.abort()
@@ -132,7 +132,7 @@ class AsyncConnection(Link, asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Implement `asyncio.Protocol.data_received`: record the bytes with the present time.
 
-        An error while recording ends the connection and is kept in `error`.
+        An error while recording ends the connection and is stored in `error`.
         """
         now_ns = monotonic_ns()
         if self.over:
@@ -183,7 +183,7 @@ class AsyncConnection(Link, asyncio.Protocol):
 
 
 async def reach(url: str) -> socket.socket:
-    """Return a TCP connection to the host of `url`, through its proxy if it has one.
+    """Open a TCP connection to the host of `url`, through its proxy if it has one; return the socket.
 
     Raises OSError (ProxyError if the proxy is at fault), and TargetError for a proxy's address that cannot be read.
     """

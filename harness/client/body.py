@@ -16,9 +16,9 @@ PREFIX = "ew1:"
 
 
 class Body(NamedTuple):
-    """A parsed body.
+    """Parsed body of a message.
 
-    `sound` is False if the checksum does not fit: then no field can be trusted.
+    `sound` is False if the checksum does not match: then no field can be trusted.
     """
 
     tag: str
@@ -39,14 +39,14 @@ _sendings: dict[str, tuple[int, int]] = {}
 
 
 def encode(tag: str, author: int, conv: int, counter: int, proc: int, attempt: int, payload: str) -> tuple[str, int]:
-    """Return the text of a body and its digest."""
+    """Return (text of a body, its digest). The parameters are the fields that the module describes."""
     head = f"{tag}:{author}:{conv}:{counter}:"
     digest = crc32(payload.encode(), crc32(head.encode()))
     return f"ew1:{head}{proc & 255}.{attempt}:{digest:08x}:{payload}", digest
 
 
 def overhead(tag: str, author: int, conv: int, counter: int, proc: int, attempt: int) -> int:
-    """Return by how many bytes a body is longer than its payload."""
+    """Return how many bytes longer a body with these fields is than its payload."""
     return len(encode(tag, author, conv, counter, proc, attempt, "")[0])
 
 

@@ -1,7 +1,8 @@
 """Bounds on what one server may send: the table `[bounds]` of a target file, and its defaults.
 
 Without bounds a server decides how much memory the tester uses. Input that exceeds a bound ends its request or its
-connection, from the tester's side and with a sentence that names the bound. No check fails for what was cut.
+connection, from the tester's side and with a sentence that names the bound. Data that is missing for that reason makes
+no check fail.
 
 One process speaks to one target, so the bounds belong to the process: `use` sets them when a target is opened.
 """
@@ -21,7 +22,7 @@ def _most(unit: str = "") -> Number:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
-    """Bounds of a process.
+    """Limits on what a server may send to this process.
 
     The defaults are far above what a platform needs, and far below what hurts.
     """
@@ -51,17 +52,17 @@ _used = [DEFAULTS]
 
 
 def bounds() -> Bounds:
-    """Return the bounds of this process."""
+    """Return the limits on what a server may send to this process: those of the last `use`, else DEFAULTS."""
     return _used[0]
 
 
 def use(these: Bounds) -> None:
-    """Set the bounds of this process."""
+    """Set the limits of this process. They apply to everything that is received from now on."""
     _used[0] = these
 
 
 def read_bounds(top: Table) -> Bounds:
-    """Return the table `[bounds]` of a target file; names that it leaves out have their defaults."""
+    """Return the limits of the table `[bounds]` of a target file; keys that it leaves out have their defaults."""
     table = top.table("bounds", example="{ body_mb = 64 }")
     if table is None:
         return DEFAULTS

@@ -53,10 +53,11 @@ Heard: TypeAlias = tuple[int, str | None, str | None, int, str | None, str | Non
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handshake:
-    """Everything needed to open a socket.
+    """Data that a client needs to open a socket.
 
-    first_frames  sent as soon as the socket is open, before any frame is received
-    welcome       the platform greets: the connection is usable only after WELCOME came
+    first_frames  frames to send as soon as the socket is open, before any frame is received
+    network       how the host is reached: TLS, proxies, longest frame
+    welcome       the platform greets: the connection is usable only after the event WELCOME
     """
 
     url: str

@@ -1,4 +1,4 @@
-"""Exchanges of a flow, as its observer records them: when each request was sent and what was answered."""
+"""Exchanges of a flow: when each request was sent and what was answered."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ T = TypeVar("T")
 class Exchange:
     """One request and its answer.
 
-    sent_ns      `time.monotonic_ns()`, not later than the first byte left
-    received_ns  `time.monotonic_ns()`, not earlier than the last byte came
+    sent_ns      `time.monotonic_ns()`, read before the first byte was sent
+    received_ns  `time.monotonic_ns()`, read after the last byte was received
     status       HTTP status; 0: no answer
     timeout      there was no answer in time
     """
@@ -31,9 +31,9 @@ class Exchange:
 
 
 def observed(flow: Flow[T], saw: Callable[[Exchange], None], headers: Mapping[str, str] | None = None) -> Flow[T]:
-    """Return the same flow, with `saw` called for each exchange before the flow continues.
+    """Return the same flow, which calls `saw` with each exchange before it continues.
 
-    It works on any HTTP client. `headers` are added to each request.
+    It works with any HTTP client. `headers` are added to each request.
     """
     try:
         request = next(flow)

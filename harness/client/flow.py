@@ -1,4 +1,4 @@
-"""HTTP without I/O: a flow yields requests, is sent responses, and returns its result.
+"""HTTP without I/O: a flow is a generator that yields requests, is sent responses, and returns its result.
 
     def profile(url: str, token: str) -> Flow[dict]:
         response = yield HttpRequest("GET", url, headers={"authorization": f"Bearer {token}"})
@@ -37,9 +37,9 @@ SHORTEST_SECRET = 4
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """One request.
+    """HTTP request of a flow. The client that runs the flow never follows redirects.
 
-    `name` groups it in statistics (no ids in it). The transport never follows redirects.
+    `name` groups requests in statistics, so it contains no ids.
     """
 
     method: str
@@ -51,7 +51,7 @@ class HttpRequest:
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
-    """One response.
+    """HTTP response that a flow is sent.
 
     Header names are in lower case; `set_cookies` are separate because there may be several.
     """
@@ -75,13 +75,16 @@ Flow: TypeAlias = Generator[HttpRequest, HttpResponse, T]
 
 
 class FlowError(Exception):
-    """Error of a flow that got an answer from which it cannot continue.
+    """Error of a flow that got no answer, or one from which it cannot continue.
 
     It names the step, what was expected and what came instead.
     """
 
     def __init__(self, step: str, expected: str, response: HttpResponse | None = None, detail: str = "") -> None:
-        """Put step, expectation and answer into one line; of a body only the first 200 bytes are quoted."""
+        """Make a message of one line; of the response's body only the first 200 bytes are quoted.
+
+        `detail` replaces the answer if there is no response.
+        """
         self.step, self.expected, self.response = step, expected, response
         if response is not None:
             to = redirect_of(response.status, response.headers.get("location", ""))
@@ -94,7 +97,7 @@ class FlowError(Exception):
         return self.response.status if self.response is not None else 0
 
     def hide(self, secrets: Iterable[str]) -> None:
-        """Remove `secrets` from the text: a platform may repeat in its answer what it was sent."""
+        """Remove `secrets` from the message, because a platform may repeat in its answer what it was sent."""
         text = str(self)
         for secret in (one for one in secrets if len(one) >= SHORTEST_SECRET):
             for form in sorted(_spellings(secret), key=len, reverse=True):
@@ -103,17 +106,14 @@ class FlowError(Exception):
 
 
 class Unbounded(FlowError):
-    """Error for answers that exceed a bound (`harness.client.bounds`): one, or all of a step together.
+    """Error of a flow whose answer, or whose answers together, exceed a limit of `harness.client.bounds`.
 
-    Another user would get the same, so a retry does not help.
+    A retry does not help: the answer would be the same.
     """
 
 
 def redirect_of(status: int, location: str) -> str:
-    """Return the words about a redirect for an error message, "" if the answer is none.
-
-    The words say that the redirect is not followed.
-    """
+    """Return words for an error message about a redirect that is not followed, "" if the answer is no redirect."""
     if status not in REDIRECTS or not location:
         return ""
     return f", a redirect to {shown(location)}, which is not followed"
@@ -127,7 +127,7 @@ def _spellings(secret: str) -> set[str]:
 
 
 def hiding(flow: Flow[T], secrets: Iterable[str]) -> Flow[T]:
-    """Return the same flow; its FlowError shows none of `secrets`."""
+    """Return the same flow, whose FlowError shows none of `secrets`."""
     try:
         return (yield from flow)
     except FlowError as error:
@@ -136,7 +136,7 @@ def hiding(flow: Flow[T], secrets: Iterable[str]) -> Flow[T]:
 
 
 class Browser:
-    """Cookies of one virtual browser, kept per host as browsers do (ports share them)."""
+    """Cookie jar of one virtual browser. Cookies are kept for each host, and shared by its ports, as in browsers."""
 
     def __init__(self) -> None:
         """Start without cookies."""
@@ -145,7 +145,10 @@ class Browser:
     def request(
         self, method: str, url: str, *, headers: Mapping[str, str] | None = None, body: bytes = b"", name: str = ""
     ) -> Flow[HttpResponse]:
-        """Send one request with this browser's cookies, and store the cookies of the answer."""
+        """Send one request with this browser's cookies, and store the cookies of the answer; return the answer.
+
+        `name` labels the request in statistics; "" stands for METHOD and path.
+        """
         parts = urlsplit(url)
         sent = dict(headers or {})
         cookie = "; ".join(
@@ -160,10 +163,11 @@ class Browser:
         return response
 
     def follow(self, url: str, *, stop: Callable[[str], bool] | None = None, name: str = "") -> Flow[HttpResponse]:
-        """Send a GET and follow redirects across hosts, as a browser does.
+        """Send a GET, follow redirects across hosts as a browser does, and return the last answer.
 
-        If `stop(url)` is true, the flow ends with the redirect and does not visit that address. Raises FlowError after
-        `MAX_REDIRECTS` redirects.
+        `stop`: if it returns true for the address of a redirect, the flow ends with that redirect. `name` labels the
+        first request in statistics, the others are labelled METHOD and path. Raises FlowError after `MAX_REDIRECTS`
+        redirects.
         """
         for _ in range(MAX_REDIRECTS):
             response = yield from self.request("GET", url, name=name)
@@ -226,7 +230,7 @@ def _too_slow(request: HttpRequest) -> FlowError:
 
 
 def run_flow(flow: Flow[T], client: httpx.Client) -> T:
-    """Run a flow to its end on a blocking httpx client (its own cookie jar is not used).
+    """Run a flow on a blocking httpx client and return the flow's result. The client's own cookie jar is not used.
 
     Raises FlowError; httpx's transport errors pass through.
     """
@@ -245,7 +249,7 @@ def run_flow(flow: Flow[T], client: httpx.Client) -> T:
 
 
 async def run_flow_async(flow: Flow[T], client: httpx.AsyncClient) -> T:
-    """Run a flow to its end on an asyncio httpx client (its own cookie jar is not used).
+    """Run a flow on an asyncio httpx client and return the flow's result. The client's own cookie jar is not used.
 
     Raises FlowError; httpx's transport errors pass through.
     """

@@ -1,6 +1,6 @@
 """Frame capture: a session that stores raw frames with its records, for `--keep-frames`.
 
-A session of its own, so that the plain one pays nothing for it.
+It is a class of its own, so that sessions that store no frames pay nothing for it.
 """
 
 from __future__ import annotations
@@ -13,37 +13,40 @@ from earwitness.harness.client.session import ChatSession
 
 
 class Keeper(Protocol):
-    """The part of `harness.record.frames.FrameStore` that a session writes to."""
+    """Protocol of what a session needs of `harness.record.frames.FrameStore`."""
 
     def hearing(self, first: int, frame: str | bytes, secrets: tuple[bytes, ...] = ()) -> None:
-        """Store a received frame whose first record will be number `first`, with `secrets` blotted out."""
+        """Store a received frame, with `secrets` blotted out. Call it before its records are written.
+
+        `first`: number of the first record that the frame will cause.
+        """
 
     def heard(self, last: int) -> None:
-        """End the frame of the last `hearing`: record number `last` is its last one."""
+        """Finish the frame of the last call of `hearing`. `last`: number of the last record that it caused."""
 
     def said(self, record: int, frame: str | bytes, secrets: tuple[bytes, ...] = ()) -> None:
-        """Store the frame that record number `record` has sent, with `secrets` blotted out."""
+        """Store a sent frame, with `secrets` blotted out. `record`: number of the record about its sending."""
 
 
 class Secretive(Protocol):
-    """Credentials that name the texts that must not be stored."""
+    """Protocol of credentials that name the texts that must not be stored."""
 
     def secrets(self) -> tuple[str, ...]:
         """Return every text of the credentials that no file of the run may contain."""
 
 
 class Counted(Record, Protocol):
-    """A session's journal that says how many records it has."""
+    """Protocol of a session's journal that knows how many records it has."""
 
     @property
     def records(self) -> int:
-        """Return the number of the last record."""
+        """Return the number of records written so far, which is the number of the last one."""
 
 
 class KeepingSession(ChatSession):
     """ChatSession that also stores every raw frame that it sends and receives.
 
-    `credentials` returns the present ones: a platform may send a token back, and it is blotted out.
+    `credentials` returns the user's current credentials. A platform may send a token back; it is blotted out.
     """
 
     __slots__ = ("_credentials", "_frames", "_held", "_records", "_secrets")
@@ -58,7 +61,7 @@ class KeepingSession(ChatSession):
         self._secrets: tuple[bytes, ...] = ()
 
     def heard(self, now_ns: int, data: str | bytes) -> None:
-        """Store and record one received frame."""
+        """Store one received frame and record its events, as `ChatSession.heard` does."""
         self._frames.hearing(self._records.records + 1, data, self._hidden())
         super().heard(now_ns, data)
         self._frames.heard(self._records.records)

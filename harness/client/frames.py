@@ -1,6 +1,6 @@
-"""Encoder of a client's WebSocket data frames, for the one case that every message is.
+"""Encoder of a client's WebSocket data frames, only for whole messages in one frame.
 
-The library takes 10 µs for a frame.
+The library takes 10 µs for such a frame.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _next_key: Callable[[], bytes] = _mask_keys().__next__
 
 
 def data_frame(data: str | bytes) -> bytes:
-    """Return one whole masked data frame: text for `str`, binary for `bytes` (RFC 6455 §5.2)."""
+    """Return `data` as one whole masked data frame: text for `str`, binary for `bytes` (RFC 6455 §5.2)."""
     if data.__class__ is str:
         payload = data.encode()
         size = len(payload)

@@ -1,4 +1,4 @@
-"""Gevent shell: blocking calls for the user, one libev watcher per connection for incoming bytes.
+"""Gevent shell: blocking calls for the user, and one libev watcher per connection for incoming bytes.
 
 There is no reader greenlet. The watcher's callback runs in the hub: it reads once, stamps the time, records, and
 returns. Nothing in it may switch (locks, DNS, logging to a patched stream, `sendall`): gevent would raise
@@ -33,19 +33,19 @@ RECV_BYTES = 65536
 
 
 class Watcher(Protocol):
-    """What gevent's loop calls when a socket can be read or written."""
+    """Protocol of a watcher of gevent's loop, which calls back when a socket can be read or written."""
 
     def stop(self) -> None:
-        """Call nothing any more."""
+        """Stop calling back."""
 
     def close(self) -> None:
-        """Give the watcher back to the loop."""
+        """Release the watcher to the loop."""
 
 
 class Connection(Link):
-    """One WebSocket of a session, opened once.
+    """WebSocket connection of a session under gevent; it can be opened once.
 
-    `error` holds the exception of a callback of ours, if one failed.
+    `error` holds the exception of one of our callbacks, if it failed.
     """
 
     __slots__ = (
@@ -65,7 +65,7 @@ class Connection(Link):
     def __init__(
         self, session: Hears, handshake: Handshake, *, timeout_s: float = 10.0, transport: Transport = TRANSPORT
     ) -> None:
-        """Prepare a connection of `session`; `open` makes it, within `timeout_s` seconds."""
+        """Prepare a connection of `session`; nothing is sent before `open`, which may take `timeout_s` seconds."""
         super().__init__(session, handshake, transport=transport)
         self.timeout_s = timeout_s
         self._sock: _socket.socket | None = None
@@ -100,27 +100,27 @@ class Connection(Link):
         self.check_usable()
 
     def send(self, frame: str | bytes) -> None:
-        """Write one message at once; no-op if the connection is gone.
+        """Write one message at once; no-op if the connection is over.
 
-        The session learns of the end by `closed`.
+        The session learns of the end by its method `closed`.
         """
         if self._sock is not None:
             self.transport.frames_out += 1
             self._write(data_frame(frame))
 
     def send_soon(self, frame: str | bytes) -> None:
-        """Write one message together with all others of this turn of the event loop."""
+        """Queue one message; all messages of this turn of the event loop are written together."""
         if not self._soon:
             gevent.get_hub().loop.run_callback(self._flush)
         self._soon.append(frame)
 
     @property
     def backlog(self) -> int:
-        """Return the number of bytes that the kernel has not accepted yet."""
+        """Return the number of bytes that wait to be sent because the kernel has not accepted them yet."""
         return len(self._backlog)
 
     def wait(self, done: Callable[[], bool], timeout_s: float) -> bool:
-        """Wait until `done()` is true; return False if it is not within `timeout_s` seconds.
+        """Block until `done()` is true; return False if it is not within `timeout_s` seconds.
 
         `done` is called after every read and after the end of the connection.
         """
@@ -151,7 +151,7 @@ class Connection(Link):
         self._give_up()
 
     def abort(self) -> None:
-        """Drop the socket without a close frame, as a lost network would."""
+        """Drop the socket at once, without a close frame."""
         self._give_up()
 
     # -- inside -----------------------------------------------------------------------------------------------------
@@ -325,7 +325,7 @@ def _reach(url: str, place: tuple[str, int], timeout_s: float) -> gevent.socket.
 
 
 def open_tunnel(sock: gevent.socket.socket, tunnel: Tunnel) -> None:
-    """Let a proxy connect `sock` to its target.
+    """Connect `sock` to its target through a proxy; return when the tunnel is open.
 
     Raises OSError (ProxyError if the proxy refuses).
     """

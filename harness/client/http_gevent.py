@@ -1,4 +1,4 @@
-"""HTTP flows inside Locust, on geventhttpclient: the same flows that pytest runs on httpx."""
+"""HTTP flows inside Locust, on geventhttpclient. Pytest and tools run the same flows on httpx."""
 
 from __future__ import annotations
 
@@ -34,22 +34,22 @@ T = TypeVar("T")
 
 
 class OnRequest(Protocol):
-    """Callback for every request, answered (status > 0) or not (status 0 and an error)."""
+    """Callback after every request of a flow, answered (status > 0) or not (status 0 and an error)."""
 
     def __call__(self, name: str, method: str, ms: float, status: int, length: int, error: Exception | None, /) -> None:
         """Take the figures of one request: statistics name, method, milliseconds, status, bytes of the body, error."""
 
 
 class Unsendable(ValueError):
-    """Error for a request that cannot be put into bytes: nothing was sent."""
+    """Error for a request that cannot be encoded as bytes: nothing was sent."""
 
 
 class Pool:
-    """Pool of kept connections by origin, shared by all users of a process.
+    """Pool of kept-alive connections by origin, shared by all users of a process.
 
     network      hosts, TLS and proxies
-    timeout_s    to connect, and for each silence of the server
-    per_origin   connections to one origin at the same time; more requests wait
+    timeout_s    limit for connecting, and for each time without data from the server
+    per_origin   most connections to one origin; further requests wait
 
     geventhttpclient's own client is not used: it repeats GET, PUT and DELETE silently up to a hundred times when the
     server closes without an answer, which is exactly what a tester must see.
@@ -63,7 +63,7 @@ class Pool:
         self._used: WeakSet[gevent.socket.socket] = WeakSet()
 
     def request(self, request: HttpRequest) -> HttpResponse:
-        """Send one request and return its response; redirects are left to the flow.
+        """Send one request and return its response. Redirects are not followed.
 
         Raises Unsendable, OSError or HTTPParseError.
         """
@@ -83,7 +83,7 @@ class Pool:
                     raise
 
     def close(self) -> None:
-        """Close every idle connection; a request under way ends by itself."""
+        """Close every idle connection; a request in progress closes its own when it ends."""
         for pool in self._pools.values():
             pool.close()
         self._pools.clear()
@@ -183,7 +183,7 @@ def _exchange(pool: ConnectionPool, sock: gevent.socket.socket, request: HttpReq
 
 
 def run_flow_gevent(flow: Flow[T], *, pool: Pool, on_request: OnRequest | None = None) -> T:
-    """Run a flow to its end.
+    """Run a flow and return its result; `on_request` is called after each request.
 
     A request without an answer becomes a FlowError that names it, raised inside the flow so that the flow may handle
     it.

@@ -1,4 +1,4 @@
-"""HTTP sender: a request carries the message, its answer is the acknowledgement."""
+"""HTTP sender: each message is sent as a request, whose answer is the acknowledgement."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from earwitness.harness.client.session import ChatSession
 class Poster:
     """HTTP sender of one user, with one request at a time.
 
-    A message is ordered behind another only once that one is answered; concurrent requests would arrive in an order
-    that nothing promises.
+    A message is ordered behind another only if it is sent after the other one's answer; concurrent requests would
+    arrive in an order that nothing promises.
 
-    post     sends (room label, message id, text) and returns the answer as ACK or NACK; FlowError: its fate is unknown
-    session  the user's session; its `encode` is that of this object
+    post     sends (room label, message id, text) and returns the answer as ACK or NACK; raises FlowError if the
+             outcome is unknown
+    session  the user's session, to which `encode` of this object must be given
     """
 
     session: ChatSession
@@ -32,14 +33,18 @@ class Poster:
         self._over = False
 
     def encode(self, label: str, message_id: str, text: str) -> str:
-        """Keep what the session sends for the request, in place of a frame; return `text`."""
+        """Store the message for the request that follows, and return `text`.
+
+        The session calls it in place of a frame encoder.
+        """
         self._letter = (label, message_id, text)
         return text
 
     def say(self, label: str, payload: str, planned_ns: int | None) -> None:
-        """Send the next message and record its answer.
+        """Send the next message and record it with its answer; block while another request is in progress.
 
-        No-op while the user is not connected, since nothing would be delivered to them.
+        `planned_ns`: planned start in monotonic ns, or None. No-op while the user is not connected, since nothing would
+        be delivered to them.
         """
         with self._turn:
             if self.session.connected_now:
@@ -47,14 +52,14 @@ class Poster:
                 self._exchange()
 
     def again(self, message_id: str) -> None:
-        """Send a message again if its fate is still unknown and the user is connected."""
+        """Resend a message if it is still unknown whether it was accepted, and the user is connected."""
         with self._turn:
             if self.session.connected_now and message_id in self.session.unanswered():
                 self.session.retry(time.monotonic_ns(), message_id)
                 self._exchange()
 
     def close(self) -> None:
-        """Stop recording: the run is over, and later answers are ignored."""
+        """Stop recording. Answers that arrive later are ignored."""
         self._over = True
 
     def _exchange(self) -> None:

@@ -1,4 +1,4 @@
-"""Common part of both shells: it passes a socket's bytes to the session as frames, and has one way to end a connection.
+"""Common part of both shells: pass a socket's bytes to the session as frames, and end a connection in one way.
 
 A `Link` belongs to one socket. Its shell implements `_write` (pass on bytes, never raise) and `_shut` (drop the
 socket); it calls `_received`, `_ended` and `_broken`.
@@ -40,7 +40,7 @@ class Transport:
         return {name: getattr(self, name) for name in self.COUNTS}
 
     def since(self, before: dict[str, int]) -> dict[str, int]:
-        """Return how far the counts have grown since a `snapshot`."""
+        """Return how much each count has grown since `before`, the result of an earlier `snapshot`."""
         return {name: count - before.get(name, 0) for name, count in self.snapshot().items()}
 
 
@@ -49,22 +49,26 @@ TRANSPORT = Transport()
 
 
 class Hears(Protocol):
-    """The part of `harness.client.session.ChatSession` that a socket calls."""
+    """Protocol of what a socket calls in `harness.client.session.ChatSession`."""
 
     welcomed: bool
 
     def connected(self, now_ns: int, handshake_ns: int, replica: str | None = None, *, greeted: bool = False) -> int:
-        """Record a connection that opened at `now_ns`, and return its epoch; see `ChatSession.connected`."""
+        """Record a connection that opened at `now_ns`, and return its number in the journal (epoch).
+
+        `handshake_ns`: duration of the handshake; `replica`: its name, if the platform states it; `greeted`: a greeting
+        will follow.
+        """
 
     def heard(self, now_ns: int, data: str | bytes) -> None:
-        """Record one received frame."""
+        """Record one received frame. `now_ns`: monotonic ns of its arrival."""
 
     def closed(self, now_ns: int, code: int, own: bool, reason: str = "") -> None:
         """Record the end of the connection, with its close code; `own`: the tester ended it."""
 
 
 class Link:
-    """One socket between a session and a platform.
+    """One socket between a session and a platform. A shell subclasses it and implements `_write` and `_shut`.
 
     open_now  the upgrade is done and the connection not over: frames can be sent
     over      the connection has ended; `error` holds the exception if the tester itself failed
@@ -96,7 +100,7 @@ class Link:
 
     @property
     def usable(self) -> bool:
-        """Return whether the connection is open and, if the platform greets, greeted."""
+        """Return whether the connection is open and, if the platform greets connections, the greeting has arrived."""
         return self.open_now and (self.session.welcomed or not self.handshake.welcome)
 
     def check_usable(self) -> None:

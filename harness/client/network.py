@@ -29,16 +29,16 @@ ANSWER_MAX = 65536
 
 
 class Unlisted(TargetError, ConnectionError):
-    """Error for a host that was not checked before the run: nothing was sent to it."""
+    """Error for a request to a host that was not checked before the run. Nothing was sent to it."""
 
 
 class ProxyError(ConnectionError):
-    """Error for a proxy of the environment that does not answer, or does not let the connection through."""
+    """Error for a proxy of the environment that does not answer, or refuses the connection."""
 
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """A proxy.
+    """HTTP proxy that an environment variable names.
 
     variable  the environment variable that names it
     login     user and password, as they are sent (Base64)
@@ -84,10 +84,10 @@ class Proxy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Network:
-    """Settings by which a target is reached.
+    """Settings for connections to a target.
 
-    hosts             names of `host_of` that were checked before the first request; None: any
-    ca_file           certificate authority of our own; None: SSL_CERT_FILE and SSL_CERT_DIR, else the system's
+    hosts             hosts (results of `host_of`) that were checked before the first request; None: any
+    ca_file           file of the user's own authority; None: SSL_CERT_FILE and SSL_CERT_DIR, else the system's
     certificate_file  client certificate, and `key_file` its key; None: the key is in the same file
     frame_bytes       the longest WebSocket message
     """
@@ -99,7 +99,7 @@ class Network:
     frame_bytes: int = FRAME_MAX
 
     def check(self, url: str) -> None:
-        """Raise Unlisted if `url` is an address of a host that was not checked before the run."""
+        """Raise Unlisted if the host of `url` was not checked before the run."""
         if self.hosts is not None and (host := host_of(url)) not in self.hosts:
             raise Unlisted(
                 f"{shown(url)} is an address of {host or 'no host'}, which the target file does not name, so nothing "
@@ -107,7 +107,7 @@ class Network:
             )
 
     def tls(self, create: Callable[..., ssl.SSLContext] = ssl.create_default_context) -> ssl.SSLContext:
-        """Return a TLS context that verifies servers and shows the client certificate.
+        """Return a TLS context that verifies servers and presents the client certificate.
 
         `create`: gevent's function for sockets of gevent. Raises TargetError if a file cannot be used.
         """
@@ -119,7 +119,7 @@ ANY = Network()
 
 
 def host_of(url: str) -> str:
-    """Return the host of an address as `Network.hosts` has it, "" if there is none.
+    """Return the host of an address in the form that `Network.hosts` holds, "" if there is none.
 
     All loopback addresses are one host, `localhost`.
     """
@@ -144,7 +144,7 @@ def is_loopback(host: str) -> bool:
 
 
 def shown(url: str) -> str:
-    """Return an address without the parts that may be secret: user, password, query, fragment."""
+    """Return an address for messages, without user, password, query and fragment, which may be secret."""
     head, separator, rest = url.partition("?")[0].partition("#")[0].partition("://")
     if not separator:
         return head
@@ -153,16 +153,13 @@ def shown(url: str) -> str:
 
 
 def place_of(url: str) -> tuple[str, int]:
-    """Return host and port of an address.
-
-    Raises ValueError.
-    """
+    """Return (host, port) of an address. Raises ValueError for a port that is not a number."""
     parts = urlsplit(url)
     return parts.hostname or "", parts.port or PORTS.get(parts.scheme, 0)
 
 
 def proxy_of(url: str) -> Proxy | None:
-    """Return the proxy that the environment names for an address, None for this machine.
+    """Return the proxy that the environment names for an address, None if it is to be reached directly.
 
     Raises TargetError if its address cannot be used.
     """
@@ -190,15 +187,15 @@ def _passed_by(host: str, port: int, no_proxy: str) -> bool:
 
 
 def by_way_of(url: str) -> str:
-    """Return the words that name the proxy of `url` for an error message, "" if it is reached directly."""
+    """Return words for an error message that name the proxy of `url`, "" if `url` is reached directly."""
     proxy = proxy_of(url)
     return f"; it goes through {proxy}" if proxy else ""
 
 
 class Tunnel:
-    """A CONNECT through a proxy (RFC 9110 §9.3.6), as bytes.
+    """CONNECT through a proxy (RFC 9110 §9.3.6), as bytes.
 
-    Send `request`, then pass what comes to `answered` until it returns True.
+    Send `request`, then pass all received bytes to `answered` until it returns True.
     """
 
     def __init__(self, proxy: Proxy, url: str) -> None:
@@ -211,7 +208,7 @@ class Tunnel:
         self.request = "\r\n".join([*lines, "", ""]).encode("latin-1")
 
     def answered(self, received: bytes) -> bool:
-        """Take bytes from the proxy, b"" if it hung up; return whether the tunnel is open.
+        """Process bytes from the proxy (b"": it closed the connection); return whether the tunnel is open.
 
         Raises ProxyError if the proxy refused.
         """

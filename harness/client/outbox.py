@@ -23,14 +23,14 @@ _INVOKE, _OK, _FAIL, _INFO = int(Kind.INVOKE), int(Kind.OK), int(Kind.FAIL), int
 
 
 class Record(Protocol):
-    """The part of `harness.record.journal.Journal` that a session writes to."""
+    """Protocol of what a session needs of `harness.record.journal.Journal`."""
 
     @property
     def write(self) -> Callable[..., int]:
-        """Return the function that appends one record and returns its number; see `Journal`."""
+        """Return the function that appends one record and returns the record's number; see `Journal.write`."""
 
     def intern(self, text: str) -> int:
-        """Return the number by which the records of this journal refer to a text."""
+        """Return the number that stands for `text` in the records of this journal."""
 
     def next_connection(self) -> int:
         """Return the epoch of a new connection: 1, 2, …."""
@@ -51,7 +51,7 @@ class NotConnected(ConnectionError):
 
 
 class Speaker:
-    """Outbox of a session: messages under way, their answers, retries.
+    """Outbox of a session: messages in progress, their answers, retries.
 
     `ChatSession` documents the attributes and the hooks.
     """
@@ -132,7 +132,7 @@ class Speaker:
         - `planned_ns`: planned start of the message, monotonic ns; None means `now_ns`
         - `encode`: another way to put it into a frame, e.g. as a question
         - `message_id`: its client id; by default one that no other message of the run has
-        - `posted`: it is sent as a request, so its answer comes by `answered` or `abandon`, whatever the socket does
+        - `posted`: it is sent as an HTTP request, whose answer is passed to `answered` or `abandon`
 
         Raises NotConnected; KeyError if the room is not planned.
         """
@@ -146,9 +146,9 @@ class Speaker:
         return frame
 
     def retry(self, now_ns: int, message_id: str) -> str | bytes:
-        """Return the frame that sends a message of `unanswered()` (or a refused one) again, recorded as INVOKE.
+        """Record a message of `unanswered()`, or a refused one, as sent again (INVOKE), and return its frame.
 
-        Id and counter stay the same, the attempt is the next one. Raises NotConnected; KeyError if the message is not
+        Id and counter stay the same; the attempt increases by one. Raises NotConnected; KeyError if the message is not
         known (any more).
         """
         if not self.connected_now:
@@ -176,7 +176,10 @@ class Speaker:
         return frame
 
     def timeouts(self, now_ns: int, limit_ns: int) -> list[str]:
-        """Write INFO for every message that has waited longer than `limit_ns` for its answer; return their ids."""
+        """Record INFO for every message that has waited longer than `limit_ns` for its answer; return their ids.
+
+        Messages sent as requests are left out: `abandon` ends them.
+        """
         overdue = []
         for message_id, sent in self._pending.items():
             if now_ns - sent[6] <= limit_ns:
@@ -190,7 +193,7 @@ class Speaker:
         return overdue
 
     def answered(self, now_ns: int, answers: Sequence[Heard]) -> None:
-        """Record the answer to a request, ACK or NACK; no frame is counted."""
+        """Record the answer to a message that was sent as a request: ACK or NACK. No received frame is counted."""
         for what, label, _, seq, _, message_id, extra in answers:
             if what == ACK:
                 self._acknowledged(now_ns, label, seq, message_id)
@@ -198,7 +201,7 @@ class Speaker:
                 self._not_accepted(now_ns, message_id, extra)
 
     def abandon(self, now_ns: int, message_id: str) -> None:
-        """Write INFO for a request whose answer does not say what became of its message.
+        """Record INFO for a message whose request got no answer that states whether it was accepted.
 
         The next message may overtake this one on the platform, so later messages have no order relative to it: they get
         another `proc`.
@@ -210,11 +213,11 @@ class Speaker:
 
     @property
     def proc(self) -> int:
-        """Return the `proc` of the next message: only messages with the same `proc` have an order among themselves."""
+        """Return the `proc` of the next message. Only messages with the same `proc` have an order among themselves."""
         return (self.conn + self._abandoned) & 255
 
     def unanswered(self) -> list[str]:
-        """Return the ids of messages whose fate is unknown (connection cut, or no answer in time), oldest first."""
+        """Return the ids of messages whose outcome is unknown (connection cut, or no answer in time), oldest first."""
         return list(self._unanswered)
 
     @property
@@ -223,9 +226,9 @@ class Speaker:
         return len(self._pending)
 
     def acked_points(self) -> dict[str, int]:
-        """Return the highest sequence number of the device's own messages, by room label.
+        """Return room label -> highest sequence number of the device's own messages.
 
-        The number is that of the acknowledgement or of the echo.
+        It comes from the acknowledgement or from the echo.
         """
         return dict(self._acked_seq)
 

@@ -39,17 +39,17 @@ class ChatSession(Speaker):
     """Session of one device. All times are `time.monotonic_ns()`.
 
     client       number of the device in the records
-    tag          tag of the run: a body with another one is of another run
-    hear         reads a frame, and returns what it says
+    tag          tag of the run: a body with another tag belongs to another run
+    hear         decodes a frame into events
     rooms        conversation numbers by the platform's label, shared by all sessions of the process
     ack_by_echo  the platform acknowledges nothing: receiving the own message counts as its acknowledgement
     echo         the platform sends a device its own messages too (for `settled`)
-    by_http      messages are sent as requests: their answers come by `answered` or `abandon`, whatever the socket does
+    by_http      messages are sent as requests, whose answers are passed to `answered` or `abandon`
     agents       sender ids of the platform's own agents; their messages come from no user of the run
-    strangers    returns for a room label whether users outside the run write there: their messages are not recorded
+    strangers    function: room label -> whether users outside the run write there; their messages are not recorded
 
     connected_now, welcomed   state of the connection
-    asked                     room labels and the numbers after which the next connection continues; set before it opens
+    asked                     room label -> number after which the next connection continues; set it before `connected`
     outside                   labels of the rooms that the user has left or was removed from
     counter                   number of the last new message
     pending                   messages of this connection without answer
@@ -102,7 +102,7 @@ class ChatSession(Speaker):
         strangers: Callable[[str | None], bool] | None = None,
         agents: Collection[str] = (),
     ) -> None:
-        """Start unconnected: numbers seen and callbacks are set while the session runs."""
+        """Start unconnected. The class describes the parameters."""
         super().__init__(
             client=client, tag=tag, journal=journal, encode=encode, rooms=rooms, tally=tally, by_http=by_http
         )
@@ -147,10 +147,11 @@ class ChatSession(Speaker):
     # -- called by the shell ----------------------------------------------------------------------------------------
 
     def connected(self, now_ns: int, handshake_ns: int, replica: str | None = None, *, greeted: bool = False) -> int:
-        """Record an open connection and return its epoch.
+        """Record an open connection and return its number in the journal (epoch).
 
-        If it will be `greeted`, CONNECT is written with the first event of the epoch, because the greeting may name the
-        replica. Raises RuntimeError if there is a connection already: messages of two at once could not be told apart.
+        `handshake_ns`: duration of the handshake; `replica`: its name, if known. If the connection will be `greeted`,
+        CONNECT is written with its first event, because the greeting may name the replica. Raises RuntimeError if there
+        is a connection already: messages of two at once could not be assigned.
         """
         if self.connected_now:
             raise RuntimeError(f"client {self.client} is connected already: close that connection first")
@@ -166,10 +167,7 @@ class ChatSession(Speaker):
         return self.conn
 
     def heard(self, now_ns: int, data: str | bytes) -> None:
-        """Record one received frame.
-
-        An exception means that it could not be recorded.
-        """
+        """Record the events of one received frame. An exception means that the frame could not be recorded."""
         events = self._hear(data)
         if self._due is not None:
             self._begin(now_ns, _replica(events))
@@ -184,10 +182,9 @@ class ChatSession(Speaker):
         self.frames_recorded += 1
 
     def closed(self, now_ns: int, code: int, own: bool, reason: str = "") -> None:
-        """Record the end of the connection: messages without answer become INFO; no-op if it was over already.
+        """Record the end of the connection, and INFO for messages without answer; no-op if it is recorded already.
 
-        Messages sent as requests keep waiting for their answers unless `own`, the tester's own close, ends the
-        connection.
+        `own`: the tester closed it. Otherwise messages that were sent as requests still wait for their answers.
         """
         if not self.connected_now:
             return

@@ -1,4 +1,4 @@
-"""Records of what a device is shown: the state that all devices of a user share, and who is online.
+"""Records of state that a device was shown: what all devices of a user share, and who is online.
 
 Edits carry a message body as messages do, with the identity of the message that they change. So an edit can be assigned
 even if it arrives before its message.
@@ -17,18 +17,18 @@ from earwitness.harness.record.named import Writes
 
 
 class SharedJournal(Writes, Protocol):
-    """The part of `harness.record.journal.Journal` that `Shown` writes to."""
+    """Protocol of what `Shown` needs of `harness.record.journal.Journal`."""
 
     def intern(self, text: str) -> int:
-        """Return the number by which the records of this journal refer to a text."""
+        """Return the number that stands for `text` in the records of this journal."""
 
 
 class Edit(NamedTuple):
-    """One edit of a message.
+    """Edit of a message.
 
-    number   of the edit in its conversation, from 1 without gaps
-    seq      of the message
-    version  of the message, 2 for the first edit
+    number   number of the edit in its conversation, from 1 without gaps
+    seq      sequence number of the message
+    version  version of the message after it, 2 for the first edit
     """
 
     number: int
@@ -40,8 +40,8 @@ class Edit(NamedTuple):
 class Shown:
     """State that one device was shown, over all of its connections. Times are `time.monotonic_ns()`.
 
-    edits      by room label the number up to which all edits are known: news may come before older ones were asked for
-    versions   newest version by message (author, counter); 1 was never edited
+    edits      room label -> number up to which all edits are known (newer edits may be known already)
+    versions   (author, counter) of a message -> its newest version; 1: never edited
     """
 
     def __init__(self, journal: SharedJournal, client: int, tag: str, rooms: Mapping[str, int]) -> None:
@@ -67,14 +67,14 @@ class Shown:
                 self._mark(room, mark, now_ns, NONE, conn)
 
     def answered_marks(self, marks: Mapping[str, int], asked_ns: int, now_ns: int) -> None:
-        """Record read marks by room label from an answer of the platform."""
+        """Record read marks (room label -> sequence number) of an answer that was requested at `asked_ns`."""
         for label, seq in marks.items():
             self._mark(label, seq, now_ns, asked_ns, 0)
 
     def answered_edits(self, label: str, edits: Iterable[Edit], asked_ns: int, now_ns: int) -> None:
-        """Record an answer with all edits of a room after some number, in order.
+        """Record the edits of a room, in order, of an answer that was requested at `asked_ns`.
 
-        Of each message only the last edit is shown.
+        Of each message only the last edit is recorded.
         """
         edits = list(edits)
         for edit in edits:

@@ -1,6 +1,6 @@
-"""Records of credentials, requests and shared state, by name instead of by position (`checks.history.schema`).
+"""Writers of records about credentials, requests and shared state, with named parameters (`checks.history.schema`).
 
-Secrets never come here: an artefact is named by its owner's client number and its own number.
+Secrets are never passed here: an artefact is named by (client number of its owner, its own number).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ REFUSALS = (1008, 4400, 4401, 4403, 4404, 4429)
 
 
 def outcome(status: int) -> int:
-    """Return ACCEPTED, REFUSED or 0 (neither) for an HTTP status, or for the close code of a refused socket."""
+    """Return the flag ACCEPTED or REFUSED, or 0 (neither), for an HTTP status or the close code of a refused socket."""
     if 100 <= status < 400:
         return int(Flag.ACCEPTED)
     if (400 <= status < 500 and status != 408) or status in REFUSALS:
@@ -37,7 +37,7 @@ def outcome(status: int) -> int:
 
 
 def digest_of(*values: object) -> int:
-    """Return the CRC-32 of values in their order, as TOKEN, WRITE and SEEN compare them."""
+    """Return the CRC-32 of values in their order. Records of TOKEN, WRITE and SEEN compare values by it."""
     return crc32("\x1f".join(map(str, values)).encode("utf-8", "surrogatepass"))
 
 
@@ -45,9 +45,14 @@ def write_token(
     journal: Writes, kind: Artefact, client: int, number: int, *, deadline_ns: int = NONE, belongs_to: int = NONE,
     digest: int = 0, forged: int = 0, flags: int = 0,
 ) -> int:  # fmt: skip
-    """Record an artefact that was issued, or forged.
+    """Record that an artefact was issued, or forged; return the record's number.
 
-    `forged`: how, from 1; `flags`: on which clock it rests, see TOKEN.
+    kind, number  type of the artefact, and its number among those of `client`
+    deadline_ns   monotonic ns until which it is valid, NONE if unknown
+    belongs_to    number of the artefact from which it was derived
+    digest        digest of the person that it names
+    forged        number of its forgery, 0 for a genuine artefact
+    flags         which clock the deadline rests on, see TOKEN in the record schema
     """
     return write_record(
         journal, time.monotonic_ns(), Kind.TOKEN, flags=flags, attempt=kind, proc=forged, client=client,
@@ -60,9 +65,10 @@ def write_request(
     name: Name = NOTHING, bits: int = 0, conn: int = 0, timeout: bool = False, retry_after_ms: int = NONE,
     remaining: int = NOBODY,
 ) -> int:  # fmt: skip
-    """Record a request and its answer.
+    """Record a request to `place` and its answer; return the record's number.
 
-    `bits`: SPOOFED, CONTROL; `status`: of HTTP or of the refused socket's close.
+    `status`: of HTTP, or close code of a refused socket; `name`: the artefact that it presents, and `way`: how; `bits`:
+    SPOOFED, CONTROL. `retry_after_ms` and `remaining` are those of `stated_budget`.
     """
     flags = outcome(status) | (int(Flag.TIMEOUT) if timeout else 0)
     return write_record(
@@ -75,7 +81,10 @@ def write_exchange(
     journal: Writes, client: int, place: Place, exchange: Exchange, *, way: Way | int = 0, name: Name = NOTHING,
     bits: int = 0,
 ) -> int:  # fmt: skip
-    """Record an HTTP request that `harness.client.exchange.observed` saw, with the budget that its answer states."""
+    """Record an HTTP request from its `Exchange`, with the budget that its answer states.
+
+    Return the record's number.
+    """
     retry_after_ms, remaining = stated_budget(exchange.headers)
     return write_request(
         journal, client, place, sent_ns=exchange.sent_ns, received_ns=exchange.received_ns, status=exchange.status,
@@ -84,7 +93,7 @@ def write_exchange(
 
 
 def stated_budget(headers: Mapping[str, str]) -> tuple[int, int]:
-    """Return (Retry-After in ms or NONE, remaining requests or NOBODY).
+    """Return (Retry-After in ms or NONE, remaining requests or NOBODY) from the headers of an answer.
 
     A header that cannot be read counts as absent.
     """
@@ -96,7 +105,10 @@ def stated_budget(headers: Mapping[str, str]) -> tuple[int, int]:
 def write_revoke(
     journal: Writes, client: int, place: Place, *, sent_ns: int, received_ns: int, status: int, name: Name
 ) -> int:
-    """Record a logout (`name`: the artefact) or a ban (number 0: all artefacts of the owner's user)."""
+    """Record a logout (`name`: the access token) or a ban (number 0: all artefacts of the user).
+
+    Return the record's number.
+    """
     return write_record(
         journal, received_ns, Kind.REVOKE, flags=outcome(status), attempt=place, client=client, author=name[0],
         counter=name[1], seq=sent_ns, size=status,
@@ -107,10 +119,10 @@ def write_change(
     journal: Writes, client: int, place: Place, state: State, *, sent_ns: int, received_ns: int, status: int,
     of: int, digest: int, value: int = NONE, what: int = 0, conv: int = NOBODY, base: int = 0,
 ) -> int:  # fmt: skip
-    """Record a change of shared state, as WRITE.
+    """Record a change of shared state, as WRITE; return the record's number.
 
-    `of`: its owner (a client); `what`: the message's counter, or a version; `base`: the version that an edit changes,
-    if the edit names it.
+    `of`: client number of the state's owner; `what`: the message's counter, or a version; `base`: the version that an
+    edit changes, if the edit names it.
     """
     return write_record(
         journal, received_ns, Kind.WRITE, flags=outcome(status), attempt=place, proc=state, client=client, conn=base,
@@ -121,9 +133,9 @@ def write_change(
 def write_presence(
     journal: Writes, client: int, conn: int, *, told_ns: int, conv: int, about: int, online: bool
 ) -> int:
-    """Record that a device was shown a user as online or offline.
+    """Record that a device was shown a user as online or offline; return the record's number.
 
-    `about`: a client, or an interned user id of the platform.
+    `about`: number of a client, or the interned user id of the platform.
     """
     return write_record(
         journal, told_ns, Kind.PRESENCE, client=client, conn=conn, conv=conv, author=about, counter=int(online)
@@ -134,7 +146,11 @@ def write_seen(
     journal: Writes, client: int, place: Place, state: State, *, asked_ns: int, seen_ns: int, of: int, digest: int,
     value: int = NONE, what: int = 0, conv: int = NOBODY, conn: int = 0,
 ) -> int:  # fmt: skip
-    """Write down shared state as a device was shown it. `asked_ns` NONE: it was pushed, on `conn`."""
+    """Record shared state that a device was shown, as SEEN; return the record's number.
+
+    `asked_ns`: when it was requested, NONE if it was pushed on the connection `conn`. The others are those of
+    `write_change`.
+    """
     return write_record(
         journal, seen_ns, Kind.SEEN, attempt=place, proc=state, client=client, conn=conn, conv=conv, author=of,
         counter=what, seq=asked_ns, aux=value, digest=digest,

@@ -1,7 +1,7 @@
 """Answers that an agent streams, as one connection receives them: size and digest of each whole answer, for I24.
 
-The record of a run's end carries size and digest of the whole answer. If the connection received the answer from its
-beginning, they are computed from its pieces; otherwise they are those of the text that the platform sends at the end.
+The record of an answer's end carries size and digest of the whole answer. If the connection received the answer from
+its beginning, they are computed from its chunks; otherwise from the text that the platform sends at the end.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ OPEN_MAX = 1000
 
 
 class Streams:
-    """The answers under way on one connection, by the platform's id of the agent's run."""
+    """Agent's answers in progress on one connection."""
 
     def __init__(self) -> None:
         """Start without answers, as each connection does."""
         self._open: dict[str, tuple[int, int, int]] = {}  # run → digest, bytes, number of the next piece
 
     def said(self, run: str, event: int, number: int, text: str) -> tuple[int, int, int]:
-        """Take one event of an agent's run; return (bytes, CRC-32, flags) for its record.
+        """Process one event of an agent's answer; return (bytes, CRC-32, flags) for its record.
 
-        `event` is a number of `session.AGENT_EVENTS`, `number` that of the chunk. The flag CORRUPT means that the
-        answer sent with the end is not what its pieces make together.
+        `run`: the platform's id of the answer; `event`: a number of `session.AGENT_EVENTS`; `number`: that of the
+        chunk. The flag CORRUPT means that the text sent with the end differs from the chunks together.
         """
         data = text.encode("utf-8", "surrogatepass")
         size, digest = len(data), crc32(data) if data else 0

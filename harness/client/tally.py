@@ -21,14 +21,14 @@ BUCKETS = 24 << _SUB_BITS
 
 
 def bucket_bounds(bucket: int) -> tuple[int, int]:
-    """Return the first and the last nanosecond (inclusive) that are counted in a bucket."""
+    """Return the smallest and the largest value in ns (inclusive) that a bucket counts."""
     shift = max((bucket >> _SUB_BITS) - 1, 0)
     low = (bucket - (shift << _SUB_BITS)) << shift
     return low << _UNIT_BITS, ((low + (1 << shift)) << _UNIT_BITS) - 1
 
 
 def bucket_middle(bucket: int) -> int:
-    """Return the value, in nanoseconds, that stands for a bucket."""
+    """Return the value in ns that represents a bucket: the middle of its bounds."""
     low, high = bucket_bounds(bucket)
     return (low + high) // 2
 
@@ -67,7 +67,7 @@ class Summary:
 
 
 class Histogram:
-    """Latencies of one name. `add` is the hot path."""
+    """Histogram of latencies under one name. `add` is on the hot path."""
 
     __slots__ = ("_buckets", "max_ns", "min_ns", "total_ns")
 
@@ -99,7 +99,7 @@ class Histogram:
             self.max_ns = ns
 
     def drain(self) -> Summary:
-        """Return what was added since the last drain, and start again at zero."""
+        """Return what was added since the last drain, and reset the histogram."""
         buckets = {index: count for index, count in enumerate(self._buckets) if count}
         summary = Summary(
             n=sum(buckets.values()), total_ns=self.total_ns, min_ns=self.min_ns, max_ns=self.max_ns, buckets=buckets
@@ -113,7 +113,7 @@ class Histogram:
 
 
 class Tally:
-    """Counts and histograms by name, one object per process, shared by its sessions."""
+    """Counts and histograms by name. All sessions of a process share one object."""
 
     __slots__ = ("_counts", "_histograms")
 
@@ -123,18 +123,24 @@ class Tally:
         self._histograms: dict[str, Histogram] = {}
 
     def histogram(self, name: str) -> Histogram:
-        """Return the histogram of that name, made if there is none; keep it and call its `add`."""
+        """Return the histogram `name`, a new one if there is none.
+
+        Callers on the hot path store it and call its `add`.
+        """
         found = self._histograms.get(name)
         if found is None:
             found = self._histograms[name] = Histogram()
         return found
 
     def count(self, name: str, n: int = 1) -> None:
-        """Add `n` to the count of that name."""
+        """Add `n` to the count `name`."""
         self._counts[name] = self._counts.get(name, 0) + n
 
     def drain(self) -> tuple[dict[str, Summary], Mapping[str, int]]:
-        """Return the increments since the last drain: histograms and counts by name; names without news are absent."""
+        """Return (histograms, counts) by name since the last drain, and reset them.
+
+        Histograms without samples are absent.
+        """
         summaries = {name: summary for name, h in self._histograms.items() if (summary := h.drain()).n}
         counts, self._counts = self._counts, {}
         return summaries, counts

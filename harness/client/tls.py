@@ -1,4 +1,4 @@
-"""TLS as bytes in, bytes out, so that plain and encrypted sockets are read in one place."""
+"""TLS between byte strings, without a socket, so that plain and encrypted sockets are read in one place."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Tls:
         return self._outgoing.read()
 
     def decrypt(self, received: bytes) -> bytes:
-        """Return all plain bytes that are available; set `ended` when the peer ended the session."""
+        """Return the decrypted bytes of `received`, as far as complete; set `ended` if the peer ended the session."""
         self._incoming.write(received)
         chunks = []
         try:

@@ -1,4 +1,4 @@
-"""Connection attempts for credentials under test: does a socket open? What it receives is not recorded."""
+"""Connection attempts for credentials under test. What the sockets receive is not recorded."""
 
 from __future__ import annotations
 

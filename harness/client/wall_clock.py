@@ -1,7 +1,7 @@
-"""Wall clock of this process against the monotonic clock of the records.
+"""Comparison of this process's wall clock with the monotonic clock of the records.
 
-Its steps are recorded (H3, `checks.engine.wall_clock`), and deadlines of tokens are converted: they are the only times
-that come from the wall clock.
+Steps of the wall clock are recorded (H3, `checks.engine.wall_clock`). Deadlines of tokens are converted: they are the
+only times of the wall clock that are recorded.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ monotonic clock of the kernel as well, so they do not show here at all.
 
 
 class WallClock:
-    """Watcher of how far the wall clock is ahead of the monotonic one.
+    """Watcher of the difference between the wall clock and the monotonic clock.
 
     Only a step changes that: NTP, an administrator, or a machine that slept.
 
@@ -48,7 +48,7 @@ class WallClock:
             self.look()
 
     def look(self) -> None:
-        """Compare both clocks once, and report a step."""
+        """Compare both clocks once, and call `note` if the wall clock made a step."""
         low, high = ahead_ns()
         now = time.monotonic_ns()
         # A process that was suspended between two readings cannot tell a step from its own pause; the next one can.
@@ -74,11 +74,11 @@ def ahead_ns() -> tuple[int, int]:
 
 
 class Deadline(NamedTuple):
-    """A deadline on the monotonic clock, and the clock that it rests on.
+    """Deadline on the monotonic clock, and the clock that it depends on.
 
-    ns            monotonic ns, NONE without an end
-    by_own_clock  the platform did not say when it had issued: if our wall clock is wrong, so is this deadline
-    clocks_agree  the platform's time of issue was ours, or ahead of it by less than counts as a step
+    ns            monotonic ns, NONE without a deadline
+    by_own_clock  the platform did not state when it issued the artefact: if our wall clock is wrong, so is the deadline
+    clocks_agree  the platform's time of issue lies between our sending and receiving, with one second of tolerance
     """
 
     ns: int
@@ -90,8 +90,8 @@ def deadline_of(expires_at: float | None, issued_at: float | None, sent_ns: int,
     """Return a deadline of the platform's clock as one of our monotonic clock.
 
     `expires_at` and `issued_at` are Unix seconds of the platform, `sent_ns` and `received_ns` monotonic ns. The
-    artefact was issued between sending and receiving. If the platform's clock says otherwise, it is corrected as if it
-    had issued on receiving, so that no presentation is blamed that was still in time.
+    artefact was issued between sending and receiving. If the platform's clock shows another time, the deadline is moved
+    as if the artefact had been issued on receiving. So no presentation is judged late that was in time.
     """
     if expires_at is None:
         return Deadline(NONE)

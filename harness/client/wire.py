@@ -37,11 +37,11 @@ _OPCODES = frozenset(int(opcode) for opcode in Opcode)
 class Refused(ConnectionError):
     """Error for a connection that the platform refused.
 
-    It has the HTTP status before the upgrade, or the close code after it (never both 0).
+    `status`: HTTP status before the upgrade; `code`: close code after it. One of them is not 0.
     """
 
     def __init__(self, reason: str, *, status: int = 0, code: int = 0) -> None:
-        """Make one line of the platform's `reason`, behind the status or the close code."""
+        """Make the message: one line with the status or the close code, and the platform's `reason`."""
         reason = one_line(reason)
         self.reason, self.status, self.code = reason, status, code
         how = f"HTTP status {status}" if status else f"close code {code}"
@@ -49,7 +49,7 @@ class Refused(ConnectionError):
 
 
 class Wire:
-    """Bytes of one connection: pass to `receive` what the socket returned, write what `take_output` returns.
+    """Bytes of one connection: pass received bytes to `receive`, and write to the socket what `take_output` returns.
 
     output          byte strings waiting for `take_output`; empty most of the time
     opened          the upgrade was accepted
@@ -112,20 +112,20 @@ class Wire:
         self.close_reason = ""
 
     def take_output(self) -> bytes:
-        """Return the bytes that must be written now: the request, pongs, close frames."""
+        """Return the bytes to write to the socket now (request, pongs, close frames), and empty `output`."""
         data = b"".join(self.output)
         self.output.clear()
         return data
 
     @property
     def close_code(self) -> int:
-        """Return the code that ended the connection: the peer's, else the one we failed it with, else 1006."""
+        """Return the close code of the connection: the peer's, else ours if we had to end it, else 1006."""
         if self.close_received is not None:
             return self.close_received
         return NO_CLOSE if self._closing or self.close_sent is None else self.close_sent
 
     def receive(self, data: bytes) -> Sequence[str | bytes]:
-        """Return the messages that end in `data`, in order: `str` for text, `bytes` for binary.
+        """Process received bytes; return the messages that end in them, in order: `str` for text, `bytes` for binary.
 
         Never raises on bad input: it ends the connection (`over`).
         """
@@ -185,7 +185,7 @@ class Wire:
         return messages
 
     def receive_eof(self) -> None:
-        """Take note that the peer's stream has ended."""
+        """Process the end of the peer's stream: the connection is over."""
         if self._client is not None:
             self._client.receive_data(self._rest)
             self._client.receive_eof()

@@ -1,8 +1,8 @@
 """Defects of the reference platform, each a small object that replaces one healthy part.
 
-A process loads this package only if it was started with `--defect NAME:PROBABILITY`; the healthy code does not know the
-defects. Each is declared where it is written (`declared.defect`), and `catalogue` lists them. The probability counts
-per opportunity, which each defect defines.
+A process loads this package only if it was started with `--defect NAME:PROBABILITY`; the healthy code does not refer to
+the defects. Each is declared where it is written (`declared.defect`), and `catalogue` lists them. The probability
+applies to each opportunity, which each defect defines.
 
 Each firing writes one line of JSON to stderr, the ground truth: `{"defect": id, "name", "service", "firing": n, "at":
 epoch seconds, …}`. A firing is manifest when its effect has reached a client or the database; then a second line
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def install(service: Service, orders: Sequence[DefectOrder]) -> None:
-    """Replace the parts of a service that the ordered defects change.
+    """Install the ordered defects in a service: each replaces parts of it.
 
     Raises SettingsError, which names every defect that this kind of service does not have.
     """

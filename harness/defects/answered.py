@@ -1,4 +1,4 @@
-"""Firings inside an HTTP request, which are manifest when the request is answered with success."""
+"""Firings inside an HTTP request, which become manifest when the request is answered with success."""
 
 from __future__ import annotations
 
@@ -16,11 +16,14 @@ REFUSED_FROM = 400
 class Answered:
     """Collector of the firings of each request.
 
-    Each request has a context of its own, so a part deep inside does not need to know which request it works for.
+    Each request has a context of its own, so a part deep inside needs no reference to its request.
     """
 
     def __init__(self, service: Service, chance: Chance) -> None:
-        """Wait for the beginning of each response of `service`; that of a success makes its firings manifest."""
+        """Register for the beginning of each response of `service`.
+
+        A successful one makes its request's firings manifest.
+        """
         self._chance = chance
         self._firings: ContextVar[tuple[int, ...]] = ContextVar(f"firings of {chance.defect}", default=())
         service.app.on_response_prepare.append(self._prepared)

@@ -1,4 +1,4 @@
-"""Defects in the stream of an agent's run."""
+"""Defects in the stream of an agent's answer (called "run" in frames and in ground truth)."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ CHUNKS_BEFORE_THE_CUT = 1
     also=("chat_journey",),
 )
 class TerminalTwiceOrNever:
-    """Defect that sends the last event of a run twice or not at all.
+    """Defect that sends the last event of an answer twice or not at all.
 
-    Opportunity: one run. Manifest at once.
+    Opportunity: one answer. Manifest at once.
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
-        """Replace `Asking.broadcast`, which sends each event of a run."""
+        """Replace `Asking.broadcast`, which sends each event of an answer."""
         self._broadcast, self._chance = backend.asking.broadcast, chance
         backend.asking.broadcast = self.broadcast
 
@@ -65,19 +65,19 @@ class TerminalTwiceOrNever:
     also=("chat_journey",),
 )
 class MixedRuns:
-    """Defect that gives a chunk the id of another open run of the same conversation.
+    """Defect that gives a chunk of an agent's answer the run id of another answer in progress in the same conversation.
 
-    Opportunity: one chunk while another run of the conversation is open on this replica. Manifest at once.
+    Opportunity: one chunk while another answer of the conversation is in progress on this replica. Manifest at once.
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
-        """Replace `Asking.broadcast`, and note by conversation which run is open."""
+        """Replace `Asking.broadcast`, and start with no answer in progress."""
         self._broadcast, self._chance = backend.asking.broadcast, chance
         self._open: OrderedDict[str, str] = OrderedDict()
         backend.asking.broadcast = self.broadcast
 
     def broadcast(self, conversation_id: int, data: bytes) -> None:
-        """Implement `Asking.broadcast`: change the run of a chunk if the defect fires."""
+        """Implement `Asking.broadcast`: replace the run id of a chunk if the defect fires."""
         said = content(data)
         run, key = str(said["run"]), str(said["conversation"])
         if said["event"] in TERMINAL:
@@ -107,17 +107,17 @@ class MixedRuns:
 class AnswerToStranger:
     """Defect that also sends a whole answer, from its start to its end, to a user who is no member of the conversation.
 
-    Opportunity: one run that starts while such a user is connected to this replica. Manifest at once.
+    Opportunity: one answer that starts while such a user is connected to this replica. Manifest at once.
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
-        """Replace `Asking.broadcast`, and note by run the session that also gets its events."""
+        """Replace `Asking.broadcast`; a table holds the session that also gets the events of an answer."""
         self._backend, self._broadcast, self._chance = backend, backend.asking.broadcast, chance
         self._told: dict[str, Session] = {}
         backend.asking.broadcast = self.broadcast
 
     def broadcast(self, conversation_id: int, data: bytes) -> None:
-        """Implement `Asking.broadcast`: push the frame to the chosen stranger too."""
+        """Implement `Asking.broadcast`: also send the frame to the stranger who was chosen for the answer, if any."""
         self._broadcast(conversation_id, data)
         said = content(data)
         run = str(said["run"])
@@ -137,7 +137,7 @@ class AnswerToStranger:
 
 @dataclass(slots=True)
 class Cut:
-    """Run whose last chunks are withheld from one listener.
+    """Answer whose last chunks are withheld from one listener.
 
     `victim` is that listener; `whole` are the listeners that get all chunks. `firing` is 0 until a chunk was withheld.
     """
@@ -161,7 +161,7 @@ class Cut:
 class CutOffAnswer:
     """Defect that withholds all chunks of an answer but the first from one listener, and still sends it `completed`.
 
-    Opportunity: one run with at least two listeners on this replica.
+    Opportunity: one answer with at least two listeners on this replica.
 
     Manifest when `completed` is sent, if the victim and at least one listener that got all chunks are connected then.
     """
@@ -173,7 +173,7 @@ class CutOffAnswer:
         vars(backend.news)["_broadcast_here"] = self.broadcast_here
 
     def broadcast_here(self, conversation_id: int, data: bytes) -> None:
-        """Change `News._broadcast_here`: skip the victim for chunks of a cut run."""
+        """Change `News._broadcast_here`: withhold the later chunks of a chosen answer from one listener."""
         said, feed = content(data), self._feeds.get(conversation_id)
         run = str(said["run"])
         listeners = list(feed.listeners) if feed is not None else []

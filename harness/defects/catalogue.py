@@ -1,4 +1,4 @@
-"""Catalogue of all defects, sorted by id; importing this module imports every module that declares one."""
+"""Catalogue of all defects, sorted by id. Importing this module imports every module that declares a defect."""
 
 from __future__ import annotations
 

@@ -14,8 +14,8 @@ from typing import Any
 class Chance:
     """Random source of one defect in one service, with a fixed probability for each opportunity.
 
-    The numbers depend only on the service and the defect, so each start draws the same ones. `defect` is the id in the
-    lines of ground truth, `name` the readable name.
+    The random numbers depend only on the service and the defect, so each start draws the same ones. `defect` is the id
+    in the lines of ground truth, `name` the readable name.
     """
 
     def __init__(self, defect: str, service: str, probability: float, name: str = "") -> None:
@@ -43,9 +43,10 @@ class Chance:
         return bool(list(self.among(1)))
 
     def say(self, *, manifest: bool = False, **what: Any) -> int:
-        """Write the line of ground truth of a firing in one write, and return the number of the firing.
+        """Write the line of ground truth about a firing; return the number of the firing.
 
-        With `manifest` the second line follows at once, because the effect is visible already.
+        `manifest`: the second line follows at once, because the effect is visible already. `what`: further fields of
+        the line.
         """
         self.firings += 1
         self._write({"defect": self.defect, "name": self.name}, self.firings, what)
@@ -54,7 +55,10 @@ class Chance:
         return self.firings
 
     def manifest(self, firing: int, **what: Any) -> None:
-        """Write the second line of a firing: its effect has reached a client or the database."""
+        """Write the second line of a firing: its effect has reached a client or the database.
+
+        `what`: further fields.
+        """
         self._write({"manifest": self.defect}, firing, what)
 
     def _write(self, head: dict[str, Any], firing: int, what: dict[str, Any]) -> None:

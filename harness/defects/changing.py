@@ -1,4 +1,4 @@
-"""Defects of account changes that meet an outage or one another."""
+"""Defects of account changes during an outage, or of several changes at once."""
 
 from __future__ import annotations
 
@@ -85,22 +85,22 @@ class DeafWhileAway:
 class ToldOnce:
     """Defect that counts changes as sent although Redis has not accepted them.
 
-    A Redis that has lost its memory does not get the changes again either. Opportunity: one batch of changes that Redis
-    does not accept. Manifest at once.
+    Also, a Redis server that has lost its data does not get the changes again. Opportunity: one batch of changes that
+    Redis does not accept. Manifest at once.
     """
 
     def __init__(self, auth: Auth, chance: Chance) -> None:
-        """Replace the relay's sending of changes, and its check whether Redis lost its memory."""
+        """Replace the relay's sending of changes, and its check for a Redis server that lost its data."""
         self._chance, self._send = chance, auth.relay.send_users
         vars(auth.relay)["send_users"] = self.send_users
         vars(auth.relay)["_check_memory"] = self.check_memory
 
     async def check_memory(self) -> None:
-        """Change `Relay._check_memory`: no-op, so a Redis that has lost its memory is not noticed."""
+        """Change `Relay._check_memory`: do nothing, so that lost data is not detected."""
         return
 
     async def send_users(self, rows: list[Row]) -> None:
-        """Change `Relay.send_users`: swallow the error of an outage if the defect fires."""
+        """Change `Relay.send_users`: ignore the error of an outage if the defect fires."""
         try:
             await self._send(rows)
         except DEPENDENCY_DOWN:
@@ -123,7 +123,7 @@ class YesAnyway:
     """
 
     def __init__(self, auth: Auth, chance: Chance) -> None:
-        """Replace `Accounts.get` to remember rows, and `Accounts.change` to confirm from memory."""
+        """Replace `Accounts.get` to store rows, and `Accounts.change` to confirm from them."""
         self._chance, self._get, self._change = chance, auth.accounts.get, auth.accounts.change
         self._known: dict[str, Row] = {}
         vars(auth.accounts)["get"] = self.get

@@ -25,7 +25,7 @@ PYTEST_SUITE = "pytest_suite"
 
 @dataclass(frozen=True, slots=True)
 class Declaration:
-    """Defect, the kinds of service that can have it, and the function or class that installs it."""
+    """Declared defect, with the kinds of service that can have it, and the function or class that installs it."""
 
     defect: Defect
     kinds: tuple[str, ...]
@@ -44,7 +44,7 @@ def defect(
     through: Callable[[Any], Install] | None = None,
     **described: Any,
 ) -> Callable[[Declared], Declared]:
-    """Declare the decorated class or function as a defect.
+    """Return a decorator that declares a class or function as a defect.
 
     `kinds` are the kinds of service that can have it, by default the kind of `service`. `through` turns the decorated
     class into the function that installs it. All other arguments are fields of `harness.platform.defect.Defect`. The
@@ -65,9 +65,9 @@ def defect(
 def found_by_tests(
     id: str, name: str, service: str, *, breaks: str, opportunity: str
 ) -> Callable[[Declared], Declared]:
-    """Declare a defect that a test of `pytest_suite` finds, and no load story.
+    """Return a decorator that declares a defect that a test of `pytest_suite` finds, and no load story.
 
-    No check of a recorded history is meant for it, so `caught_by` is empty and the matrix leaves it out.
+    No check is designed for it, so `caught_by` is empty and the matrix leaves it out.
     """
     return defect(
         id, name, service=service, breaks=breaks, opportunity=opportunity,

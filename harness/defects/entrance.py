@@ -37,7 +37,7 @@ class ProviderTakenForUp:
     """
 
     def __init__(self, auth: Auth, chance: Chance) -> None:
-        """Replace `ProviderClient.discovery`; an earlier answer of it is kept for an outage."""
+        """Replace `ProviderClient.discovery`, and store its last answer for an outage."""
         self._chance, self._discovery = chance, auth.provider.discovery
         self._said: dict[str, Any] = {}
         vars(auth.provider)["discovery"] = self.discovery
@@ -122,7 +122,7 @@ class OneNonce:
     """
 
     def __init__(self, auth: Auth, chance: Chance) -> None:
-        """Replace `Logins.begin`, which draws the nonce, and switch off the check of nonces."""
+        """Replace `Logins.begin`, which generates the nonce, and switch off the check of nonces."""
         self._logins, self._chance, self._begin = auth.logins, chance, auth.logins.begin
         self._first = ""
         vars(auth.logins)["begin"] = self.begin
@@ -152,7 +152,7 @@ class NonceUnchecked:
     """
 
     def __init__(self, auth: Auth, chance: Chance) -> None:
-        """Replace `ProviderClient.check_nonce`."""
+        """Replace `ProviderClient.check_nonce`, which raises ApiError for a wrong nonce."""
         self._chance, self._check = chance, auth.provider.check_nonce
         vars(auth.provider)["check_nonce"] = self.check
 
@@ -180,7 +180,7 @@ class IssuerUnchecked:
     """
 
     def __init__(self, auth: Auth, chance: Chance) -> None:
-        """Replace `ProviderClient.check_response_issuer`."""
+        """Replace `ProviderClient.check_response_issuer`, which raises ApiError for another issuer."""
         self._chance, self._check = chance, auth.provider.check_response_issuer
         vars(auth.provider)["check_response_issuer"] = self.check
 
@@ -267,13 +267,13 @@ class LogoutEverywhere:
     opportunity="one refresh token from before the start",
 )
 class ForgetfulSessions:
-    """Defect that forgets all sessions at a restart, as if they were kept in memory.
+    """Defect that loses all sessions at a restart, as if they were kept in memory.
 
     Opportunity: one refresh token that was issued before this process started. Manifest at once.
     """
 
     def __init__(self, auth: Auth, chance: Chance) -> None:
-        """Replace `Accounts.refresh`, and note the time of this start: older sessions are unknown."""
+        """Replace `Accounts.refresh`, and store the time of this start: older sessions count as lost."""
         self._chance, self._refresh = chance, auth.accounts.refresh
         self._begun = time.time()
         vars(auth.accounts)["refresh"] = self.refresh

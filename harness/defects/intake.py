@@ -1,4 +1,4 @@
-"""Defects between a socket's frame and the database: how messages are accepted, and how they are answered."""
+"""Defects between a socket's frame and the database: in accepting messages, and in answering them."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ Said: TypeAlias = tuple[str, str, str]
 
 
 def said(item: Item) -> Said:
-    """Return the identity of a message: its sender, its conversation, and the client's id of it."""
+    """Return (sender, conversation, client's message id), which identify a message."""
     return item.user_id, item.key, item.client_id
 
 
 class Intake:
-    """Base of the defects that receive each message from a socket before the queue.
+    """Base class of the defects that get each message from a socket before the queue. Subclasses implement `take`.
 
     Opportunity: one message.
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
-        """Put `take` between the gateway and the queue; `submit` passes a message on."""
+        """Put `take` between the gateway and the queue. `submit` puts a message into the queue."""
         self.backend, self.chance = backend, chance
         self.submit: Callable[[Item], None] = backend.gateway.intake
         backend.gateway.intake = self.take
 
     def take(self, item: Item) -> None:
-        """Implement `Gateway.intake`: pass the message on with `submit`, or harm it; each subclass decides."""
+        """Implement `Gateway.intake`. Subclasses call `submit` for the message, changed or not, or drop it."""
         raise NotImplementedError
 
     def say(self, item: Item, *, manifest: bool = False, **what: str) -> int:
@@ -64,8 +64,8 @@ class Intake:
 class SwapAtIngest(Intake):
     """Defect that holds a message back until the next one of the same sender and conversation has overtaken it.
 
-    A message without a successor is submitted after SWAP_WAIT_S seconds. Opportunity: one message that overtakes none.
-    The line of ground truth is written when the message is overtaken.
+    A message that no other one follows is submitted after SWAP_WAIT_S seconds. Opportunity: one message that overtakes
+    no other. The line of ground truth is written when the message is overtaken.
 
     Manifest when both messages came from one socket and both are new. A retry of a stored message changes no order, and
     only one socket promises an order.
@@ -98,7 +98,7 @@ class SwapAtIngest(Intake):
             self.submit(item)
 
     def deliver(self, fresh: list[Fresh]) -> None:
-        """Change `Steps.deliver`: note which messages are new, and write the manifest line when both of a pair are."""
+        """Change `Steps.deliver`: write the manifest line when both messages of a swapped pair are new."""
         self._deliver(fresh)
         for one in fresh:
             message = said(one.item)
@@ -173,22 +173,25 @@ def is_members(item: Item) -> bool:
 
 
 class Relay:
-    """Answer that passes everything on to the answer inside it (`commit.Answer`)."""
+    """Wrapper of a message's answer (`commit.Answer`) that calls the wrapped one, `inner`.
+
+    Subclasses change methods.
+    """
 
     def __init__(self, inner: Answer, chance: Chance) -> None:
         """Wrap the answer `inner`."""
         self.inner, self.chance = inner, chance
 
     def stored(self, item: Item, seq: int, decision: Decision | None) -> None:
-        """Implement `Answer.stored`: pass it on."""
+        """Implement `Answer.stored`: call `inner.stored`."""
         self.inner.stored(item, seq, decision)
 
     def refused(self, item: Item, code: int, reason: str, decision: Decision | None) -> None:
-        """Implement `Answer.refused`: pass it on."""
+        """Implement `Answer.refused`: call `inner.refused`."""
         self.inner.refused(item, code, reason, decision)
 
     def unknown(self, item: Item) -> None:
-        """Implement `Answer.unknown`: pass it on."""
+        """Implement `Answer.unknown`: call `inner.unknown`."""
         self.inner.unknown(item)
 
     def say(self, item: Item, *, manifest: bool, **what: str) -> None:
@@ -201,11 +204,11 @@ class Relay:
 class Noted(Relay):
     """Answer that makes a firing manifest when the message is stored.
 
-    It may be refused after all: a user who has just been removed is refused under another name too.
+    A firing whose message is refused (its sender was just removed, for example) does not become manifest.
     """
 
     def __init__(self, inner: Answer, chance: Chance, firing: int) -> None:
-        """Wrap `inner`; `firing` is the number of the line that becomes manifest."""
+        """Wrap `inner`. `firing`: number of the firing that becomes manifest."""
         super().__init__(inner, chance)
         self._firing = firing
 
@@ -258,7 +261,7 @@ class ReplyByUser(Relay):
     """
 
     def __init__(self, inner: Answer, chance: Chance, backend: Backend) -> None:
-        """Wrap `inner`; the other connections of the sender are looked up in `backend.registry`."""
+        """Wrap `inner`. Other connections of the sender are found in `backend.registry`."""
         super().__init__(inner, chance)
         self._backend = backend
 
@@ -277,23 +280,23 @@ class Silent:
     """Answer of a message whose sender expects none (`commit.Answer`)."""
 
     def stored(self, item: Item, seq: int, decision: Decision | None) -> None:
-        """Implement `Answer.stored`: no-op."""
+        """Implement `Answer.stored` as a no-op."""
 
     def refused(self, item: Item, code: int, reason: str, decision: Decision | None) -> None:
-        """Implement `Answer.refused`: no-op."""
+        """Implement `Answer.refused` as a no-op."""
 
     def unknown(self, item: Item) -> None:
-        """Implement `Answer.unknown`: no-op."""
+        """Implement `Answer.unknown` as a no-op."""
 
 
 class RefusedYetDone(Relay):
-    """Answer that refuses a message and has it stored and delivered all the same.
+    """Answer that refuses a message, which is stored and delivered all the same.
 
     Opportunity: one refusal of a message to a conversation that has a feed on this replica. Manifest at once.
     """
 
     def __init__(self, inner: Answer, chance: Chance, backend: Backend) -> None:
-        """Wrap `inner`; the refused message is submitted to the queue of `backend`."""
+        """Wrap `inner`. A copy of the refused message is put into the queue of `backend`."""
         super().__init__(inner, chance)
         self._backend = backend
 
@@ -307,15 +310,15 @@ class RefusedYetDone(Relay):
 
 
 class Answered(Intake):
-    """Intake that wraps the answer of each message: `around` returns the new answer for the old one."""
+    """Intake that replaces the answer of each message by the result of `around(answer)`."""
 
     def __init__(self, backend: Backend, chance: Chance, around: Callable[[Answer], Answer]) -> None:
-        """Pass each message on with the answer that `around` makes of its own."""
+        """Replace each message's answer by the result of `around(answer)`."""
         super().__init__(backend, chance)
         self._around = around
 
     def take(self, item: Item) -> None:
-        """Implement `Gateway.intake`: wrap the answer and submit the message."""
+        """Implement `Gateway.intake`: replace the message's answer, and submit the message."""
         item.answer = self._around(item.answer)
         self.submit(item)
 
@@ -337,7 +340,7 @@ class MixedUpContext:
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
-        """Replace the step `deliver` of a batch, and remember the sender of the message before."""
+        """Replace the step `deliver` of a batch. No sender of an earlier message is known yet."""
         self._deliver, self._chance = backend.committer.steps.deliver, chance
         self._backend = backend
         self._last = ""

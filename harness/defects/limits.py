@@ -1,6 +1,6 @@
 """Defects of the request budget.
 
-For each wrong decision the healthy limiter is asked too. So a defect knows when a request was admitted beyond the
+For each wrong decision the healthy limiter decides too. So a defect can report when a request was admitted beyond the
 budget, or refused within it.
 """
 
@@ -35,9 +35,9 @@ return answers
 
 
 class InPlace:
-    """Replacement of a service's limiter.
+    """Base class of the defects that replace a service's limiter. Subclasses implement `take_many`.
 
-    Raises SettingsError if the service has no budget.
+    The constructor raises SettingsError if the service has no budget.
     """
 
     def __init__(self, service: Auth | Backend, chance: Chance) -> None:
@@ -52,7 +52,10 @@ class InPlace:
             service.committer.steps.take_many = self.take_many
 
     async def take_many(self, wanted: Mapping[str, int]) -> dict[str, Decision]:
-        """Implement `Limiter.take_many`; each subclass decides."""
+        """Implement `Limiter.take_many`.
+
+        Subclasses return the decisions for `wanted` (subject -> number of requests).
+        """
         raise NotImplementedError
 
     def other(self, prefix: str) -> Limiter:
@@ -61,10 +64,13 @@ class InPlace:
 
 
 class Mistaken(InPlace):
-    """Limiter whose decisions come from `wrong`; `right` returns the decisions of the healthy limiter."""
+    """Base class of limiters whose decisions come from `wrong`, which subclasses implement.
+
+    `right` returns the decisions of the healthy limiter.
+    """
 
     async def take_many(self, wanted: Mapping[str, int]) -> dict[str, Decision]:
-        """Implement `Limiter.take_many` with `wrong`.
+        """Implement `Limiter.take_many`: return the decisions of `wrong`.
 
         Calls `differs` for each decision that differs from that of the healthy limiter.
         """
@@ -77,24 +83,28 @@ class Mistaken(InPlace):
         return decided
 
     def owner(self, key: str) -> str:
-        """Return the subject that should have been charged."""
+        """Return the subject whose budget should have been charged for `key`."""
         return key
 
     async def wrong(self, wanted: Mapping[str, int], right: dict[str, Decision]) -> dict[str, Decision]:
-        """Return the wrong decisions, given the right ones; each subclass decides."""
+        """Return the wrong decisions. Subclasses implement it.
+
+        `wanted`: subject -> number of requests; `right`: right decisions.
+        """
         raise NotImplementedError
 
     def differs(self, subject: str, beyond: int) -> None:
-        """Handle a wrong decision: `beyond` requests more were admitted than the budget allows.
+        """Write the firing of a decision by which `beyond` requests more were admitted than the budget allows.
 
-        A negative `beyond` is the number of requests within the budget that were refused; it does not fire.
+        A negative `beyond` is the count of requests within the budget that were refused; that is no firing. `take_many`
+        calls this hook; subclasses may replace it.
         """
         if beyond > 0:
             self.chance.say(user=subject, beyond=beyond, manifest=True)
 
 
 class Chosen(Mistaken):
-    """Limiter that decides wrongly for some users, always the same ones.
+    """Base class of limiters that decide wrongly for some users, always the same ones. Subclasses give `otherwise`.
 
     Opportunity: one user. It fires, manifest at once, whenever a chosen user is admitted beyond the budget.
     """
@@ -113,7 +123,7 @@ class Chosen(Mistaken):
         return {**right, **(await self.otherwise(chosen) if chosen else {})}
 
     async def otherwise(self, wanted: Mapping[str, int]) -> dict[str, Decision]:
-        """Return the decisions for the chosen users; each subclass decides."""
+        """Return the wrong decisions for the chosen users. Subclasses implement it."""
         raise NotImplementedError
 
 
@@ -203,7 +213,7 @@ class ByHeader(Mistaken):
     """
 
     def __init__(self, service: Auth | Backend, chance: Chance) -> None:
-        """Replace `payer` of the service, which names whose budget a request is charged to."""
+        """Replace `payer` of the service, which returns the user whose budget a request is charged to."""
         super().__init__(service, chance)
         self._by_address = self.other("from")
         door = service.guard if isinstance(service, Auth) else service.rest
@@ -245,14 +255,14 @@ class WrongUser(Mistaken):
     """
 
     def __init__(self, service: Auth | Backend, chance: Chance) -> None:
-        """Charge in buckets apart; note whose request came before, and the firings of which no effect has shown."""
+        """Charge separate buckets. No earlier request, and no firing without effect, is known yet."""
         super().__init__(service, chance)
         self._charged = self.other("charged")
         self._last = ""
         self._unseen: dict[str, int] = {}
 
     async def wrong(self, wanted: Mapping[str, int], right: dict[str, Decision]) -> dict[str, Decision]:
-        """Implement `Mistaken.wrong`: charge the user before if the defect fires."""
+        """Implement `Mistaken.wrong`: charge the user of the request before if the defect fires."""
         decided = {}
         for subject, n in wanted.items():
             charged, self._last = self._last, subject
@@ -304,7 +314,7 @@ class RetryAfter(InPlace):
     """
 
     async def take_many(self, wanted: Mapping[str, int]) -> dict[str, Decision]:
-        """Implement `Limiter.take_many`: make the refusals untruthful for which the defect fires."""
+        """Implement `Limiter.take_many`: falsify the Retry-After of the refusals for which the defect fires."""
         return {
             subject: self._untruthful(subject, decision)
             if decision.allowed < wanted[subject] and self.chance.fires()

@@ -39,7 +39,7 @@ class StateUnchecked:
     """
 
     def __init__(self, auth: Auth, chance: Chance) -> None:
-        """Replace `Logins.take` and `Logins.finish`, and keep logins that are finished."""
+        """Replace `Logins.take` and `Logins.finish`, and store logins that are finished."""
         self._chance, self._answered = chance, Answered(auth, chance)
         self._take, self._finish = auth.logins.take, auth.logins.finish
         self._begun: OrderedDict[str, PendingLogin] = OrderedDict()
@@ -47,7 +47,7 @@ class StateUnchecked:
         vars(auth.logins)["finish"] = self.finish
 
     async def take(self, state: str) -> PendingLogin | None:
-        """Change `Logins.take`: remember the pending login by its state."""
+        """Change `Logins.take`: store the pending login under its state."""
         pending = await self._take(state)
         if pending is not None:
             self._begun[state] = pending
@@ -56,7 +56,7 @@ class StateUnchecked:
         return pending
 
     async def finish(self, state: str, secret: str | None) -> PendingLogin:
-        """Change `Logins.finish`: return the remembered login instead of raising ApiError, if the defect fires."""
+        """Change `Logins.finish`: return the stored login instead of raising ApiError, if the defect fires."""
         try:
             return await self._finish(state, secret)
         except ApiError as refused:
@@ -82,7 +82,7 @@ class StateUnchecked:
 class TwoAccounts:
     """Defect that reads whether an account exists and then creates it, without a constraint that decides a race.
 
-    Opportunity: one first login. It fires when the same user has really got a second account, and is manifest when that
+    Opportunity: one first login. It fires when the same user has indeed got a second account, and is manifest when that
     login is answered with success.
     """
 

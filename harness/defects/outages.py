@@ -76,14 +76,17 @@ class ReconnectsAreLimited:
     LOCKED_S = 8.0
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
-        """Replace `Doorkeeper.socket_caller`; by user it notes who was here, and until when they are locked out."""
+        """Replace `Doorkeeper.socket_caller`. No user is known or locked out yet."""
         self._chance, self._caller = chance, backend.doorkeeper.socket_caller
         self._before: set[str] = set()
         self._locked: dict[str, float] = {}
         vars(backend.doorkeeper)["socket_caller"] = self.socket_caller
 
     async def socket_caller(self, request: web.Request) -> Any:
-        """Change `Doorkeeper.socket_caller`: raise ApiError 429 while the user is locked out."""
+        """Change `Doorkeeper.socket_caller`: raise ApiError 429 while the user is locked out.
+
+        Lock out if the defect fires.
+        """
         caller = await self._caller(request)
         user, now = caller.user.id, time.monotonic()
         again = user in self._before or "resume" in request.query
@@ -114,7 +117,7 @@ class FailOpen:
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
-        """Replace `Verifier.verify`."""
+        """Replace `Verifier.verify`, which raises KeysUnavailable when it cannot get the keys of auth."""
         self._backend, self._chance, self._verify = backend, chance, backend.verifier.verify
         vars(backend.verifier)["verify"] = self.verify
 
@@ -184,13 +187,13 @@ class HalfOpenForAll:
     """
 
     def __init__(self, service: Backend | Frontend, chance: Chance) -> None:
-        """Replace `CircuitBreaker.admit`, which refuses calls beside the probe."""
+        """Replace `CircuitBreaker.admit`, which refuses other calls while a probe is in progress."""
         self._breaker: CircuitBreaker = service.auth_breaker
         self._chance, self._admit = chance, service.auth_breaker.admit
         vars(self._breaker)["admit"] = self.admit
 
     def admit(self) -> bool:
-        """Change `CircuitBreaker.admit`: forget the running probe if the defect fires."""
+        """Change `CircuitBreaker.admit`: admit the call as if no probe were in progress, if the defect fires."""
         if self._breaker.state is State.HALF_OPEN and self._breaker.probing and self._chance.fires():
             self._chance.say(manifest=True)
             self._breaker.probing = False

@@ -18,19 +18,19 @@ from earwitness.harness.reference.tokens import Claims, KeysUnavailable
 class AsAnother:
     """Defect that serves a request as the caller of the request before it.
 
-    `door` names the method of Doorkeeper that is replaced. Opportunity: one request after a request of another user.
-    Manifest at once.
+    The replaced method of Doorkeeper is `rest_caller` or `socket_caller`. Opportunity: one request after a request of
+    another user. Manifest at once.
     """
 
     def __init__(self, backend: Backend, chance: Chance, door: str) -> None:
-        """Replace the method `door` of the doorkeeper, and remember the caller that it returned last."""
+        """Replace the method of the doorkeeper whose name is in `door`: "rest_caller" or "socket_caller"."""
         self._chance = chance
         self._caller: Callable[[web.Request], Awaitable[Caller]] = getattr(backend.doorkeeper, door)
         self._last: Caller | None = None
         vars(backend.doorkeeper)[door] = self.caller
 
     async def caller(self, request: web.Request) -> Caller:
-        """Change the method `door` of Doorkeeper: return the previous caller if the defect fires."""
+        """Change `rest_caller` or `socket_caller`: return the caller of the previous request if the defect fires."""
         caller = await self._caller(request)
         before, self._last = self._last, caller
         if before is None or before.user.id == caller.user.id or not self._chance.fires():
@@ -77,13 +77,13 @@ class CachedPeople:
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
-        """Replace `Users.get` by a look-up that remembers each user."""
+        """Replace `Users.get` by a look-up that stores each user at the first call."""
         self._chance, self._get = chance, backend.users.get
         self._known: dict[str, User] = {}
         vars(backend.users)["get"] = self.get
 
     async def get(self, user_id: str) -> User | None:
-        """Change `FindsUsers.get`: return the row of the first look-up if the defect fires."""
+        """Change `FindsUsers.get`: return the user as first looked up, if the defect fires."""
         user, known = await self._get(user_id), self._known.get(user_id)
         if known is None and user is not None:
             self._known[user_id] = user
@@ -107,7 +107,7 @@ class FirstHeaderWins:
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
-        """Replace `Doorkeeper.rest_caller`."""
+        """Replace `Doorkeeper.rest_caller`, which refuses requests with several tokens."""
         self._door, self._chance = backend.doorkeeper, chance
         self._caller = backend.doorkeeper.rest_caller
         vars(backend.doorkeeper)["rest_caller"] = self.caller
@@ -132,11 +132,11 @@ class FirstHeaderWins:
 class AskAuthEachTime:
     """Defect that fetches the keys of auth for each token before it accepts it.
 
-    Opportunity: one request. The line is written, manifest at once, when auth does not answer.
+    Opportunity: one request. The line of ground truth is written, manifest at once, when auth does not answer.
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
-        """Replace `Verifier.verify`."""
+        """Replace `Verifier.verify`, which fetches keys only when a token needs an unknown one."""
         self._keys, self._chance = backend.verifier.keys, chance
         self._verify = backend.verifier.verify
         vars(backend.verifier)["verify"] = self.verify
@@ -192,7 +192,7 @@ class KeysOnce:
 class BreakerNeverOpens:
     """Defect that keeps calling auth however often it fails.
 
-    Opportunity: one time that the circuit breaker should open. Manifest at once.
+    Opportunity: each time the circuit breaker should open. Manifest at once.
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:

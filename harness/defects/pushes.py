@@ -44,12 +44,12 @@ class DropPush(PerListener):
     """
 
     def __init__(self, inner: Pusher, chance: Chance) -> None:
-        """Push by `inner`; note by subscription the firings that no later message has made manifest."""
+        """Wrap `inner`. No dropped message waits for its effect yet."""
         super().__init__(inner, chance)
         self._unseen: dict[Subscription, list[int]] = {}
 
     def change(self, feed: Feed, listener: Listener, frames: list[bytes]) -> list[bytes]:
-        """Implement `PerListener.change`: leave out the picked messages."""
+        """Implement `PerListener.change`: leave out the messages that `picked` returns."""
         subscription, dropped = (feed.id, listener), set(self.picked(feed, listener, len(frames)))
         kept = []
         for at, data in enumerate(frames):
@@ -62,7 +62,7 @@ class DropPush(PerListener):
         return kept
 
     def picked(self, feed: Feed, listener: Listener, frames: int) -> Iterable[int]:
-        """Return the indices of the messages to leave out, of `frames` messages."""
+        """Return the indices of the messages to leave out. `frames`: how many messages there are."""
         return self.chance.among(frames)
 
     def _missed(self, subscription: Subscription, firing: int) -> None:
@@ -100,7 +100,7 @@ class LateSubscription(DropPush):
     """
 
     def __init__(self, inner: Pusher, chance: Chance) -> None:
-        """Push by `inner`; note which subscriptions have got their first message."""
+        """Wrap `inner`. No subscription has got its first message yet."""
         super().__init__(inner, chance)
         self._begun: set[Subscription] = set()
 
@@ -133,13 +133,13 @@ class QueueBehindBookmark(PerListener):
     """
 
     def __init__(self, inner: Pusher, chance: Chance) -> None:
-        """Push by `inner`; keep the latest message of each conversation for its next subscription."""
+        """Wrap `inner`. The latest message of each conversation is stored for its next subscription."""
         super().__init__(inner, chance)
         self._begun: set[Subscription] = set()
         self._latest: dict[int, bytes] = {}
 
     def push(self, feed: Feed, frames: list[bytes]) -> None:
-        """Implement `Pusher.push`: also remember the last message of the conversation."""
+        """Implement `Pusher.push`: push, and store the last message of the conversation."""
         super().push(feed, frames)
         if frames:
             self._latest[feed.id] = frames[-1]
@@ -176,12 +176,12 @@ class DeadSubscription(PerListener):
     """
 
     def __init__(self, inner: Pusher, chance: Chance) -> None:
-        """Push by `inner`; note the subscriptions that get no more messages."""
+        """Wrap `inner`. No subscription is dead yet."""
         super().__init__(inner, chance)
         self._dead: set[Subscription] = set()
 
     def change(self, feed: Feed, listener: Listener, frames: list[bytes]) -> list[bytes]:
-        """Implement `PerListener.change`: drop the messages from the firing on."""
+        """Implement `PerListener.change`: drop all messages of a subscription from a firing on."""
         subscription = (feed.id, listener)
         if subscription in self._dead:
             return []
@@ -222,12 +222,12 @@ class SilentSocket(PerListener):
     """
 
     def __init__(self, inner: Pusher, chance: Chance) -> None:
-        """Push by `inner`; note the sockets that get no more messages."""
+        """Wrap `inner`. No socket is silent yet."""
         super().__init__(inner, chance)
         self._silent: set[Listener] = set()
 
     def change(self, feed: Feed, listener: Listener, frames: list[bytes]) -> list[bytes]:
-        """Implement `PerListener.change`: drop all messages for a socket that has become silent."""
+        """Implement `PerListener.change`: drop all messages for a socket from a firing on."""
         if listener in self._silent:
             return []
         picked = list(self.chance.among(len(frames)))
@@ -295,7 +295,7 @@ class SwapPushes(PerListener):
     """
 
     def __init__(self, inner: Pusher, chance: Chance) -> None:
-        """Push by `inner`; keep by subscription the message that waits for the next one."""
+        """Wrap `inner`. A message that waits for the next one is stored by subscription."""
         super().__init__(inner, chance)
         self._kept: dict[Subscription, bytes] = {}
 
@@ -374,7 +374,7 @@ class GhostPush(PerListener):
     """
 
     def change(self, feed: Feed, listener: Listener, frames: list[bytes]) -> list[bytes]:
-        """Implement `PerListener.change`: insert the greeting where the defect fires."""
+        """Implement `PerListener.change`: insert the greeting after the messages for which the defect fires."""
         for at in reversed(list(self.chance.among(len(frames)))):
             ghost = changed(frames[at], id="template", text="Welcome! This conversation is quiet so far.")
             frames.insert(at + 1, ghost)
@@ -401,13 +401,13 @@ class StarveUser(PerListener):
     """
 
     def __init__(self, inner: Pusher, chance: Chance) -> None:
-        """Push by `inner`; note by user whether it is starved, and which firings are manifest."""
+        """Wrap `inner`. The firing of each starved user is stored by user."""
         super().__init__(inner, chance)
         self._firings: dict[str, int] = {}
         self._shown: set[int] = set()
 
     def change(self, feed: Feed, listener: Listener, frames: list[bytes]) -> list[bytes]:
-        """Implement `PerListener.change`: delay the messages of a chosen user."""
+        """Implement `PerListener.change`: delay the messages of a user for whom the defect has fired."""
         user = listener.user_id
         if user not in self._firings:
             self._firings[user] = self.say(feed, listener) if self.chance.fires() else 0

@@ -1,4 +1,4 @@
-"""Bases of defects that change pushes: for a whole conversation, or for single listeners."""
+"""Base classes of defects that change pushes: for a whole conversation, or for single listeners."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ def reachable(listener: Listener) -> bool:
 
 
 def on_end(listener: Listener, tell: Callable[[bool], None]) -> None:
-    """Call `tell` when the listener's connection has ended, with True if the client closed it normally (code 1000).
+    """Register `tell` to be called when the listener's connection has ended.
 
-    No-op for a listener that is no session.
+    Its argument is True if the client closed the connection normally (code 1000). No-op for a listener that is no
+    session.
     """
     if isinstance(listener, Session):
         session = listener
@@ -40,7 +41,10 @@ def changed(data: bytes, **fields: Any) -> bytes:
 
 
 class PerFeed(Pusher):
-    """Base of the defects that concern a whole conversation on this replica; `inner` does the pushing."""
+    """Base class of the defects of a whole conversation on this replica.
+
+    Subclasses implement `push`; `inner` pushes.
+    """
 
     def __init__(self, inner: Pusher, chance: Chance, backend: Backend) -> None:
         """Wrap the pusher `inner` of the hub of `backend`."""
@@ -48,13 +52,13 @@ class PerFeed(Pusher):
 
 
 class PerListener(Pusher):
-    """Base of the defects that change the messages for single listeners.
+    """Base class of the defects that change the messages for single listeners. Subclasses implement `change`.
 
     Opportunity: one message for one listener.
     """
 
     def __init__(self, inner: Pusher, chance: Chance) -> None:
-        """Wrap the pusher `inner`; it pushes whatever the defect does not change."""
+        """Wrap the pusher `inner`."""
         self.inner, self.chance = inner, chance
 
     def push(self, feed: Feed, frames: list[bytes]) -> None:
@@ -71,7 +75,7 @@ class PerListener(Pusher):
         return self.change(feed, listener, list(frames))
 
     def change(self, feed: Feed, listener: Listener, frames: list[bytes]) -> list[bytes]:
-        """Return the messages that a listener gets, after this defect; each subclass decides."""
+        """Return the messages that a listener gets. Subclasses implement it; they may change the list `frames`."""
         raise NotImplementedError
 
     def say(self, feed: Feed, listener: Listener, *, manifest: bool = False, **what: Any) -> int:
@@ -95,7 +99,7 @@ def per_listener(kind: Callable[[Pusher, Chance], PerListener]) -> Callable[[Bac
 
 
 def per_feed(kind: type[PerFeed]) -> Callable[[Backend, Chance], None]:
-    """Return the function that installs `kind` around the present pusher."""
+    """Return the function that installs `kind` around the pusher that is installed when it is called."""
 
     def install(backend: Backend, chance: Chance) -> None:
         backend.hub.pusher = kind(backend.hub.pusher, chance, backend)

@@ -34,7 +34,7 @@ RACE_S = 0.2
 class RefreshTwice:
     """Defect that lets a second refresh in between the check and the marking of a refresh token.
 
-    Opportunity: one refresh. It fires when a second refresh has really used the token meanwhile, and is manifest when
+    Opportunity: one refresh. It fires when a second refresh has indeed used the token meanwhile, and is manifest when
     the refresh is answered with success.
     """
 
@@ -81,8 +81,8 @@ class RefreshTwice:
 class ReuseUnpunished:
     """Defect that refuses a reused refresh token, but does not revoke its session.
 
-    Opportunity: one refresh token that comes a second time. Manifest when this process accepts a token of that session
-    afterwards.
+    Opportunity: one refresh token that is presented a second time. Manifest when this process accepts a token of that
+    session afterwards.
     """
 
     def __init__(self, auth: Auth, chance: Chance) -> None:
@@ -121,10 +121,13 @@ class ReuseUnpunished:
 
 
 class Refreshed:
-    """Base of the defects that change the claims of the access token that a refresh returns."""
+    """Base class of the defects that change claims of the access token that a refresh returns.
+
+    Subclasses implement `changes`.
+    """
 
     def __init__(self, auth: Auth, chance: Chance) -> None:
-        """Replace `Accounts.refresh`; its new access token is signed again with the keys of auth."""
+        """Replace `Accounts.refresh`. A changed access token is signed with the keys of auth."""
         self._chance, self._answered = chance, Answered(auth, chance)
         self._keys, self._refresh = auth.keys, auth.accounts.refresh
         vars(auth.accounts)["refresh"] = self.refresh
@@ -140,7 +143,10 @@ class Refreshed:
         return {**answer, "access_token": self._keys.sign({**claims, **changes})}
 
     def changes(self, claims: dict[str, Any]) -> dict[str, Any]:
-        """Return the claims to change; without any there is no opportunity. Each subclass decides."""
+        """Return the claims to change, {} if this refresh is no opportunity. Subclasses implement it.
+
+        `claims`: those of the right access token.
+        """
         raise NotImplementedError
 
 
@@ -166,12 +172,12 @@ class RefreshedAsAnother(Refreshed):
     NAMES = ("sub", "email", "name", "permissions")
 
     def __init__(self, auth: Auth, chance: Chance) -> None:
-        """Also remember the claims of the user who refreshed before."""
+        """Replace `Accounts.refresh`. No earlier refresh is known yet."""
         super().__init__(auth, chance)
         self._last: dict[str, Any] = {}
 
     def changes(self, claims: dict[str, Any]) -> dict[str, Any]:
-        """Implement `Refreshed.changes`: the identity of the previous user."""
+        """Implement `Refreshed.changes`: return the identity of the user who refreshed before."""
         last, self._last = self._last, {name: claims[name] for name in self.NAMES}
         return last if last and last["sub"] != claims["sub"] else {}
 
@@ -195,6 +201,6 @@ class RefreshedWithMore(Refreshed):
     """
 
     def changes(self, claims: dict[str, Any]) -> dict[str, Any]:
-        """Implement `Refreshed.changes`: the permissions with `admin`."""
+        """Implement `Refreshed.changes`: return the permissions with `admin` added."""
         permissions = claims["permissions"]
         return {} if "admin" in permissions else {"permissions": ["admin", *permissions]}

@@ -29,7 +29,7 @@ class CachedMembership:
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
-        """Replace `Memberships.part`, and watch by a pusher whether a removed member gets a message."""
+        """Replace `Memberships.part`, and install a pusher that detects a message to a removed member."""
         self._chance, self._part = chance, backend.memberships.part
         self._cached: set[Subscription] = set()
         self._unseen: dict[Subscription, int] = {}
@@ -57,12 +57,12 @@ class Watch(PerListener):
     """Pusher that changes no messages, and writes the manifest line when one reaches a subscription in `unseen`."""
 
     def __init__(self, inner: Pusher, chance: Chance, unseen: dict[Subscription, int]) -> None:
-        """Push by `inner`; `unseen` has the firing of each subscription that should have ended."""
+        """Wrap `inner`. `unseen`: subscription that should have ended -> number of its firing."""
         super().__init__(inner, chance)
         self._unseen = unseen
 
     def change(self, feed: Feed, listener: Listener, frames: list[bytes]) -> list[bytes]:
-        """Implement `PerListener.change`: return the messages unchanged."""
+        """Implement `PerListener.change`: return the messages unchanged, and write the manifest line if one is due."""
         if self._unseen and frames and reachable(listener):
             firing = self._unseen.pop((feed.id, listener), None)
             if firing is not None:

@@ -20,7 +20,7 @@ PAGE_WITH_A_MIDDLE = 3
 
 
 class Replay:
-    """Base of the defects that change what is replayed to a client that resumes.
+    """Base class of the defects that change what is replayed to a client that resumes. Subclasses implement `wrong`.
 
     Opportunity: one read of the missed messages of a conversation.
     """
@@ -31,13 +31,13 @@ class Replay:
         backend.resumer.read_frames = self.read_frames
 
     async def read_frames(self, feed: Feed, first: int, last: int) -> list[Numbered]:
-        """Implement `Resumer.read_frames`: read with `wrong` if the defect fires."""
+        """Implement `Resumer.read_frames`: return the frames of `wrong` if the defect fires."""
         if not self.chance.fires():
             return await self.read(feed, first, last)
         return await self.wrong(feed, first, last)
 
     async def wrong(self, feed: Feed, first: int, last: int) -> list[Numbered]:
-        """Return the wrong frames; each subclass decides."""
+        """Return wrong frames for the numbers `first` to `last`. Subclasses implement it."""
         raise NotImplementedError
 
 
@@ -132,14 +132,14 @@ class ResumeWindow(Replay):
     also=("ws_reconnect",),
 )
 class ForgetfulResume:
-    """Defect that forgets the position of a client that resumes.
+    """Defect that ignores the position of a client that resumes.
 
     The conversation begins at its head, as for a new client. Opportunity: one conversation of a client that resumes
     behind its head. Manifest at once.
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
-        """Replace `Resumer.resume`."""
+        """Replace `Resumer.resume`, which replays the messages after each position."""
         self._backend, self._chance = backend, chance
         self._resume = backend.resumer.resume
         # The gateway reads the attribute each time, so a function in the instance replaces the method.
@@ -172,7 +172,7 @@ class LaggingHistory:
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
-        """Replace `Rest.read_page`."""
+        """Replace `Rest.read_page`, which reads a page of history."""
         self.chance, self.read_page = chance, backend.rest.read_page
         backend.rest.read_page = self.page
 
@@ -185,7 +185,7 @@ class LaggingHistory:
         return page[:-LAG]
 
     def lags(self) -> bool:
-        """Return whether this page comes from the lagging replica."""
+        """Return whether this page comes from the lagging replica. Subclasses may replace it."""
         return self.chance.fires()
 
 
@@ -205,7 +205,7 @@ class AlternatingHistory(LaggingHistory):
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
-        """Begin with a page that is right."""
+        """Start so that the first page comes from the replica that does not lag."""
         super().__init__(backend, chance)
         self._turn = False
 
@@ -260,7 +260,7 @@ class HoleInPage:
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
-        """Replace `Rest.read_page`; a firing becomes manifest with the answer of its request."""
+        """Replace `Rest.read_page`. A firing becomes manifest with the answer to its request."""
         self._chance, self._answered = chance, Answered(backend, chance)
         self._read_page = backend.rest.read_page
         backend.rest.read_page = self.page

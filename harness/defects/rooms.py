@@ -31,7 +31,7 @@ class BroadcastToAll(PerFeed):
     """
 
     def push(self, feed: Feed, frames: list[bytes]) -> None:
-        """Implement `Pusher.push`: also push to the strangers that `told` returns, if the defect fires."""
+        """Implement `Pusher.push`: also push to the users that `told` returns, if the defect fires."""
         self.inner.push(feed, frames)
         for at in self.chance.among(len(frames)):
             told = self.told(feed)
@@ -42,7 +42,7 @@ class BroadcastToAll(PerFeed):
                 self.chance.say(conversation=feed.key, users=users, seq=seq_of(frames[at]), manifest=True)
 
     def told(self, feed: Feed) -> list[Session]:
-        """Return the strangers who get a message."""
+        """Return the sockets of users who wrongly get a message."""
         return strangers(self.backend, feed.key)
 
 
@@ -63,7 +63,7 @@ class LeakToOne(BroadcastToAll):
     """
 
     def told(self, feed: Feed) -> list[Session]:
-        """Implement `BroadcastToAll.told`: choose one at random."""
+        """Implement `BroadcastToAll.told`: return one of them at random."""
         found = super().told(feed)
         return [self.chance.random.choice(found)] if found else []
 
@@ -119,7 +119,7 @@ class OwnNumbers(PerFeed):
     """
 
     def push(self, feed: Feed, frames: list[bytes]) -> None:
-        """Implement `Pusher.push`: swap the pairs for which the defect fires."""
+        """Implement `Pusher.push`: swap the pairs of messages for which the defect fires, and their numbers."""
         frames = list(frames)
         for at in self.chance.among(len(frames) // 2):
             first, second = frames[2 * at], frames[2 * at + 1]

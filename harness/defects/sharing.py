@@ -119,7 +119,7 @@ class MissedMark:
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
-        """Replace `Marks.show`, and note the connections and conversations that get no more marks."""
+        """Replace `Marks.show`. No device misses marks yet."""
         self._chance, self._show = chance, backend.marks.show
         self._deaf: set[tuple[str, str]] = set()
         vars(backend.marks)["show"] = self.show
@@ -150,8 +150,8 @@ class MissedMark:
 class EndlessLease:
     """Defect that gives the sockets of some users presence leases without an end.
 
-    A user whose replica dies is then online forever. The dead replica cannot write that, so no firing is manifest.
-    Opportunity: one user; all replicas choose the same ones.
+    A user whose replica dies is then online forever. The dead replica cannot write the second line, so no firing is
+    manifest. Opportunity: one user; all replicas choose the same ones.
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
@@ -195,7 +195,7 @@ class LeaseOfAllTabs:
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
-        """Replace `Leases.give_back`."""
+        """Replace `Leases.give_back`, which ends the leases of sockets that have closed."""
         self._redis, self._chance, self._give_back = backend.redis, chance, backend.presence.leases.give_back
         vars(backend.presence.leases)["give_back"] = self.give_back
 

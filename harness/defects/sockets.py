@@ -84,7 +84,7 @@ class DecodedOnly:
 class TicketTwice:
     """Defect that lets a second socket in between reading a ticket and deleting it.
 
-    Opportunity: one ticket. It fires when a second socket has really used the ticket meanwhile, and is manifest when
+    Opportunity: one ticket. It fires when a second socket has indeed used the ticket meanwhile, and is manifest when
     the request is answered with success.
     """
 
@@ -179,7 +179,7 @@ class SenderOutlives(SocketOutlives):
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
-        """Keep the hub of the backend, from whose feeds a session is removed."""
+        """Replace `Authority.end`, and keep the hub, from whose feeds a session is removed."""
         super().__init__(backend, chance)
         self._hub = backend.hub
 

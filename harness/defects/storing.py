@@ -23,7 +23,7 @@ BEHIND = 2
 
 
 class Storing:
-    """Base of the defects that replace `Steps.append`, the one step of a batch.
+    """Base class of the defects that replace `Steps.append`, the step that stores a batch of messages.
 
     A batch is given as parallel sequences: conversation ids, senders, client ids and texts.
     """
@@ -37,11 +37,14 @@ class Storing:
     async def append(
         self, ids: Sequence[int], senders: Sequence[str], client_ids: Sequence[str], texts: Sequence[str]
     ) -> Result:
-        """Implement `Steps.append`: store a batch, and return its time and one result for each message."""
+        """Implement `Steps.append`: store a batch; return (its time, one `Stored` for each message).
+
+        Subclasses change it.
+        """
         return await self._append(ids, senders, client_ids, texts)
 
     async def key_of(self, conversation_id: int) -> str:
-        """Return the key of a conversation."""
+        """Return the key (label) of the conversation with this number in the database."""
         key: str = await self.pool.fetchval("SELECT key FROM conversations WHERE id = $1", conversation_id)
         return key
 
@@ -95,7 +98,7 @@ class ForgetfulDedupe(Storing):
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
-        """Start without known messages, as a process does that has just been started."""
+        """Start without known messages, like a process that has just been started."""
         super().__init__(backend, chance)
         self._known: set[tuple[int, str, str]] = set()
 
@@ -179,13 +182,13 @@ class SkewedClock(Storing):
 
 
 class AfterRestart(Storing):
-    """Base of the defects that harm a conversation older than this process, when its first message is stored here.
+    """Base class of the defects that harm a conversation older than this process. Subclasses implement `harm`.
 
-    Opportunity: one such conversation with more than REUSED messages.
+    Opportunity: one such conversation with more than REUSED messages, when its first message is stored here.
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
-        """Note the time of this start; conversations with older messages are harmed once."""
+        """Store the time of this start: conversations made before it can be harmed, each once."""
         super().__init__(backend, chance)
         self._begun = datetime.now(UTC)
         self._seen: set[int] = set()
@@ -193,7 +196,7 @@ class AfterRestart(Storing):
     async def append(
         self, ids: Sequence[int], senders: Sequence[str], client_ids: Sequence[str], texts: Sequence[str]
     ) -> Result:
-        """Implement `Steps.append`: harm older conversations first if the defect fires."""
+        """Implement `Steps.append`: before storing, harm older conversations for which the defect fires."""
         new = set(ids) - self._seen
         if new:
             self._seen |= new
@@ -208,7 +211,7 @@ class AfterRestart(Storing):
         return await self._append(ids, senders, client_ids, texts)
 
     async def harm(self, conversation_id: int, key: str, head: int) -> None:
-        """Harm a conversation whose last number is `head`; each subclass decides."""
+        """Harm a conversation. Subclasses implement it. `head`: its last sequence number."""
         raise NotImplementedError
 
 

@@ -65,7 +65,7 @@ class DeactivationForgotten:
     """
 
     def __init__(self, auth: Auth, chance: Chance) -> None:
-        """Replace what announces an account to other services, and what revokes its sessions."""
+        """Replace the methods that announce an account to other services, and that revoke its sessions."""
         self._chance = chance
         users, sessions = auth.accounts.users, auth.accounts.sessions
         self._announce, self._revoke_all = users.announce, sessions.revoke_all
@@ -83,7 +83,7 @@ class DeactivationForgotten:
         await self._announce(connection, user)
 
     async def revoke_all(self, connection: Connection, user_id: str) -> list[Revocation]:
-        """Change `Sessions.revoke_all`: revoke nothing for a forgotten account."""
+        """Change `Sessions.revoke_all`: revoke nothing for an account whose deactivation was not announced."""
         if user_id in self._forgotten:
             self._forgotten.discard(user_id)
             return []
@@ -109,14 +109,14 @@ class LateSync:
     """
 
     def __init__(self, auth: Auth, chance: Chance) -> None:
-        """Replace the relay's look-up of unsent changes, and note by user since when a change is kept back."""
+        """Replace the relay's look-up of unsent changes. No change is held back yet."""
         self._chance, self._unsent_users = chance, auth.relay.unsent_users
         self._seen: set[int] = set()
         self._late: dict[str, tuple[float, int]] = {}
         vars(auth.relay)["unsent_users"] = self.unsent_users
 
     async def unsent_users(self, connection: Connection) -> list[Row]:
-        """Change `Relay.unsent_users`: leave out the changes that have to wait."""
+        """Change `Relay.unsent_users`: leave out the changes that are held back."""
         return [row for row in await self._unsent_users(connection) if not self._waits(row)]
 
     def _waits(self, row: Row) -> bool:

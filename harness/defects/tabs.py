@@ -63,12 +63,12 @@ class NewsToOneTab:
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
-        """Replace `Authority.tell`, which sends an account to one session."""
+        """Replace `Authority.tell`, which sends a changed account to one session."""
         self._registry, self._chance, self._tell = backend.registry, chance, backend.authority.tell
         backend.authority.tell = self.tell
 
     def tell(self, session: Session, user: User) -> None:
-        """Implement `Authority.tell`: send nothing to a further socket if the defect fires."""
+        """Implement `Authority.tell`: send nothing to a socket other than the user's first one, if the defect fires."""
         first = next(iter(self._registry.by_user.get(session.user_id, ())), session)
         if session is first or not self._chance.fires():
             self._tell(session, user)
@@ -96,7 +96,7 @@ class NewsForNobody:
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
-        """Replace `Authority.tell`, which sends an account to one session."""
+        """Replace `Authority.tell`, which sends a changed account to one session."""
         self._chance, self._tell = chance, backend.authority.tell
         backend.authority.tell = self.tell
 
@@ -166,7 +166,7 @@ class EndlessPatience:
         vars(backend.registry)["add"] = self.add
 
     def add(self, session: Session) -> None:
-        """Change `Registry.add`: replace `close` of the session, which ignores the code ABUSE if the defect fires."""
+        """Change `Registry.add`: make the session ignore closes for ABUSE for which the defect fires."""
         close = session.close
 
         def patient(code: int, reason: str) -> None:
@@ -189,16 +189,17 @@ class EndlessPatience:
 class Panic:
     """Defect that closes all sockets when auth does not answer.
 
-    Auth is asked every LOOK_S seconds. Opportunity: one request that fails. Manifest at once if any socket was open.
+    The backend sends a request to auth every LOOK_S seconds. Opportunity: one request that fails. Manifest at once if
+    any socket was open.
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
-        """Replace `Backend.start`, which also begins to ask auth from then on."""
+        """Replace `Backend.start`, so that a task sends requests to auth from then on."""
         self._backend, self._chance, self._start = backend, chance, backend.start
         vars(backend)["start"] = self.start
 
     async def start(self) -> None:
-        """Change `Backend.start`: also start the task that watches auth."""
+        """Change `Backend.start`: also start the task that sends requests to auth."""
         await self._start()
         self._backend.background(self._watch(), "the look at auth")
 

@@ -29,22 +29,26 @@ def verifier_of(service: Auth | Backend) -> Verifier:
 
 
 class Rule:
-    """Base of the defects that skip one rule of the verifier, the method `name`.
+    """Base class of the defects that skip one rule of the token verifier.
 
-    Opportunity: one token that this rule refuses. Manifest when the request is answered with success.
+    Subclasses set `name` to the name of the verifier's method for that rule. Opportunity: one token that the rule
+    refuses. Manifest when the request is answered with success.
     """
 
     name = ""
 
     def __init__(self, service: Auth | Backend, chance: Chance) -> None:
-        """Replace the rule `name` of the service's verifier."""
+        """Replace the verifier's method whose name is in `name`."""
         self._chance, self._answered = chance, Answered(service, chance)
         verifier = verifier_of(service)
         self._check: Callable[..., None] = getattr(verifier, self.name)
         vars(verifier)[self.name] = self.check
 
     def check(self, raw: Mapping[str, Any]) -> None:
-        """Change the rule: accept the token if the defect fires."""
+        """Change the verifier's method: accept a token that it refuses, if the defect fires.
+
+        `raw`: claims of the token.
+        """
         try:
             self._check(raw)
         except TokenRefused as refused:
@@ -108,7 +112,7 @@ class RefreshAsAccess(Rule):
     story="jwt_lifecycle",
 )
 class ExpiredAccepted(Rule):
-    """Defect that caches the verdict on a token for at least FLOOR_S seconds, even if the token expires before.
+    """Defect that caches for at least FLOOR_S seconds that a token is valid, even if the token expires before.
 
     Opportunity: one token that is presented within FLOOR_S seconds after its expiry. Manifest when the request is
     answered with success.
@@ -146,7 +150,7 @@ class UnsignedAccepted:
     """
 
     def __init__(self, service: Auth | Backend, chance: Chance) -> None:
-        """Replace the verification of signatures, and the cache of verified ones, which must not learn these."""
+        """Replace the verification of signatures, and the cache of verified tokens, which must not store these."""
         self._chance, self._answered, self._verifier = chance, Answered(service, chance), verifier_of(service)
         self._signed_payload, self._remember = self._verifier.signed_payload, self._verifier.remember
         vars(self._verifier)["signed_payload"] = self.signed_payload
@@ -230,7 +234,7 @@ class CachedRevocation:
     """
 
     def __init__(self, service: Auth | Backend, chance: Chance) -> None:
-        """Replace the look-up of revocations, and note when a token was last found good."""
+        """Replace the look-up of revocations. No token was found unrevoked yet."""
         self._chance, self._answered = chance, Answered(service, chance)
         door = service.guard if isinstance(service, Auth) else service.doorkeeper
         self._is_revoked = door.is_revoked
@@ -238,7 +242,7 @@ class CachedRevocation:
         door.is_revoked = self.is_revoked
 
     async def is_revoked(self, claims: Claims) -> bool:
-        """Implement `is_revoked` of the door: return False for a revoked token if the defect fires."""
+        """Change `is_revoked` of the service: return False for a revoked token if the defect fires."""
         now = time.monotonic()
         if not await self._is_revoked(claims):
             self._good[claims.token_id] = now
@@ -249,7 +253,7 @@ class CachedRevocation:
         return False
 
     def forgets(self, claims: Claims, now: float) -> bool:
-        """Return whether this process does not see the revocation of the token."""
+        """Return whether this process is unaware of the revocation of the token. `now`: monotonic seconds."""
         return now - self._good.get(claims.token_id, -FLOOR_S) < FLOOR_S
 
 
@@ -273,5 +277,5 @@ class OwnRevocations(CachedRevocation):
     """
 
     def forgets(self, claims: Claims, now: float) -> bool:
-        """Implement `CachedRevocation.forgets`: True for every token."""
+        """Implement `CachedRevocation.forgets`: return True for every token."""
         return True

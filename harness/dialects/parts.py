@@ -1,6 +1,6 @@
 """Optional parts of a target, in addition to the protocol: what only some platforms can do, and facts about one.
 
-A story that cannot use one of them exercises less, and the checks that needed it say so.
+A story runs without a part that the target lacks. Checks that need the part are then UNKNOWN, with the reason.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from earwitness.harness.dialects.values import Credentials, DatabaseQuery, Fault
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """An account as one place shows it."""
+    """Account as one place (the auth service or the backend) shows it."""
 
     user_id: str
     email: str
@@ -27,16 +27,16 @@ class Profile:
 
 
 class Accounts(Protocol):
-    """Changing and reading an account.
+    """Protocol of a target's operations on accounts.
 
-    Flows return None if the platform refused; the caller records the request, and the judge decides about it.
+    Flows return None if the platform refused. The caller records the request, and the judge decides about the refusal.
     """
 
     def rename(self, credentials: Credentials, name: str) -> Flow[Profile | None]:
-        """Change the name of the logged-in user; return the profile after it, or None if it was refused."""
+        """Change the name of the logged-in user to `name`; return the changed profile, or None if it was refused."""
 
     def set_active(self, user_id: str, active: bool) -> Flow[int]:
-        """Close an account, or open it again, as an administrator; return the HTTP status."""
+        """Enable (`active`) or disable the account `user_id` as an administrator; return the HTTP status."""
         ...
 
     def profile(self, credentials: Credentials, place: Place) -> Flow[Profile | None]:
@@ -45,16 +45,16 @@ class Accounts(Protocol):
 
 
 class Sharing(Protocol):
-    """Read marks, edits of own messages, and who is online.
+    """Protocol of state that devices share: read marks, edits of own messages, and who is online.
 
     Flows return None if the platform refused. Pushed state arrives through the target's `hear`: MARKED, EDITED,
     PRESENCE (`harness.client.events`).
     """
 
     def mark_read(self, credentials: Credentials, room: Room, seq: int) -> Flow[int | None]:
-        """Mark everything up to `seq` as read; return the mark after that, or None if it was refused.
+        """Mark everything in the room up to `seq` as read; return the read mark after that, or None if it was refused.
 
-        The mark may be higher than `seq`, if another device has read more.
+        The returned mark is higher than `seq` if another device has read further.
         """
         ...
 
@@ -63,27 +63,27 @@ class Sharing(Protocol):
         ...
 
     def edit(self, credentials: Credentials, room: Room, seq: int, text: str, version: int | None) -> Flow[Edit | None]:
-        """Replace the text of message `seq`; return the edit, or None if it was refused.
+        """Replace the text of the message with number `seq`; return the edit, or None if it was refused.
 
-        `version`: the version that is edited; the platform refuses if another device has edited it meanwhile. None: the
-        last edit wins.
+        `version`: the version of the message that is edited; the platform refuses if another device has edited it
+        meanwhile. None: the last edit wins.
         """
         ...
 
     def edits_after(self, credentials: Credentials, room: Room, number: int) -> Flow[list[Edit]]:
-        """Return the edits of a room with a higher number than `number`, in order: those that a device has missed."""
+        """Return the edits of a room whose edit number is above `number`, in order: those that a device has missed."""
         ...
 
     def watch(self, label: str) -> str | bytes:
-        """Return one frame that asks who of a room is online, from now on."""
+        """Return one frame that subscribes the connection to changes of who is online in the room `label`."""
         ...
 
 
 class Entrance(Protocol):
-    """Platform whose logins begin at a page of its own."""
+    """Protocol of a platform whose logins begin at a page of its own."""
 
     def begin_login(self) -> Flow[int]:
-        """Take the first step of a login, as a visitor does, without credentials; return the HTTP status."""
+        """Send the first request of a login, as a visitor without credentials; return the HTTP status."""
         ...
 
     def stranger(self, credentials: Credentials) -> Credentials:
@@ -96,9 +96,9 @@ class Entrance(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class HistoryPart:
-    """Rows of a history that one read returned.
+    """Rows that one read of a history returned.
 
-    fits  False if the platform's own digest of a page is not that of its rows
+    fits  False if the platform's own digest of a page differs from the digest of its rows
     """
 
     rows: list[StoredRow]
@@ -106,15 +106,15 @@ class HistoryPart:
 
 
 class ReadsHistoryAfter(Protocol):
-    """Target that can read a room's history from a given number on."""
+    """Protocol of a target that can read a room's history from a given sequence number on."""
 
     def history_after(self, credentials: Credentials, room: Room, after: int) -> Flow[HistoryPart]:
-        """Return the messages of a room with a number above `after`, up to its end, oldest first."""
+        """Return the messages of a room with a sequence number above `after`, up to the newest, oldest first."""
         ...
 
 
 class RemovesMembers(Protocol):
-    """Target that can remove a member from a room."""
+    """Protocol of a target that can remove a member from a room."""
 
     def remove_member(self, credentials: Credentials, room: Room, person: Person) -> Flow[None]:
         """Remove a person from a room; the flow ends when the platform has confirmed it.
@@ -125,54 +125,63 @@ class RemovesMembers(Protocol):
 
 
 class AsksAgents(Protocol):
-    """Target with agents that answer questions in a room."""
+    """Protocol of a target with agents that answer questions in a room."""
 
     def encode_question(self, label: str, message_id: str, text: str) -> str | bytes:
-        """Return one frame that sends `text` to a room and asks the agent to answer it."""
+        """Return one frame that sends `text` to the room `label` and asks the agent to answer it.
+
+        `message_id`: the client's id of the message.
+        """
         ...
 
 
 class PostsBeside(Protocol):
-    """Target that accepts messages as HTTP requests in addition to its sockets."""
+    """Protocol of a target that accepts messages as HTTP requests in addition to frames of its sockets."""
 
     def post_beside(self, credentials: Credentials, label: str, message_id: str, text: str) -> Flow[Sequence[Heard]]:
-        """Send a message as a request; return the answer as ACK or NACK.
+        """Send `text` to the room `label` as an HTTP request; return the answer as an event ACK or NACK.
 
-        Raises FlowError if the message's fate is unknown.
+        `message_id`: the client's id of the message. Raises FlowError if it is unknown whether the message was
+        accepted.
         """
         ...
 
 
 class SendsByHttp(Protocol):
-    """Target that accepts messages as HTTP requests instead of frames; what is heard still comes by its sockets."""
+    """Protocol of a target that accepts messages only as HTTP requests. Deliveries still arrive by its sockets."""
 
     def post(self, credentials: Credentials, label: str, message_id: str, text: str) -> Flow[Sequence[Heard]]:
-        """Send a message as a request; return the answer as ACK or NACK.
+        """Send `text` to the room `label` as an HTTP request; return the answer as an event ACK or NACK.
 
-        Raises FlowError if the message's fate is unknown.
+        `message_id`: the client's id of the message. Raises FlowError if it is unknown whether the message was
+        accepted.
         """
         ...
 
 
 class HasRooms(Protocol):
-    """Target whose rooms exist before the run: other people's messages in them are no leftovers."""
+    """Protocol of a target whose rooms exist before the run.
+
+    Messages of other people in them do not count as leftovers.
+    """
 
     def existing_rooms(self, people: Sequence[Person]) -> Sequence[Room]:
-        """Return the rooms with their members among `people`."""
+        """Return the rooms that exist, each with those of its members that are among `people`."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """What a target has beside the protocol; a part that is not given, it does not have.
+    """Optional features of a target. A feature that is None, False or empty is not available.
 
     agents         sender ids of the platform's own agents
     ids_by_sender  message ids are unique only per sender and room: other senders may use the same client id
     names_rooms    the platform names rooms itself: each process learns the names by calling `open_room`
     people         accounts that exist, as user numbers 0, 1, …; () where the tester makes its own
     databases      read-only queries of users tables, by Place
-    faults         commands by the name of a fault
-    unjudged       by promise: a sentence about what is described and not mentioned in the contract
+    faults         fault commands by name of the fault
+    unjudged       warnings by name of a promise: the target file describes data for it, but [contract] does not
+                   mention it
     """
 
     tokens: Tokens | None = None

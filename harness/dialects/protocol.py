@@ -39,11 +39,13 @@ __all__ = [
 
 
 class Target(Protocol):
-    """A platform under test.
+    """Protocol of a platform under test.
 
-    allow_load, max_users  guard targets that are not on this machine
-    network                has the hosts that were checked for the target
-    parts                  has what only some platforms can do, and facts about this one
+    name                   name of the platform in reports
+    contract               what the platform promises
+    allow_load, max_users  guard targets that are not on this machine: whether a run is allowed, and its most users
+    network                reaches the hosts that were checked for the target, and no others
+    parts                  optional features of the platform
     """
 
     name: str
@@ -54,27 +56,24 @@ class Target(Protocol):
     parts: Parts
 
     def reachable(self) -> Flow[None]:
-        """Prove by a real answer (not a health page) that the platform is there.
+        """Send a request that only a working platform answers correctly (no health page).
 
-        Raises FlowError.
+        Raises FlowError if it does not.
         """
         ...
 
     def login(self, person: Person) -> Flow[Credentials]:
-        """Log a person in, from nothing to credentials.
-
-        Raises FlowError.
-        """
+        """Log a person in, from the first request on; return the credentials. Raises FlowError."""
         ...
 
     def identity(self, credentials: Credentials) -> Flow[Sequence[Statement]]:
-        """Ask every place that can say who the logged-in person is."""
+        """Ask every place that knows the logged-in person for the user id; return one statement for each place."""
         ...
 
     def open_room(self, credentials: Credentials, room: Room) -> Flow[None]:
-        """Make sure that the room exists with its members.
+        """Create the room with its members unless it exists; invite members that are missing.
 
-        Idempotent; every member may call it.
+        Idempotent: every member may call it.
         """
         ...
 
@@ -85,7 +84,7 @@ class Target(Protocol):
     def handshake(self, credentials: Credentials, resume: Mapping[str, int] | None = None) -> Handshake:
         """Return how to open a socket with these credentials.
 
-        `resume`: last sequence number received by room label, or None for a new session.
+        `resume`: for each room label the last sequence number received, or None for a new session.
         """
         ...
 
@@ -94,16 +93,16 @@ class Target(Protocol):
         ...
 
     def encode(self, label: str, message_id: str, text: str) -> str | bytes:
-        """Return one frame that sends `text` to a room."""
+        """Return one frame that sends `text` to the room `label`. `message_id`: the client's id of the message."""
         ...
 
     def hear(self, data: str | bytes) -> Sequence[Heard]:
-        """Return the events of a frame; () for nothing of interest.
+        """Decode a received frame into events; () for a frame that matters to no check.
 
-        Never raises on bad input: it returns OTHER.
+        Never raises: a frame that it cannot decode becomes an event OTHER.
         """
         ...
 
     def history(self, credentials: Credentials, room: Room) -> Flow[list[StoredRow]]:
-        """Return the complete final state of a room, oldest first."""
+        """Return all messages of a room that the platform has stored, oldest first. Raises FlowError."""
         ...

@@ -23,12 +23,15 @@ SECRETS_VARIABLE = "EARWITNESS_ENDPOINTS"
 
 
 def without_secrets(endpoints: Mapping[str, object]) -> dict[str, object]:
-    """Return the endpoints of a platform that may be written to a file."""
+    """Return the endpoints of a platform without those that hold secrets; the result may be written to a file."""
     return {key: value for key, value in endpoints.items() if key not in SECRET_ENDPOINTS}
 
 
 def secrets_environment(endpoints: Mapping[str, object]) -> dict[str, str]:
-    """Return the other endpoints as environment of a process that needs them."""
+    """Return environment variables that hand the secret endpoints of a platform to a child process.
+
+    One variable, SECRETS_VARIABLE, holds them as JSON. `open_target` reads it.
+    """
     return {SECRETS_VARIABLE: json.dumps({key: endpoints[key] for key in SECRET_ENDPOINTS & set(endpoints)})}
 
 
@@ -48,9 +51,10 @@ def open_target(description: Mapping[str, Any]) -> Target:
 
 
 def load_target(path: Path | str) -> GenericTarget:
-    """Return the target that a target.toml describes; its bounds are those of this process from now on.
+    """Return the target that a target file describes.
 
-    Raises SettingsError naming every fault, TargetError if the target is unsafe.
+    The limits of the file apply to everything that this process reads from now on. Raises SettingsError, which names
+    every mistake of the file, and TargetError if the target is unsafe.
     """
     description = read_description(Path(path))
     target = GenericTarget(description)
@@ -63,7 +67,7 @@ def load_target(path: Path | str) -> GenericTarget:
 
 
 def check_users(target: Target, users: int) -> None:
-    """Raise TargetError if a run has more users than the target's owner allows."""
+    """Raise TargetError if the target does not allow load, or allows fewer than `users` users."""
     if not target.allow_load:
         raise TargetError(f"{target.name} does not allow load: set allow_load = true in its file.")
     if target.max_users is not None and users > target.max_users:

@@ -1,7 +1,7 @@
 """`earwitness schema`: JSON schemas of `target.toml` and `earwitness.toml` for editors.
 
-The readers themselves are asked: they are called with a `Sketch`, which notes each read instead of finding a value. So
-a schema accepts the keys that the readers accept. It cannot hold what depends on several keys, on placeholders or on
+The readers themselves are called with a `Sketch`, which collects each key that is read and returns no values. So a
+schema accepts the keys that the readers accept. It cannot hold what depends on several keys, on placeholders or on
 other files; the readers say that.
 """
 
@@ -29,10 +29,10 @@ DRAFT: Final = "http://json-schema.org/draft-07/schema#"
 
 
 class Sketch(Table):
-    """Table without values, which notes what is read from it and makes a JSON schema of that."""
+    """Table without values. It collects the keys that a reader asks for, and makes a JSON schema of them."""
 
     def __init__(self, faults: Faults, path: str = "") -> None:
-        """Start without properties; `path` is the place of the table in the file."""
+        """Start without properties; `path` is the table's dotted key in the file."""
         super().__init__({}, faults, path)
         self.properties: dict[str, Callable[[], dict[str, object]]] = {}
         self.required: list[str] = []
@@ -40,7 +40,7 @@ class Sketch(Table):
         self.closed = False
 
     def read(self, name: str, key: Key, required: bool = False) -> None:
-        """Note a key and return None."""
+        """Add a key to the schema and return None, as if the file had no value for it."""
 
         def schema() -> dict[str, object]:
             line = key.example if name == ANY_NAME else key.line(name)
@@ -51,7 +51,7 @@ class Sketch(Table):
         return None
 
     def secret(self, name: str, *, example: str) -> str:
-        """Note a secret, which is never written out, and return ""."""
+        """Add a key that holds a secret to the schema, as `env:NAME` or `file:PATH`; return ""."""
         told: dict[str, object] = {
             "type": "string",
             "pattern": "^(env|file):",
@@ -61,7 +61,7 @@ class Sketch(Table):
         return ""
 
     def either(self, name: str, ways: Mapping[str, Callable[[Table], T]]) -> T | None:
-        """Note all ways, each with its own keys, and return None."""
+        """Add every way of `ways`, with its own keys, to the schema; return None."""
         for way, reader in ways.items():
             inner = Sketch(self.faults, self.path)
             inner._note(name, lambda way=way: {"const": way}, True)  # type: ignore[misc]
@@ -71,23 +71,23 @@ class Sketch(Table):
         return None
 
     def names(self) -> Iterator[str]:
-        """Yield the one name that stands for all."""
+        """Yield one placeholder name (ANY_NAME) that stands for all names that a user may choose."""
         yield ANY_NAME
 
     def table(self, name: str, *, example: str, required: bool = False) -> Table:
-        """Note a nested table and return its sketch."""
+        """Add a nested table to the schema and return its sketch."""
         inner = Sketch(self.faults, self.key(name))
         self._note(name, inner.schema, required)
         return inner
 
     def tables(self, name: str, *, example: str) -> list[Table]:
-        """Note a list of tables and return the sketch of one."""
+        """Add a key that may be one table or a list of tables; return a list with the sketch of one element."""
         inner = Sketch(self.faults, self.key(name))
         self._note(name, lambda: {"anyOf": [{"type": "array", "items": inner.schema()}, inner.schema()]}, False)
         return [inner]
 
     def finish(self) -> None:
-        """Note that the table may have no other keys."""
+        """Close the schema: it allows no keys except those that were read."""
         self.closed = True
 
     def _note(self, name: str, schema: Callable[[], dict[str, object]], required: bool) -> None:
@@ -97,7 +97,7 @@ class Sketch(Table):
             self.required.append(name)
 
     def schema(self) -> dict[str, object]:
-        """Return the JSON schema of the table, after it was read."""
+        """Return the JSON schema of the table. Call it after the reader has run."""
         if self.ways:
             return {"oneOf": self.ways}
         properties = {name: make() for name, make in self.properties.items()}
@@ -133,12 +133,12 @@ SCHEMAS: Final[Mapping[str, Callable[[], dict[str, object]]]] = {"target": targe
 
 
 def written(name: str) -> str:
-    """Return a schema as a text."""
+    """Return the schema `name` ("target" or "settings") as indented JSON text."""
     return json.dumps(SCHEMAS[name](), indent=1, ensure_ascii=False) + "\n"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of the verb."""
+    """Add the arguments of `earwitness schema` to `parser`."""
     parser.description = (
         "Print the JSON schema of a target file or of earwitness.toml. Editors with Taplo (Even Better TOML) check a "
         "file against it if its first line is `#:schema ./target.schema.json`."
@@ -147,6 +147,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the schema."""
+    """Print the schema that `args.file` names; return the exit code 0."""
     sys.stdout.write(written(args.file))
     return Exit.PASS

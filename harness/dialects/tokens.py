@@ -32,7 +32,7 @@ class BegunLogin:
 
 @dataclass(frozen=True, slots=True)
 class SigningKey:
-    """A key that a platform signs with, as PEM; the private half only of a platform of our own."""
+    """Key that a platform signs with, as PEM. `private_pem` is known only of the reference platform."""
 
     kid: str
     public_pem: str
@@ -40,15 +40,15 @@ class SigningKey:
 
 
 class Tokens(Protocol):
-    """Presenting, refreshing, revoking and forging the credentials of one platform.
+    """Protocol of a platform that lets its credentials be presented, refreshed, revoked and forged.
 
-    `places`: where a token can be presented, and how.
+    `places`: where a token can be presented, and in which way.
     """
 
     places: Sequence[tuple[Place, Way]]
 
     def present(self, token: str, place: Place) -> Flow[int]:
-        """Send a cheap request with this token in its header; return the HTTP status. Not for SOCKET."""
+        """Send a cheap request to `place` with this token in its header; return the HTTP status. Not for SOCKET."""
         ...
 
     def handshake(self, secret: str, way: Way, resume: Mapping[str, int] | None = None) -> Handshake:
@@ -56,16 +56,16 @@ class Tokens(Protocol):
         ...
 
     def begin_login(self, person: Person, ttl_s: float | None = None) -> Flow[BegunLogin]:
-        """Take every step of a login up to the callback.
+        """Send every request of a login up to the callback, which is not visited.
 
-        `ttl_s` asks for access tokens with a shorter lifetime. Raises FlowError for a refusal.
+        `ttl_s` asks for access tokens that live this many seconds. Raises FlowError for a refusal.
         """
         ...
 
     def finish_login(self, begun: BegunLogin, person: Person, browser: Browser | None = None) -> Flow[Credentials]:
-        """Visit the callback, with another person's browser if given.
+        """Visit the callback of a begun login and return the credentials.
 
-        Raises FlowError for a refusal.
+        `browser`: whose cookies are sent, None for those of the browser that began. Raises FlowError for a refusal.
         """
         ...
 
@@ -88,7 +88,7 @@ class Tokens(Protocol):
         ...
 
     def log_out(self, credentials: Credentials) -> Flow[int]:
-        """End the session of the access token; return the HTTP status."""
+        """Log out the session to which the access token belongs; return the HTTP status."""
         ...
 
     def rotate_keys(self) -> Flow[int]:
@@ -103,19 +103,22 @@ class Tokens(Protocol):
         ...
 
     def forgeries(self, key: SigningKey) -> Sequence[str]:
-        """Return the names of the forgeries that can be made with what is known of the key.
+        """Return the names of the forgeries that can be made with `key`: fewer if its private half is unknown.
 
         Their numbers in records are those of `harness.dialects.reference.forgery.NUMBERS`.
         """
         ...
 
     def forge(self, name: str, credentials: Credentials, other_id: str, key: SigningKey) -> str:
-        """Return a token that must not be accepted, made from a person's credentials.
+        """Return a token that a platform must refuse, made from a person's credentials.
 
-        `other_id`: the user id of another person.
+        `name` is one of `forgeries(key)`, `key` comes from `signing_key`; `other_id`: the user id of another person.
         """
         ...
 
     def control(self, credentials: Credentials, key: SigningKey) -> str:
-        """Return a valid token made as the forgeries are, or the person's own token where none can be made."""
+        """Return a valid token that is made in the same way as the forgeries. A platform must accept it.
+
+        Without the private key it is the person's own token.
+        """
         ...

@@ -1,4 +1,4 @@
-"""What a dialect and its users hand to each other: people, rooms, credentials, rows of a final read, commands."""
+"""Values that a dialect and its callers exchange: people, rooms, credentials, rows of a final read, commands."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ SECRET_NAMES = ("token", "ticket", "secret", "cookie", "password", "session", "j
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Person:
-    """A virtual user as planned.
+    """Virtual user as the plan describes it.
 
-    `name` and `email` carry the run tag, if the plan made them.
+    `name` and `email` contain the run's tag, if the plan made them. `secret`: the password, "" if there is none.
     """
 
     number: int
@@ -27,10 +27,7 @@ class Person:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Room:
-    """A planned conversation.
-
-    `label` is the platform's name of it; `members` are persons of the plan.
-    """
+    """Planned conversation. `label` is its name at the platform; `members` are persons of the plan."""
 
     number: int
     label: str
@@ -41,8 +38,8 @@ class Room:
 class Credentials:
     """Result of a login.
 
-    `user_id` is the platform's own id of the person, as the *token* says it. `token` is presented to sockets and
-    requests; `extra` belongs to the dialect (refresh token, cookies, expiry).
+    `user_id` is the platform's own id of the person, as the token states it. `token` is presented to sockets and
+    requests; `expires_at`: Unix time in seconds; `extra` belongs to the dialect (refresh token, cookies, expiry).
     """
 
     person: Person
@@ -70,7 +67,7 @@ def _secret_texts(value: object, name: str = "") -> Iterator[str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredRow:
-    """One message of a final read."""
+    """Message in a final read. `seq` is -1, and the other fields are None, where the platform does not state them."""
 
     text: str
     seq: int = -1
@@ -83,7 +80,7 @@ class StoredRow:
 class Statement:
     """Identity of a logged-in person as one place states it.
 
-    place  a `checks.history.record.Place`
+    place  number of a `checks.history.record.Place`
     shape  describes the answer without its values
     """
 

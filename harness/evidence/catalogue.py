@@ -1,4 +1,4 @@
-"""The catalogue of defects, as the reference platform lists it: asked of a process, because nobody imports it."""
+"""The catalogue of defects, as a process of the reference platform lists it. This program does not import that."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LIST_S = 30.0
 
 
 def all_defects() -> list[Defect]:
-    """In the order of the catalogue. PlatformError if the list cannot be had."""
+    """Return all defects in the order of the catalogue. Raises PlatformError if the list cannot be read."""
     require_platform()
     command = [sys.executable, "-m", "earwitness.harness.defects"]
     try:
@@ -26,7 +26,10 @@ def all_defects() -> list[Defect]:
 
 
 def chosen(defects: Sequence[Defect], only: Iterable[str]) -> list[Defect]:
-    """Those whose id or name is in `only`, all if it is empty. SettingsError names what does not exist."""
+    """Return the defects whose id or name is in `only`, all if `only` is empty.
+
+    Raises SettingsError, which names what does not exist.
+    """
     wanted = [text.strip() for text in only if text.strip()]
     known = {key for one in defects for key in (one.id, one.name)}
     strange = [text for text in wanted if text not in known]
@@ -37,7 +40,7 @@ def chosen(defects: Sequence[Defect], only: Iterable[str]) -> list[Defect]:
 
 
 def listing_text(defects: Sequence[Defect]) -> str:
-    """Return a paragraph for each defect: what a user would say, its service, the checks that must catch it."""
+    """Return a paragraph about each defect: what goes wrong, its service, the checks that must find it."""
     lines = []
     for one in defects:
         facts = [

@@ -22,7 +22,7 @@ JUDGED = (Exit.PASS, Exit.FAIL, Exit.UNKNOWN, Exit.THRESHOLD)
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One run to be made: a defect (or HEALTHY) at a power, with a seed."""
+    """Run that the matrix makes: a defect (or HEALTHY) at a power, with a seed."""
 
     defect: str
     power: str
@@ -40,8 +40,8 @@ class Result:
 
     exit_code  of the run
     failed     ids of the promised checks that failed
-    fired, manifest  number of firings, and of those with a visible effect, by the ground truth of the run
-    silent     reasons why checks that are meant for the defect could not find it
+    fired, manifest  counts of firings, and of those whose effect was visible, from the ground truth of the run
+    silent     reasons why checks designed for the defect could not find it
     """
 
     defect: str
@@ -75,13 +75,13 @@ class Result:
         return self.exit_code == Exit.FAIL
 
     def attributed(self, defect: Defect) -> bool:
-        """Return whether a check that is meant for the defect was among the failed ones."""
+        """Return whether a check that is designed for the defect was among the failed ones."""
         return self.detected and bool(set(self.failed) & set(defect.caught_by))
 
 
 @contextmanager
 def reserved(work: Path) -> Iterator[None]:
-    """Hold the lock of a work directory.
+    """Hold the lock of a work directory within this context; make the directory if needed.
 
     Raises RecordError if another process has it.
     """
@@ -107,7 +107,7 @@ def _taken(lock: int) -> bool:
 
 
 class Results:
-    """Results of a work directory; a cell that was run again counts once, with its last result."""
+    """Results in a work directory. Of a cell that was run twice, the last result counts."""
 
     def __init__(self, work: Path) -> None:
         """Make the directory `work` if needed, and read its results. Raises RecordError if it cannot be used."""
@@ -122,7 +122,7 @@ class Results:
             raise RecordError(f"{self.path} cannot be used: {error.strerror}.") from error
 
     def add(self, result: Result) -> None:
-        """Append a result to the file."""
+        """Append a result to the file and to this object."""
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps(asdict(result)) + "\n")
         self._remember(result)
@@ -131,11 +131,11 @@ class Results:
         self.by_cell[result.cell] = result
 
     def missing(self, cells: Sequence[Cell]) -> list[Cell]:
-        """Return the cells without a judged result."""
+        """Return the cells that have no result, or a result without a verdict."""
         return [cell for cell in cells if cell not in self.by_cell or not self.by_cell[cell].judged]
 
     def of(self, defect: str, power: str) -> list[Result]:
-        """Return all results of a defect at a power."""
+        """Return all results of the defect with this id at a power."""
         return [r for cell, r in self.by_cell.items() if (cell.defect, cell.power) == (defect, power)]
 
 
@@ -151,8 +151,8 @@ def _parse(line: str, path: Path, number: int) -> Result:
 def cells_of(defects: Sequence[Defect], powers: Sequence[Power], seeds: int, healthy: int) -> list[Cell]:
     """Return the cells of a matrix in the order in which they are run.
 
-    First `healthy` healthy runs of the rough story and `seeds` of each other story; then all seeds of a defect in
-    sequence, because they share a platform.
+    First come `healthy` healthy runs of the rough story and `seeds` of each other story. Then come all seeds of a
+    defect in sequence, because they share a platform.
     """
 
     def each() -> Iterator[Cell]:

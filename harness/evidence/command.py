@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the list (0), or make the matrix.
+    """Print the list of defects, or with --matrix make the matrix; return the exit code.
 
     Returns 1 after a false alarm or a miss, 3 if runs are still to be made or none was judged, else 0.
     """

@@ -7,21 +7,21 @@ from pathlib import Path
 
 
 class GroundTruth:
-    """Reader of the services' logs, from where they ended at `mark`."""
+    """Reader of the services' logs from a moment on, which `mark` sets."""
 
     def __init__(self, log_dir: Path) -> None:
-        """Read logs of `log_dir` from their beginnings, until `mark` is called."""
+        """Read the logs of `log_dir` from their beginnings until `mark` is called."""
         self._log_dir = log_dir
         self._begin: dict[Path, int] = {}
 
     def mark(self) -> None:
-        """Note the present ends of the logs."""
+        """Remember the present ends of the logs: `count` skips what is before them."""
         self._begin = {path: path.stat().st_size for path in self._log_dir.glob("*.log")}
 
     def count(self, defect: str, tag: str) -> tuple[int, int]:
-        """Return (fired, manifest) since `mark` in conversations of the run `tag`; those of other runs are left out.
+        """Return (fired, manifest) since `mark`: firings of the defect, and those with a visible effect.
 
-        A firing that names no conversation counts.
+        Only conversations of the run `tag` count, and firings that name no conversation.
         """
         firings: set[tuple[str, int]] = set()
         manifest: set[tuple[str, int]] = set()

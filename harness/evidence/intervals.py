@@ -19,7 +19,7 @@ def wilson_95(successes: int, trials: int) -> tuple[float, float]:
 
 
 def none_seen_95(trials: int) -> float:
-    """Return the upper 95 % bound on a rate after `trials` without one; 1 without trials.
+    """Return the upper 95 % bound on a rate of events after `trials` without an event; 1 without trials.
 
     One-sided, Clopper–Pearson.
     """

@@ -30,7 +30,7 @@ Say = Callable[[str], None]
 
 
 class Bench(Protocol):
-    """Context manager that makes the runs of cells that share a platform."""
+    """Protocol of a context manager that runs the cells of one platform."""
 
     def __enter__(self) -> Bench:
         """Start the platform."""
@@ -39,17 +39,20 @@ class Bench(Protocol):
         """Stop the platform."""
 
     def run(self, cell: Cell) -> Result:
-        """Make the run of a cell."""
+        """Run a cell and return its result."""
 
     def interrupt(self) -> None:
-        """End the run that is being made; called from another thread."""
+        """End the run in progress. It is called from another thread."""
 
 
 class RealBench:
-    """One platform with one defect (or none) for runs of one story, in its own folder of the work directory."""
+    """One platform with one defect (or none) that runs cells of one story, in its own folder of the work directory."""
 
     def __init__(self, work: Path, story: str, defect: Defect | None, probability: float, commit: str) -> None:
-        """Name the folders of this cell; the platform starts with the `with` block."""
+        """Name the folders for these cells. The platform starts with the `with` block.
+
+        `defect` None: none; `commit`: stated in the results.
+        """
         self._work, self._defect, self._probability, self._commit = work.resolve(), defect, probability, commit
         self._story, self._stage = file_of(story), stage_of(story)
         name = f"{defect.id}-{probability:g}" if defect else f"healthy-{story}"
@@ -76,9 +79,9 @@ class RealBench:
             self._platform.stop()
 
     def run(self, cell: Cell) -> Result:
-        """Make the run of a cell.
+        """Run a cell by starting Locust; return its result.
 
-        The run's directory is kept only if the result is not the expected one.
+        The run's directory is removed if the result is the expected one.
         """
         truth = GroundTruth(self._logs)
         truth.mark()
@@ -137,7 +140,7 @@ class RealBench:
         return code if code in (0, 1, 3, 4) else Exit.CANNOT_RUN
 
     def interrupt(self) -> None:
-        """End the run that is being made, with SIGKILL."""
+        """Send SIGKILL to the run in progress."""
         if self._running is not None:
             self._running.kill()
 
@@ -194,9 +197,10 @@ def run_matrix(
     say: Say,
     clock: Callable[[], float] = time.monotonic,
 ) -> bool:
-    """Make all runs that have no result yet, and return False if the budget ended before them.
+    """Make all runs that have no result yet; return whether every cell has a result with a verdict then.
 
-    `jobs` runs are made at a time, each on a platform of its own; `budget_s` in seconds.
+    `bench_of` makes the bench of a cell; `jobs` runs are made at a time, each on a platform of its own. After
+    `budget_s` seconds (None: no limit) no further run is begun.
     """
     todo = results.missing(cells)
     end = None if budget_s is None else clock() + budget_s
@@ -219,7 +223,10 @@ def run_matrix(
 
 
 def silent_checks(wanted: Sequence[str], checks: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    """Return why checks of a verdict could not find anything: they do not exist, or examined nothing."""
+    """Return reasons why the checks `wanted` could not find anything: they do not exist, or examined nothing.
+
+    `checks`: their rows in the verdict.
+    """
     examined = {check["id"]: check["examined"] for check in checks}
     nothing = [f"{id} examined nothing" for id in wanted if examined.get(id) == 0]
     return tuple([f"there is no {id} yet" for id in wanted if id not in examined] + nothing)

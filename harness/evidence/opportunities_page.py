@@ -18,7 +18,7 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "opportunities.md"
 
 
 def stories(folders: Iterable[Path] = FOLDERS) -> dict[str, tuple[str, ...]]:
-    """Return the opportunities that each story names, by story, read from the locustfiles without running them."""
+    """Return story -> the opportunities that it names, read from the locustfiles without running them."""
     found = {}
     for path in sorted((path for folder in folders for path in folder.glob("*.py")), key=lambda path: path.stem):
         call = _story_call(ast.parse(path.read_text("utf-8")))
@@ -42,7 +42,7 @@ every run on a platform that offers what it needs."""
 
 
 def page(by_story: Mapping[str, Sequence[str]]) -> str:
-    """Return docs/opportunities.md: opportunities by story, then what each is and which checks judge it."""
+    """Return the text of docs/opportunities.md. `by_story`: result of `stories`."""
     names = [name for name, ids in by_story.items() if ids]
     lines = [INTRO, "", f"| opportunity | {' | '.join(f'`{name}`' for name in names)} |"]
     lines.append(f"|---|{'---|' * len(names)}")
@@ -60,7 +60,7 @@ def page(by_story: Mapping[str, Sequence[str]]) -> str:
 
 
 def main() -> int:
-    """Write the page and print its path."""
+    """Write the page and print its path; return the exit code 0."""
     PAGE.write_text(page(stories()), "utf-8")
     say(f"written: {PAGE}")
     return 0

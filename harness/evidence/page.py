@@ -32,7 +32,7 @@ have a proof of their own: `docs/suite-evidence.md`.
 
 
 def evidence_text(defects: Sequence[Defect], results: Results) -> str:
-    """Return the text of the page."""
+    """Return the text of docs/evidence.md."""
     defects = staged(defects)
     parts = [_intro(defects), _conditions(results.by_cell.values()), _healthy(results)]
     parts += [_power(defects, results, power) for power in POWERS]

@@ -38,7 +38,7 @@ PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
 
 
 def rendered(docs: Path = DOCS) -> dict[Path, str]:
-    """Return what each page has to be, by its path."""
+    """Return path -> text that the page must have."""
     pages = {docs / name: f"{WRITTEN}\n\n{make()}" for name, make in WHOLE.items()}
     pages[docs / "opportunities.md"] = opportunities_page.page(opportunities_page.stories())
     for name, blocks in PARTS.items():
@@ -52,7 +52,10 @@ def rendered(docs: Path = DOCS) -> dict[Path, str]:
 
 
 def replace_block(text: str, name: str, content: str) -> str:
-    """Return the text with another content of one block. Raises ValueError if it has no such block."""
+    """Return the text of a page with the content of its generated block `name` replaced.
+
+    Raises ValueError if it has no such block, or several.
+    """
     begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
     found = re.compile(f"(?s){re.escape(begin)}\n.*?{re.escape(end)}")
     if len(found.findall(text)) != 1:
@@ -62,7 +65,7 @@ def replace_block(text: str, name: str, content: str) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Write the pages that changed, or with `--check` name them and return 1."""
+    """Write the pages that changed and return 0. With `--check` only name them and return 1."""
     parser = argparse.ArgumentParser(prog=COMMAND, description="Write the generated pages of docs/.")
     parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 if a page is not current")
     args = parser.parse_args(argv)

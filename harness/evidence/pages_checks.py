@@ -52,7 +52,7 @@ KEYS = frozenset(field.name for field in fields(Contract)) - {"name"}
 
 
 def page() -> str:
-    """Return the whole page, without the line that says how it was written."""
+    """Return the text of the page, without the line that says how it was written."""
     rows = [f"| [{check.id}](#{anchor(check)}) | {check.name} | {check.title} |" for check in ALL]
     table = "\n".join(["| check | name | question |", "|---|---|---|", *rows])
     return "\n\n".join([INTRO, table, *(_entry(check) for check in ALL)]) + "\n"
@@ -113,7 +113,7 @@ def _tree(source: str) -> ast.Module:
 
 
 def keys_read(check: Any) -> set[str]:
-    """Return the keys of the contract that the check reads, in its own module and in those of its room."""
+    """Return the keys of the contract that the check reads, in its own module and in others of its folder."""
     room = check.fold.__module__.rpartition(".")[0]
     found: set[str] = set()
     seen: set[int] = set()
@@ -143,7 +143,10 @@ def _key(node: ast.AST) -> set[str]:
 
 
 def sentences(check: Check) -> list[tuple[str, str]]:
-    """Return each kind of finding and how its sentence reads. Raises ValueError if an example needs other facts."""
+    """Return (kind of finding, example of its sentence) for each kind of the check.
+
+    Raises ValueError if an example needs a fact that FACTS does not have.
+    """
     verdict = Verdict(id=check.id, name=check.name, outcome=Outcome.FAIL, examined=1)
     said = []
     for id, what in SENTENCES:

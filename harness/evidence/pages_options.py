@@ -20,7 +20,7 @@ OURS = "Earwitness"
 
 
 def page() -> str:
-    """Return the page of options, without the line that says how it was written."""
+    """Return the text of the page of options, without the line that says how it was written."""
     verbs = importlib.import_module("earwitness.harness.cli").VERBS  # beside this room, which may not import it
     parts = [INTRO, _runs(), "## Other commands", _table_of(verbs)]
     parts += [_verb(name, path, text) for name, (path, text) in verbs.items() if name != "run"]
@@ -132,7 +132,7 @@ def _settings() -> list[tuple[str, str, Key]]:
 
 
 def defaults() -> str:
-    """Return the settings file that says what holds without one, as TOML."""
+    """Return a settings file in TOML that states all defaults."""
     lines = ["```toml", f"# {DEFAULT_FILE}: these are the defaults"]
     service = ""
     for name, key, declared in _settings():

@@ -27,7 +27,7 @@ and `earwitness run NAME --headless` runs one: 100 users for 30 seconds on the r
 
 
 def page() -> str:
-    """Return the page of the stories, without the line that says how it was written."""
+    """Return the text of the page of stories, without the line that says how it was written."""
     files = shipped.story_files()
     rows = [f"| [`{path.stem}`](#{path.stem}) | {shipped.first_line(path)} |" for path in files]
     table = "\n".join(["| story | what happens |", "|---|---|", *rows])
@@ -75,7 +75,7 @@ def _story(path: Path) -> tuple[load.Story, str]:
 
 
 def methods() -> str:
-    """Return each public method of `ChatUser` and of the behaviours: signature and docstring."""
+    """Return signature and docstring of each public method of `ChatUser` and of the behaviours, as Markdown."""
     parts = [_class(load.ChatUser, _own(load.ChatUser, inherited=True))]
     for kind in _behaviours():
         known = {name for base in kind.__mro__[1:] if base.__module__.startswith("earwitness.") for name in vars(base)}

@@ -20,7 +20,7 @@ Shown: TypeAlias = dict[tuple[str, ...], int]
 
 
 def shown(page: str) -> Shown:
-    """Return the rows of a page of evidence that rest on runs, with the number of runs of each."""
+    """Return (heading, row …) -> number of runs, for the rows of a page of evidence that are based on runs."""
     rows: Shown = {}
     heading, columns = "", list[str]()
     for line in page.splitlines():
@@ -47,14 +47,14 @@ def _runs(cell: str) -> int:
 
 
 def lost(before: Mapping[tuple[str, ...], int], after: Mapping[tuple[str, ...], int]) -> list[str]:
-    """Return the names of the rows that rest on fewer runs than before."""
+    """Return the names of the rows that are based on fewer runs in `after` than in `before`."""
     return [" ".join(filter(None, key[1:])) for key, runs in before.items() if runs > after.get(key, 0)]
 
 
 def publish(page: Path, text: str, aside: Path) -> str:
-    """Write a page of evidence and return what was done; write it to `aside` if the published one shows more.
+    """Write a page of evidence; return a sentence about what was done.
 
-    A file that is not a page of evidence is not replaced either. Raises OSError.
+    The text is written to `aside` instead if the present page shows more, or is not a page of evidence. Raises OSError.
     """
     before = page.read_text("utf-8") if page.exists() else ""
     fewer = lost(shown(before), shown(text))

@@ -1,4 +1,4 @@
-"""Stages: the stories that give defects their opportunities, with the smallest run of each that is enough."""
+"""Stages: for each story that gives defects their opportunities, the smallest run that is enough."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FOLDERS = (Path(__file__).parent / "stories", STORIES)
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Run of a story: number of users and seconds, and the story's needs of its platform.
+    """Size of a story's run in the matrix: number of users, seconds, and what the platform must be started with.
 
     `links`: links that its faults disturb (`--link`); `settings`: settings by service.
     """
@@ -41,24 +41,24 @@ STAGES = {
 
 
 def stage_of(story: str) -> Stage:
-    """Return the stage of a story, the default one if it has none of its own."""
+    """Return the stage of a story; the default one if STAGES has none for it."""
     return STAGES.get(story, Stage())
 
 
 def file_of(story: str) -> Path | None:
-    """Return a story's locustfile, or None: then tests show its defects, or it is yet to be written."""
+    """Return a story's locustfile; None if tests of pytest_suite show its defects, or if the file does not exist."""
     return next((path for folder in FOLDERS if (path := folder / f"{story}.py").exists()), None)
 
 
 def staged(defects: Sequence[Defect]) -> list[Defect]:
-    """Return the defects that a load story shows; those with further stories again for each, as `Z9@STORY`.
+    """Return the defects that a load story shows. One with further stories occurs again for each, as `Z9@STORY`.
 
-    A defect without a load story has no opportunity in one: the functional suite proves it.
+    Defects without a load story are left out: the functional suite shows them.
     """
     own = [one for one in defects if one.caught_by and file_of(one.story) is not None]
     return own + [replace(one, id=f"{one.id}@{story}", story=story) for one in defects for story in one.also]
 
 
 def stories_of(defects: Sequence[Defect]) -> list[str]:
-    """Return the stories of the defects without repetition, in the order of the catalogue."""
+    """Return the stories of the defects without repetition, in the order of `defects`."""
     return list(dict.fromkeys(one.story for one in defects))

@@ -17,20 +17,20 @@ HOLDS_S = 5.0
 
 
 class Account:
-    """Plain account: logs in when there are no credentials, or when they expire soon."""
+    """Account of a user whose tokens are not recorded: it logs in without credentials, or when they expire soon."""
 
     def __init__(self, user: ChatUser) -> None:
-        """Log in as `user`, with its own network and plan."""
+        """Keep `user`, whose plan and network are used to log in. Nothing is sent yet."""
         self.user = user
 
     def log_in(self) -> None:
-        """Log in and record it. Raises FlowError."""
+        """Log in, store the credentials in the user and record the login. Raises FlowError."""
         user, begin_ns = self.user, time.monotonic_ns()
         user.credentials = user.flow(user.part.target.login(user.person))
         user.logged_in(user.credentials, begin_ns)
 
     def hold(self) -> None:
-        """Log in again if the credentials have expired or soon will, as people do in a long run. Raises FlowError."""
+        """Log in again if the credentials have expired or expire within HOLDS_S seconds. Raises FlowError."""
         user = self.user
         with user.renewing:
             ends = user.own_credentials().expires_at
@@ -40,7 +40,10 @@ class Account:
                 user.unauthorized = False
 
     def valid(self) -> Credentials:
-        """Return credentials that will stay valid for a while. Raises FlowError."""
+        """Return credentials that stay valid for at least HOLDS_S seconds; log in again if necessary.
+
+        Raises FlowError.
+        """
         self.hold()
         return self.user.own_credentials()
 
@@ -49,7 +52,7 @@ class Account:
         return self.user.part.target.handshake(self.valid(), resume)
 
     def opened(self, status: int) -> None:
-        """Note the outcome of the last handshake; a plain account ignores it.
+        """Process the outcome of a handshake (hook). A plain account does nothing.
 
         `status`: OPENED, an HTTP status, a close code, or 0 if there was no answer.
         """

@@ -11,16 +11,16 @@ if TYPE_CHECKING:
 
 
 class Attained:
-    """Counts of one process and one run.
+    """Counts of one process in one run.
 
-    They are kept by user number: a shape may stop a user, and another object may continue as the same one.
+    Users are counted by their number: a shape may stop a user, and another object may continue as the same one.
 
     others  highest number of users of other classes (HttpUser) that ran at a time
     beyond_plan  users that Locust started in addition to those that the run had planned
     """
 
     def __init__(self) -> None:
-        """Start counting now; how long the process took part is measured from here."""
+        """Start counting. The time from now to `leave` is how long the process took part."""
         self.connected: set[int] = set()
         self.acted: set[int] = set()
         self.others = 0
@@ -30,7 +30,7 @@ class Attained:
         self._left_s: float | None = None
 
     def see_others(self, count: int) -> None:
-        """Note how many users of other classes run now."""
+        """Update the highest number of users of other classes with `count`, the number that runs now."""
         self.others = max(self.others, count)
 
     def actions(self, users: Iterable[ChatUser], now_ns: int) -> tuple[int, int]:
@@ -40,11 +40,14 @@ class Attained:
         return self._actions_planned + planned, self._actions_started + started
 
     def add_actions(self, users: Iterable[ChatUser], now_ns: int) -> None:
-        """Add the planned and the started actions, up to `now_ns`, of users that no longer act."""
+        """Add the actions of `users` that were planned to begin until `now_ns` (monotonic ns), and those that began.
+
+        Call it once for each user, when it no longer acts.
+        """
         self._actions_planned, self._actions_started = self.actions(users, now_ns)
 
     def leave(self) -> None:
-        """Note that this process ends before the run does."""
+        """Store the seconds after which this process ended before the run did. Later calls change nothing."""
         if self._left_s is None:
             self._left_s = time.monotonic() - self._begin
 

@@ -34,7 +34,9 @@ class Unable(RescheduleTask):
 class Behaviour:
     """Base class of all behaviours.
 
-    The user calls the hooks below, in the order in which its class declares behaviours.
+    A subclass implements those of the hooks below that it needs; each does nothing here.
+
+    The user calls the hooks of its behaviours in the order in which its class declares them.
 
     user     owner of the behaviour; set by `bound`
     needs    behaviours that this one uses
@@ -58,30 +60,30 @@ class Behaviour:
         return mine
 
     def begin(self) -> None:
-        """Set up the state of one user. Nothing has been sent to the platform yet."""
+        """Set up the state of one user (hook). It is called before anything is sent to the platform."""
 
     def before_connect(self) -> None:
-        """Act before a socket is opened. Raises FlowError if it cannot be opened."""
+        """Act before each opening of a socket (hook). Raises FlowError if the socket cannot be opened."""
 
     def after_connect(self) -> None:
-        """Act after a socket was opened, while its rooms are being joined."""
+        """Act after a socket was opened, while its rooms are being joined (hook)."""
 
     def listen(self) -> None:
-        """Set hooks of the user's session, which is new or was taken over."""
+        """Set callbacks of the user's session, which is new or was taken over from an earlier user object (hook)."""
 
     def before_reconnect(self) -> None:
-        """Act once before a reconnection begins."""
+        """Act once when a reconnection begins, before the first try to connect (hook)."""
 
     def be_away(self) -> None:
-        """Wait before each try to connect, for as long as the user is to stay offline."""
+        """Block before each try to connect, for as long as the user is to stay offline (hook)."""
 
     @property
     def busy(self) -> bool:
-        """Return whether the end of the run has to wait for something in progress."""
+        """Return whether the end of the run has to wait for something that this behaviour has in progress (hook)."""
         return False
 
     def stay_away(self) -> None:
-        """Cancel what is in progress, as if it had never begun."""
+        """Cancel what is in progress, so that nothing of it is recorded later (hook)."""
 
 
 def declared(kind: type) -> dict[str, Behaviour]:
@@ -95,7 +97,7 @@ def declared(kind: type) -> dict[str, Behaviour]:
 
 
 def bound(user: ChatUser) -> list[Behaviour]:
-    """Give a user its behaviours as attributes; return them with those that they need, needed ones first."""
+    """Set a user's behaviours as its attributes; return them with those that they need, needed ones first."""
     mine: list[Behaviour] = []
     user.behaviours = mine
     own = declared(type(user))
@@ -125,7 +127,7 @@ def _in_order(own: Iterable[tuple[str, Behaviour]]) -> list[tuple[str, Behaviour
 
 
 def the(kind: type[Kind], behaviours: Iterable[Behaviour]) -> Kind:
-    """Return the behaviour of a kind. Raises LookupError if there is none: then it was not named in `needs`."""
+    """Return the behaviour of class `kind`. Raises LookupError if there is none: then it was not named in `needs`."""
     for one in behaviours:
         if isinstance(one, kind):
             return one

@@ -34,7 +34,7 @@ EXAMPLES = """examples:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run a story and return its exit code. A user's mistake is reported in one sentence, with exit code 2."""
+    """Run a story with Locust; return the exit code. A user's mistake is reported in one sentence, with exit code 2."""
     try:
         if not arguments:
             print(f"usage: {USAGE}\n\n{ABOUT}\n\n{EXAMPLES}", file=sys.stderr)  # noqa: T201 (no words of others)
@@ -52,9 +52,9 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def find_story(name: str) -> Path:
-    """Return the file of a story: a path, or the name of one in locustfiles/ or of one that comes with the tool.
+    """Return the file of the story `name`: a path, a story in locustfiles/, or one that comes with the tool.
 
-    Raises SettingsError.
+    Raises SettingsError if there is none.
     """
     if name.startswith("-"):
         raise SettingsError("earwitness run", [f"the story comes before {name}: earwitness run ws_ordering {name}"])

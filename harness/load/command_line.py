@@ -27,7 +27,7 @@ _checked: list[bool] = []
 
 
 def check_when_parsed(parser: Any) -> None:
-    """Check the options as soon as `parser` has read them. Locust has no event between reading them and forking."""
+    """Make `parser` check the options as soon as it has read them. Locust has no event between that and forking."""
     if _checked:  # Locust's web UI reads the options again for each page
         return
     write_anything()
@@ -50,7 +50,10 @@ def check_when_parsed(parser: Any) -> None:
 
 
 def settle(options: Namespace) -> None:
-    """Choose a separate port for a master and its forked workers; raise SettingsError for options that cannot work."""
+    """Refuse options that cannot work, and choose a separate port for a master and its forked workers.
+
+    Changes `options`. Raises SettingsError.
+    """
     refuse_impossible(options)
     known = {kind.__name__ for kind in _concrete(User)}
     unknown = [name for name in options.user_classes if name not in known]

@@ -1,4 +1,4 @@
-"""Connection of a virtual user: one session over all its sockets, reconnecting, resending, and HTTP requests."""
+"""Connection of a virtual user: one session over all its sockets, with reconnecting, resending and HTTP requests."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ RECONNECT_TRIES = 8
 class ConnectedUser(User):
     """User that reconnects by itself while `ready` is set, and resends messages that were not answered.
 
-    Call `connect` once.
+    Call `connect` once; reconnections follow by themselves.
 
     behaviours  what the user does besides chatting, see `harness.load.behaviour`
-    account     how it logs in and shows its credentials
+    account     its `Account`: how it logs in and presents its credentials
     """
 
     abstract = True
@@ -54,7 +54,7 @@ class ConnectedUser(User):
     ready = False
 
     def __init__(self, environment: Environment) -> None:
-        """Start unconnected; Locust makes users itself and passes its environment."""
+        """Start without a connection. Locust makes users itself and passes its environment."""
         super().__init__(environment)
         self.session: Any = None
         self.credentials: Credentials | None = None
@@ -83,7 +83,7 @@ class ConnectedUser(User):
         return max(ANSWER_S, self.part.target.contract.answer_bound_s + LONGER_S)
 
     def connect(self) -> None:
-        """Open the socket; later calls resume where the last socket ended, if the platform promises it.
+        """Open the socket. Later calls resume where the last socket ended, if the platform promises resumption.
 
         Raises Refused, FlowError or OSError.
         """
@@ -157,14 +157,14 @@ class ConnectedUser(User):
         return self._under_way > 0 or reconnecting or any(behaviour.busy for behaviour in self.behaviours)
 
     def stay_away(self) -> None:
-        """Cancel what is in progress, as if it had never begun."""
+        """Stop reconnecting, and cancel what the behaviours have in progress, so that nothing of it is recorded."""
         if self._reconnecting is not None:
             self._reconnecting.kill()
         for behaviour in self.behaviours:
             behaviour.stay_away()
 
     def disconnect(self) -> None:
-        """Close the socket, and the HTTP sender where messages go by HTTP."""
+        """Close the socket, and the HTTP sender if messages are sent by HTTP."""
         if self.poster is not None:
             self.poster.close()
         self.hang_up()
@@ -182,7 +182,7 @@ class ConnectedUser(User):
             self._reconnection()
 
     def come_back(self) -> bool:
-        """Wait until the user has reconnected or given up; return whether it is online.
+        """Block until the user has reconnected or given up; return whether it is online.
 
         Starts a reconnection if none is in progress.
         """
@@ -245,7 +245,7 @@ class ConnectedUser(User):
         send(frame)
 
     def await_answers(self, most: int, timeout_s: float = 0.0) -> None:
-        """Wait until at most `most` messages are unanswered, or the connection has ended.
+        """Block until at most `most` messages are unanswered, or the connection has ended.
 
         `timeout_s`: seconds, at least `answer_s`. Messages that are still unanswered then are recorded as timed out.
         """
@@ -279,7 +279,7 @@ class ConnectedUser(User):
 
     @contextmanager
     def recording(self) -> Iterator[None]:
-        """Mark that an action which will be recorded is in progress: the end of the run waits for it."""
+        """Mark an action that will be recorded as in progress within this context: the end of the run waits for it."""
         self._under_way += 1
         try:
             yield
@@ -300,7 +300,7 @@ class ConnectedUser(User):
         )
 
     def failed(self, kind: str, name: str, error: Exception) -> None:
-        """Count a failure in Locust's statistics."""
+        """Count a failure of request type `kind` under `name` in Locust's statistics."""
         self.environment.events.request.fire(
             request_type=kind, name=name, response_time=None, response_length=0, exception=error, context=OURS
         )
@@ -320,13 +320,13 @@ class ConnectedUser(User):
 
 
 def unauthorized(error: Exception) -> bool:
-    """Return whether the platform refused the socket with 401: it does not know the token, or no longer does."""
+    """Return whether the platform refused the socket with status 401, so that the user has to log in again."""
     return isinstance(error, Refused) and error.status == UNAUTHORIZED
 
 
 def may_pass(error: Exception) -> bool:
-    """Return whether a client tries again after this error.
+    """Return whether a client tries to connect again after this error.
 
-    A socket that is refused with another 4xx status than 401 and 429 is refused for good.
+    A socket that was refused with a 4xx status other than 401 and 429 is not tried again.
     """
     return not (isinstance(error, Refused) and 400 <= error.status < 500) or error.status in (UNAUTHORIZED, TOO_MANY)

@@ -57,7 +57,10 @@ def refuse_late_faults(plan: Sequence[Planned], seconds: float | None) -> None:
 
 
 def refuse_unknown_checks(story: Story, known: Collection[str]) -> None:
-    """Raise SettingsError if `judged_by` names a check that does not exist. `known`: ids and names of all checks."""
+    """Raise SettingsError if `judged_by` names a check that does not exist.
+
+    `known`: the ids and the names of all checks.
+    """
     faults = [f"there is no check {name!r}" for name in story.judged_by if name not in known]
     if faults:
         ids = ", ".join(name for name in known if name[0] in "IU" and name[1:2].isdigit())

@@ -14,14 +14,14 @@ class Story:
     """Arguments of the call of `story`.
 
     file         the locustfile
-    judged_by    checks that the run must exercise
+    judged_by    ids or names of checks that the run must exercise; otherwise it is UNKNOWN
     devices      clients of each person; each is one of Locust's users
     room_sizes   every user is a member of one room of each of these sizes
     thresholds   limits like "fan-out p99 < 250 ms" (`harness.report.thresholds`); options and files override them
     faults       faults of every run, written as for --faults, which replaces them
     platform     settings by service that the story needs the reference platform to be started with
-    checks       own checks (`earwitness.check`) that judge the run too
-    opportunities  ids of `harness.report.opportunities` that every run of it creates; the verdict names those missing
+    checks       own checks (`earwitness.check`) that judge the run in addition
+    opportunities  ids of `harness.report.opportunities` that every run creates; the verdict names missing ones
     """
 
     name: str

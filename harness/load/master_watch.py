@@ -69,7 +69,7 @@ class MasterWatch:
             self._watchers.append(gevent.spawn(self._watch_parent))
 
     def close(self) -> None:
-        """Stop watching, because this process is ending already."""
+        """Stop watching. Call it when this process ends by itself."""
         gevent.killall([watcher for watcher in self._watchers if watcher is not gevent.getcurrent()], block=False)
 
     def _await_end(self) -> None:

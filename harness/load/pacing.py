@@ -1,4 +1,4 @@
-"""Pace of a user: closed, with a pause after each action, or open, at planned times regardless of earlier actions."""
+"""Pace of a user: closed (a pause after each action), or open (planned times, whatever the earlier actions do)."""
 
 from __future__ import annotations
 
@@ -31,9 +31,10 @@ class Pace:
         return self._starts is not None
 
     def wait_s(self, rng: Random, think_s: tuple[float, float]) -> float:
-        """Return the seconds until the next action; 0 if an open user is late: the schedule never shifts.
+        """Take the next planned start, and return the seconds until the next action.
 
-        `think_s` bounds the pause of a closed user, which is drawn from `rng`.
+        `think_s` bounds the pause of a closed user, which is drawn from `rng`. An open user who is late gets 0: the
+        schedule never shifts.
         """
         if self._starts is None:
             return rng.uniform(*think_s)
@@ -42,9 +43,9 @@ class Pace:
         return max(0.0, (self.planned_ns - time.monotonic_ns()) / 1e9)
 
     def begin_arrivals(self, arrivals: Arrivals, number: int, users: int, begin_ns: int, rng: Random) -> None:
-        """Make the pace open, and wait for the first planned start after now.
+        """Make the pace open, and block until the first planned start after now.
 
-        `begin_ns`: start of the plan in monotonic ns.
+        `number`: the user's number among `users` users; `begin_ns`: start of the plan in monotonic ns.
         """
         late_ns = time.monotonic_ns()
         planned = (begin_ns + int(at * 1e9) for at in arrivals.times_s(number, users, rng))
@@ -54,7 +55,7 @@ class Pace:
         gevent.sleep(self.wait_s(rng, (0.0, 0.0)))
 
     def actions(self, now_ns: int) -> tuple[int, int]:
-        """Return (planned, started): how many actions were to begin until `now_ns`, and how many did.
+        """Return (planned, started): how many actions were to begin until `now_ns` (monotonic ns), and how many did.
 
         The plan itself stays as it is.
         """

@@ -45,7 +45,7 @@ class RunSettings:
     """Checked settings of one run.
 
     values   the options as text, as the command line or the form gave them
-    seed     None: to be chosen when the run begins
+    seed     None: it is chosen when the run begins
     seconds  planned time; None: the run lasts until it is stopped, or as long as the story's own shape says
     """
 
@@ -80,7 +80,7 @@ class RunSettings:
 
 
 class RunOptions:
-    """Source of the settings of each run; one per process.
+    """Source of the settings of each run; one for each process.
 
     own      settings of the process, for every run that was not started by a form
     present  settings of the latest run
@@ -114,7 +114,7 @@ class RunOptions:
         return self._environment.web_ui is not None and bool(self._options.class_picker)
 
     def of_form(self, form: Mapping[str, str]) -> RunSettings:
-        """Return the settings of a run with this form; nothing is changed.
+        """Return the settings of a run that this form of the web UI would start; this object does not change.
 
         Raises SettingsError that names the first wrong value.
         """
@@ -150,19 +150,22 @@ class RunOptions:
         return RunSettings(values, seed, thresholds, shape, faults, seconds)
 
     def await_form(self, settings: RunSettings) -> None:
-        """Take these settings of a form for the next run, before Locust reads the form and starts it."""
+        """Use these settings of a form for the next run. Call it before Locust reads the form and starts the run."""
         self._reset()
         self._from_form = settings
         self._use_shape(settings)
 
     def forget_form(self) -> None:
-        """Forget the settings of a form that Locust has refused."""
+        """Discard the settings of a form that Locust has refused; the next run uses those of the process."""
         self._reset()
         self._from_form = None
         self._use_shape(self.own)
 
     def next(self) -> RunSettings:
-        """Return the settings of the run that begins: those of its form, or else those of the process."""
+        """Return the settings of the run that begins now: those of its form, or else those of the process.
+
+        Call it once for each run: it makes them `present` and discards the form's.
+        """
         self.present, self._from_form = self._from_form or self.own, None
         self._use_shape(self.present)
         return self.present
@@ -177,7 +180,10 @@ class RunOptions:
             )
 
     def shown(self, running: bool) -> dict[str, object]:
-        """Return the value that the page shows for each option: of the run in progress, or else of the process."""
+        """Return the value that the web page shows for each option of FORM_OPTIONS, by name.
+
+        `running`: those of the run in progress, else those of the process.
+        """
         values = vars((self.present if running else self.own).values)
         return {name: values[name] for name in FORM_OPTIONS}
 

@@ -31,14 +31,14 @@ class ScaledShape(LoadTestShape):
         return int(self._options.num_users)
 
     def tick(self) -> tuple[int, float] | None:
-        """Implement `LoadTestShape.tick`: return (users, how many start or stop per second), or None at the end."""
+        """Implement `LoadTestShape.tick`: return (users, users to start or stop per second), or None at the end."""
         passed_s: float = self.get_run_time()  # type: ignore[no-untyped-call]
         users = self._shape.users_at(passed_s, self.peak, float(self._options.run_time))
         return None if users is None else (users, float(self._options.spawn_rate))
 
 
 def shape_of(options: Namespace) -> ScaledShape | None:
-    """Return the shape that `--shape` asks for, or None.
+    """Return the shape that the option `--shape` asks for, None without it.
 
     Raises SettingsError if it is wrong, or if the number of users or the time is missing.
     """
@@ -56,7 +56,7 @@ FORESEEN_S = 24 * 3600
 class Foreseen:
     """Highest number of users of a run, and its planned seconds (None: until it is stopped).
 
-    grows  whether a shape decides the number of users
+    grows  whether a shape decides how many users run, so that more may start later
     """
 
     users: int
@@ -65,10 +65,10 @@ class Foreseen:
 
 
 def foreseen_of(shape: LoadTestShape) -> Foreseen:
-    """Evaluate a LoadTestShape of the locustfile for every second ahead, as Locust does once a second.
+    """Return the highest number of users and the seconds that a shape of the locustfile will give.
 
-    The plan needs its highest number of users before the first one starts. Raises SettingsError if `tick` fails, or if
-    it never starts a user.
+    It is evaluated ahead for each second, because the plan needs the number before the first user starts. Raises
+    SettingsError if `tick` fails, or if it never starts a user.
     """
     try:
         ahead: Any = type(shape)()

@@ -51,7 +51,7 @@ class Soundness:
         self._lock = threading.Lock()  # log records may come from any thread
 
     def attach(self, environment: Any) -> None:
-        """Listen to everything through which an error of the story can show in this process."""
+        """Register for everything by which an error of the story can be seen in this process. Call it once."""
         environment.events.user_error.add_listener(self._on_user_error)
         environment.events.request.add_listener(self._on_request)
         logging.getLogger().addHandler(_Logged(self))
@@ -66,7 +66,7 @@ class Soundness:
         hub.handle_error = handle_error
 
     def begin(self) -> None:
-        """Forget what earlier runs of this process counted."""
+        """Set all counts to zero. Call it at the start of each run."""
         with self._lock:
             self._errors.clear()
             self._failed.clear()
@@ -82,14 +82,17 @@ class Soundness:
             }
 
     def raised(self, error: BaseException, tb: TracebackType | None) -> None:
-        """Count an exception. An exception that is reported in two ways counts once."""
+        """Count an exception with its traceback `tb`. One that is reported twice in a row counts once.
+
+        Exceptions of EXPECTED, which end a task or a user on purpose, do not count.
+        """
         if isinstance(error, EXPECTED) or error is self._last:
             return
         self._last = error
         self.count(place_of(tb), first_line(error))
 
     def count(self, where: str, line: str) -> None:
-        """Count one error that was raised at `where`."""
+        """Count one error with the first line `line` of its message, raised at the place `where`."""
         with self._lock:
             self._errors[(where, line)] += 1
 
@@ -129,7 +132,7 @@ def first_line(error: BaseException) -> str:
 
 
 def place_of(tb: TracebackType | None) -> str:
-    """Return the first function of the user's own code in a traceback, else the last one, as `name (file:line)`."""
+    """Return `name (file:line)` of the first function of the user's own code in a traceback, else of the last one."""
     frames = traceback.extract_tb(tb)
     own = [frame for frame in frames if not _library(frame.filename)]
     if not frames:

@@ -27,7 +27,7 @@ VIOLATION: Final = "violation; the verdict has the counterexamples"
 
 
 class Publisher:
-    """Publisher of a process's tally in Locust's statistics, where console, CSV, web UI and master read it."""
+    """Publisher of this process's counts in Locust's statistics, which console, CSV, web UI and master read."""
 
     def __init__(self, environment: Any, tally: Tally) -> None:
         """Start the greenlet that copies `tally` into Locust's statistics until `close`."""
@@ -85,7 +85,10 @@ class Publisher:
         entry.last_request_timestamp = now
 
     def close(self) -> dict[str, str]:
-        """Publish the rest; return the latencies of all acknowledgements as histograms for the journal's footer."""
+        """Stop, publish the rest, and return the latencies of all acknowledgements for the journal's footer.
+
+        They are encoded histograms under "ack" (from sending) and "planned ack" (from the planned start).
+        """
         self._greenlet.kill()
         self.publish()
         return {

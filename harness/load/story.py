@@ -38,7 +38,7 @@ def story(
     """Declare what the locustfile exercises, so that its runs are judged.
 
     Call it once in a locustfile, as `story(__file__, judged_by=("I1", …))`. `harness.load.declaration.Story` describes
-    the arguments; `rooms` are its `room_sizes`.
+    the arguments; `rooms` become its `room_sizes`. Returns the declaration.
     """
     told = Story(
         name=Path(file).stem,

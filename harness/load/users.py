@@ -39,7 +39,7 @@ class ChatUser(ConnectedUser):
     number   the user's number in the run
     think_s  bounds of the pause after an action, in seconds, drawn from the user's own `rng`
     pace     times at which it acts
-    wallet   its credentials by number, as the record names them
+    wallet   its tokens and other artefacts, numbered as in the record
     """
 
     abstract = True
@@ -53,7 +53,7 @@ class ChatUser(ConnectedUser):
         cls.tasks = [forgiving[task] for task in cls.tasks]
 
     def __init__(self, environment: Any) -> None:
-        """Take a place in the run, that of a user who was stopped before if there is one."""
+        """Take the next user number of this process, or the number of a user whom a shape stopped before."""
         super().__init__(environment)
         self.part: Part = environment.earwitness.latest_part
         # A run that is ending accepts no users, although Locust may still be starting some.
@@ -70,7 +70,7 @@ class ChatUser(ConnectedUser):
         bound(self)
 
     def wait_time(self) -> float:
-        """Return the seconds until the next action. Locust calls it."""
+        """Return the seconds until the next action. Locust calls it after each task."""
         return self.pace.wait_s(self.rng, self.think_s)
 
     def on_start(self) -> None:
@@ -89,7 +89,7 @@ class ChatUser(ConnectedUser):
             self.pace.begin_arrivals(arrivals, self.number, self.part.crowd, begin_ns, self.rng)
 
     def on_stop(self) -> None:
-        """Disconnect a user that a shape stops before the end of the run.
+        """Disconnect a user whom a shape stops before the end of the run. Locust calls it.
 
         At the end of the run it does nothing: `harness.load.worker.Part` then closes all connections.
         """
@@ -147,9 +147,9 @@ class ChatUser(ConnectedUser):
     # -- what a story can do --------------------------------------------------------------------------------------
 
     def say(self, room: Room | None = None) -> None:
-        """Send one numbered message and wait for its answer.
+        """Send one numbered message and block until it is answered.
 
-        `room`: one of the user's own rooms at random if None. With planned arrivals the user does not wait for the
+        `room`: None chooses one of the user's own rooms at random. With planned arrivals the user does not wait for the
         answer. If the user is offline and cannot reconnect, the message is counted as unsent.
         """
         self.begin_action()
@@ -163,7 +163,7 @@ class ChatUser(ConnectedUser):
             self.await_answers(0)
 
     def burst(self, room: Room, count: int, within_s: float = 1.0) -> None:
-        """Send `count` messages evenly within `within_s` seconds, then wait for all answers.
+        """Send `count` messages evenly within `within_s` seconds, then block until all are answered.
 
         First it waits until all users have started. Over HTTP each message waits for the answer to the one before, so
         the burst lasts as long as that takes.
@@ -196,7 +196,10 @@ class ChatUser(ConnectedUser):
         self.part.note(Kind.PROBE, self.number, author=name, counter=status, aux=(time.monotonic_ns() - begin) // 1000)
 
     def ask_who_i_am(self) -> None:
-        """Ask every service for the user's identity during the run: a shared connection or cache may mix users up."""
+        """Ask every service for the user's identity during the run, and record the answers.
+
+        A shared connection or cache of the platform may mix up users.
+        """
         self.begin_action()
         with self.recording():
             places = self._ask_who_i_am(self.account.valid())
@@ -208,7 +211,7 @@ class ChatUser(ConnectedUser):
     def logged_in(self, credentials: Credentials, begin_ns: int) -> None:
         """Record a login that began at `begin_ns` (monotonic ns), and the identity that each service states.
 
-        Raises FlowError.
+        Each service is asked for it. Raises FlowError.
         """
         spent_us = (time.monotonic_ns() - begin_ns) // 1000
         journal = self.part.journal
@@ -251,7 +254,7 @@ class ChatUser(ConnectedUser):
         return sent
 
     def begin_action(self) -> None:
-        """Prepare an action: renew the credentials if necessary.
+        """Prepare an action: renew the credentials if necessary. Every action of a task calls it first.
 
         Raises StopUser if the run is over or the user is not ready, FlowError if no credentials could be obtained.
         """

@@ -1,6 +1,6 @@
 """Tokens and other artefacts that one client holds.
 
-Each is recorded once by number; its secret never leaves this process.
+Each artefact is recorded once, with a number. Its secret never leaves this process.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from earwitness.harness.record.named import Writes
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """One artefact of a client.
+    """Artefact that a client holds.
 
+    name         (client, number), by which records name it
     deadline_ns  `time.monotonic_ns()` until which it is valid, NONE if unknown
     """
 
@@ -28,7 +29,7 @@ class Held:
     deadline_ns: int = NONE
 
     def left_s(self) -> float:
-        """Return the seconds for which it stays valid: infinity if unknown, negative after the deadline."""
+        """Return the seconds for which the artefact is still valid: infinity if unknown, negative afterwards."""
         return float("inf") if self.deadline_ns == NONE else (self.deadline_ns - time.monotonic_ns()) / SECOND
 
 
@@ -41,16 +42,16 @@ class Login:
     refresh: Held | None
 
     def over(self) -> Login:
-        """Return this login as its owner sees it after its session ended: its access token is no longer valid.
+        """Return this login with an access token that counts as expired, for a session that has ended.
 
-        The next action that needs a token then has to begin a new session.
+        The next action that needs a token then begins a new session.
         """
         return replace(self, access=replace(self.access, deadline_ns=0))
 
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """Login up to its callback, with the state and the code that the callback will carry."""
+    """Login up to its callback, with the recorded state and code that the callback will carry."""
 
     login: BegunLogin
     state: Held
@@ -69,9 +70,13 @@ class Wallet:
         self, kind: Artefact, secret: str, *, deadline_ns: int = NONE, belongs_to: Held | None = None, digest: int = 0,
         forged: int = 0, flags: int = 0,
     ) -> Held:  # fmt: skip
-        """Record a new artefact and return it.
+        """Record a new artefact of type `kind` and return it.
 
-        `flags`: on which clock its deadline rests, see TOKEN.
+        deadline_ns  monotonic ns until which it is valid
+        belongs_to   the artefact from which it was derived
+        digest       digest of the person that it names
+        forged       number of its forgery, 0 for a genuine one
+        flags        which clock its deadline rests on, see TOKEN in the record schema
         """
         self._count += 1
         write_token(
@@ -81,9 +86,9 @@ class Wallet:
         return Held((self._client, self._count), secret, deadline_ns)
 
     def add_login(self, credentials: Credentials, sent_ns: int, before: Login | None = None) -> Login:
-        """Record the tokens of a login or a refresh, and return them.
+        """Record the tokens of a login or a refresh, and return them as a `Login`.
 
-        `sent_ns`: monotonic ns of the request; `before`: the login that was refreshed.
+        `sent_ns`: monotonic ns of the request; `before`: the login that was refreshed, None for a new login.
         """
         claims = credentials.extra.get("claims") or {}
         person = digest_of(credentials.user_id, claims.get("email"), sorted(claims.get("permissions") or ()))

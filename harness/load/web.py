@@ -20,7 +20,10 @@ SCRIPT = b'<script src="./verdict/page.js"></script><script src="./verdict/tab.j
 
 
 def extend(web_ui: Any, conductor: Conductor, base_path: str | None) -> None:
-    """Add our tab and pages through Locust's own extension points, behind its login where there is one."""
+    """Add the tab "Verdict" and our pages to the web UI of Locust, behind its login if it has one.
+
+    `base_path`: prefix of all addresses.
+    """
     web_ui.template_args["extended_tabs"] = [
         *web_ui.template_args.get("extended_tabs", ()),
         {"title": "Verdict", "key": "verdict"},
@@ -79,7 +82,10 @@ def extend(web_ui: Any, conductor: Conductor, base_path: str | None) -> None:
 
     @pages.before_app_request
     def read_form() -> Response | None:
-        """Check a form before Locust reads it: a wrong value, or too many users, changes nothing and starts nothing."""
+        """Flask `before_request` hook: answer a form with a wrong value, or with too many users, by its error.
+
+        Locust then does not read the form. Returns None for a valid form, which the next run will use.
+        """
         if request.endpoint != "locust.swarm" or _is_stranger(web_ui):
             return None
         try:
@@ -93,7 +99,10 @@ def extend(web_ui: Any, conductor: Conductor, base_path: str | None) -> None:
 
     @pages.after_app_request
     def forget_refused_form(response: Response) -> Response:
-        """Forget a form that Locust has refused for reasons of its own: a later run must not take its values."""
+        """Flask `after_request` hook: discard a form that Locust has refused; return the response unchanged.
+
+        A later run must not take the form's values.
+        """
         if g.get("awaits_run") and not (response.get_json(silent=True) or {}).get("success"):
             conductor.run_options.forget_form()
         return response

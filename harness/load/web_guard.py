@@ -36,7 +36,7 @@ EVERY_ADDRESS: Final = frozenset({"", "*", "0.0.0.0", "::"})
 class Names:
     """Host names under which a server of this process may be called.
 
-    They protect it against pages that rebind a name of theirs to this machine.
+    Checking them protects the server against pages that rebind a name of their own to this machine (DNS rebinding).
 
     bound  the address on which the server listens. If that is every address, it may be called by any IP address, which
            no page can rebind, and by this machine's name
@@ -52,17 +52,23 @@ class Names:
 
     @classmethod
     def of_options(cls, options: Namespace) -> Names:
-        """Return the names of the web UI that these options describe."""
+        """Return the names under which the web UI with these options may be called.
+
+        They come from the options web_host, web_host_display_name and web_names.
+        """
         shown = _host_of("//" + (options.web_host_display_name or "").rpartition("//")[2])
         return cls(options.web_host or "", [shown, *(name.strip() for name in options.web_names.split(","))])
 
     def know(self, host: str) -> bool:
-        """Return whether a `Host` header names this server; its port may be that of a forwarded connection."""
+        """Return whether the value of a `Host` header names this server. The port is ignored: it may be forwarded."""
         name = _host_of(f"//{host}")
         return name in self._known or (self._every_address and _is_address(name))
 
     def allow(self, origin: str, host: str) -> bool:
-        """Return whether a page of `origin` may send requests: our own, or one of a name that the user has stated."""
+        """Return whether a page of `origin` may send requests to `host`.
+
+        It may if it is our own page, or a page of a name that the user has stated.
+        """
         if _host_of(origin) in self._given:
             return True
         scheme, separator, rest = origin.partition("://")

@@ -1,4 +1,4 @@
-"""State of one load process in one run: its journal, its users' sessions, and its own end."""
+"""State of one load process in one run: its journal, its users' sessions, and how it ends."""
 
 from __future__ import annotations
 
@@ -75,12 +75,12 @@ class Part:
 
     assignment  decisions of the coordinator, the same for every process: run directory, plan, target, limits, secrets
     over  set when the end has begun: no new message is sent, and long pauses are cut short
-    on_all_here  called once, when all users of this process were spawned and have started or failed to
+    on_all_here  called once, when each user of this process has started or failed to start
     story  counter of the story's own errors in this process, for the footer
     occurred  how often each opportunity (`harness.report.opportunities`) occurred here, for the footer
     http  connections for requests, shared by all users of this process
     asking  users of this process with an open question to the agent, by room label
-    turns  numbers by which users of this process take turns at actions that only some of them need to take
+    turns  counter by which users of this process share out variants of an action
     shared_ids  users of this process with an acknowledged message, by room label and a client id that several users use
     crowd  users of all processes that share the planned arrivals; known when all have started
     index, count  this process among the load processes: user numbers are index, index + count, index + 2 count…
@@ -160,7 +160,10 @@ class Part:
         return number, None
 
     def left(self, user: ChatUser) -> None:
-        """Note that Locust stopped a user during the run; another of its class may continue as the same person."""
+        """Release the number of a user that Locust stopped during the run.
+
+        Another user of its class may continue with it.
+        """
         self._left.append(user)
         self.attained.add_actions([user], time.monotonic_ns())
 
@@ -170,7 +173,7 @@ class Part:
         return self._taken - self.attained.beyond_plan
 
     def all_here(self, crowd: int) -> None:
-        """Note that all users have started, `crowd` of them in all processes.
+        """Start whatever waits until all users have started. `crowd`: how many of them there are in all processes.
 
         With a shape the arrivals are planned for all users of the plan instead, because more will start.
         """
@@ -179,21 +182,21 @@ class Part:
         self.everyone_here.set()
 
     def arrivals_begin_ns(self) -> int:
-        """Wait until all users have started; return that moment in monotonic ns.
+        """Return the start of the plan in monotonic ns, after waiting at most CROWD_WAIT_S seconds for all users.
 
-        It is the same for all users of this process.
+        All users of this process get the same value.
         """
         self.everyone_here.wait(CROWD_WAIT_S)
         self._begin_ns = self._begin_ns or time.monotonic_ns()
         return self._begin_ns
 
     def spawned(self) -> None:
-        """Note that Locust has made all its users; some may still be logging in."""
+        """Take note that Locust has made all users of this process (hook). Some may still be logging in."""
         self._spawned = True
         self._tell_if_all_here()
 
     def started(self) -> None:
-        """Note that one user has finished starting, successfully or not."""
+        """Count one user as started, successfully or not."""
         self._started += 1
         self._tell_if_all_here()
 
@@ -212,13 +215,17 @@ class Part:
         return self._lag.lately()
 
     def session(self, credentials: Callable[[], Credentials], **settings: Any) -> ChatSession:
-        """Return a session of one device that records into this process's journal, with raw frames if they are kept."""
+        """Return a session of one device that records into this process's journal, with raw frames if they are kept.
+
+        `credentials` returns the user's current ones, whose secrets are removed from frames; `settings` are arguments
+        of `ChatSession`.
+        """
         if self.frames is None:
             return ChatSession(journal=self.journal, **settings)
         return KeepingSession(journal=self.journal, frames=self.frames, credentials=credentials, **settings)
 
     def phase(self, phase: Phase, flags: int = 0) -> None:
-        """Record that a phase of the run begins."""
+        """Record that `phase` of the run begins."""
         now = time.monotonic_ns()
         write_record(self.journal, now, Kind.PHASE, flags=flags, counter=int(phase))
 
@@ -231,7 +238,7 @@ class Part:
         self, kind: Kind, client: int, *, conv: int = NOBODY, author: int = NOBODY, counter: int = 0, seq: int = NONE,
         aux: int = NONE, digest: int = 0, flags: int = 0,
     ) -> None:  # fmt: skip
-        """Record an event outside any connection: a login, a probe, an identity, a history read."""
+        """Record an event of `client` that belongs to no connection: a login, a probe, an identity, a history read."""
         now = time.monotonic_ns()
         write_record(
             self.journal, now, kind, flags=flags, client=client, conv=conv, author=author, counter=counter, seq=seq,
@@ -241,7 +248,7 @@ class Part:
     # -- the end --------------------------------------------------------------------------------------------------
 
     def drain(self, deadline_s: float) -> dict[str, int]:
-        """Stop sending and wait until all answers have come and no user is busy, for `deadline_s` seconds at most.
+        """Stop sending and block until all answers have come and no user is busy, for `deadline_s` seconds at most.
 
         Returns the highest acknowledged sequence number of each room, by label: all its members must still receive the
         messages up to that number.
@@ -273,7 +280,7 @@ class Part:
         return heads
 
     def settle(self, heads: Mapping[str, int], deadline_s: float) -> None:
-        """Wait until every open session has received its rooms up to `heads`; without sequence numbers, until silence.
+        """Block until every open session has received its rooms up to `heads`; without sequence numbers, until silence.
 
         If `deadline_s` passes while messages still arrive, the record says so, and the verdict excludes those messages.
         """
@@ -316,8 +323,8 @@ class Part:
     def close(self) -> None:
         """Record DRAINED, close the sockets and write the footer. Idempotent.
 
-        DRAINED is recorded only after `settle`. Without it this process leaves a run that continues, or its master is
-        gone.
+        DRAINED is recorded only after `settle`. Without `settle` this process leaves a run that continues, or its
+        master is gone.
         """
         if self._closed:
             self._footer_written.wait(CLOSE_S)  # another greenlet closes; the caller may end the process next

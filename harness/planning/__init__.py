@@ -1,1 +1,1 @@
-"""Plan of a run, a pure function of seed and numbers: users, rooms, texts, arrivals."""
+"""Plan of a run, computed from a seed and numbers alone: users, rooms, texts, arrivals."""

@@ -18,7 +18,7 @@ RAMP_END, SOAK_RAMP = 0.8, 0.1
 
 @dataclass(frozen=True, slots=True)
 class Arrivals:
-    """Rate of actions of all planned users together: `per_s` a second, evenly spaced or as a Poisson process."""
+    """Rate of the actions of all planned users together: `per_s` a second, evenly spaced or as a Poisson process."""
 
     per_s: float
     poisson: bool = False
@@ -27,7 +27,7 @@ class Arrivals:
     def parse(cls, text: str) -> Arrivals | None:
         """Return the rate that `text` names ("50/s", "poisson 50/s"), None for an empty text.
 
-        Raises SettingsError.
+        Raises SettingsError for another text or an impossible rate.
         """
         if not text.strip():
             return None
@@ -41,7 +41,7 @@ class Arrivals:
         return cls(rate, bool(found["poisson"]))
 
     def times_s(self, number: int, users: int, rng: Random) -> Iterator[float]:
-        """Yield the planned starts of one user, in seconds from the beginning, without end.
+        """Yield the planned starts of the user `number` of `users`, in seconds from the beginning, without end.
 
         Evenly spaced starts of all users interleave; their Poisson processes add up to one.
         """
@@ -73,10 +73,10 @@ def _soak(x: float, _: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """Form of a load over time.
+    """Form of the number of users over time, such as a ramp.
 
-    share    `share(x, value)`: share of all users that are there after the share x of the time
-    default  value if the text has none after a colon
+    share    `share(x, value)`: share of all users that run after the share x of the time
+    default  value if the option has none after a colon
     bounds   bounds of that value; None: the form takes no value
     """
 
@@ -96,7 +96,7 @@ FORMS = {
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """One of `FORMS` with its value."""
+    """Form of a load together with its value (`--shape NAME:VALUE`)."""
 
     form: Form
     value: float
@@ -105,7 +105,7 @@ class Shape:
     def parse(cls, text: str) -> Shape | None:
         """Return the shape of `NAME` or `NAME:VALUE`, None for an empty text.
 
-        Raises SettingsError.
+        Raises SettingsError for an unknown name or a wrong value.
         """
         name, colon, value = text.strip().partition(":")
         if not name and not colon:
@@ -116,7 +116,7 @@ class Shape:
         return cls(form, _value(name, form, value) if colon else form.default)
 
     def users_at(self, passed_s: float, peak: int, length_s: float) -> int | None:
-        """Return the number of users after `passed_s` seconds, None once `length_s` is over.
+        """Return the number of users after `passed_s` seconds, None once `length_s` seconds are over.
 
         It is at least one and at most `peak`.
         """

@@ -1,7 +1,7 @@
 """Plan of a run: who takes part, in which rooms, and which texts are sent.
 
-A pure function of seed, tag and numbers, the same in every process and on every host, so that dense numbers need no
-coordination.
+It depends only on seed, tag and numbers, and is the same in every process and on every host. So numbers of users and
+rooms need no coordination.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Plan:
 
     seed, tag    source of all random choices; `tag` makes a run's names unique on a shared platform
     users        users that start with the run
-    sizes        every user is a member of one room of each size (of fewer, where the numbers do not divide)
+    sizes        every user is a member of one room of each size (a smaller one, where the numbers do not divide)
     devices      sockets of each user, each a client with its own number; with one, client numbers equal user numbers
     reserve      further users, in rooms of their own, who may be started later (a web UI raises the number of users)
     people_given, rooms_given
@@ -65,12 +65,12 @@ class Plan:
 
     @cached_property
     def people(self) -> tuple[Person, ...]:
-        """Return all persons, by user number."""
+        """Return all persons, in the order of user numbers."""
         return self.people_given or tuple(self._person(number) for number in range(self.capacity))
 
     @property
     def capacity(self) -> int:
-        """Return how many users there may be at most."""
+        """Return the most users that the run may have: those at the start, and the reserve."""
         return self.users + self.reserve
 
     @property
@@ -79,7 +79,7 @@ class Plan:
         return self.capacity * self.devices
 
     def person_of(self, client: int) -> Person:
-        """Return the person of a client."""
+        """Return the person to whom the device with the number `client` belongs."""
         return self.people[client // self.devices]
 
     def _person(self, number: int) -> Person:
@@ -93,7 +93,7 @@ class Plan:
 
     @cached_property
     def rooms(self) -> tuple[Room, ...]:
-        """Return all rooms, by number."""
+        """Return all rooms, in the order of their numbers."""
         if self.rooms_given:
             return self.rooms_given
         rooms: list[Room] = []
@@ -107,7 +107,7 @@ class Plan:
 
     @cached_property
     def numbers(self) -> dict[str, int]:
-        """Return the numbers of the rooms, by label."""
+        """Return room label -> room number."""
         return {room.label: room.number for room in self.rooms}
 
     def heard_often(self, processes: int) -> frozenset[str]:
@@ -117,9 +117,9 @@ class Plan:
 
     @cached_property
     def rooms_of(self) -> tuple[tuple[Room, ...], ...]:
-        """Return the rooms of each user, in the order of `sizes`.
+        """Return for each user number the user's rooms, in the order of `sizes`.
 
-        Given rooms come from small to large, the last one again where a story needs more.
+        Given rooms are ordered from small to large; the last one is repeated where a story needs more.
         """
         mine: list[list[Room]] = [[] for _ in range(self.capacity)]
         for room in self.rooms:
@@ -143,7 +143,7 @@ class Plan:
         return tuple(pool)
 
     def payload(self, author: int, counter: int) -> str:
-        """Return the text of an author's message with this counter."""
+        """Return the text of an author's message number `counter`."""
         return self.payloads[(author * 31 + counter) % PAYLOADS]
 
     def long_payload(self, author: int, counter: int, size: int, *, blank_ends: bool = False) -> str:
@@ -185,7 +185,7 @@ class Plan:
         )
 
     def to_dict(self) -> dict[str, object]:
-        """Return what another process needs to make the same plan."""
+        """Return the plan as a dictionary, from which `from_dict` makes the same plan. It holds no secrets."""
         made: dict[str, object] = {"seed": self.seed, "tag": self.tag, "users": self.users, "sizes": list(self.sizes)}
         made |= {"devices": self.devices, "reserve": self.reserve}
         if self.people_given:
@@ -196,7 +196,7 @@ class Plan:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Plan:
-        """Return the plan of `to_dict`; given persons have no secrets in it."""
+        """Return the plan from the result of `to_dict`. Given persons have no secrets."""
         people = tuple(
             Person(number=number, name=name, email=email) for number, (name, email) in enumerate(data.get("people", ()))
         )
@@ -212,7 +212,7 @@ class Plan:
 
 
 def existing(plan: Plan, target: Target) -> Plan:
-    """Return the plan with the accounts and rooms that the target has, without secrets.
+    """Return the plan with the accounts and rooms that exist on the target, without secrets.
 
     Raises TargetError if they are too few.
     """

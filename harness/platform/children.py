@@ -1,4 +1,4 @@
-"""Child processes: forked so that they end with us, waited for, and found with their descendants."""
+"""Child processes: forked so that they end with this process, waited for, and found with their descendants."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ _LAST_BYTES = 16384
 
 
 class Child(Protocol):
-    """Child process of ours, whether started by `Popen` or by the fork server."""
+    """Protocol of a child process, started by `Popen` or by the fork server."""
 
     @property
     def pid(self) -> int:
-        """Return its process id."""
+        """Return the process id."""
 
     def send_signal(self, number: int, /) -> None:
-        """Send it a signal."""
+        """Send the process a signal."""
 
     def kill(self) -> None:
-        """Send it SIGKILL."""
+        """Send the process SIGKILL."""
 
 
 def popen(
@@ -48,9 +48,10 @@ def popen(
     pass_fds: Sequence[int] = (),
     user: str | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Fork a child in a process group of its own that ends with us.
+    """Start a child in a process group of its own. It ends when this process ends, even by SIGKILL.
 
-    Raises PlatformError if `argv` cannot be run.
+    Raises PlatformError if `argv` cannot be run. `user`: the account that runs it, None for ours. `output`: descriptor
+    for stdout and stderr.
     """
     as_user: dict[str, Any] = {}
     if user is not None:
@@ -75,9 +76,9 @@ def popen(
 
 
 def when_ended(process: subprocess.Popen[bytes]) -> asyncio.Future[int]:
-    """Return a future of the return code, as `Popen.returncode` has it.
+    """Return a future of the process's return code, in the form of `Popen.returncode`.
 
-    The process is reaped by then.
+    When the future is done, the process has been reaped.
     """
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[int] = loop.create_future()
@@ -99,7 +100,7 @@ def when_ended(process: subprocess.Popen[bytes]) -> asyncio.Future[int]:
 async def run_tool(
     argv: Sequence[str], *, cwd: Path, stdin: bytes = b"", user: str | None = None, timeout_s: float = 60.0
 ) -> None:
-    """Run a program to its end.
+    """Run a program and wait until it has ended with exit status 0.
 
     Raises PlatformError with its output if it fails or takes longer than `timeout_s`.
     """
@@ -123,7 +124,7 @@ async def run_tool(
 
 
 def describe_status(returncode: int) -> str:
-    """Return a return code in words: `exit status 3` or `SIGKILL`."""
+    """Return a return code as text: `exit status 3` or `SIGKILL`."""
     if returncode >= 0:
         return f"exit status {returncode}"
     try:
@@ -133,7 +134,7 @@ def describe_status(returncode: int) -> str:
 
 
 def tail(path: Path, lines: int, start: int = 0) -> str:
-    """Return the last lines of a file, from byte `start` on; "" if there is no file."""
+    """Return the last `lines` lines of a file, not before byte `start`; "" if there is no file."""
     try:
         with open(path, "rb") as log:
             size = log.seek(0, os.SEEK_END)
@@ -171,7 +172,7 @@ def send(process: psutil.Process, number: signal.Signals) -> None:
 async def stopped(pid: int, timeout_s: float) -> None:
     """Send SIGSTOP to a process and its descendants, and wait until all of them have stopped.
 
-    A process on another processor runs on for a moment after the signal, and may fork meanwhile. So this returns only
+    A process on another processor continues for a moment after the signal, and may fork meanwhile. So this returns only
     when all were stopped and the next listing shows no others. Raises PlatformError after `timeout_s`.
     """
     stood: set[int] = set()
@@ -208,9 +209,9 @@ async def gone(family: Sequence[psutil.Process], timeout_s: float) -> None:
 
 
 async def end_family(process: Child, ended: asyncio.Future[int], number: signal.Signals, timeout_s: float) -> None:
-    """End a process with the signal `number`, or with SIGKILL after `timeout_s`, and kill its remaining descendants.
+    """Send a process the signal `number`, after `timeout_s` SIGKILL, and kill its remaining descendants.
 
-    Returns when all of them are gone.
+    `ended`: future of its return code. Returns when all of them have ended.
     """
     family = descendants(process.pid)
     if number != signal.SIGKILL:

@@ -1,6 +1,6 @@
-"""A platform's directory, and the clean-up of what must not outlive it: processes, files, shared memory.
+"""Directory of a platform, and clean-up of the processes, files and shared memory that belong to it.
 
-The owner holds an advisory lock on `DIR/lock`, which the kernel releases when the owner ends, in whatever way.
+The owner holds an advisory lock on `DIR/lock`, which the kernel releases however the owner ends.
 """
 
 from __future__ import annotations
@@ -51,11 +51,11 @@ class PlatformDirectory:
         unborn.rename(self.path)
 
     def keep(self) -> None:
-        """Keep the directory at the end, so that its files can be read."""
+        """Mark the directory so that `close` and later clean-ups do not remove it."""
         (self.path / KEPT).touch()
 
     def close(self) -> None:
-        """End the processes that still run in it, and remove it unless it is kept."""
+        """Kill the processes that still run in the directory, and remove it unless it is marked by `keep`."""
         clean_up(self.path)
         os.close(self._lock)
 
@@ -70,15 +70,18 @@ def _require_space(folder: Path) -> None:
 
 
 def remove_stale(folder: Path | None = None) -> list[Path]:
-    """Clean up after platforms whose owner is dead, and return their directories.
+    """Clean up after platforms whose owner is dead; return the removed directories.
 
-    Kept ones stay.
+    Directories that are marked by `keep` stay. `folder`: where to search, by default the system's temporary folder.
     """
     return [path for path in left_behind(folder) if not (path / KEPT).exists() and remove(path)]
 
 
 def left_behind(folder: Path | None = None) -> list[Path]:
-    """Return the directories of platforms whose owner is dead, kept ones too."""
+    """Return the directories of platforms whose owner is dead, also those marked by `keep`. It removes nothing.
+
+    `folder`: where to search, by default the system's temporary folder.
+    """
     place = folder or Path(tempfile.gettempdir())
     found = []
     for path in sorted([*place.glob(f"{PREFIX}*"), *place.glob(f"{_UNBORN}*")]):
@@ -89,7 +92,10 @@ def left_behind(folder: Path | None = None) -> list[Path]:
 
 
 def remove(path: Path) -> bool:
-    """Remove a directory that `left_behind` returned and end its processes; False if another process is doing so."""
+    """Remove a directory that `left_behind` returned, and kill its processes; return whether it is gone.
+
+    False also if another process is removing it.
+    """
     with _held(path) as held:
         if held:
             (path / KEPT).unlink(missing_ok=True)
@@ -117,7 +123,7 @@ def _held(path: Path) -> Iterator[bool]:
 
 
 def clean_up(path: Path) -> None:
-    """Kill every process that belongs to the directory; remove the directory unless it is kept."""
+    """Kill every process that belongs to the directory, and remove it unless it is marked by `keep`."""
     end_processes(path)
     _release_shared_memory(path)
     if not (path / KEPT).exists():
@@ -125,9 +131,9 @@ def clean_up(path: Path) -> None:
 
 
 def end_processes(path: Path, timeout_s: float = 3.0) -> None:
-    """Send SIGKILL to all of the platform's processes in `path`, paused ones too, and wait until they are gone.
+    """Send SIGKILL to all of the platform's processes in `path`, and wait until they have ended.
 
-    The wait ends after `timeout_s` in any case.
+    Paused processes are killed too. The wait ends after `timeout_s` seconds in any case.
     """
     living = processes_in(path)
     for process in living:
@@ -140,7 +146,7 @@ def end_processes(path: Path, timeout_s: float = 3.0) -> None:
 
 
 def is_alive(process: psutil.Process) -> bool:
-    """Return False for a process that has ended, even if it is still a zombie."""
+    """Return whether a process has not ended. A zombie counts as ended."""
     try:
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:

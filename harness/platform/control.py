@@ -34,8 +34,8 @@ _MAX_LOG_LINES = 10_000
 class ControlServer:
     """Server on 127.0.0.1 that answers control requests until it is closed.
 
-    `endpoints` is the answer to a request for the endpoints, and `shut_down` is called to end the platform. Without
-    `links` there are none that a fault could change.
+    `endpoints`: the answer to the request `endpoints`; `shut_down`: called to end the platform; `links`: those that
+    faults can disturb, None for none.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class ControlServer:
         shut_down: Callable[[], None],
         links: Links | None = None,
     ) -> None:
-        """Draw the token of the address; `start` opens the socket."""
+        """Generate the token of the address; `open` starts listening."""
         self._supervisor, self._endpoints, self._shut_down = supervisor, endpoints, shut_down
         self._links = links or Links(())
         self._token = secrets.token_urlsafe(24)
@@ -58,7 +58,7 @@ class ControlServer:
         return f"{SCHEME}://{self._token}@{HOST}:{port}"
 
     def close(self) -> None:
-        """Stop listening; no-op if it never did."""
+        """Stop listening. No-op if `open` was not called."""
         if self._server is not None:
             self._server.close()
 
@@ -122,11 +122,14 @@ class ControlClient:
     """Client of a running platform's control socket.
 
     It uses plain blocking sockets (cooperative where gevent has patched them). Every method raises PlatformError with
-    the supervisor's own sentence, or with the reason why the supervisor does not answer.
+    the supervisor's own sentence (no such service, for example), or if the supervisor does not answer.
     """
 
     def __init__(self, address: str, timeout_s: float = REQUEST_TIMEOUT_S) -> None:
-        """Parse an address of `ControlServer`; nothing is sent. Raises PlatformError if it is none."""
+        """Parse an address of `ControlServer`; nothing is sent. Raises PlatformError if it is malformed.
+
+        `timeout_s` limits each operation on a socket.
+        """
         parts = urlsplit(address)
         try:
             port = parts.port
@@ -144,7 +147,11 @@ class ControlClient:
         return f"ControlClient({SCHEME}://…@{HOST}:{self._port})"
 
     def ask(self, do: str, **arguments: object) -> Any:
-        """Send one request and return its result."""
+        """Send one request and return its result. The other methods are shorthands for it.
+
+        `do`: a verb of `ControlServer`, with its `arguments`. Blocks up to `timeout_s` for each operation on the
+        socket. Raises PlatformError if the supervisor refuses, or does not answer.
+        """
         line = json.dumps({"token": self._token, "do": do, **arguments}).encode() + b"\n"
         try:
             with socket.create_connection((HOST, self._port), timeout=self._timeout_s) as connection:
@@ -164,71 +171,80 @@ class ControlClient:
         return dict(self.ask("endpoints"))
 
     def status(self) -> dict[str, Status]:
-        """Return by service: state (starting, ready, paused, stopped, killed, died), pid, starts, log, death."""
+        """Return service -> state (starting, ready, paused, stopped, killed, died), pid, starts, log, death."""
         return dict(self.ask("status"))
 
     def stats(self) -> dict[str, Usage]:
-        """Return by service, with its descendants: pid, processes, rss_bytes, cpu_s, fds."""
+        """Return service -> pid, processes, rss_bytes, cpu_s, fds, summed with its descendants."""
         return dict(self.ask("stats"))
 
     def deaths(self) -> list[str]:
-        """Return a text for each service that ended by itself: status, last log lines, log file."""
+        """Return one text for each service that ended unexpectedly: status, last log lines, log file."""
         return list(self.ask("deaths"))
 
     def logs(self, service: str, lines: int = 100) -> str:
-        """Return the last lines of a service's log."""
+        """Return the last `lines` lines of a service's log."""
         return str(self.ask("logs", service=service, lines=lines))
 
     def kill(self, service: str) -> None:
-        """Kill a service with SIGKILL; returns when it is gone."""
+        """Send SIGKILL to a service; return when it has ended."""
         self.ask("kill", service=service)
 
     def stop(self, service: str) -> None:
-        """Stop a service gracefully; returns when it has ended."""
+        """Send a service its stop signal; return when it has ended."""
         self.ask("stop", service=service)
 
     def start(self, service: str) -> None:
-        """Start a service that does not run; returns when it is ready."""
+        """Start a service that does not run; return when it is ready."""
         self.ask("start", service=service)
 
     def pause(self, service: str) -> None:
-        """Pause a service with SIGSTOP: it keeps its connections and sends nothing."""
+        """Send SIGSTOP to a service, which keeps its connections and sends nothing; return when it has stopped."""
         self.ask("pause", service=service)
 
     def resume(self, service: str) -> None:
-        """Resume a paused service with SIGCONT."""
+        """Send SIGCONT to a paused service."""
         self.ask("resume", service=service)
 
     def restart(self, service: str, *, graceful: bool = True, settings: Mapping[str, object] | None = None) -> None:
-        """Stop a service and start it with changed `settings`, which it keeps; returns when it is ready again."""
+        """Stop a service and start it with changed `settings`; return when it is ready again.
+
+        `graceful`: with its stop signal, else with SIGKILL. The service keeps the settings for later starts.
+        """
         self.ask("restart", service=service, graceful=graceful, settings=dict(settings or {}))
 
     def replace(self, service: str) -> None:
-        """Replace a service by a new process on the same socket; returns when the old one has drained and ended."""
+        """Replace a service by a new process on the same socket; return when the old one has drained and ended."""
         self.ask("replace", service=service)
 
     def wipe(self, service: str) -> None:
-        """Kill a service with SIGKILL and start it without its files; returns when it is ready again."""
+        """Send SIGKILL to a service and start it without its data; return when it is ready again."""
         self.ask("wipe", service=service)
 
     def links(self) -> dict[str, dict[str, Any]]:
-        """Return by link: open, opened and cut connections, bytes passed, conditions; {} without links."""
+        """Return link -> open, opened and cut connections, bytes passed, conditions. {} means no links."""
         return dict(self.ask("links"))
 
     def disturb(self, link: str, **conditions: object) -> None:
-        """Set the conditions of a link (`harness.platform.links.Conditions`); without any the link is undisturbed."""
+        """Set the conditions of a link (`harness.platform.links.Conditions`).
+
+        Without `conditions` end the disturbance.
+        """
         self.ask("disturb", link=link, conditions=conditions)
 
     def cut(self, link: str) -> int:
-        """Reset every connection of a link, and return how many there were."""
+        """Reset every connection of a link; return how many there were."""
         return int(self.ask("cut", link=link))
 
     def try_out(self, link: str) -> dict[str, Any]:
-        """Make a small exchange through a link: `{"seconds", "bytes"}`, or `{"error"}` if there was no answer."""
+        """Make a small exchange through a link.
+
+        Return `{"seconds", "bytes"}`, or `{"error"}` if there was no answer.
+        """
         return dict(self.ask("try", link=link))
 
     def shutdown(self) -> None:
-        """End the whole platform; returns at once."""
+        """Order the end of the whole platform; return at once."""
         self.ask("shutdown")
 
 
@@ -243,7 +259,7 @@ def _read_line(connection: socket.socket) -> bytes:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Send VERB to the platform that runs here: `python -m earwitness.harness.platform.control VERB [SERVICE]`."""
+    """Send VERB to the running platform: `python -m earwitness.harness.platform.control VERB [SERVICE]`."""
     from earwitness.harness.platform.discovery import address_of, find_offer
 
     parser = argparse.ArgumentParser(prog="python -m earwitness.harness.platform.control", description=main.__doc__)

@@ -1,4 +1,4 @@
-"""One defect of the reference platform, as programs that do not import it know it."""
+"""Catalogue entry of a defect, for programs that do not import the reference platform."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ class Defect:
     """Catalogue entry of a defect.
 
     id, name     both are understood by `--defect`
-    service      the service to start with it; "backend" is every replica, "backend-2" shows it on one only
-    breaks       what a user would say
-    opportunity  what the probability counts
-    caught_by    checks of which at least one must fail when it shows; the first is the one that is meant for it
-    high, one    probability for many firings in a run of a few seconds with twenty users, and for about one
-    needs        what a run must do for the defect to have an opportunity, if it is not ordinary talk
+    service      the service to start with it; "backend" means every replica, "backend-2" only that one
+    breaks       what goes wrong, in a user's words
+    opportunity  event at each of which the defect fires with its probability
+    caught_by    ids of checks, of which at least one must fail when it fires; the first is the one designed for it
+    high, one    probabilities: for many firings in a run of a few seconds with twenty users, and for about one firing
+    needs        what a run must do for the defect to have an opportunity, if ordinary chatting is not enough
     story        the load story that gives it its opportunities
     also         other load stories in which its checks must find it
     """
@@ -37,18 +37,21 @@ class Defect:
 
     @property
     def order(self) -> str:
-        """Return what the platform calls it: `Z9` also for `Z9@ws_reconnect`, the same defect in another story."""
+        """Return the id with which services are started.
+
+        It is `Z9` also for `Z9@ws_reconnect`, the same defect in another story.
+        """
         return self.id.partition("@")[0]
 
     def probability(self, power: Power) -> float:
-        """Return the probability for each opportunity."""
+        """Return the probability with which the defect fires at each opportunity."""
         return self.high if power == "high" else self.one
 
     def to_dict(self) -> dict[str, object]:
-        """Return the fields as JSON has them."""
+        """Return the fields as a dictionary that JSON can hold."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Defect:
-        """Return the defect that `to_dict` described."""
+        """Return the defect from the result of `to_dict`."""
         return cls(**{**data, "caught_by": tuple(data["caught_by"]), "also": tuple(data["also"])})

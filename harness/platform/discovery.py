@@ -24,7 +24,7 @@ _SCHEME = "earwitness://"
 
 
 def write_state(path: Path, endpoints: Mapping[str, object]) -> None:
-    """Write the state file of a platform.
+    """Write the endpoints of a platform to a new state file that only its owner can read.
 
     Raises PlatformError if the file names a platform that still answers.
     """
@@ -40,7 +40,7 @@ def write_state(path: Path, endpoints: Mapping[str, object]) -> None:
 
 
 def remove_state(path: Path, address: str) -> None:
-    """Remove the state file if it still names the platform at `address`."""
+    """Remove the state file at `path` if it still names the platform with the control address `address`."""
     try:
         if _read(path) == address:
             path.unlink()
@@ -70,7 +70,7 @@ def find_offer(folder: Path | None = None) -> str | None:
 
 
 def stale_state(folder: Path) -> Path | None:
-    """Return the state file in `folder` if its platform does not answer."""
+    """Return the path of the state file in `folder` if its platform does not answer, else None. It removes nothing."""
     path = folder / STATE_FILE
     try:
         return path if path.exists() and not _answers(_read(path)) else None

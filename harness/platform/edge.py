@@ -18,7 +18,7 @@ PROGRAM_VARIABLE = "EARWITNESS_CADDY"
 
 
 def find_program() -> Path:
-    """Return the Caddy to run: `EARWITNESS_CADDY`, else the wheel's next to our interpreter, else one on PATH.
+    """Return the path of Caddy: `EARWITNESS_CADDY`, else the wheel's next to our interpreter, else one on PATH.
 
     Raises PlatformError if there is none.
     """
@@ -64,7 +64,7 @@ def configuration(upstreams: Sequence[str]) -> dict[str, object]:
 
 
 class Edge:
-    """Load balancer of the platform."""
+    """Load balancer of the platform: Caddy in front of all backends."""
 
     def __init__(self, port: ReservedPort, backends: Sequence[ReservedPort]) -> None:
         """Find the program and write its configuration for `backends`; the supervisor starts it."""
@@ -73,7 +73,7 @@ class Edge:
         self._program = find_program()
 
     def spec(self, name: str = "edge", after: tuple[str, ...] = ()) -> ServiceSpec:
-        """Return the spec of the edge, started after the services in `after`."""
+        """Return the specification of the edge as a service that is started after those in `after`."""
         return ServiceSpec(
             name=name,
             argv=(str(self._program), "run", "--config", "caddy.json"),

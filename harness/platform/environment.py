@@ -17,10 +17,7 @@ SERVICE_OF = {"auth": "auth_service", "edge": "backend", "frontend": "frontend"}
 
 
 def with_settings(options: StackOptions, settings: Settings) -> StackOptions:
-    """Return `options` completed by the settings.
-
-    Options of the command line take precedence.
-    """
+    """Return `options` completed by the settings. Values that `options` already has take precedence."""
     ports = {name: port for name, port in _ports(settings).items() if port is not None and name not in options.ports}
     modes = {
         "auth": settings.auth_service.test_mode,
@@ -42,7 +39,7 @@ def with_settings(options: StackOptions, settings: Settings) -> StackOptions:
 
 
 def check_fits(endpoints: Mapping[str, Any], settings: Settings) -> None:
-    """Raise SettingsError if a running platform differs from settings that were set explicitly."""
+    """Raise SettingsError if a running platform differs from settings that a user has set explicitly."""
     usual = Settings()
     faults = []
     for name, port in _ports(settings).items():
@@ -63,7 +60,7 @@ def check_fits(endpoints: Mapping[str, Any], settings: Settings) -> None:
 
 
 def settings_missing(endpoints: Mapping[str, Any], wanted: Mapping[str, Mapping[str, object]]) -> list[str]:
-    """Return the `wanted` settings that a running platform was not started with, as `--set` takes them.
+    """Return the `wanted` settings that a running platform was not started with, in the form of `--set`.
 
     For example `backend.rate_per_s=5`.
     """

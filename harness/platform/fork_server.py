@@ -31,9 +31,9 @@ MAX_FDS = 16
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """Service to be forked: `python -m MODULE ARGUMENTS…`.
+    """Order to fork a service that runs `python -m MODULE ARGUMENTS…`.
 
-    `fds`: pairs of the descriptor number that we received and the number that the service is to have.
+    `fds`: pairs (descriptor number in this process, number that the service is to have).
     """
 
     name: str
@@ -58,9 +58,9 @@ def main() -> None:
 
 
 def serve(channel: socket.socket) -> Order | None:
-    """Fork the ordered services and report the ends of the children.
+    """Fork the ordered services and report the ends of the children, until the owner closes the channel.
 
-    Returns None when the owner closes the channel; in a child it returns the child's order.
+    Returns None then. In a forked child it returns the child's order at once.
     """
     woken, wake = os.pipe()
     os.set_blocking(woken, False)
@@ -112,7 +112,7 @@ def _leave(tie: Callable[[], None] | None, channel: socket.socket, *pipe: int) -
 
 
 def become(order: Order) -> None:
-    """Run the service in this process; returns, or raises SystemExit, when it ends."""
+    """Run the ordered service in this process. Returns, or raises SystemExit, when the service ends."""
     os.setpgid(0, 0)
     name_process(order.name)
     above = max(number for pair in order.fds for number in pair) + 1

@@ -33,33 +33,34 @@ Started: TypeAlias = tuple["Forked", "asyncio.Future[int]"]
 
 @dataclass(frozen=True, slots=True)
 class Forked:
-    """Child of the fork server, with the part of `subprocess.Popen` that a service needs.
+    """Child of the fork server, with the methods of `subprocess.Popen` that a service needs.
 
-    The future of its return code comes with it (`Started`).
+    `Started` holds it together with the future of its return code.
     """
 
     pid: int
 
     def send_signal(self, number: int) -> None:
-        """Send it a signal; no-op if it has ended."""
+        """Send the process a signal; no-op if it has ended."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, number)
 
     def kill(self) -> None:
-        """Send it SIGKILL; no-op if it has ended."""
+        """Send the process SIGKILL; no-op if it has ended."""
         self.send_signal(signal.SIGKILL)
 
 
 class Nursery:
-    """Fork server process for Python services.
+    """Client of a fork server process for Python services.
 
-    Belongs to the event loop of the main thread; ends with us.
+    It belongs to the event loop of the main thread. The fork server ends when this process ends.
     """
 
     def __init__(self, modules: Sequence[str], directory: Path, log_dir: Path) -> None:
         """Start the fork server.
 
-        `modules`: those that `python -m` will run; `directory`: the platform's, which marks its processes.
+        `modules`: modules that services run, imported in advance; `directory`: the platform's, by which its processes
+        are recognised.
         """
         self._log_path = log_dir / LOG
         self._loop = asyncio.get_running_loop()
@@ -155,7 +156,7 @@ class Nursery:
         return PlatformError(f"{name} could not be started: the process that forks services {what}. {words}")
 
     def close(self) -> None:
-        """Kill the fork server, whatever its state, and with it the remaining children."""
+        """Kill the fork server, and with it the remaining children."""
         self._loop.remove_reader(self._channel)
         self._channel.close()
         self._process.kill()

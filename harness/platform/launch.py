@@ -1,6 +1,6 @@
-"""Start of a platform from any program, as a child process that ends with us, or use of a running one.
+"""Start of a platform from any program, as a child process that ends with it, or use of a running one.
 
-Everything blocks, without an event loop: it works in threads, under gevent's monkey patching (where it waits
+All functions block and need no event loop: they work in threads, under gevent's monkey patching (where they wait
 cooperatively) and while another thread runs an event loop.
 """
 
@@ -33,7 +33,7 @@ _owned: weakref.WeakSet[Platform] = weakref.WeakSet()
 
 
 class Platform:
-    """Running platform, started by this process or found.
+    """Running platform that this process started, or found running.
 
     `endpoints`: what `earwitness up --json` prints; `owned`: whether `stop` ends the platform. `process` is the
     supervisor, None if the platform was found; `owner_fd` is our end of a pipe; closing it ends the supervisor.
@@ -42,7 +42,7 @@ class Platform:
     def __init__(
         self, endpoints: dict[str, Any], process: subprocess.Popen[bytes] | None = None, owner_fd: int | None = None
     ) -> None:
-        """Take the endpoints; a platform of ours is stopped at exit even without `stop`."""
+        """Keep the endpoints. A platform that this process started is stopped at exit even without `stop`."""
         self.endpoints = endpoints
         self.control = ControlClient(endpoints["control"])
         self.owned = process is not None
@@ -52,10 +52,10 @@ class Platform:
             _owned.add(self)
 
     def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> int | None:
-        """End an owned platform, wait for it and return the supervisor's exit code (2: a service had died).
+        """End a platform that this process started, wait for it and return the supervisor's exit code.
 
-        A platform that was found running is not ended, and None is returned. Idempotent. Raises PlatformError if it had
-        to be killed after `timeout_s`.
+        The code is 2 if a service had died. A platform that was found running is not ended, and None is returned.
+        Idempotent. Raises PlatformError if it had to be killed after `timeout_s` seconds.
         """
         self._close_pipe()
         if self._process is None:
@@ -68,9 +68,9 @@ class Platform:
             raise PlatformError(f"The platform did not end within {timeout_s:g} s; it was killed.") from None
 
     def forget(self) -> None:
-        """Close the pipe in a forked child, so that the platform lives exactly as long as our parent.
+        """Give up the platform in a forked child, so that it lives exactly as long as the parent.
 
-        Called automatically after `os.fork`; needed only where a process is forked without Python's hooks.
+        It is called automatically after `os.fork`; call it only where a process is forked without Python's hooks.
         """
         self._close_pipe()
         self._process, self.owned = None, False
@@ -106,8 +106,9 @@ def launch(
 
     Options that are not given come from the settings (`harness.settings`: file in the working directory, environment).
     `defects` `{"backend-2": ["Z1:0.01"]}`, `settings` `{"backend": {"rate_per_s": 5}}`, `ports` `{"edge": 8080}`,
-    `links` `("backend/auth",)`. `progress` is called with a sentence now and then when the start takes more than two
-    seconds (default: stderr). Raises PlatformError with the reason if it does not get ready.
+    `links` `("backend/auth",)`. If the start takes more than two seconds, `progress` is called with sentences about it
+    (default: stderr). Raises PlatformError with the reason if it does not get ready. The wait ends after `timeout_s`
+    seconds. `keep`: do not remove the platform's directory at the end.
     """
     require_platform()
     arguments = ["--replicas", str(replicas)] if replicas is not None else []

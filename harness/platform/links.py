@@ -1,4 +1,4 @@
-"""Links: connections between two parts of the platform that pass through our proxy, so that they can be disturbed.
+"""Links: connections between two parts of the platform that pass through our proxy, so that faults can disturb them.
 
 A link is called CALLER/CALLEE: `edge/backend-1`, `backend-2/auth`, `users/edge`. A platform has only the links that it
 was started with; all other connections are direct and cost nothing.
@@ -31,7 +31,7 @@ _QUESTIONS = {"valkey": b"PING\r\n", "postgres": b"\0\0\0\x08\x04\xd2\x16\x2f"}
 
 
 def possible_links(replicas: Sequence[str], stores: Iterable[str]) -> list[str]:
-    """Return every link that a platform may have."""
+    """Return the names of all links that a platform with these replicas and stores may have."""
     found = [f"{USERS}/{name}" for name in ("edge", "auth", "frontend")]
     found += [f"edge/{name}" for name in replicas]
     found += [f"{name}/auth" for name in (*replicas, "frontend")]
@@ -40,7 +40,7 @@ def possible_links(replicas: Sequence[str], stores: Iterable[str]) -> list[str]:
 
 
 def matching(wanted: str, possible: Iterable[str]) -> list[str]:
-    """Return the links that a name means: one link, `all`, or all links that lead to a service.
+    """Return the links of `possible` that `wanted` means: one link, `all`, or all links that lead to a service.
 
     `backend` means the links to every replica, `backend/auth` those from every replica.
     """
@@ -60,15 +60,15 @@ def _kind(name: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conditions:
-    """Disturbance of what passes a link.
+    """Disturbance of the data that passes a link.
 
     Times are seconds.
 
-    delay_s, jitter_s  each piece arrives so much later, plus or minus up to the jitter; order is kept
-    bytes_per_s        of each direction of each connection
-    held               nothing passes and nothing is lost: it continues when this ends (a blackhole)
+    delay_s, jitter_s  each piece arrives `delay_s` later, plus or minus up to `jitter_s`; order is kept
+    bytes_per_s        limit for each direction of each connection
+    held               no data passes, none is lost, and it passes when this ends (a blackhole)
     refusing           new connections are reset at once
-    cut_after          each connection is reset after so many bytes of both directions together
+    cut_after          each connection is reset after this many bytes of both directions together
     """
 
     delay_s: float = 0.0
@@ -80,7 +80,7 @@ class Conditions:
 
 
 class Links:
-    """Links of one platform: their ports, the spec of the proxy, and requests to it.
+    """Links of one platform: their ports, the proxy's specification as a service, and requests to the proxy.
 
     `names` have the form CALLER/CALLEE.
     """
@@ -93,14 +93,11 @@ class Links:
         self._token = secrets.token_urlsafe(24)
 
     def port(self, name: str) -> ReservedPort | None:
-        """Return the port where the caller of a link finds its callee; None if there is no such link."""
+        """Return the port at which the caller of the link `name` connects; None if there is no such link."""
         return self._ports.get(name)
 
     def spec(self, ports: dict[str, ReservedPort]) -> ServiceSpec:
-        """Return the spec of the proxy.
-
-        `ports`: those of the services themselves.
-        """
+        """Return the specification of the proxy as a service. `ports`: those of the services themselves, by name."""
         assert self._control is not None
         ways = {
             name: {"listen": port.number, "to": ports[name.split("/")[1]].number} for name, port in self._ports.items()
@@ -117,7 +114,7 @@ class Links:
         )
 
     async def ask(self, do: str, **arguments: object) -> Any:
-        """Send one request to the proxy and return its result.
+        """Send the request `do` with its `arguments` to the proxy and return the result.
 
         Raises PlatformError with the proxy's own sentence, or if it does not answer within ANSWER_S.
         """
@@ -141,7 +138,11 @@ class Links:
         return answer["result"]
 
     async def try_out(self, name: str) -> dict[str, object]:
-        """Make a small exchange through a link as its caller would begin one: `{"seconds", "bytes"}` or `{"error"}`."""
+        """Make a small exchange through a link; return `{"seconds", "bytes"}`, or `{"error"}` if there was no answer.
+
+        It is what the link's caller would send first. It ends after TRY_S seconds. Raises PlatformError if there is no
+        such link.
+        """
         port = self.port(name)
         if port is None:
             raise PlatformError(f"There is no link {name!r}; this platform has {', '.join(self.names) or 'none'}.")

@@ -18,9 +18,10 @@ PACKAGE_ROOT = str(Path(__file__).absolute().parents[3])
 
 
 def dies_with_parent() -> Callable[[], None] | None:
-    """Return the function that makes a child die with us, to be run in the child before exec; None if impossible.
+    """Return a function that ties a child's life to this process; None if that is impossible.
 
-    Only Linux can do it. The kernel ties the child to the *thread* that forked it: fork from the main thread only.
+    Call it in the child before exec. Only Linux can do it. The kernel ties the child to the *thread* that forked it:
+    fork from the main thread only.
     """
     if sys.platform != "linux":
         return None
@@ -47,10 +48,10 @@ def module_environment() -> dict[str, str]:
 
 
 class Warden:
-    """Reaper process: waits for the supervisor's end, then kills what is left and removes the directory."""
+    """Reaper process: it waits for the supervisor's end, then kills remaining processes and removes the directory."""
 
     def __init__(self, directory: Path) -> None:
-        """Start the reaper; it acts when our end of its standard input is closed, by whatever death."""
+        """Start the reaper. It cleans up `directory` when its standard input is closed, however this process ends."""
         self._process = subprocess.Popen(
             [sys.executable, "-m", "earwitness.harness.platform.reaper", str(directory)],
             stdin=subprocess.PIPE,
@@ -62,11 +63,11 @@ class Warden:
 
     @property
     def pid(self) -> int:
-        """Return its process id."""
+        """Return the process id of the reaper."""
         return self._process.pid
 
     def dismiss(self) -> None:
-        """End the reaper, which has nothing left to do, and wait for it."""
+        """End the reaper after the directory was cleaned up, and wait for it."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.wait()

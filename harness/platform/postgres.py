@@ -48,7 +48,7 @@ class UserMode(enum.StrEnum):
 
 
 class Postgres:
-    """One server of the platform: its addresses and its spec."""
+    """Postgres server of the platform: its addresses and its specification as a service."""
 
     def __init__(
         self,
@@ -72,12 +72,15 @@ class Postgres:
             self._binaries = _readable_binaries(self._binaries, scratch)
 
     def dsn(self, role: str, port: ReservedPort | None = None) -> str:
-        """Return the address of a role's database with its password; `port`: of a link to it, if not its own."""
+        """Return the address of a role's database with its password.
+
+        `port`: that of a link to the server, None for the server's own.
+        """
         password, database = quote(self._password, safe=""), self._databases[role]
         return f"postgresql://{role}:{password}@{HOST}:{(port or self._port).number}/{database}?sslmode=disable"
 
     def spec(self, name: str = "postgres") -> ServiceSpec:
-        """Return the spec of the server."""
+        """Return the specification of the server as a service."""
         options = [f"{key}={value}" for key, value in {**_CONFIGURATION, "port": str(self._port.number)}.items()]
         arguments = [str(self._binaries / "postgres"), "-D", "data"]
         for option in options:
@@ -110,7 +113,7 @@ class Postgres:
 
 @cache
 def resolve_mode(wanted: UserMode) -> UserMode:
-    """Return the mode to use, with AUTO resolved.
+    """Return the mode to use: `wanted`, or for AUTO the first one that works here.
 
     Raises PlatformError if the requested mode cannot work here.
     """

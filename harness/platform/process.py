@@ -65,10 +65,7 @@ STOPPED, STARTING, READY, PAUSED, KILLED, DIED = "stopped", "starting", "ready",
 
 
 class ServiceProcess:
-    """Service and its current process.
-
-    Belongs to the event loop of the main thread.
-    """
+    """Service and its current process. It belongs to the event loop of the main thread."""
 
     def __init__(
         self,
@@ -100,18 +97,18 @@ class ServiceProcess:
 
     @property
     def pid(self) -> int | None:
-        """Return the id of the process that runs now, or None."""
+        """Return the id of the running process, None if there is none."""
         return self._process.pid if self._process is not None and self.running else None
 
     @property
     def running(self) -> bool:
-        """Return whether the service has a process."""
+        """Return whether the service has a process that has not ended, ready or not."""
         return self._ended is not None and not self._ended.done()
 
     async def start(self) -> None:
-        """Prepare the service (the first time) and fork it.
+        """Prepare the service (the first time) and start its process. Returns before it is ready.
 
-        Returns before it is ready.
+        Raises PlatformError if it runs already.
         """
         if self.running:
             raise PlatformError(f"{self.spec.name} runs already.")
@@ -213,14 +210,14 @@ class ServiceProcess:
             probing.cancel()
 
     async def kill(self) -> None:
-        """Send SIGKILL to the process and its descendants; returns when they are gone."""
+        """Send SIGKILL to the process and its descendants; return when they have ended."""
         await self._end(signal.SIGKILL, 0.0)
         self.state = KILLED
 
     async def stop(self, *, discard: bool = False, timeout_s: float | None = None) -> None:
-        """Send the stop signal, then SIGKILL after `timeout_s`.
+        """Send the stop signal, then SIGKILL after `timeout_s`; return when the process has ended.
 
-        With `discard` its data is no longer needed.
+        `timeout_s`: None for the specification's. `discard`: its data is no longer needed, so `discard_signal` is sent.
         """
         number = self.spec.discard_signal if discard else self.spec.stop_signal
         await self._end(number, self.spec.stop_timeout_s if timeout_s is None else timeout_s)
@@ -228,16 +225,16 @@ class ServiceProcess:
             self.state = STOPPED
 
     async def restart(self, *, graceful: bool = True) -> None:
-        """End the service (gracefully or with SIGKILL) and start it again; returns when it is ready."""
+        """End the service (gracefully or with SIGKILL) and start it again; return when it is ready."""
         if self.running:
             await (self.stop() if graceful else self.kill())
         await self.start()
         await self.wait_ready()
 
     async def wipe(self) -> None:
-        """Kill the service, remove its data and start it again; returns when it is ready.
+        """Kill the service, remove its data and start it again; return when it is ready.
 
-        Raises PlatformError for a service without data that it can lose.
+        Raises PlatformError for a service without data that it may lose.
         """
         if self.spec.data is None:
             raise PlatformError(f"{self.spec.name} has no data that it could lose and serve without.")
@@ -247,7 +244,7 @@ class ServiceProcess:
         await self.wait_ready()
 
     def reconfigure(self, changes: Mapping[str, object]) -> None:
-        """Change settings, from the next start on.
+        """Change settings of the service; they take effect at the next start.
 
         Raises PlatformError for a service without settings.
         """
@@ -256,9 +253,9 @@ class ServiceProcess:
         self.spec = dataclasses.replace(self.spec, settings={**self.spec.settings, **changes})
 
     async def replace(self) -> None:
-        """Replace the process by a new one that takes over the listening socket; returns when the old one has ended.
+        """Replace the process by a new one that takes over the listening socket; return when the old one has ended.
 
-        The old process gets its stop signal when the new one is ready, and drains. The port refuses connections at no
+        The old process gets its stop signal when the new one is ready, and drains. The port accepts connections all the
         time. Only for services that inherit their socket and report on the pipe of `TAKEOVER_VARIABLE` that they are
         ready.
         """
@@ -311,9 +308,9 @@ class ServiceProcess:
             os.close(reading)
 
     async def pause(self) -> None:
-        """Send SIGSTOP to the process and its descendants, and wait until all have stopped.
+        """Send SIGSTOP to the process and its descendants, and wait until all of them have stopped.
 
-        They keep their sockets.
+        They keep their sockets. Raises PlatformError after STOPPED_WITHIN_S seconds.
         """
         self._must_run("paused")
         assert self._process is not None
@@ -350,7 +347,7 @@ class ServiceProcess:
         return tail(self.log_path, lines, self._log_start)
 
     def status(self) -> Status:
-        """Return `{"state", "pid", "starts", "log", "death"}`."""
+        """Return `{"state", "pid", "starts", "log", "death"}`: pid None without a process, death None or a text."""
         death = str(self.death) if self.death is not None else None
         return {"state": self.state, "pid": self.pid, "starts": self.starts, "log": str(self.log_path), "death": death}
 

@@ -1,4 +1,4 @@
-"""Proxy of the links: `python -m earwitness.harness.platform.proxy` passes their bytes on, and disturbs them.
+"""Proxy of the links: `python -m earwitness.harness.platform.proxy` forwards their bytes, and disturbs them.
 
 One process serves all links of a platform; the supervisor starts and ends it like a service. Requests are lines of JSON
 on the inherited socket: `{"token", "do": "set", "link", "conditions": {…}}`, `cut` (reset every connection of a link),
@@ -34,13 +34,13 @@ _NO_LINGER = struct.pack("ii", 1, 0)
 
 
 class Way:
-    """One link: its ports, its current conditions and its counts.
+    """Link of the proxy: its ports, its current conditions and its counts.
 
     The proxy accepts connections on port `listen` and connects to port `to`.
     """
 
     def __init__(self, name: str, listen: int, to: int) -> None:
-        """Start with free conditions, and with random numbers that depend on the name only."""
+        """Start without disturbance. Random numbers depend only on the name."""
         self.name, self.listen, self.to = name, listen, to
         self.conditions = FREE
         self.free = True
@@ -49,7 +49,7 @@ class Way:
         self.random = random.Random(name)
 
     def set(self, conditions: Conditions) -> None:
-        """Change the conditions, also of connections that are open."""
+        """Change the conditions, which apply at once, also to open connections."""
         self.conditions, self.free = conditions, conditions == FREE
         for pair in list(self.pairs):
             pair.conditions_changed()
@@ -62,16 +62,16 @@ class Way:
         return len(pairs)
 
     def status(self) -> dict[str, object]:
-        """Return counts of connections and bytes, and the conditions."""
+        """Return open, opened, cut and bytes (counts), and conditions."""
         counts = {"open": len(self.pairs), "opened": self.opened, "cut": self.cuts, "bytes": self.bytes}
         return {**counts, "conditions": asdict(self.conditions)}
 
 
 class Pair:
-    """Connection from the caller, with the one to the callee that belongs to it."""
+    """Proxied connection: the caller's connection and the one to the callee that belongs to it."""
 
     def __init__(self, way: Way) -> None:
-        """Join two sides that exist before either connection does."""
+        """Make both sides; neither is connected yet."""
         self.way = way
         self.passed = 0
         self.caller, self.callee = Side(self), Side(self)
@@ -88,10 +88,7 @@ class Pair:
             self.dial()
 
     def dial(self) -> None:
-        """Connect to the callee, unless that has begun already.
-
-        The pair is reset if it fails.
-        """
+        """Start connecting to the callee, unless that has begun already. If it fails, the pair is reset."""
         if self._dialling is None:
             self._dialling = asyncio.get_running_loop().create_task(self._dial())
 
@@ -110,22 +107,22 @@ class Pair:
             side.pump()
 
     def reset(self) -> None:
-        """Reset the connections of both ends, as a machine does that has lost the connection."""
+        """Reset the connections of both sides, and count it as a cut."""
         self.way.cuts += 1
         self.way.pairs.discard(self)
         for side in (self.caller, self.callee):
             side.reset()
 
     def over(self) -> None:
-        """Forget the pair once both ends are closed; data of the first may still be on its way to the other."""
+        """Remove the pair from its link once both sides are closed; until then data may still be in transit."""
         if all(side.gone for side in (self.caller, self.callee)):
             self.way.pairs.discard(self)
 
 
 class Side(asyncio.Protocol):
-    """One end of a proxied connection.
+    """Side of a proxied connection: the caller's or the callee's.
 
-    Received data goes to `other`, at once or through the queue of data in transit.
+    Received data is sent to `other`, at once or through the queue of data in transit.
     """
 
     other: Side
@@ -142,13 +139,13 @@ class Side(asyncio.Protocol):
 
     @property
     def gone(self) -> bool:
-        """Return whether the end is closed or not connected yet."""
+        """Return whether this side is closed, or not connected yet."""
         return self.transport is None or self.transport.is_closing()
 
     # -- of asyncio -------------------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Implement `asyncio.Protocol.connection_made`: register a new caller, or send the callee what is queued."""
+        """Implement `asyncio.Protocol.connection_made`: register a new caller, or send the callee the queued data."""
         self.transport = transport  # type: ignore[assignment]  # uvloop has a class of its own
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self is self.pair.caller:
@@ -159,7 +156,7 @@ class Side(asyncio.Protocol):
             self.other.pump()
 
     def data_received(self, data: bytes) -> None:
-        """Implement `asyncio.Protocol.data_received`: write at once on an undisturbed link, else queue."""
+        """Implement `asyncio.Protocol.data_received`: send at once on an undisturbed link, else queue."""
         pair, other = self.pair, self.other.transport
         pair.way.bytes += len(data)
         if pair.way.free and not self._queue and other is not None:
@@ -178,7 +175,7 @@ class Side(asyncio.Protocol):
         self.other.breathe()
 
     def resume_writing(self) -> None:
-        """Implement `asyncio.Protocol.resume_writing`: pass on what is queued."""
+        """Implement `asyncio.Protocol.resume_writing`: continue with the queued data."""
         self.other._stuck = False
         self.other.pump()
 
@@ -207,7 +204,7 @@ class Side(asyncio.Protocol):
         self.pump()
 
     def pump(self) -> None:
-        """Write the queued data that is due to the other end, and set a timer for the rest."""
+        """Send the queued data that is due to the other side, and set a timer for the rest."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -242,7 +239,7 @@ class Side(asyncio.Protocol):
         return True
 
     def breathe(self) -> None:
-        """Pause or resume reading, so that what cannot be passed on stays with the sender."""
+        """Pause or resume reading, so that data that cannot be sent stays with its sender."""
         transport = self.transport
         if transport is None or transport.is_closing():
             return
@@ -268,7 +265,7 @@ class Control:
     """Server of control requests on the inherited socket."""
 
     def __init__(self, ways: dict[str, Way], token: str) -> None:
-        """Answer requests about `ways` that bear `token`."""
+        """Answer requests about `ways` (by link name) that contain `token`."""
         self._ways, self._token = ways, token
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

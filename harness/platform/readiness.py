@@ -1,7 +1,4 @@
-"""Readiness of a service, tested by the means of its users: a query, a PING, a request.
-
-Never by its log.
-"""
+"""Readiness of a service, tested as its users use it: by a query, a PING, a request, never by its log."""
 
 from __future__ import annotations
 
@@ -18,10 +15,10 @@ _SHOWN_CHARS = 200
 
 
 class Probe(Protocol):
-    """One readiness test of a service."""
+    """Protocol of a readiness test of a service."""
 
     async def missing(self) -> str | None:
-        """Return None when ready, else what is missing, in words that fit after "not ready: "."""
+        """Return None when the service is ready, else a text that fits after "not ready: "."""
         ...
 
 
@@ -33,7 +30,7 @@ class HttpAnswers:
     status: int = 200
 
     async def missing(self) -> str | None:
-        """Implement `Probe.missing`: the status that was received and the start of the body."""
+        """Implement `Probe.missing`: send the GET; return the wrong status and the start of the body."""
         status, body = await http_get(self.url)
         if status == self.status:
             return None
@@ -48,7 +45,7 @@ class PostgresAnswers:
     dsn: str = field(repr=False)
 
     async def missing(self) -> str | None:
-        """Implement `Probe.missing`: the error with which the database answers."""
+        """Implement `Probe.missing`: run the query; return the error with which the database answers."""
         import asyncpg  # heavy, and only needed once the server is being started
 
         try:
@@ -69,7 +66,7 @@ class RedisAnswers:
     url: str = field(repr=False)
 
     async def missing(self) -> str | None:
-        """Implement `Probe.missing`: the answer to `PING`."""
+        """Implement `Probe.missing`: send `PING`; return the wrong answer."""
         parts = urlsplit(self.url)
         reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
         try:
@@ -84,9 +81,9 @@ class RedisAnswers:
 
 
 async def wait_ready(probes: Sequence[Probe], waiting_for: list[str]) -> None:
-    """Return when every probe has succeeded, one after the other.
+    """Wait until every probe has succeeded, one after the other.
 
-    There is no deadline here: the caller has one, and finds in `waiting_for[0]` what was missing last.
+    It has no deadline: the caller sets one. `waiting_for[0]` is always replaced by what was missing last.
     """
     for probe in probes:
         pause = _FIRST_PAUSE_S

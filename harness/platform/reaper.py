@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def main() -> None:
-    """Wait for the end of standard input, then clean up the directory."""
+    """Wait for the end of standard input, then clean up the directory that the command line names."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # meant for the platform, which this process outlives
     directory = Path(sys.argv[1])

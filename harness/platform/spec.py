@@ -31,11 +31,11 @@ class ServiceSpec:
     - `settings`: sent as JSON in `EARWITNESS_SERVICE`.
     - `prepare` runs once, before the first start.
     - `after`: services that must be ready before it is started.
-    - `beside`: services that must be ready before it can be, so that its time to get ready runs only from then on.
-    - `discard_signal` ends it when its data is thrown away with the platform.
+    - `beside`: services that must be ready before this one can be ready; its time limit starts then.
+    - `discard_signal`: sent instead of `stop_signal` when its data is no longer needed.
     - `takes_over`: it can be replaced while it runs (see `TAKEOVER_VARIABLE`).
     - `preloaded`: `argv` is `python -m MODULE …`, forked from a process that has already imported what MODULE needs.
-    - `user`: the account that runs it, where it must not be ours.
+    - `user`: the account that runs it, None for ours.
     - `data`: the folder in its working directory that it can lose (`ServiceProcess.wipe`).
     """
 

@@ -83,12 +83,15 @@ class StackOptions:
 
 
 class Stack:
-    """The reference platform as specs and endpoints; nothing runs yet, but its ports are reserved."""
+    """The reference platform as specifications of services and endpoints.
+
+    Nothing runs yet, but its ports are reserved.
+    """
 
     def __init__(self, options: StackOptions, scratch: Path) -> None:
         """Check the options and reserve the ports.
 
-        Raises SettingsError with all faults of the options, PlatformError for ports in use or a missing program.
+        Raises SettingsError with all mistakes in the options, PlatformError for ports in use or a missing program.
         """
         self.options = options
         self.replicas = [f"{BACKEND}-{n + 1}" for n in range(options.replicas)]
@@ -126,7 +129,7 @@ class Stack:
     async def check_outside(self) -> None:
         """Raise PlatformError if the Redis server that the options name does not answer.
 
-        No-op if it is our own.
+        No-op if the platform starts a store of its own.
         """
         if not self.foreign_redis:
             return
@@ -143,7 +146,7 @@ class Stack:
             )
 
     def close(self) -> None:
-        """Release the ports."""
+        """Release the reserved ports."""
         for port in self._ports.values():
             port.close()
         self.links.close()
@@ -165,7 +168,7 @@ class Stack:
         }
 
     def specs(self) -> list[ServiceSpec]:
-        """Return the specs of all services; each comes after those that it needs."""
+        """Return the specifications of all services; each comes after those that it needs."""
         replicas = tuple(self.replicas)
         return [
             self._postgres.spec(),

@@ -24,7 +24,8 @@ DOWN_TIMEOUT_S = 2.0
 class Supervisor:
     """Services of one platform, by name.
 
-    Lives in the event loop of the main thread (see `harness.platform.parent_death.dies_with_parent`).
+    It belongs to the event loop of the main thread (see `harness.platform.parent_death.dies_with_parent`). Methods with
+    a service's name raise PlatformError if there is none of that name.
     """
 
     def __init__(
@@ -37,7 +38,8 @@ class Supervisor:
     ) -> None:
         """Prepare the services, and start the fork server and the reaper.
 
-        `log_dir`: where service logs go, by default into the directory. `say`: called with progress and deaths.
+        `log_dir`: folder of the services' logs, by default in the platform's directory. `say`: called with progress and
+        deaths.
         """
         self._say = say
         self._directory = directory
@@ -121,48 +123,45 @@ class Supervisor:
             raise PlatformError(f"There is no service {name!r}; there are {', '.join(self.services)}.") from None
 
     async def kill(self, name: str) -> None:
-        """Kill a service with SIGKILL; returns when it is gone.
-
-        Its port then refuses connections.
-        """
+        """Send SIGKILL to a service; return when it has ended. Its port then refuses connections."""
         async with self._holding(name) as service:
             await service.kill()
 
     async def stop(self, name: str) -> None:
-        """Send a service its stop signal; returns when it has ended."""
+        """Send a service its stop signal; return when it has ended."""
         async with self._holding(name) as service:
             await service.stop()
 
     async def start_again(self, name: str) -> None:
-        """Start a service that does not run; returns when it is ready."""
+        """Start a service that does not run; return when it is ready."""
         async with self._holding(name) as service:
             await service.start()
             await service.wait_ready()
 
     async def restart(self, name: str, *, graceful: bool = True, settings: Mapping[str, object] | None = None) -> None:
-        """Stop (or kill) a service and start it with changed `settings`, which it keeps; returns when it is ready."""
+        """Stop (or kill) a service and start it with changed `settings`, which it keeps; return when it is ready."""
         async with self._holding(name) as service:
             if settings:
                 service.reconfigure(settings)
             await service.restart(graceful=graceful)
 
     async def replace(self, name: str) -> None:
-        """Replace a service by a new process on the same socket; returns when the old one has drained and ended."""
+        """Replace a service by a new process on the same socket; return when the old one has drained and ended."""
         async with self._holding(name) as service:
             await service.replace()
 
     async def wipe(self, name: str) -> None:
-        """Kill a service, remove its data and start it; returns when it is ready."""
+        """Kill a service, remove its data and start it; return when it is ready."""
         async with self._holding(name) as service:
             await service.wipe()
 
     async def pause(self, name: str) -> None:
-        """Send SIGSTOP to a service and its descendants."""
+        """Send SIGSTOP to a service and its descendants; return when all of them have stopped."""
         async with self._holding(name) as service:
             await service.pause()
 
     async def resume(self, name: str) -> None:
-        """Send SIGCONT to a service and its descendants."""
+        """Send SIGCONT to a paused service and its descendants."""
         async with self._holding(name) as service:
             service.resume()
 
@@ -175,11 +174,11 @@ class Supervisor:
             yield service
 
     def status(self) -> dict[str, Status]:
-        """Return `ServiceProcess.status` of each service."""
+        """Return service -> `ServiceProcess.status`."""
         return {name: service.status() for name, service in self.services.items()}
 
     def stats(self) -> dict[str, Usage]:
-        """Return `ServiceProcess.stats` of each service: pid, processes, rss_bytes, cpu_s, fds."""
+        """Return service -> `ServiceProcess.stats`: pid, processes, rss_bytes, cpu_s, fds."""
         return {name: service.stats() for name, service in self.services.items()}
 
     def logs(self, name: str, lines: int) -> str:
@@ -187,7 +186,7 @@ class Supervisor:
         return tail(self.service(name).log_path, lines)
 
     async def shut_down(self) -> None:
-        """End everything within a few seconds and remove the directory, unless it is to be kept."""
+        """End all services within a few seconds, and remove the directory unless it is to be kept."""
         self._ending = True
         for layer in _top_down(self.services):
             await asyncio.gather(

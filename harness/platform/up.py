@@ -69,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the platform to its end and return the exit code: 0 after a normal end, 2 if a service died.
+    """Run the platform until it is ended, and return the exit code: 0 after a normal end, 2 if a service died.
 
     Raises EarwitnessError if it cannot start and no owner receives the error.
     """
@@ -86,9 +86,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def options_of(args: argparse.Namespace) -> StackOptions:
-    """Return the options of the platform.
+    """Return the options of the platform from the command line.
 
-    Raises SettingsError with every fault of the repeatable options.
+    Raises SettingsError with every mistake in the repeatable options.
     """
     faults: list[str] = []
     defects: dict[str, list[str]] = {}

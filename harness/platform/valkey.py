@@ -18,7 +18,7 @@ _PROGRAMS = ("valkey-server", "redis-server")
 
 
 def find_program(setting: str | None = None) -> Path:
-    """Return the server to run: `setting` or `EARWITNESS_VALKEY`, else one on PATH, else the wheel's.
+    """Return the path of the server program: `setting` or `EARWITNESS_VALKEY`, else one on PATH, else the wheel's.
 
     Raises PlatformError if there is none.
     """
@@ -42,10 +42,10 @@ def find_program(setting: str | None = None) -> Path:
 
 
 class Valkey:
-    """One server of the platform: its address and its spec."""
+    """Valkey server of the platform: its address and its specification as a service."""
 
     def __init__(self, port: ReservedPort, *, program: str | None = None) -> None:
-        """Find the program and draw a password; the supervisor starts the server."""
+        """Find the program and generate a password; nothing is started."""
         self._port, self._program, self._password = port, find_program(program), secrets.token_urlsafe(24)
 
     @property
@@ -54,11 +54,11 @@ class Valkey:
         return self.url_at(self._port)
 
     def url_at(self, port: ReservedPort) -> str:
-        """Return the address behind another port: that of a link to it."""
+        """Return the address with the password at another port, that of a link to the server."""
         return f"redis://:{self._password}@{HOST}:{port.number}/0"
 
     def spec(self, name: str = "valkey") -> ServiceSpec:
-        """Return the spec of the server."""
+        """Return the specification of the server as a service."""
         return ServiceSpec(
             name=name,
             argv=(str(self._program), "valkey.conf"),

@@ -1,4 +1,4 @@
-"""The command `earwitness probe FILE`: whether the target file is right, and what could be judged on that platform."""
+"""The command `earwitness probe FILE`: whether the target file is right, and what could be judged on its platform."""
 
 from __future__ import annotations
 
@@ -60,10 +60,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Rehearse a target file, print the report and return the exit code.
+    """Try out a target file with two users, print the report and return the exit code.
 
     0: every promise of the file can be judged. 3: some stay UNKNOWN, or the file does not fit. 2 (raised as an error):
-    nothing answers, or the file has a fault.
+    nothing answers, or the file has a mistake.
     """
     target = load_target(args.file)
     rehearsal = asyncio.run(rehearse(target, args.timeout))
@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def report(rehearsal: Rehearsal) -> Iterator[str]:
-    """Yield the lines of the report: users, frames, checks, and what is not as the file says."""
+    """Yield the lines of the report: users, frames, checks, and what differs from the file."""
     yield f"{rehearsal.target.name}: {_names(rehearsal)} talked in {rehearsal.room.label}"
     yield ""
     for voice in rehearsal.voices:
@@ -136,7 +136,7 @@ def _frames(rehearsal: Rehearsal) -> Iterator[str]:
 
 
 def words(heard: Heard) -> str:
-    """Return one event in words, with every slot that has a value."""
+    """Return one event as text, with every field that has a value."""
     what, label, text, seq, sender, message_id, extra = heard
     facts: dict[str, object] = {"room": label, "sender": sender, "id": message_id}
     if seq >= 0:
@@ -152,9 +152,9 @@ def words(heard: Heard) -> str:
 
 
 def judgeable(rehearsal: Rehearsal) -> list[tuple[str, str, str]]:
-    """Return (checks, name, verdict) for each line of what a run on this platform could decide.
+    """Return (ids of checks, their name, state) for each line of what a run on this platform could judge.
 
-    A promise without evidence is UNKNOWN.
+    The state of a promise without evidence begins with UNKNOWN.
     """
     contract, target = rehearsal.target.contract, rehearsal.target
     messages = [heard for voice in rehearsal.voices for heard in own_messages(rehearsal, voice)]

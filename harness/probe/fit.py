@@ -2,8 +2,8 @@
 
 A process of its own, because the rehearsal needs asyncio and the load has gevent. Prints one JSON object:
 
-fault  sentences that say why a load could only blame the platform for a fault of the file; "" if it fits
-notes  sentences about what was not as it should be, or was not tried
+fault  sentences about mistakes in the file that a load would take for errors of the platform; "" if it fits
+notes  sentences about what differed from the file, or was not tried
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ STEP_S = 5.0
 
 
 def fit(path: Path, step_s: float = STEP_S) -> dict[str, object]:
-    """Let two users send one message each; return the object that `main` prints.
+    """Let two users send one message each; return {"fault", "notes"} as the module describes them.
 
-    Raises SettingsError for a file with faults.
+    `step_s` limits each step. Raises SettingsError for a file with mistakes.
     """
     target = load_target(path)
     notes = proxied(target.addresses)
@@ -49,7 +49,7 @@ def fit(path: Path, step_s: float = STEP_S) -> dict[str, object]:
 
 
 def main() -> int:
-    """Print the fit of the file named on the command line as JSON, and return the exit code."""
+    """Print the fit of the file named on the command line as JSON; return 0, or 130 after Ctrl-C."""
     try:
         print(json.dumps(fit(Path(sys.argv[1]))))  # noqa: T201 (for a program)
     except EarwitnessError as error:

@@ -1,7 +1,7 @@
-"""Misfits between a target file and the frames that came: paths that find nothing, kinds that no rule knows.
+"""Misfits between a target file and received frames: paths that find nothing, kinds without a rule.
 
-They are found before a load, because a wrong path looks like a fault of the platform: what cannot be read counts as
-lost.
+They are found before a load, because a wrong path looks like an error of the platform: a message that cannot be read
+counts as lost.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ OPTIONAL = {"welcome": frozenset({"replica", "session"}), "joined": frozenset({"
 
 @dataclass(frozen=True, slots=True)
 class Misfit:
-    """One fault of the file in a sentence.
+    """Sentence about a mistake in the target file.
 
-    `fatal`: a load could only blame the platform for it.
+    `fatal`: a load would take it for an error of the platform.
     """
 
     sentence: str
@@ -34,7 +34,7 @@ class Misfit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sent:
-    """Values that the two users sent, as they must come back.
+    """Values that the two users sent, and that received frames must contain.
 
     tag    part of every text, id and name of the rehearsal
     texts  bodies
@@ -50,12 +50,12 @@ class Sent:
     users: frozenset[str]
 
     def marks(self, leaf: str) -> bool:
-        """Return whether `leaf` contains a text of ours, however the platform changed it."""
+        """Return whether the text `leaf` contains a text of this rehearsal, however the platform changed it."""
         return f"{PREFIX}{self.tag}:" in leaf
 
 
 def misfits(rules: FrameRules, contract: Contract, frames: Sequence[str | bytes], sent: Sent) -> list[Misfit]:
-    """Return what of `rules` does not fit the frames that two users received, the fatal ones first."""
+    """Return what in `rules` does not fit the frames that two users received, fatal mistakes first."""
     values = [value for frame in frames for value in rules.values(frame)]
     if frames and not values:
         return [Misfit(f"none of {len(frames)} frames could be read as frames.{_unreadable(rules)}.", True)]

@@ -1,4 +1,4 @@
-"""Promises that a rehearsal saw kept and the target file does not make: what a run could judge as well."""
+"""Promises that the platform kept in a rehearsal and the target file does not make: a run could judge them too."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from earwitness.harness.probe.rehearsal import Rehearsal, Voice, own_messages, o
 
 
 def proposals(rehearsal: Rehearsal) -> Iterator[tuple[str, str]]:
-    """Yield (line for [contract], what was seen) of each promise that is not made.
+    """Yield (line for [contract], sentence about the evidence) for each promise that is not made.
 
-    What was seen may also contradict the promise: then the platform's owner must decide.
+    The evidence may also contradict the promise. Then the platform's owner must decide.
     """
     contract, voices = rehearsal.target.contract, rehearsal.voices
     heard = {voice.person.name: own_messages(rehearsal, voice) for voice in voices}

@@ -1,4 +1,4 @@
-"""Rehearsal of a target file: two users, one room, a few numbered messages, and every frame that came."""
+"""Rehearsal of a target file: two users, one room, a few numbered messages, and every frame received."""
 
 from __future__ import annotations
 
@@ -41,15 +41,15 @@ AWKWARD = ' "quotes" <b>&amp;</b> naïve 🧵'
 
 
 class Unfit(TargetError):
-    """Error for a platform whose answers contradict the target file, so that a load could only fail."""
+    """Error for a platform whose answers contradict the target file, so that a load would certainly fail."""
 
 
 @dataclass(slots=True)
 class Frame:
-    """One frame as it came, and the events that the target file finds in it.
+    """Received frame, and the events that the target file finds in it.
 
-    answer  it was the answer to a request
-    whole   False: `data` is its beginning, because too much had come before
+    answer  True: it was the answer to a request
+    whole   False: `data` is only its beginning, because too much was received before
     """
 
     person: Person
@@ -63,11 +63,11 @@ class Frame:
 class Voice:
     """One of the two users: credentials, socket and all that it received.
 
-    sent      texts by client message id
-    received  number of frames that came
-    frames    the frames that were kept, of `kept` bytes and characters
+    sent      client message id -> text
+    received  count of received frames
+    frames    the stored frames, of `kept` bytes and characters together
     closed    how the connection ended, "" while it is open
-    cut       the same, if we did not ask for the end
+    cut       the same, "" if we ended the connection ourselves
     """
 
     person: Person
@@ -83,7 +83,10 @@ class Voice:
     news: asyncio.Event = field(default_factory=asyncio.Event)
 
     def keep(self, data: str | bytes, heard: Sequence[Heard]) -> None:
-        """Keep a frame and what was read from it, as far as there is room; a platform may send frames without end."""
+        """Store a frame and its events; beyond a limit, shortened or not at all.
+
+        A platform may send frames without end.
+        """
         texts = sum(_weight(event, len(data)) for event in heard)
         whole = self.kept + len(data) + texts <= KEPT_BYTES
         if whole or (texts <= SHORT_CHARS and len(self.frames) < KEPT_FRAMES):
@@ -92,7 +95,7 @@ class Voice:
             self.kept += len(short) + texts
 
     def heard(self, what: int) -> list[Heard]:
-        """Return the events of one kind (a constant of `harness.client.events`) in the kept frames."""
+        """Return the events of type `what` (a constant of `harness.client.events`) in the stored frames."""
         return [heard for frame in self.frames for heard in frame.heard if heard[0] == what]
 
 
@@ -110,7 +113,7 @@ class Rehearsal:
 
     rows       rows of the history, None if it was not read
     answer_ms  time after the last message until a user had received everything (the later user, if both did); else None
-    notes      sentences about what did not go as the file says
+    notes      sentences about what differed from the file
     """
 
     target: GenericTarget
@@ -122,7 +125,7 @@ class Rehearsal:
     notes: list[str] = field(default_factory=list)
 
     def misfits(self) -> list[Misfit]:
-        """Return what of the file does not fit what came, the fatal faults first."""
+        """Return what in the file does not fit the received frames, answers and rows, fatal mistakes first."""
         frames = [frame.data for voice in self.voices for frame in voice.frames if frame.whole and not frame.answer]
         found = misfits(self.target.frame_rules, self.target.contract, frames, self._sent()) if frames else []
         found += [one for voice in self.voices for one in _statement_misfits(voice)] + self._history_misfits()
@@ -164,9 +167,9 @@ def _statement_misfits(voice: Voice) -> list[Misfit]:
 
 
 def cast(target: GenericTarget, tag: str) -> Room:
-    """Choose a room and the two users who talk in it.
+    """Return the room of the rehearsal, with the two users who chat in it as its members.
 
-    Raises TargetError if the file has no two users who could.
+    `tag`: part of new names. Raises TargetError if the file does not provide two such users.
     """
     if target.max_users is not None and target.max_users < 2:
         raise TargetError(f"{target.name}: a probe needs two users, but max_users is {target.max_users}.")
@@ -315,7 +318,7 @@ async def _listen(target: GenericTarget, voice: Voice) -> None:
 
 
 def ending(socket: ClientConnection) -> str:
-    """Return in words how a connection ended: who closed it, with what code and reason."""
+    """Return words about how a connection ended: who closed it, with what code and reason."""
     received, sent = socket.protocol.close_rcvd, socket.protocol.close_sent
     if received is not None and socket.protocol.close_rcvd_then_sent is not False:
         return f"the platform closed the connection with {_code(received)}"
@@ -416,7 +419,7 @@ def _head(text: str) -> str:
 
 
 def unheard(rehearsal: Rehearsal, voice: Voice) -> set[str]:
-    """Return the texts that `voice` should have received and did not receive, word for word."""
+    """Return the texts that `voice` should have received and did not receive unchanged."""
     echo = rehearsal.target.contract.echo
     wanted = {text for other in rehearsal.voices if other is not voice or echo for text in other.sent.values()}
     return wanted - {str(heard[2]) for heard in voice.heard(MESSAGE)}
@@ -430,6 +433,6 @@ def own_messages(rehearsal: Rehearsal, voice: Voice) -> list[Heard]:
 
 
 def own_rows(rehearsal: Rehearsal) -> list[StoredRow]:
-    """Return the rows of the history that carry this rehearsal's tag."""
+    """Return the rows of the history that contain this rehearsal's tag."""
     bodies = [(row, decode(row.text)) for row in rehearsal.rows or ()]
     return [row for row, body in bodies if body is not None and body.tag == rehearsal.tag]

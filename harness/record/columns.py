@@ -1,7 +1,7 @@
 """The readable history: records as named columns, the schema of `earwitness export`. See docs/history-schema.md.
 
-A record's slot becomes a column whose name says what it means for that kind; what says "nothing" is left out. Both
-directions use the same tables, so what is exported and imported again is the same, record by record.
+A slot of a record becomes a column, named for its meaning in records of that kind. Slots without a value are left out.
+Export and import use the same tables, so an imported export has the same records.
 """
 
 from __future__ import annotations
@@ -43,15 +43,15 @@ _FLAG_LISTS: Final = [[name for bit, name in FLAG_NAMES.items() if value & bit] 
 
 
 class Columns:
-    """A batch as columns: for each name the values and which of them are there."""
+    """A batch of records as columns: for each name the values, and which rows have one."""
 
     def __init__(
         self, records: np.ndarray, journal: str, names: Mapping[int, str], clients: Mapping[str, int], users: np.ndarray
     ) -> None:
-        """Fill the columns from records whose ids are as they were written.
+        """Fill the columns from records of the journal `journal`, whose ids are as they were written.
 
-        `names` are those of the journal; `clients`: platform user id → client of the whole run; `users`: user number
-        of each client.
+        `names`: the texts of the journal by interned id; `clients`: platform user id → client of the whole run;
+        `users`: user number of each client.
         """
         self.count = len(records)
         self._values: dict[str, np.ndarray] = {}
@@ -73,11 +73,14 @@ class Columns:
         self._put("user", planned, users[records["client"][planned]])
 
     def present(self) -> list[tuple[str, np.ndarray, np.ndarray]]:
-        """(name, values, there) of the columns that say anything, in the schema's order."""
+        """Return (name, values, mask) of each column that has a value, in the schema's order.
+
+        The mask holds True for each row that has a value.
+        """
         return [(name, self._values[name], self._there[name]) for name in COLUMNS if name in self._values]
 
     def rows(self) -> list[dict[str, object]]:
-        """One dict a record, without what is absent."""
+        """Return one dictionary for each record, without absent values."""
         columns = [(name, values.tolist(), there.tolist()) for name, values, there in self.present()]
         return [{name: values[i] for name, values, there in columns if there[i]} for i in range(self.count)]
 

@@ -1,4 +1,4 @@
-"""Roster of a history whose recorder wrote no whole one.
+"""Roster of a history that its recorder wrote without a complete one.
 
 It is derived from the rows of the history, and from the short roster if there is one.
 """
@@ -22,7 +22,7 @@ Members: TypeAlias = dict[str, list[str | int]]
 
 
 def members_of(said: object) -> Members:
-    """Return the `members` of a header `roster`.
+    """Return the `members` of the header `roster`: conversation label -> its users.
 
     Raises RowError if the header has another form.
     """
@@ -38,9 +38,9 @@ def members_of(said: object) -> Members:
 def derived_roster(rows: Rows, members: Members) -> Roster:
     """Return the roster of a history.
 
-    Users are those that the rows name, else one for each client. Members are those of the short roster, else the
-    clients that joined. Raises RecordError if the two contradict each other, or nothing says which users belong to a
-    conversation.
+    Users are those that the rows name, else one for each client. Members are those of `members` (the short roster),
+    else the clients that joined. Raises RecordError if the two contradict each other, or nothing says which users
+    belong to a conversation.
     """
     clients = {number: name for name, number in rows.clients.known.items()}
     count = 1 + _limited("Client", max([*clients, *rows.user_of], default=-1))
@@ -64,18 +64,21 @@ def derived_roster(rows: Rows, members: Members) -> Roster:
 
 
 class Users:
-    """User numbers: those that the rows give, then more for clients and members without one.
+    """User numbers: those that the rows give, then new ones for clients and members without a number.
 
-    `known`: user numbers by name, in the order of the numbers from 0 on.
+    `names`: the users' names in the order of their numbers.
     """
 
     def __init__(self, known: Mapping[str, int]) -> None:
-        """Continue behind `known`; new names get the next numbers."""
+        """Start with the users of `known` (name -> number from 0 on); new names get the next numbers."""
         self._known = dict(known)
         self.names = list(known)
 
     def of(self, number: int | None, client_name: str) -> int:
-        """Return the user of a client: the one of its rows, else one with the client's own name."""
+        """Return the number of a client's user.
+
+        It is `number`, if the client's rows give one, else that of the user named `client_name`.
+        """
         if number is None:
             return self.named(client_name)
         _limited("User", number)

@@ -1,4 +1,4 @@
-"""Drafts of files and folders: written under another name until they are whole, locked while their writer lives."""
+"""Drafts of files and folders: written under another name until they are complete, locked while their writer lives."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _IN_A_RUN = re.compile(r"\.[\w-]+\.(?:json|html|txt|xml|svg)\.(?P<pid>\d+)")
 
 @contextlib.contextmanager
 def drafted(output: Path, *, folder: bool = False) -> Iterator[Path]:
-    """Yield a new file (or folder) next to `output` to write to; the caller moves it to its place.
+    """Yield a new file (or folder) next to `output` to write to. The caller renames it to `output` when it is complete.
 
-    A draft that still exists at the end is removed. Raises OSError.
+    A draft that still exists at the end of the context is removed. Raises OSError.
     """
     path = output.with_name(f".{output.name}.{os.getpid()}{SUFFIX}")
     lock = None
@@ -47,7 +47,7 @@ def drafted(output: Path, *, folder: bool = False) -> Iterator[Path]:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or folder, if it exists."""
+    """Remove a file or a folder with its content; no-op if it does not exist."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:

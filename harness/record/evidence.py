@@ -1,9 +1,9 @@
-"""Evidence of a run as a whole: the hashes that `run.json` states of its files, and the comparison with them.
+"""Evidence of a whole run: the hashes that `run.json` states of its files, and the comparison with them.
 
 `run.json` carries a checksum of its own content (`harness.record.rundir`), and in `evidence`:
 
     journals  name → {"records", "blocks", "begin", "end"}: the chain of the side file's first and last line; None for a
-              journal that was not closed by then
+              journal that was not closed
     files     path → SHA-256 of each other file that a verdict rests on: roster, tables, raw frames
 
 It guards against damage and mix-ups, not against a forger who rewrites all of it.
@@ -71,7 +71,7 @@ def _sha256(path: Path) -> str:
 def examine(views: Sequence[JournalView], run: Mapping[str, Any]) -> list[str]:
     """Compare the journals of a run with their seals and with the last hashes in `run.json`.
 
-    Each journal ends where it is damaged. Returns what is wrong beyond those journals, in words.
+    `views` are changed: each journal ends where it is damaged. Returns a sentence for each further mismatch.
     """
     disown(views)
     claims = run.get(KEY, {}).get("journals")
@@ -121,12 +121,12 @@ def _find_beyond(view: JournalView, end: str, left: int) -> None:
 
 
 def damaged_files(path: Path, run: Mapping[str, Any]) -> list[str]:
-    """Return the names of the files other than journals that are missing or not what `run.json` states."""
+    """Return the names of the files other than journals that are missing or differ from the hashes in `run.json`."""
     stated = run.get(KEY, {}).get("files", {})
     return [name for name in stated if not as_stated(path / name, run, name)]
 
 
 def as_stated(file: Path, run: Mapping[str, Any], name: str) -> bool:
-    """Return whether a file is what `run.json` states of the one called `name`; True if it states nothing."""
+    """Return whether `file` has the hash that `run.json` states for `name`; True if it states none."""
     stated = run.get(KEY, {}).get("files", {}).get(name)
     return stated is None or (file.is_file() and _sha256(file) == stated)

@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Export a run, print the number of records, and return the exit code.
+    """Export a run, print the number of records, and return the exit code 0.
 
     Raises RecordError as `export` does.
     """
@@ -75,7 +75,7 @@ def export(run_dir: Path, output: Path, *, perfetto: bool = False) -> int:
 
 
 def headers(history: History) -> list[dict[str, Any]]:
-    """Return what a history needs besides its records, one object each: schema, run, roster, journals."""
+    """Return the header objects of an export: schema, run, roster, and one for each journal."""
     journals = [
         {
             "name": view.name,
@@ -95,7 +95,7 @@ def headers(history: History) -> list[dict[str, Any]]:
 
 
 def without_secrets(roster: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a roster without the passwords of its users: an export is passed on, and no login needs it."""
+    """Return a roster without the passwords of its users: an export is handed to others, and nobody logs in with it."""
     extra = dict(roster["extra"])
     people = extra.get("people")
     if isinstance(people, list):
@@ -109,7 +109,7 @@ def without_secrets(roster: Mapping[str, Any]) -> dict[str, Any]:
 def batches(history: History) -> Iterator[Columns]:
     """Yield the complete records as columns, journal after journal.
 
-    Raises RecordError if one of them is damaged.
+    Raises RecordError if a record is damaged.
     """
     clients = first_clients(history.journals)
     users = np.array(history.roster.user_of, dtype=np.int64)

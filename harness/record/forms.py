@@ -1,4 +1,4 @@
-"""Form of `run.json` and of the footers and metadata of journals: the values that the tester reads.
+"""Forms of `run.json` and of the footers and metadata of journals: the values that the tester reads.
 
 A run writes them itself. People write them too: by hand, or as headers of what they import. Values that nothing reads
 may have any form.
@@ -17,33 +17,36 @@ WHOLE_MAX: Final = 2**63 - 1
 
 
 class Form(Protocol):
-    """A form that a value must have."""
+    """Protocol of a form that a JSON value must have. Subclasses implement `fault`."""
 
     def fault(self, name: str, value: object) -> str:
-        """Return in words what is wrong with a value that is called `name`, "" if nothing."""
+        """Return a sentence about what is wrong with `value`, "" if it has the form.
+
+        `name`: how the sentence calls it.
+        """
 
 
 @dataclass(frozen=True, slots=True)
 class Plain:
-    """Form of a value without parts."""
+    """Form of a value without parts: of the type `kind`, which errors call `words`."""
 
     kind: type
     words: str
 
     def fault(self, name: str, value: object) -> str:
-        """Implement `Form.fault`: the value must be of the type `kind`; a bool is no int."""
+        """Implement `Form.fault`: require a value of the type `kind`. A bool does not count as an int."""
         fits = isinstance(value, self.kind) and not (isinstance(value, bool) and self.kind is not bool)
         return "" if fits else f"{name!r} is {value!r}: expected {self.words}"
 
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """Form of a finite number that can be counted with."""
+    """Form of a finite number. `whole`: without fraction."""
 
     whole: bool = False
 
     def fault(self, name: str, value: object) -> str:
-        """Implement `Form.fault`: the value must be a number of at most `WHOLE_MAX`, without fraction if `whole`."""
+        """Implement `Form.fault`: require a number of at most `WHOLE_MAX`, without fraction if `whole`."""
         kinds = int if self.whole else (int, float)
         if isinstance(value, kinds) and not isinstance(value, bool) and abs(value) <= WHOLE_MAX:
             return ""
@@ -52,25 +55,25 @@ class Number:
 
 @dataclass(frozen=True, slots=True)
 class OneOf:
-    """Form of a text that is one of a few."""
+    """Form of a text that is one of `texts`."""
 
     texts: tuple[str, ...]
 
     def fault(self, name: str, value: object) -> str:
-        """Implement `Form.fault`: the value must be one of the texts."""
+        """Implement `Form.fault`: require one of the texts."""
         fits = isinstance(value, str) and value in self.texts
         return "" if fits else f"{name!r} is {value!r}: expected one of {', '.join(self.texts)}"
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """Form of a list whose items have one form."""
+    """Form of a list whose items all have the form `item`. `words`: what errors call the list."""
 
     item: Form
     words: str = "a list"
 
     def fault(self, name: str, value: object) -> str:
-        """Implement `Form.fault`: report the first item that does not fit."""
+        """Implement `Form.fault`: require a list, and report its first item without the form."""
         if not isinstance(value, list | tuple):
             return f"{name!r} is {value!r}: expected {self.words}"
         return next((fault for one in value if (fault := self.item.fault(name, one))), "")
@@ -78,9 +81,9 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Every:
-    """Form of an object whose values have one form, under any keys.
+    """Form of an object whose values all have the form `value`, under any keys.
 
-    `absent`: values may be null.
+    `words`: what errors call the object; `absent`: values may be null.
     """
 
     value: Form
@@ -88,7 +91,7 @@ class Every:
     absent: bool = False
 
     def fault(self, name: str, value: object) -> str:
-        """Implement `Form.fault`: report the first value that does not fit."""
+        """Implement `Form.fault`: require an object, and report its first value without the form."""
         if not isinstance(value, Mapping):
             return f"{name!r} is {value!r}: expected {self.words}"
         given = ((f"{name}.{key}", one) for key, one in value.items() if not (one is None and self.absent))
@@ -97,16 +100,16 @@ class Every:
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """Form of an object: forms of the keys that are read.
+    """Form of an object, as forms of the keys that are read. Other keys may have any value.
 
-    `needed`: keys that must be there. Null counts as absent.
+    `needed`: keys that must be present. Null counts as absent.
     """
 
     keys: Mapping[str, Form]
     needed: tuple[str, ...] = ()
 
     def fault(self, name: str, value: object) -> str:
-        """Implement `Form.fault`: report the first key that is missing or does not fit."""
+        """Implement `Form.fault`: require an object, and report its first key that is missing or lacks its form."""
         if not isinstance(value, Mapping):
             return f"{name!r} is {value!r}: expected an object"
         return self.inside(value, f"{name}.")
@@ -127,17 +130,17 @@ class Either:
     """Form of a list of names, or of their number."""
 
     def fault(self, name: str, value: object) -> str:
-        """Implement `Form.fault`: the value must be a list of texts or a whole number."""
+        """Implement `Form.fault`: require a list of texts or a whole number."""
         form: Form = Listed(TEXT) if isinstance(value, list | tuple) else WHOLE
         return f"{name!r} is {value!r}: expected a list of names or a number" if form.fault(name, value) else ""
 
 
 @dataclass(frozen=True, slots=True)
 class Promises:
-    """Form of a contract."""
+    """Form of a contract, as `Contract.from_dict` accepts it."""
 
     def fault(self, name: str, value: object) -> str:
-        """Implement `Form.fault`: the value must be what `Contract.from_dict` accepts."""
+        """Implement `Form.fault`: require an object that `Contract.from_dict` accepts."""
         if not isinstance(value, Mapping):
             return f"{name!r} is {value!r}: expected an object"
         try:
@@ -202,7 +205,7 @@ JOURNAL: Final = Keys({"name": TEXT, "footer": FOOTER, "meta": META, "names": TE
 
 
 def fault_of_run(run: object) -> str:
-    """Return what is wrong with the content of a `run.json` in words, "" if a judge can read it."""
+    """Return a sentence about what is wrong with the content of a `run.json`, "" if a judge can read it."""
     if not isinstance(run, dict):
         return f"the run is {run!r}: expected an object"
     return RUN.inside(run)

@@ -29,14 +29,14 @@ BLOT: Final = b"[secret]"
 
 
 class FrameStore:
-    """Writing side, of one process.
+    """Writer of one process's frame file.
 
-    `pages` is the open file at `path`. Frames that cannot be stored are counted and reported by `close`, for the
-    journal's footer: they cost no verdict.
+    `pages` is the open file at `path`. Frames that cannot be stored are counted and reported by `close` for the
+    journal's footer; they do not affect the verdict.
     """
 
     def __init__(self, path: Path, pages: Pages) -> None:
-        """Map the first pages; without room on the disk all frames are counted as lost."""
+        """Map the first pages. If the disk has no room, all frames count as lost."""
         self.path, self._pages = path, pages
         self._view = pages.map_next() or memoryview(b"")
         self._at = self._steps = 0
@@ -63,17 +63,23 @@ class FrameStore:
             raise
 
     def hearing(self, first: int, frame: str | bytes, secrets: tuple[bytes, ...] = ()) -> None:
-        """Begin a received frame; its records, if it makes any, begin with number `first`."""
+        """Begin a received frame: call it before the frame's records are written.
+
+        `first`: number of the first of these records; `secrets`: texts to blot out.
+        """
         self._hearing = first, frame, secrets
 
     def heard(self, last: int) -> None:
-        """Store the frame of the last `hearing`; its records end with number `last`."""
+        """Store the frame of the last call of `hearing`.
+
+        `last`: number of its last record; without records nothing is stored.
+        """
         hearing, self._hearing = self._hearing, None
         if hearing is not None:
             self._keep(hearing[0], last, *hearing[1:])
 
     def said(self, record: int, frame: str | bytes, secrets: tuple[bytes, ...] = ()) -> None:
-        """Store the frame of one record that was sent.
+        """Store a sent frame. `record`: number of the record about its sending; `secrets`: texts to blot out.
 
         If it is sent while a received frame is being recorded, that frame is stored first: entries ascend.
         """
@@ -122,7 +128,7 @@ class FrameStore:
         return True
 
     def close(self) -> dict[str, object]:
-        """Cut the file to its entries; return what the journal's footer says of it: kept, lost, why."""
+        """Cut the file to its entries and close it; return kept, lost and why for the journal's footer."""
         self._view = memoryview(b"")
         self._pages.close(self._steps * STEP_BYTES + self._at)
         return {"kept": self.kept, "lost": self.lost, **({"why": self._why} if self._why else {})}
@@ -132,7 +138,7 @@ class FrameStore:
 class Frame:
     """One stored frame.
 
-    data  as it came, without secrets
+    data  as received or sent, without secrets
     cut   the frame was longer than `data`
     """
 
@@ -141,13 +147,13 @@ class Frame:
     cut: bool
 
     def text(self) -> str:
-        """Return the frame for display: text as it is, bytes in hexadecimal."""
+        """Return the frame for display: text unchanged, bytes in hexadecimal."""
         said = self.data.hex(" ") if self.binary else self.data.decode("utf-8", "backslashreplace")
         return f"{said} …" if self.cut else said
 
 
 class Frames:
-    """Reading side.
+    """Reader of a journal's frame file.
 
     The file is opened for each look-up, because a counterexample needs only a handful of frames.
     """
@@ -157,7 +163,7 @@ class Frames:
         self.path = path
 
     def of(self, record: int) -> Frame | None:
-        """Return the frame that a record was made of, None if it was not stored (or its writer died before)."""
+        """Return the frame from which a record was made; None if it was not stored."""
         try:
             with self.path.open("rb") as file:
                 size = file.seek(0, os.SEEK_END)

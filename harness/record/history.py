@@ -1,4 +1,4 @@
-"""History of a run from the journals of all its processes, read afterwards (`open_history`) or meanwhile (`follow`)."""
+"""History of a run from the journals of all its processes, read afterwards (`open_history`) or during it (`follow`)."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ BATCH_RECORDS: Final = 1 << 14
 
 @dataclass(slots=True)
 class History:
-    """A run: its description, its roster, and its journals, the expected ones in their order, then others by name.
+    """Recorded run: description, roster and journals (the expected ones in their order, then others by name).
 
-    damage         what is damaged or missing, in words, beyond the `faults` of the journals
+    damage         sentences about what is damaged or missing, besides the `faults` of the journals
     damaged_files  names of files other than journals that are damaged or missing
-    run_damage     what is wrong with `run.json`, in words: `run` is its copy then
-    spare_roster   `roster` is the copy of a damaged `roster.json`
+    run_damage     what is wrong with `run.json`, "" if nothing; otherwise `run` is the content of its copy
+    spare_roster   True: `roster.json` is damaged, and `roster` is the content of its copy
     """
 
     path: Path
@@ -56,11 +56,11 @@ class History:
 
     @property
     def roster_damaged(self) -> bool:
-        """Return whether `roster.json` is damaged and its copy is too."""
+        """Return whether both `roster.json` and its copy are damaged."""
         return ROSTER_FILE in self.damaged_files and not self.spare_roster
 
     def table(self, name: str) -> Path:
-        """Return the path of a table.
+        """Return the path of the side table `name`.
 
         A damaged table counts as one that was not written: its path names no file.
         """
@@ -68,9 +68,9 @@ class History:
         return self.path / (known if known not in self.damaged_files else f"{known}.damaged")
 
     def examine(self) -> None:
-        """Compare everything with its seals and hashes; call it once, when no process writes any more.
+        """Compare all files with their seals and hashes; store the result in `damage` and `damaged_files`.
 
-        Raises RecordError if `run.json` has lost its checksum.
+        Call it once, when no process writes any more. Raises RecordError if `run.json` has lost its checksum.
         """
         if CHECKSUM not in self.run and any(view.sidecar.sealed for view in self.journals):
             raise RecordError(f"{self.path / RUN_FILE} is damaged: it has no checksum, and the journals have theirs.")
@@ -84,18 +84,16 @@ class History:
 
     @property
     def contract(self) -> Contract:
-        """Return what the platform promised.
-
-        Raises RecordError if `run.json` has no contract.
-        """
+        """Return what the platform promised. Raises RecordError if `run.json` has no contract."""
         if not self.run.get("contract"):
             raise RecordError(f"{self.path / 'run.json'} has no 'contract': nothing states what the platform promises.")
         return Contract.from_dict(self.run["contract"])
 
     def batches(self, size: int = BATCH_RECORDS) -> Iterator[Batch]:
-        """Yield every complete record once, journal after journal, at most `size` in a batch, ids remapped.
+        """Yield every complete record once, journal after journal, at most `size` in a batch.
 
-        docs/architecture.md describes the remapping. Each batch is a fresh array that the receiver may keep.
+        Platform user ids in them are replaced by client numbers (docs/architecture.md describes how). Each batch is a
+        fresh array that the receiver may keep.
         """
         remap = Remap(self.journals)
         for number, view in enumerate(self.journals):
@@ -105,20 +103,20 @@ class History:
 
     @property
     def stretches(self) -> list[tuple[int, int, int]]:
-        """Return (journal, first index, last index) of each row of sound blocks after damage.
+        """Return (journal, first index, last index) of each sequence of sound blocks behind a damage.
 
-        In `beyond` they are journals of their own, numbered after `journals` in this order.
+        `beyond` yields them as journals of their own, numbered after `journals` in this order.
         """
         return [(n, *rows) for n, view in enumerate(self.journals) for rows in view.stretches()]
 
     def beyond(self, size: int = BATCH_RECORDS) -> Iterator[Batch]:
-        """Yield the records of all `stretches`."""
+        """Yield the records of all `stretches`, at most `size` in a batch."""
         remap = Remap(self.journals)
         for number, (owner, first, last) in enumerate(self.stretches, len(self.journals)):
             yield from read_beyond(number, owner, self.journals[owner], (first, last), size, remap)
 
     def infos(self) -> list[JournalInfo]:
-        """Return what the judge needs of each journal, in the order of `journals`.
+        """Return facts about each journal for `Judge.finish`, in the order of `journals`.
 
         Damaged records are counted only once `batches` has been read.
         """
@@ -126,7 +124,7 @@ class History:
 
 
 def open_history(run_dir: Path | str) -> History:
-    """Read a run directory as far as it is sound; `faults` of its journals and its `damage` say what is not.
+    """Read a run directory as far as it is sound. The `faults` of its journals and its `damage` name what is not.
 
     Raises RecordError in one sentence if it is no run directory, or its description cannot be read.
     """
@@ -143,7 +141,7 @@ def open_history(run_dir: Path | str) -> History:
 class Follower:
     """Reader of a run that is still being recorded.
 
-    `history` grows with the run. Either iterate `batches` to the end, once, or call `sweep` as often as needed.
+    `history` grows with the run. Either iterate over `batches` once, to its end, or call `sweep` repeatedly.
 
     `run.json` may say which journals are expected: `journals`, names or a number. The reading ends when all of them
     have footers, or when `stop()` is true; then everything complete has been yielded.
@@ -151,13 +149,13 @@ class Follower:
     Journals are numbered as `open_history` numbers them: a journal is read once those that are expected before it
     exist, at the latest in the last sweep.
 
-    `revised` is set if records that were yielded are not right any more. The reason is an account that turned out to
+    `revised` is set to True if records that were yielded have become wrong. The reason is an account that turned out to
     belong to another user than was known, or a part that turned out to be damaged. A caller that needs the final state
     must then read `history` again.
     """
 
     def __init__(self, run_dir: Path | str, *, poll_s: float = 0.1, stop: Callable[[], bool] = lambda: False) -> None:
-        """Read what `run_dir` states now; journals are opened by the first sweep."""
+        """Read the description in `run_dir`; the first sweep opens the journals."""
         self.history = _describe(Path(run_dir))
         self._poll_s, self._stop = poll_s, stop
         self._done: dict[str, int] = {}
@@ -167,7 +165,7 @@ class Follower:
         self.revised = False
 
     def batches(self, size: int = BATCH_RECORDS) -> Iterator[Batch]:
-        """Yield batches as they come, those of one journal in order.
+        """Yield batches as they are recorded, those of one journal in order, until the run ends.
 
         If there is nothing new, it polls every `poll_s` seconds.
         """
@@ -183,7 +181,7 @@ class Follower:
                 time.sleep(self._poll_s)
 
     def sweep(self, size: int = BATCH_RECORDS, *, last: bool = False) -> Iterator[Batch]:
-        """Yield what is complete by now and was not yielded before.
+        """Yield the records that are complete and were not yielded before.
 
         `last`: do not wait for any journal, and compare everything with its seals.
         """
@@ -236,7 +234,7 @@ class Follower:
         return user_of[client] if 0 <= client < len(user_of) else -1
 
     def closed(self) -> bool:
-        """Return whether every expected journal has its footer."""
+        """Read `run.json` again; return whether every journal that it expects has its footer."""
         self.history.run, _ = read_run(self.history.path)
         expected = self.history.run.get("journals")
         closed = {view.name for view in self.history.journals if view.footer is not None}

@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Import a history, print the number of records and the next command, and return the exit code.
+    """Import a history, print the number of records and the next command, and return the exit code 0.
 
     Raises RecordError or SettingsError as `import_history` does.
     """
@@ -50,10 +50,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def import_history(file: Path, run_dir: Path, contract: Path | None = None) -> int:
-    """Make `run_dir` from the history in `file`; return the number of records.
+    """Make the run directory `run_dir` from the history in `file`; return the number of records.
 
-    Raises RecordError in one sentence with file, line and what was expected, and leaves nothing behind; SettingsError
-    for a contract that is not understood.
+    Raises RecordError in one sentence with file, line and what was expected, and removes what it had written;
+    SettingsError for a contract that is not understood. `contract`: file of the platform's promises, if `file` does not
+    have them.
     """
     promises = read_contract(contract).to_dict() if contract is not None else None
     existed = run_dir.exists()

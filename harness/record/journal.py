@@ -5,7 +5,7 @@ Two files in the directory `journals/` of a run:
     NAME.ewj          an array of `checks.history.record.RECORD` without any header, so `numpy.memmap(path, RECORD)`
                       reads it. While it is being written its tail is reserved zeros; `close` cuts them off.
     NAME.names.jsonl  {"journal": NAME, "meta": {…}}, then {"name": [id, "text"]} and {"identity": [client, "user id"]}
-                      as they come, {"block": {…}} for each block of records, and last {"footer": {"records": n, …}}.
+                      when they occur, {"block": {…}} for each block of records, and last {"footer": {"records": n, …}}.
                       Each line ends with a hash of all before it (see `harness.record.sidecar`).
 
 Blocks: each BLOCK_RECORDS records get a checksum, and each SEAL_BLOCKS blocks get a seal; the rest when the journal is
@@ -68,7 +68,7 @@ _SOUND_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 class Write(Protocol):
-    """Function that appends one record and returns its index, from 1.
+    """Protocol of the function that appends one record and returns its index, from 1.
 
     All arguments are integers in the ranges of `checks.history.record`.
     """
@@ -106,7 +106,7 @@ class Journal:
     write: Write
 
     def __init__(self, path: Path, names_path: Path, data_fd: int, names_fd: int) -> None:
-        """Take the open files of both parts, and reserve the first pages of the data."""
+        """Take the open files of records and names, and reserve the first pages. `Journal.create` opens them."""
         self.path, self.names_path = path, names_path
         self.name = path.name.removesuffix(DATA_SUFFIX)
         self._pid = os.getpid()
@@ -159,10 +159,10 @@ class Journal:
         return self._count()
 
     def intern(self, text: str) -> int:
-        """Return the number (≥ `FOREIGN`) of a text that the plan does not contain.
+        """Return the number (≥ `FOREIGN`) that stands for `text` in this journal's records.
 
-        The same text always has the same number. Its line is in the side file before this returns. Raises Exceeded if
-        there are `names_max` others.
+        The plan does not contain the text. The same text always has the same number. Its line is in the side file
+        before this returns. Raises Exceeded if there are `names_max` others.
         """
         known = self._ids.get(text)
         if known is None and len(text) > NAME_CHARS:
@@ -179,7 +179,7 @@ class Journal:
         return number
 
     def identity(self, client: int, user_id: str) -> None:
-        """State that the platform calls this client's user `user_id`.
+        """Record that the platform's id of this client's user is `user_id`.
 
         The judge then reads interned ids of that text as the client.
         """
@@ -191,9 +191,9 @@ class Journal:
         return next(self._connections)
 
     def close(self, footer: Mapping[str, object] | None) -> None:
-        """Cut the file to its records and write the footer; `records` and, if any, `lost` are added to it.
+        """Cut the file to its records and write the footer, to which `records` and, if any, `lost` are added.
 
-        With None there is no footer and the journal stays torn. A second call is a no-op.
+        None writes no footer: the journal counts as torn. A second call is a no-op.
         """
         if self._closed:
             return
@@ -252,7 +252,7 @@ class Journal:
 
 
 class Pages:
-    """The data file: reserved ahead step by step, mapped one step at a time.
+    """Data file of a journal: reserved ahead in steps, and mapped one step at a time.
 
     Only reserved bytes are ever mapped: touching a page that the disk has no room for is SIGBUS, not an error.
     """
@@ -281,7 +281,7 @@ class Pages:
         self._reserved += STEP_BYTES
 
     def map_next(self) -> memoryview | None:
-        """Return the next step as writable memory, or None if nothing is reserved."""
+        """Return the next step as writable memory; None if no more steps are reserved."""
         if self._mapped == self._reserved:
             return None
         view = memoryview(mmap.mmap(self._fd, STEP_BYTES, offset=self._mapped))
@@ -291,7 +291,7 @@ class Pages:
     def close(self, size: int) -> None:
         """Cut the file to its first `size` bytes and close it.
 
-        The caller has dropped its mapping of anything beyond.
+        Before the call the caller must drop its mapping of anything beyond `size`.
         """
         os.ftruncate(self._fd, size)
         os.close(self._fd)

@@ -1,7 +1,7 @@
-"""Histograms of latencies in a journal's footer: hdrhistogram, in microseconds; any number of them can be added.
+"""Histograms of latencies in a journal's footer: hdrhistogram, in microseconds. They can be summed over processes.
 
-The load processes count acknowledgements in `harness.client.tally` (which costs a tenth). Here the counts are converted
-to a format that other tools read too.
+The load processes count acknowledgements in `harness.client.tally` (at a tenth of the cost). Here the counts are
+converted to a format that other tools read too.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def histogram() -> HdrHistogram:
 def encoded(counts_ns: Iterable[tuple[int, int]]) -> str:
     """Return a histogram as hdrhistogram's own compressed text.
 
-    `counts_ns`: pairs of nanoseconds and how often they occurred.
+    `counts_ns`: pairs (value in ns, how often it occurred).
     """
     found = histogram()
     for ns, count in counts_ns:
@@ -33,7 +33,7 @@ def encoded(counts_ns: Iterable[tuple[int, int]]) -> str:
 
 
 def fault_of_latencies(footer: Mapping[str, Any]) -> str:
-    """Return what is wrong with the histograms of a footer in words, "" if they can be read."""
+    """Return a sentence about what is wrong with the histograms of a footer, "" if they can be read."""
     try:
         read_latencies([footer])
     except Exception:  # the library's decoder raises errors of many types for a text that is not a histogram
@@ -42,7 +42,7 @@ def fault_of_latencies(footer: Mapping[str, Any]) -> str:
 
 
 def read_latencies(footers: Iterable[Mapping[str, Any]]) -> dict[str, HdrHistogram]:
-    """Return the sums of all footers' histograms, by name."""
+    """Return name -> sum of the histograms of all footers. Call `fault_of_latencies` first: damaged ones raise."""
     found: dict[str, HdrHistogram] = {}
     for footer in footers:
         for name, text in (footer.get(FOOTER_KEY) or {}).items():

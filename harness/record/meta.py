@@ -12,7 +12,10 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 def process_meta(**more: object) -> dict[str, object]:
-    """Return `meta` for `Journal.create`: host and boot (equal ones share one monotonic clock), process, Python."""
+    """Return `meta` for `Journal.create`: host, boot_id, pid, python, wall_minus_monotonic_ns and the keys of `more`.
+
+    Processes with the same host and boot_id share one monotonic clock.
+    """
     return {
         "host": socket.gethostname(),
         "boot_id": BOOT_ID.read_text().strip() if BOOT_ID.exists() else "",

@@ -1,4 +1,4 @@
-"""Writer of records by name: what is not named says nothing (`checks.history.schema.ABSENT`).
+"""Writer of records with named slots; slots that are not named are absent (`checks.history.schema.ABSENT`).
 
 The hot path (messages that are sent and received) writes by position, `Journal.write`: a call with names costs more
 than the record itself. All other records are written here.
@@ -12,7 +12,7 @@ from earwitness.checks.history.record import NOBODY, NONE
 
 
 class Writes(Protocol):
-    """Where records go: `harness.record.journal.Journal`."""
+    """Protocol of a journal that records are written to: `harness.record.journal.Journal`."""
 
     def write(
         self, t: int, kind: int, flags: int, attempt: int, proc: int, client: int, conn: int, conv: int, author: int,

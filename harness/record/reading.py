@@ -1,4 +1,4 @@
-"""One journal as read: how far it is complete, and its records in batches with ids remapped."""
+"""Reader of one journal: how far it is complete, and its records in batches with remapped ids."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ class JournalView:
     damaged  records from the first wrong one on. Their content is unknown, so the journal ends there, as if its process
              had died: otherwise their absence would count against the platform
     dropped  1 if a record was begun and not finished
-    faults   what is damaged, in words, with file and block
-    beyond   sound blocks after the damage: their records happened, but what is before them is unknown (see `stretches`)
+    faults   sentences about the damage, with file and block
+    beyond   sound blocks after the damage: the records before them are unknown (see `stretches`)
     unnamed  the side file is damaged, so a name that these blocks use may be missing
     """
 
@@ -63,7 +63,7 @@ class JournalView:
 
     @property
     def names(self) -> dict[int, str]:
-        """Return the texts by interned id."""
+        """Return the texts of the journal by interned id."""
         return self.sidecar.names
 
     @property
@@ -73,7 +73,7 @@ class JournalView:
 
     @property
     def torn(self) -> bool:
-        """Return whether the writer has not closed the journal: it died, or still lives."""
+        """Return whether the journal was not closed: its writer has died, or still lives."""
         return self.sidecar.footer is None
 
     @property
@@ -98,7 +98,7 @@ class JournalView:
         return found[0] if len(found) else None
 
     def info(self) -> JournalInfo:
-        """Return what the judge must know of this journal besides its records."""
+        """Return the facts that the judge needs about this journal besides its records."""
         from earwitness.checks.engine.fold import JournalInfo
 
         return JournalInfo(
@@ -113,7 +113,7 @@ class JournalView:
         )
 
     def stretches(self) -> list[tuple[int, int]]:
-        """Return the first and last index of each row of blocks without a hole in `beyond`."""
+        """Return (first index, last index) of each sequence of blocks in `beyond` that follow each other."""
         rows: list[tuple[int, int]] = []
         for block in self.beyond:
             if rows and rows[-1][1] + 1 == block.first:
@@ -123,7 +123,10 @@ class JournalView:
         return rows
 
     def condemn(self, fault: str, left: int = 0) -> None:
-        """End the journal after `left` records because of a fault, given in words."""
+        """End the journal after `left` records because of `fault`, a sentence that is added to `faults`.
+
+        The records after that count as damaged.
+        """
         self.faults.append(fault)
         self.damaged += max(1, self.count + self.missing - left)
         self.count, self.missing = left, 0
@@ -137,7 +140,7 @@ class DataFile:
     """
 
     def __init__(self, path: Path) -> None:
-        """Open the file and note its present size. Raises RecordError if it cannot be read."""
+        """Open the file and store its present size in `bytes`. Raises RecordError if it cannot be read."""
         try:
             self._file = path.open("rb", buffering=0)
         except OSError as error:
@@ -158,7 +161,7 @@ class DataFile:
         return records[: self.read_into(records.view(np.uint8).data, start) // RECORD_BYTES]
 
     def read_into(self, room: memoryview, start: int) -> int:
-        """Fill `room` with the bytes of the records from `start` on; return how many bytes there were."""
+        """Fill `room` with the bytes of the records from `start` (from 0) on; return how many bytes were read."""
         self._file.seek(start * RECORD_BYTES)
         done = 0
         while done < len(room) and (got := self._file.readinto(room[done:])):
@@ -166,18 +169,18 @@ class DataFile:
         return done
 
     def complete(self, position: int) -> bool:
-        """Return whether record `position` is there and its `index` says so.
+        """Return whether the record at `position` (from 0) exists and its `index` shows that it is complete.
 
-        It takes one system call: a live journal is asked twenty times a turn.
+        It takes one system call, because a live journal is checked twenty times a turn.
         """
         index = os.pread(self._file.fileno(), _INDEX.itemsize, position * RECORD_BYTES + _INDEX_AT)
         return len(index) == _INDEX.itemsize and int.from_bytes(index, "little") == position + 1
 
 
 def measure(view: JournalView, start: int = 0) -> None:
-    """Count the complete records, of which `start` are known.
+    """Count the complete records of a journal and store the counts in `view`.
 
-    A missing data file is a fault of the journal.
+    The first `start` records are known to be complete. A missing data file is a fault of the journal.
     """
     if view.damaged:
         return
@@ -213,10 +216,10 @@ def _measure(view: JournalView, data: DataFile, start: int) -> None:
 
 
 def verify(view: JournalView) -> None:
-    """Compare each sealed block with its seal.
+    """Compare each sealed block with its seal, and store damage in `view`.
 
     The journal ends before the first block that differs; sound blocks after it are `beyond`. Only a journal that was
-    not closed has records after its last seal: they are left as they are.
+    not closed has records after its last seal. These are not compared.
     """
     if view.damaged or not view.sidecar.blocks:
         return
@@ -232,9 +235,9 @@ def verify(view: JournalView) -> None:
 
 
 def compared(view: JournalView, blocks: Sequence[Block]) -> Iterator[tuple[Block, str]]:
-    """Yield each block with what is wrong with its records, "" if they are what was sealed.
+    """Yield (block, what is wrong with its records), "" for a block that matches its seal.
 
-    The blocks end with the first one that is cut off by the end of the file.
+    The iteration ends with the first block that is cut off by the end of the file.
     """
     room = memoryview(bytearray(max((block.count for block in blocks), default=0) * RECORD_BYTES))
     with DataFile(view.path) as data:
@@ -249,11 +252,11 @@ def compared(view: JournalView, blocks: Sequence[Block]) -> Iterator[tuple[Block
 
 
 def disown(views: Sequence[JournalView]) -> None:
-    """Treat data files that do not belong to their side files as damaged as a whole.
+    """Mark data files that do not belong to their side files as completely damaged.
 
-    A side file says which journal it belongs to. For data files the seals say it; without seals, a closed journal has
-    as many records as its footer says. A file with more records is another journal's; then a file with fewer may be its
-    counterpart. Their ids would be looked up in each other's names.
+    A side file names its journal. For data files the seals name it; without seals, a closed journal has as many records
+    as its footer states. A file with more records is another journal's; then a file with fewer may be its counterpart.
+    Their ids would be looked up in each other's names.
     """
     mixed = any(view.surplus > 0 and not view.sidecar.sealed for view in views)
     for view in views:
@@ -273,10 +276,10 @@ def disown(views: Sequence[JournalView]) -> None:
 def read_batches(
     number: int, view: JournalView, data: DataFile, start: int, size: int, remap: Remap
 ) -> Iterator[Batch]:
-    """Yield the records of a journal from `start` on, at most `size` in a batch, remapped.
+    """Yield the records of a journal from `start` on, at most `size` in a batch, with remapped ids.
 
     The journal ends before the first impossible record: unknown kind, wrong index, or a connection out of range. Raises
-    RecordError if the file is cut meanwhile.
+    RecordError if the file is cut meanwhile. `number`: of the journal in the history.
     """
     from earwitness.checks.judge import Batch
 
@@ -302,8 +305,8 @@ def read_beyond(
 ) -> Iterator[Batch]:
     """Yield the records of one stretch of journal `owner`, as journal `number`.
 
-    Only what these records say is known of that journal. READ_END records are left out, because rows of the same read
-    may be missing. Names are left out where one may be missing.
+    Nothing else is known of that journal. READ_END records are left out, because rows of the same read may be missing.
+    Names are left out where one may be missing. `stretch`: (first index, last index).
     """
     from earwitness.checks.judge import Batch
 
@@ -320,7 +323,7 @@ def read_beyond(
 
 
 def first_clients(views: Sequence[JournalView]) -> dict[str, int]:
-    """Return for each platform user id the first client that any journal states for it."""
+    """Return platform user id -> the first client for which a journal states it."""
     clients: dict[str, int] = {}
     for view in views:
         for client, user_id in view.sidecar.identities:
@@ -349,7 +352,7 @@ class Remap:
     def apply(self, number: int, records: np.ndarray) -> None:
         """Replace the interned ids of users in a batch of journal `number`, in place.
 
-        They are in `aux`; for users whose presence or state is shown, in `author`.
+        Ids are in `aux`, in records about shown presence or state in `author`.
         """
         aux = records["aux"]
         self._about(number, records)

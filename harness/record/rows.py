@@ -1,7 +1,8 @@
-"""Plain rows into records: the other direction of `harness.record.columns`, and what a simple recorder may leave out.
+"""Conversion of plain rows to records: the reverse of `harness.record.columns`, with derived values.
 
-A row is one JSON object (or one Parquet row without its nulls). What it may leave out is derived from earlier rows:
-the connection, the message's author and counter, ids for names. `RowError` says in words what is wrong with a row.
+A row is one JSON object (or one Parquet row without its nulls). What a simple recorder leaves out is derived from
+earlier rows: the connection, the message's author and counter, ids for names. `RowError` states what is wrong with a
+row.
 """
 
 from __future__ import annotations
@@ -57,12 +58,12 @@ _EXPORTED: Final = {kind: frozenset((*_SLOT_OF[kind], "sender_id")) for kind in 
 
 
 class RowError(ValueError):
-    """What is wrong with a row, and what was expected."""
+    """Error for a row that cannot be converted: what is wrong with it, and what was expected."""
 
 
 @dataclass(slots=True)
 class Sent:
-    """A message as its invoke row said it."""
+    """Message as its invoke row described it. `attempts`: how often it was sent so far."""
 
     author: int
     counter: int
@@ -75,14 +76,19 @@ class Sent:
 
 @dataclass(slots=True)
 class Names:
-    """Dense numbers for names, by first appearance; or numbers as they are. Not both in one history."""
+    """Numbers of names, or numbers as the rows give them. A history may not mix the two.
+
+    what      what the names are names of, for errors
+    known     name -> number, from 0 in the order of first appearance
+    numbered  the rows give numbers
+    """
 
     what: str
     known: dict[str, int] = field(default_factory=dict)
     numbered: bool = False
 
     def number(self, value: object) -> int:
-        """Return the number of a name, or the number itself.
+        """Return the number of a name (a new one if unknown), or the number itself.
 
         Raises RowError if the history mixes the two.
         """
@@ -99,10 +105,13 @@ class Names:
 
 
 class Rows:
-    """Turns rows into records and remembers what later rows may refer to."""
+    """Converter of rows to records, which remembers what later rows may refer to."""
 
     def __init__(self, *, exact: bool = False) -> None:
-        """`exact`: the rows are an export, what they leave out was not there; nothing is derived."""
+        """Start without rows.
+
+        `exact`: the rows are an export. What they leave out was absent, so nothing is derived.
+        """
         self.exact = exact
         self.clients, self.conversations, self.users = Names("client"), Names("conversation"), Names("user")
         self.user_of: dict[int, int | None] = {}
@@ -117,7 +126,7 @@ class Rows:
         self._big_used: dict[int, int] = {}
 
     def write(self, row: Mapping[str, object], journal: Journal) -> None:
-        """Append the record that `row` means to `journal`."""
+        """Append the record that `row` describes to `journal`. Raises RowError."""
         kind = _kind(row)
         _known_columns(row, kind, self.exact)
         slots = {**ABSENT, "flags": _flags(row), **self._named_slots(row, kind, journal)}

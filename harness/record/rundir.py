@@ -1,8 +1,8 @@
 """Directory of one run: creation, description and tables. See docs/architecture.md for its files.
 
 `run.json`, `roster.json` and the tables have one writing process each; `run.json` is replaced atomically, so a reader
-sees the old or the new one, whole. It ends with a `checksum` of the rest of its content. Every verdict rests on it and
-on the roster, so both have a copy in `spare/`, which is read where they are damaged.
+sees the complete old one or the complete new one. It ends with a `checksum` of the rest of its content. Every verdict
+rests on it and on the roster, so both have a copy in `spare/`, which is read if they are damaged.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ _SOUND_TABLE = re.compile(r"[a-z][a-z0-9_-]*")
 
 
 class RunDirectory:
-    """One run's directory.
+    """Directory of one run.
 
     `run` is the content of `run.json`; change it with `update` only.
     """
 
     def __init__(self, path: Path, run: dict[str, Any]) -> None:
-        """Take the content of `run.json` as it was read; the class methods make these objects."""
+        """Keep the path and the content of its `run.json`. Make objects with the class methods instead."""
         self.path, self.run = path, run
 
     @classmethod
@@ -87,9 +87,9 @@ class RunDirectory:
 
     @classmethod
     def at(cls, path: Path) -> Self:
-        """Return a run directory in exactly this place, which must be free or an empty directory.
+        """Return a run directory at exactly this path. A directory that exists there must be empty.
 
-        Raises RecordError if it is not, or cannot be made.
+        Raises RecordError if it is not empty, or cannot be made.
         """
         cls.require_free(path)
         try:
@@ -101,7 +101,7 @@ class RunDirectory:
 
     @classmethod
     def require_free(cls, path: Path) -> None:
-        """Make the directory `path`, if there is none.
+        """Make the directory `path`, unless there is an empty one already.
 
         Raises RecordError if it is not empty, or cannot be made.
         """
@@ -115,19 +115,16 @@ class RunDirectory:
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Return an existing run directory.
-
-        Raises RecordError if it is not one.
-        """
+        """Return an existing run directory. Raises RecordError if `path` is no run directory."""
         return cls(path, read_run(path)[0])
 
     @property
     def journals(self) -> Path:
-        """Return the directory for `Journal.create`."""
+        """Return the directory in which `Journal.create` makes this run's journals."""
         return self.path / "journals"
 
     def update(self, **values: object) -> None:
-        """Merge `values` into `run.json`, all or nothing."""
+        """Merge `values` into `run.json`. The file is replaced atomically."""
         self.run = {**self.run, **values}
         self.run.pop(CHECKSUM, None)
         self._write(RUN_FILE, {**self.run, CHECKSUM: checksum(self.run)})
@@ -150,7 +147,7 @@ class RunDirectory:
         write_json(self.path / name, value)
 
     def append(self, table: str, row: Mapping[str, object]) -> None:
-        """Add one line to `tables/TABLE.jsonl`; the kernel has it when this returns.
+        """Add one line to `tables/TABLE.jsonl`. It survives the death of this process once this returns.
 
         Raises RecordError if it cannot be written.
         """
@@ -198,11 +195,11 @@ def checksum(run: Mapping[str, object]) -> str:
 
 
 def read_run(path: Path) -> tuple[dict[str, Any], str]:
-    """Return the content of the `run.json` in `path`, and what is wrong with that file in words.
+    """Return (content of the `run.json` in `path`, a sentence about what is wrong with that file or "").
 
-    If the file is damaged, the content is that of its copy. Raises RecordError if there is no run directory, or file
-    and copy are unreadable or damaged. Every verdict rests on the contract and the plan in it, so nothing is judged by
-    a damaged one.
+    If the file is damaged, the content is that of its copy. Raises RecordError if `path` is no run directory, or if
+    both file and copy are unreadable or damaged. Every verdict rests on the contract and the plan in it, so nothing is
+    judged by a damaged one.
     """
     try:
         run, trouble = read_json(path / RUN_FILE), None
@@ -240,7 +237,7 @@ def write_json(path: Path, value: Mapping[str, object]) -> None:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Replace `path` by `data`, so that a reader sees the old file or the new one.
+    """Replace `path` by `data`, so that a reader sees the complete old file or the complete new one.
 
     Raises RecordError if it cannot be written.
     """

@@ -1,8 +1,8 @@
 """Side file of a journal: how its lines are chained when written, and what they contain when read.
 
 Each line is a JSON object whose last key is `chain`: the SHA-256 of the chain of the line before it and of its own
-text. So a line that was changed, left out, repeated or exchanged breaks the chain there, and the last `chain` stands
-for the whole file. `block` lines are the seals of the data file (see `harness.record.journal`).
+text. So a line that was changed, left out, repeated or exchanged breaks the chain there, and the last `chain`
+identifies the whole file. `block` lines are the seals of the data file (see `harness.record.journal`).
 """
 
 from __future__ import annotations
@@ -27,22 +27,25 @@ _ENCODE: Final = json.JSONEncoder(ensure_ascii=True, separators=(",", ":")).enco
 
 
 def link(before: str, text: bytes) -> str:
-    """Return the chain of a line: `before` is the chain of the line before it, `text` the line without its own."""
+    """Return the chain hash of a line.
+
+    `before`: the chain hash of the line before it; `text`: the line without its own.
+    """
     return hashlib.sha256(before.encode() + text).hexdigest()
 
 
 def tag_of(records: bytes | bytearray | memoryview) -> str:
     """Return the checksum of the bytes of a block: XXH3 of 128 bits, 32 hexadecimal digits.
 
-    It is computed on the hot path, in a fifteenth of the time of zlib's CRC-32. It does not guard against forgers: the
-    hashes that join the lines are SHA-256.
+    It is computed on the hot path, in a fifteenth of the time of zlib's CRC-32. It does not protect against forgery;
+    the chain hashes of the lines, which are SHA-256, do.
     """
     return xxh3_128_hexdigest(records)
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Seal of one block: records `first` (from 1) to `last` of the data file.
+    """Seal of one block, which covers records `first` (from 1) to `last` of the data file.
 
     `tag`: the checksum of their bytes (`tag_of`).
     """
@@ -59,9 +62,9 @@ class Block:
 
 
 class Chain:
-    """Writing side: turns values into chained lines.
+    """Writer of chained lines.
 
-    `last` is the chain of the last line that was committed: a line that did not reach the disk does not count.
+    `last` is the chain hash of the last committed line: a line that did not reach the disk does not count.
     """
 
     def __init__(self) -> None:
@@ -70,14 +73,14 @@ class Chain:
         self._next = _START
 
     def line(self, value: Mapping[str, object]) -> bytes:
-        """Return the line of `value`, which must not be empty. Call `commit` once it is written."""
+        """Return the line that encodes `value`, which must not be empty. Call `commit` once the line is written."""
         return self.chained(_ENCODE(value).encode())
 
     def seal(self, journal: str, blocks: Sequence[Block], before: str) -> bytes:
-        """Return the line of blocks that follow each other, of the same size except for the last.
+        """Return the line that seals consecutive blocks of `journal`, all of the same size except for the last.
 
-        The JSON is written by hand, because this runs next to the hot path, with cold caches, where a JSON encoder
-        costs as much as a checksum.
+        `before`: chain hash of the seal before this one. The JSON is written by hand, because this runs next to the hot
+        path, with cold caches, where a JSON encoder costs as much as a checksum.
         """
         one, count = blocks[0], blocks[-1].last - blocks[0].first + 1
         tags = '","'.join(block.tag for block in blocks)
@@ -86,12 +89,12 @@ class Chain:
         return self.chained(f'{{"block":{{{head},"before":"{before}"}}}}'.encode())
 
     def chained(self, text: bytes) -> bytes:
-        """Return the line of a JSON object that is not empty."""
+        """Return the line for the text of a JSON object, which must not be empty, with its chain hash added."""
         self._next = link(self.last, text)
         return text[:-1] + _CHAIN + self._next.encode() + b'"}\n'
 
     def commit(self) -> None:
-        """Accept the line returned last as written: the next line is chained to it."""
+        """Accept the line returned last as written, so that the next line is chained to it."""
         self.last = self._next
 
 
@@ -115,11 +118,11 @@ class Sidecar:
     names       id → text; ids run from `FOREIGN` without gaps
     identities  (client, platform's user id) in the order in which they were stated
     blocks      seals of the data file, from its first record on without gaps
-    footer      None: the journal was not closed, or not yet
+    footer      None: the journal is not closed
     lines       how many lines were read
-    sealed      its lines are chained; False: an earlier version wrote it
-    begin, end  the chain of its first line and of the last one that was read
-    damage      what is wrong, in words; nothing is read from there on, so there is no footer
+    sealed      True: its lines are chained; False: an earlier version wrote the file
+    begin, end  the chain hash of its first line and of the last one that was read
+    damage      sentence about the damage, ""; nothing behind the damage is read, so there is no footer
     """
 
     path: Path
@@ -139,9 +142,10 @@ class Sidecar:
     _block_chain: str = _START
 
     def read(self) -> None:
-        """Read the whole lines that have been added.
+        """Read the complete lines that were added since the last call.
 
-        A last line without its end is torn, and stays for the next call. Raises RecordError if the file cannot be read.
+        A last line without its end is torn; the next call reads it again. Raises RecordError if the file cannot be
+        read.
         """
         if self.damage:
             return
@@ -167,10 +171,10 @@ class Sidecar:
                 return
 
     def behind_damage(self, end: str) -> list[Block]:
-        """Return the seals after the damage, if the file ends with the chain `end`.
+        """Return the seals behind the damage if the file ends with the chain hash `end`, else [].
 
-        The file is read from its last line backwards: each chain vouches for the line before it. Raises RecordError if
-        the file cannot be read.
+        The file is read from its last line backwards: each chain hash confirms the line before it. Raises RecordError
+        if the file cannot be read.
         """
         try:
             lines = self.path.read_bytes().split(b"\n")[:-1]
@@ -195,7 +199,7 @@ class Sidecar:
 
     @property
     def sealed_records(self) -> int:
-        """Return how many records have a seal."""
+        """Return how many records of the journal are sealed."""
         return self.blocks[-1].last if self.blocks else 0
 
     def _checked(self, line: bytes) -> dict[str, Any]:

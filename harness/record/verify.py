@@ -1,4 +1,4 @@
-"""The command `earwitness verify RUN`: report whether the evidence of a run is whole, without judging it."""
+"""The command `earwitness verify RUN`: report whether a run's files are complete and unchanged, without judging it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print every damaged part and return the exit code.
+    """Print every damaged part of the run; return the exit code.
 
     Raises RecordError if there is no run directory.
     """

@@ -1,7 +1,7 @@
-"""The agent, which answers a message that asks it.
+"""The agent, which answers a message with a question to it.
 
-It depends only on the text and never uses the network. Tests need the shape of its stream: one `started`, `thinking`,
-one tool call with its completion, chunks numbered from 0 without a gap, one terminal event.
+Its answer depends only on the text; it never uses the network. The shape of its stream is fixed: one `started`,
+`thinking`, one tool call with its completion, chunks numbered from 0 without a gap, one terminal event.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ QUOTED_WORDS = 24
 
 
 class AgentEvent(NamedTuple):
-    """One event of an agent's run.
+    """One event of an agent's answer.
 
-    `name` as in the protocol; `n` counts the chunks, and is the number of chunks in `completed`.
+    `name`: its name in the protocol; `n`: number of the chunk, and in `completed` the count of chunks.
     """
 
     name: str
@@ -29,7 +29,10 @@ class AgentEvent(NamedTuple):
 
 
 def answer(question: str) -> str:
-    """Return the whole answer: the number of words and characters, a mark of the question's hash, and the question."""
+    """Return the text of the whole answer to `question`.
+
+    It states the counts of words and characters, a mark of the question's hash, and the beginning of the question.
+    """
     words = question.split()
     mark = hashlib.sha256(question.encode()).hexdigest()[:8]
     quoted = " ".join(words[:QUOTED_WORDS]) or "nothing"
@@ -37,7 +40,7 @@ def answer(question: str) -> str:
 
 
 def stream(question: str) -> Iterator[AgentEvent]:
-    """Yield all events of a run except the last; `completed` follows when the answer is stored."""
+    """Yield all events of an answer except the last. The caller adds `completed` when the answer is stored."""
     yield AgentEvent("started", 0, "")
     yield AgentEvent("thinking", 0, "Reading the question.")
     yield AgentEvent("tool_started", 0, "count_words")

@@ -26,7 +26,8 @@ def error_response(
 ) -> web.Response:
     """Return an error response.
 
-    `Retry-After` is in whole seconds, rounded up, so that no client retries too early.
+    `code`, `message` and `extra` form the body. `Retry-After` is in whole seconds, rounded up, so that no client
+    retries too early.
     """
     sent = dict(headers or {})
     if retry_after_s is not None:
@@ -35,7 +36,7 @@ def error_response(
 
 
 class ApiError(Exception):
-    """Error raised anywhere in a request to refuse it; the service's middleware turns it into its response.
+    """Error that any code raises to refuse a request. The service's middleware answers with `response()`.
 
     `status` is the HTTP status. The body is a JSON object: `code` as "error" for programs, `message` for users, and the
     fields of `extra`. `retry_after_s` is rounded up for Retry-After.
@@ -69,7 +70,7 @@ class ApiError(Exception):
 
 
 async def read_json(request: web.Request) -> dict[str, Any]:
-    """Return the body as a JSON object; {} for an empty body.
+    """Return the body of a request as a JSON object; {} for an empty body.
 
     Raises ApiError 400 for anything else.
     """
@@ -86,7 +87,7 @@ async def read_json(request: web.Request) -> dict[str, Any]:
 
 
 def text_field(data: Mapping[str, object], name: str) -> str:
-    """Return a field that must be a non-empty string.
+    """Return the field `name` of a request's body. It must be a non-empty string.
 
     Raises ApiError 400 that names the field.
     """

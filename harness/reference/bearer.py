@@ -11,7 +11,7 @@ from earwitness.harness.reference.tokens import Claims, KeysUnavailable, TokenRe
 
 
 class Verifies(Protocol):
-    """Interface of `harness.reference.tokens.Verifier`."""
+    """Protocol of `harness.reference.tokens.Verifier`."""
 
     async def verify(self, token: str) -> Claims:
         """Return the claims of a valid token.
@@ -21,16 +21,16 @@ class Verifies(Protocol):
 
 
 def unauthorized(code: str, message: str) -> ApiError:
-    """Return a 401 error with the challenge that RFC 6750 §3 requires."""
+    """Return a 401 error with the challenge header that RFC 6750 §3 requires."""
     return ApiError(
         401, code, message, headers={"WWW-Authenticate": f'Bearer error="invalid_token", error_code="{code}"'}
     )
 
 
 def bearer_token(request: web.Request) -> str:
-    """Return the token of the one `Authorization: Bearer` header.
+    """Return the token in the only `Authorization: Bearer` header of a request.
 
-    Raises ApiError 401 for none or several.
+    Raises ApiError 401 without such a header, or with several.
     """
     values = request.headers.getall("Authorization", [])
     if not values:

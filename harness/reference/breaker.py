@@ -1,8 +1,8 @@
 """Circuit breaker: when a dependency is down or overloaded, its callers stop calling it for a while.
 
-CLOSED: calls pass; `failures` failures in a row open it. OPEN: calls are refused at once, for `open_s`. HALF_OPEN: one
-call at a time is let through as a probe; its success closes the breaker, its failure opens it again. A probe waits at
-most `probe_s`, as its caller must not pay for all others.
+CLOSED: calls pass; `failures` consecutive failures open the breaker. OPEN: calls are refused at once, for `open_s`.
+HALF_OPEN: one call at a time is let through as a probe; its success closes the breaker, its failure opens it again. A
+probe waits at most `probe_s` seconds, so that its caller does not wait long on behalf of all others.
 
 Each call is logged as a line `call {…}`: its begin and end (monotonic ns), the breaker's state then, whether the
 dependency was called, and whether it answered.
@@ -34,13 +34,13 @@ class State(Enum):
 
 
 class CircuitOpen(Exception):
-    """Error for a call that was not made.
+    """Error for a call that was not made, or for a probe that took too long.
 
     `retry_after_s`: seconds until a call may be made.
     """
 
     def __init__(self, name: str, retry_after_s: float) -> None:
-        """State the dependency `name` and the seconds until it is asked again."""
+        """Make the message about the dependency `name`, which is called again after `retry_after_s` seconds."""
         self.retry_after_s = retry_after_s
         super().__init__(f"{name} has failed again and again; it is asked again in {retry_after_s:.1f} s.")
 
@@ -48,8 +48,8 @@ class CircuitOpen(Exception):
 class CircuitBreaker:
     """Circuit breaker for one dependency.
 
-    `fails` are the exceptions that count; others are answers, and count as success. The module explains `failures`,
-    `open_s` and `probe_s`; `clock` returns seconds.
+    `fails`: exceptions that count as a failure; any other exception is an answer and counts as success. The module
+    explains `failures`, `open_s` and `probe_s`; `clock` returns seconds.
     """
 
     def __init__(
@@ -71,9 +71,9 @@ class CircuitBreaker:
         self.probing = False
 
     async def call(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Return the result of `work`.
+        """Call `work`, if the breaker permits it, and return its result.
 
-        Raises CircuitOpen if it was not begun, or for a probe that took too long.
+        Raises CircuitOpen if `work` was not called, or for a probe that took longer than `probe_s` seconds.
         """
         begun_ns = time.monotonic_ns()
         try:
@@ -116,9 +116,9 @@ class CircuitBreaker:
         log.info("call %s", json.dumps(told))
 
     def admit(self) -> bool:
-        """Admit a call and return True if it is the probe.
+        """Register a call that is about to be made; return whether it is the probe.
 
-        Raises CircuitOpen.
+        Raises CircuitOpen if the call must not be made.
         """
         left_s = self.opened_at + self.open_s - self.clock()
         if self.state is State.OPEN and left_s <= 0:

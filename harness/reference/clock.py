@@ -12,5 +12,5 @@ offset = 0.0
 
 
 def now() -> float:
-    """Return seconds of the epoch by this service's clock."""
+    """Return the epoch seconds of this service's clock, which may be wrong by `offset`."""
     return time.time() + offset

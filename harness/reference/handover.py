@@ -1,4 +1,4 @@
-"""Takeover from a process that still serves: start first, then listen on the same socket, and report it."""
+"""Takeover from a process that still serves: start first, then listen on the same socket, and report that it does."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ TAKEOVER_VARIABLE = "EARWITNESS_TAKEOVER"
 
 @contextlib.contextmanager
 def taking_over() -> Iterator[Callable[[], int] | None]:
-    """Yield the function to call once this process listens; None if it replaces no other.
+    """Yield the function to call once this process listens; None if it replaces no other process.
 
-    Leaving without the call reports a failure.
+    Leaving the context without the call reports a failure.
     """
     number = os.environ.pop(TAKEOVER_VARIABLE, None)
     if number is None:

@@ -1,8 +1,8 @@
 """Rate limit: one budget per authenticated subject, shared by all services, as a token bucket in Redis.
 
 The bucket holds up to `burst` tokens and gains `rate_per_s` per second by the clock of Redis, so replicas with skewed
-clocks agree. One atomic script serves each request. A request for n is granted in part (the first k of n), which lets
-the message path ask once for a whole batch and stay exact.
+clocks agree. One atomic script serves each request. A request for n tokens may be granted in part (the first k of n).
+So the message path needs one request for a whole batch and stays exact.
 """
 
 from __future__ import annotations
@@ -62,9 +62,9 @@ class Decision:
     reset_s: float
 
     def headers(self, *, refused: bool = False) -> dict[str, str]:
-        """Return the X-RateLimit-* headers; seconds are rounded up, so that they are true.
+        """Return the X-RateLimit-* headers; seconds are rounded up, so that waiting that long is enough.
 
-        Retry-After is added when nothing was granted, or if this request, one of several, was `refused`.
+        Retry-After is added when nothing was granted. `refused`: this request, one of several, was refused.
         """
         headers = {
             "X-RateLimit-Limit": str(self.limit),
@@ -80,21 +80,21 @@ class Limiter:
     """Token buckets of subjects on an asyncio Redis client.
 
     A bucket holds `burst` tokens at most, and `rate_per_s` are added each second. `prefix` precedes the subject in the
-    Redis key. Errors of Redis are the caller's to handle.
+    Redis key. Errors of Redis are raised to the caller.
     """
 
     def __init__(self, redis: Redis, rate_per_s: float, burst: float, prefix: str = "rate:") -> None:
-        """Register the script of the buckets; a burst is at least one token."""
+        """Register the script of the buckets in Redis. `burst` below one token counts as one."""
         self.rate_per_s, self.burst = rate_per_s, max(1, int(burst))
         self._prefix = prefix
         self._script = redis.register_script(_TAKE)
 
     async def take(self, subject: str, n: int = 1) -> Decision:
-        """Request `n` tokens of one subject."""
+        """Request `n` tokens of one subject's budget; return the decision."""
         return (await self.take_many({subject: n}))[subject]
 
     async def take_many(self, wanted: Mapping[str, int]) -> dict[str, Decision]:
-        """Request tokens of several subjects in one call."""
+        """Request tokens of several subjects in one call (subject -> number); return subject -> decision."""
         answers = await self._script(
             keys=[self._prefix + subject for subject in wanted],
             args=[self.rate_per_s, self.burst, *wanted.values()],
@@ -114,7 +114,10 @@ class Limiter:
 
 
 def payer(request: web.Request, subject: str) -> str:
-    """Return the subject that pays for a request: the authenticated one, whatever else the request contains."""
+    """Return the subject whose budget a request is charged to: always the authenticated one, `subject`.
+
+    Defects replace this function.
+    """
     return subject
 
 
@@ -122,7 +125,7 @@ class Unlimited(Limiter):
     """Limiter for a platform without budgets: everything is granted, and Redis is not used."""
 
     def __init__(self) -> None:
-        """Take no Redis: rate and burst are beyond every request."""
+        """Set rate and burst higher than any request. No Redis is used."""
         self.rate_per_s, self.burst = math.inf, 1 << 31
 
     async def take_many(self, wanted: Mapping[str, int]) -> dict[str, Decision]:

@@ -7,6 +7,6 @@ import hashlib
 
 
 def s256(verifier: str) -> str:
-    """Return the challenge of a verifier."""
+    """Return the S256 challenge of a PKCE verifier."""
     digest = hashlib.sha256(verifier.encode("ascii", "replace")).digest()
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()

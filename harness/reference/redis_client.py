@@ -1,4 +1,4 @@
-"""Redis client of auth and backend: bounded, quick to give up, and adapted to uvloop."""
+"""Redis client of auth and backend, with few connections, short time limits, and adapted to uvloop."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from redis.backoff import ExponentialBackoff
 class Connection(redis.asyncio.Connection):
     """Connection that raises redis-py's ConnectionError when it is written to after a reset.
 
-    uvloop raises RuntimeError there, while redis-py expects only OSError. It would not count as an outage, and would
-    not be retried on a new connection.
+    uvloop raises RuntimeError there, while redis-py expects only OSError. A RuntimeError would not count as an outage,
+    and would not be retried on a new connection.
     """
 
     async def send_packed_command(self, command: bytes | str | Iterable[bytes], check_health: bool = True) -> None:
-        """Implement `redis.asyncio.Connection.send_packed_command`: turn RuntimeError into ConnectionError."""
+        """Implement `redis.asyncio.Connection.send_packed_command`: raise ConnectionError instead of RuntimeError."""
         try:
             await super().send_packed_command(command, check_health)
         except RuntimeError as error:
@@ -33,10 +33,11 @@ def make_redis(
     connect_s: float,
     retried: tuple[type[redis.exceptions.RedisError], ...] | None = None,
 ) -> redis.asyncio.Redis:
-    """Return a client on which concurrent requests wait for one of a few connections instead of failing.
+    """Return a client with at most `connections` connections. Concurrent requests wait for one instead of failing.
 
-    `retried`: errors to retry, redis-py's own if None. Retries are few: a request that cannot be served gets a 503, not
-    silence. They replace, within the same command, a connection that ended with the previous Redis process.
+    `answer_s`, `connect_s`: time limits in seconds; `retried`: errors to retry, None for those of redis-py. There are
+    only two retries, so that a request that cannot be served soon gets a 503. They replace a connection that ended with
+    an earlier Redis process.
     """
     backoff = ExponentialBackoff(cap=0.1, base=0.01)
     pool = redis.asyncio.BlockingConnectionPool.from_url(

@@ -1,11 +1,11 @@
-"""Revoked tokens, known to every replica at once through Redis.
+"""Revoked tokens, which every replica looks up in Redis.
 
-| what | where |
-|---|---|
-| one token | key `revoked:jti:JTI` = "1", lives as long as the token would |
-| all tokens of a user up to a moment | key `revoked:sub:SUB` = epoch seconds; a token with `iat` <= it is refused |
-| live connections | channel `revocations`: JSON `{"jti": …, "at": epoch}` or `{"sub": …, "at": epoch}` |
-| that all of these exist | key `revocations:known` |
+ what | where |
+---|---|
+ one token | key `revoked:jti:JTI` = "1", lives as long as the token would |
+ all tokens of a user up to a moment | key `revoked:sub:SUB` = epoch seconds; a token with `iat` <= it is refused |
+ live connections | channel `revocations`: JSON `{"jti": …, "at": epoch}` or `{"sub": …, "at": epoch}` |
+ that all of these exist | key `revocations:known` |
 
 The keys are set before the message is published. Auth keeps a durable copy in its database and writes all of it again
 when Redis has lost its data. Until then it is unknown what is revoked, and no token is accepted.
@@ -30,12 +30,12 @@ MARGIN_S = 60
 
 
 class RevocationsUnknown(redis.exceptions.ConnectionError):
-    """Error for a Redis that has lost its data and has no revocations from auth yet; treated like an outage."""
+    """Error for a Redis server that has lost its data and has no revocations from auth yet. It counts as an outage."""
 
 
 @dataclass(frozen=True, slots=True)
 class Revocation:
-    """Revocation of one token (`token_id`) or of all tokens of a user (`subject`): exactly one of them is set.
+    """Revocation of one token (`token_id`) or of all tokens of a user (`subject`): exactly one of the two is set.
 
     `at`, `until`: epoch seconds; after `until` the revocation is no longer needed.
     """
@@ -47,25 +47,25 @@ class Revocation:
 
     @property
     def key(self) -> str:
-        """Return the Redis key."""
+        """Return the Redis key under which the revocation is stored."""
         return f"revoked:jti:{self.token_id}" if self.token_id else f"revoked:sub:{self.subject}"
 
     def message(self) -> bytes:
-        """Return the message for the channel."""
+        """Return the message about the revocation for the channel `revocations`."""
         who = {"jti": self.token_id} if self.token_id else {"sub": self.subject}
         return orjson.dumps({**who, "at": self.at})
 
 
 async def is_revoked(client: redis.asyncio.Redis, claims: Claims) -> bool:
-    """Ask Redis whether a token is revoked, every time, as a cached answer would outlive a revocation.
+    """Return whether a token is revoked. Redis is queried every time: a cached answer would become wrong.
 
-    Redis errors go to the caller (503).
+    Raises errors of Redis and RevocationsUnknown, which become a 503.
     """
     return (await revoked_among(client, [claims]))[0]
 
 
 async def revoked_among(client: redis.asyncio.Redis, tokens: Sequence[Claims]) -> list[bool]:
-    """Ask Redis in one call which of several tokens are revoked.
+    """Return for each token whether it is revoked, by one query of Redis.
 
     Raises RevocationsUnknown.
     """
@@ -82,7 +82,7 @@ async def revoked_among(client: redis.asyncio.Redis, tokens: Sequence[Claims]) -
 async def publish(client: redis.asyncio.Redis, revocations: Iterable[Revocation]) -> None:
     """Store revocations in Redis and publish them.
 
-    Idempotent; the later of two moments for one user stands.
+    Idempotent. Of two revocations of all tokens of one user, the later one counts.
     """
     now = clock.now()
     async with client.pipeline(transaction=False) as pipe:
@@ -99,7 +99,7 @@ async def publish(client: redis.asyncio.Redis, revocations: Iterable[Revocation]
 
 
 async def all_told(client: redis.asyncio.Redis, run_id: str) -> None:
-    """Mark the revocations in Redis as complete, unless Redis is another process by now than that of `run_id`."""
+    """Mark the revocations in Redis as complete, unless the run id of Redis is no longer `run_id`."""
     await client.eval(_ALL_TOLD, 1, KNOWN, run_id)
 
 

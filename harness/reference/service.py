@@ -1,4 +1,4 @@
-"""Base of every process of the reference platform: settings, socket, readiness, errors, a graceful end.
+"""Base class of every process of the reference platform: settings, socket, readiness, errors, a graceful end.
 
     @dataclass(frozen=True, slots=True)
     class Settings:
@@ -72,15 +72,15 @@ DEPENDENCY_DOWN: tuple[type[BaseException], ...] = (
 
 
 class CommonSettings(Protocol):
-    """Settings that `run` itself reads."""
+    """Protocol of the settings that `run` itself reads."""
 
     @property
     def name(self) -> str:
-        """Name of the service."""
+        """Return the name of the service."""
 
     @property
     def fd(self) -> int:
-        """Number of the inherited socket."""
+        """Return the number of the inherited socket's descriptor."""
 
 
 S = TypeVar("S", bound=CommonSettings)
@@ -88,7 +88,7 @@ S = TypeVar("S", bound=CommonSettings)
 
 @dataclass(frozen=True, slots=True)
 class DefectOrder:
-    """One `--defect NAME:PROBABILITY` of the command line."""
+    """Order of a defect: one `--defect NAME:PROBABILITY` of the command line."""
 
     name: str
     probability: float
@@ -102,7 +102,7 @@ class Service:
     """
 
     def __init__(self, name: str) -> None:
-        """Make the web application with the middleware for errors and the route `/ready`."""
+        """Make the web application, with the middleware that answers errors, and the route `/ready`."""
         self.name = name
         self.log = logging.getLogger(name)
         self.started = False
@@ -114,28 +114,31 @@ class Service:
         self.app.router.add_get("/ready", self._ready)
 
     async def start(self) -> None:
-        """Connect to the dependencies.
+        """Connect to the dependencies (hook).
 
-        Runs while the socket already listens, and again after a DEPENDENCY_DOWN.
+        It runs while the socket already listens, and again if it raises one of DEPENDENCY_DOWN.
         """
 
     async def waiting_for(self) -> str | None:
-        """Return the name of a dependency that does not answer now, or None.
+        """Return the name of a dependency that does not answer now, None if all do (hook).
 
-        It may also let its exception pass.
+        An exception of the dependency may be raised instead.
         """
         return None
 
     async def drain(self) -> None:
-        """Close WebSockets right after the listening socket was closed; HTTP requests in flight still finish."""
+        """Close WebSockets (hook).
+
+        It is called right after the listening socket was closed. HTTP requests in progress still finish.
+        """
         closing = [ws.close(code=SERVICE_RESTART, message=b"restart") for ws in list(self.websockets)]
         await asyncio.gather(*closing, return_exceptions=True)
 
     async def stop(self) -> None:
-        """Close pools and clients, as the last step."""
+        """Close pools and clients, as the last step (hook)."""
 
     def background(self, work: Awaitable[None], what: str) -> asyncio.Task[None]:
-        """Run a task until the service stops.
+        """Start a task that is cancelled when the service stops; return it. `what`: its name, for the log.
 
         If it ends by an exception, that is logged and `/ready` answers 503.
         """
@@ -152,7 +155,7 @@ class Service:
             self.broken = what
 
     async def run_until_stopped(self, listener: socket.socket, stopped: asyncio.Event) -> None:
-        """Serve on the socket until the event is set, then end gracefully."""
+        """Serve on the socket until the event `stopped` is set, then end gracefully."""
         self.app.on_shutdown.append(self._on_shutdown)
         runner = web.AppRunner(
             self.app, access_log=None, handle_signals=False, shutdown_timeout=SHUTDOWN_TIMEOUT_S, keepalive_timeout=75.0
@@ -257,7 +260,7 @@ async def _first(stopped: asyncio.Event, starting: asyncio.Task[None]) -> None:
 
 
 def run(settings_type: type[S], make: Callable[[S], Service], argv: Sequence[str] | None = None) -> None:
-    """Run a service from its `__main__`: settings, defects, socket, loop.
+    """Run a service until a signal ends it: read settings, install defects, serve. Each `__main__` calls it.
 
     A wrong setting prints one sentence and exits with 2.
     """
@@ -304,9 +307,9 @@ def _inherited(fd: int) -> socket.socket:
 
 
 def defect_orders(argv: Sequence[str] | None = None) -> list[DefectOrder]:
-    """Return the orders in `--defect NAME` or `--defect NAME:PROBABILITY`, any number of times.
+    """Return the defects that the command line orders by `--defect NAME` or `--defect NAME:PROBABILITY`.
 
-    Raises SettingsError.
+    Raises SettingsError for a probability that is none.
     """
     parser = argparse.ArgumentParser(description="A service of the reference platform; settings in EARWITNESS_SERVICE.")
     parser.add_argument("--defect", action="append", default=[], metavar="NAME[:PROBABILITY]")

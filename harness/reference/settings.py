@@ -16,12 +16,12 @@ _WORDS = {str: "a non-empty string", int: "a whole number", float: "a number", b
 
 
 def read_settings(kind: type[T], text: str, where: str = SETTINGS_VARIABLE) -> T:
-    """Return an instance of the dataclass `kind`.
+    """Return an instance of the dataclass `kind` with the values of the JSON object in `text`.
 
-    Fields are str, int, float, bool, tuple[str, ...], each also `| None`. Faults are missing or unknown settings, wrong
-    types, `*_s` and `rate_*` that are not positive, and invalid addresses (`*_url`, `*_issuer`, `issuer`, `dsn`).
-    Unknown names are faults, so that the default does not hide a misspelt setting. Raises SettingsError with all
-    faults.
+    Fields are str, int, float, bool, tuple[str, ...], each also `| None`. Mistakes are missing or unknown settings,
+    wrong types, `*_s` and `rate_*` that are not positive, and invalid addresses (`*_url`, `*_issuer`, `issuer`, `dsn`).
+    Unknown names are mistakes, so that the default does not hide a misspelt setting. Raises SettingsError with all
+    mistakes at `where`.
     """
     try:
         given = json.loads(text)

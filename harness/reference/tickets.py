@@ -1,6 +1,6 @@
-"""Single-use tickets, with which a browser opens a WebSocket without its token in a URL.
+"""Single-use tickets, with which a browser opens a WebSocket without putting its token into a URL.
 
-Key `ticket:TICKET` in Redis for 30 s, value: the claims of the access token that bought it, as JSON.
+Key `ticket:TICKET` in Redis for 30 s, value: the claims of the access token with which it was obtained, as JSON.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ async def issue(client: redis.asyncio.Redis, claims: Claims) -> str:
 
 
 async def redeem(client: redis.asyncio.Redis, ticket: str) -> Claims | None:
-    """Return the claims of a ticket, once; None if it is unknown, too old or already used.
+    """Use up a ticket and return its claims; None if it is unknown, too old or already used.
 
-    GETDEL, because between a GET and a DEL a second holder of the ticket would get in. The token behind the ticket may
-    have expired or been revoked meanwhile: check times and revocation as for the token itself.
+    It uses GETDEL, because between a GET and a DEL a second holder of the ticket could use it. The token behind the
+    ticket may have expired or been revoked meanwhile: check times and revocation as for the token itself.
     """
     value = await client.getdel(f"ticket:{ticket}")
     return None if value is None else Claims.of(orjson.loads(value))

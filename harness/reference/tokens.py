@@ -5,8 +5,8 @@
     claims = await verifier.verify(token)      # TokenRefused has the reason; KeysUnavailable: try again later
 
 Each rule is one method of `Verifier`, small enough to be replaced by a defect. Revocation
-(`harness.reference.revocation`) is *not* checked here: it changes after a token was issued and has to be asked every
-time.
+(`harness.reference.revocation`) is *not* checked here: it changes after a token was issued and has to be looked up
+every time.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ FetchKeys: TypeAlias = Callable[[], Awaitable[Mapping[str, object]]]
 
 
 class TokenRefused(Exception):
-    """Error for a token that is not accepted.
+    """Error for an access token or id token that is not accepted.
 
     `code` is for programs (expired, bad_signature, …), the message for users.
     """
@@ -54,10 +54,7 @@ class KeysUnavailable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """Accepted access token.
-
-    Times are seconds of the epoch.
-    """
+    """Claims of an accepted access token. Times are epoch seconds."""
 
     subject: str
     token_id: str
@@ -71,7 +68,7 @@ class Claims:
 
     @classmethod
     def of(cls, raw: Mapping[str, Any]) -> Claims:
-        """Return the claims of a payload whose required claims are known to exist."""
+        """Return the claims of a token's payload, in which all required claims must exist."""
         return cls(
             subject=raw["sub"],
             token_id=raw["jti"],
@@ -87,7 +84,7 @@ class Claims:
 
 @dataclass(frozen=True, slots=True)
 class PublicKey:
-    """Public key of the issuer, with its one algorithm."""
+    """Public key of an issuer, with the one algorithm that it may be used for."""
 
     kid: str
     algorithm: str
@@ -95,7 +92,7 @@ class PublicKey:
 
 
 def public_keys(document: Mapping[str, Any], algorithms: Sequence[str] = ALGORITHMS) -> dict[str, PublicKey]:
-    """Return the usable signature keys of a JWKS document by `kid`.
+    """Return key id (`kid`) -> key, for the usable signature keys of a JWKS document.
 
     Skipped are keys of unknown type, without a kid, or for encryption.
     """
@@ -112,11 +109,11 @@ def public_keys(document: Mapping[str, Any], algorithms: Sequence[str] = ALGORIT
 
 
 class KeySet:
-    """Public keys of the issuer: cached for `max_age_s`, fetched again for an unknown `kid`.
+    """Public keys of the issuer: cached for `max_age_s` seconds, and fetched again for an unknown `kid`.
 
-    Fetches are at least `min_pause_s` apart however many forged key ids arrive. A request with an unknown key waits for
-    the next fetch instead of being refused, so that a rotation refuses no valid token. Old keys remain in use while the
-    issuer is down.
+    Fetches are at least `min_pause_s` seconds apart, however many forged key ids arrive. A request with an unknown key
+    waits for the next fetch instead of being refused, so that a rotation refuses no valid token. Old keys remain in use
+    while the issuer is down.
     """
 
     def __init__(self, fetch: FetchKeys, *, max_age_s: float = 300.0, min_pause_s: float = 0.5) -> None:
@@ -128,7 +125,7 @@ class KeySet:
         self._fetching: asyncio.Task[None] | None = None
 
     async def get(self, kid: str) -> PublicKey:
-        """Return a key.
+        """Return the key with this id; fetch the keys first if it is unknown.
 
         Raises TokenRefused if the issuer does not have it, KeysUnavailable if it does not answer.
         """
@@ -143,7 +140,7 @@ class KeySet:
             raise TokenRefused("unknown_key", "The token names a key that its issuer does not have.") from None
 
     async def refresh(self) -> None:
-        """Fetch the keys now, or as soon as the pause allows; all waiting callers share one fetch."""
+        """Fetch the keys as soon as `min_pause_s` allows, and wait for it. All waiting callers share one fetch."""
         await asyncio.shield(self._begin())
 
     def _begin(self) -> asyncio.Task[None]:
@@ -169,7 +166,7 @@ class KeySet:
 class Verifier:
     """Verifier of one issuer's access tokens for one audience.
 
-    Valid signatures are cached, everything else is checked each time.
+    Valid signatures are cached; everything else is checked each time. Defects may replace each method.
     """
 
     def __init__(self, keys: KeySet, *, issuer: str, audience: str, leeway_s: float = LEEWAY_S) -> None:
@@ -197,31 +194,34 @@ class Verifier:
         return claims
 
     def remembered(self, token: str) -> Claims | None:
-        """Return the cached claims of this token, unless the issuer's keys have changed since."""
+        """Return the cached claims of a token whose signature was valid; None if there are none.
+
+        All are dropped when the issuer's keys have changed.
+        """
         if self._generation != self.keys.generation:
             self._signed.clear()
             self._generation = self.keys.generation
         return self._signed.get(token)
 
     def remember(self, token: str, claims: Claims) -> None:
-        """Cache the claims of a token; the oldest entry is dropped at CACHE_SIZE."""
+        """Cache the claims of a token whose signature is valid. At CACHE_SIZE entries the oldest one is dropped."""
         if len(self._signed) >= CACHE_SIZE:
             del self._signed[next(iter(self._signed))]
         self._signed[token] = claims
 
     async def signed_payload(self, token: str) -> Json:
-        """Return the payload, its signature verified with a key of the issuer."""
+        """Return the payload of a token after verifying its signature. Raises TokenRefused or KeysUnavailable."""
         header = self.header(token)
         self.check_algorithm(header)
         key = await self.keys.get(header["kid"])
         return self.check_signature(token, header, key)
 
     def header(self, token: str) -> Json:
-        """Return the header of the token."""
+        """Return the header of the token. Raises TokenRefused if it is malformed."""
         return jose_header(token)
 
     def check_algorithm(self, header: Json) -> None:
-        """Raise TokenRefused unless the algorithm is one of those allowed."""
+        """Raise TokenRefused unless the header names an allowed algorithm."""
         if header.get("alg") not in self.algorithms:
             raise TokenRefused("bad_algorithm", "The token's algorithm is not allowed.")
 
@@ -279,7 +279,7 @@ def _is_texts(value: object) -> bool:
 def jose_header(token: str) -> Json:
     """Return the header of a compact JWS (RFC 7515).
 
-    Strict: canonical base64url, no repeated members, a key id, no `crit`. Raises TokenRefused.
+    It must be strictly valid: canonical base64url, no repeated members, a key id, no `crit`. Raises TokenRefused.
     """
     parts = token.split(".")
     if len(token) > MAX_TOKEN_CHARS or len(parts) != 3:
@@ -298,7 +298,7 @@ def jose_header(token: str) -> Json:
 
 
 def verified_payload(token: str, header: Json, key: PublicKey) -> Json:
-    """Return the payload, if `key` signed the token with the one algorithm that this key is for."""
+    """Return the payload if `key` signed the token with the one algorithm of this key. Raises TokenRefused."""
     if header.get("alg") != key.algorithm:
         raise TokenRefused("bad_algorithm", "The token's algorithm is not that of its key.")
     try:

@@ -1,6 +1,6 @@
 """Redis stream `users`, by which accounts travel from auth to backend.
 
-One entry per change, in order for each user, at least once: apply an entry only if its version is newer.
+Each change has an entry, in order for each user, which may be repeated: apply an entry only if its version is newer.
 Fields (all text): id (UUID), provider, subject, email, name, is_active (`true` or `false`), permissions (JSON list of
 strings), version (whole number, grows by one with each change of the user).
 """
@@ -16,7 +16,7 @@ STREAM = "users"
 
 
 def to_entry(user: Mapping[str, Any]) -> dict[Any, Any]:
-    """Return the fields of one entry, from a user with typed values."""
+    """Return the fields of a stream entry for a user, whose values are typed."""
     return {
         "id": str(user["id"]),
         "provider": user["provider"],

@@ -2,8 +2,8 @@
 
 A journal is judged up to its first damaged block, because most checks need all earlier records. Some violations are
 proven by the records that show them alone (`checks.judge.certain_alone`). For these all sound records are judged once
-more. Each row of consecutive sound blocks counts as a journal whose beginning and end are missing. A violation that
-only this pass finds is FAIL; the pass never improves an outcome.
+more. Each sequence of consecutive sound blocks counts as a journal whose beginning and end are missing. A violation
+that only this pass finds is FAIL; the pass never improves an outcome.
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ WHY = "found also in sound blocks behind damage (H8)"
 def with_blocks_behind(
     history: History, verdicts: Sequence[Verdict], facts: Mapping[str, Any], checks: Sequence[Check]
 ) -> list[Verdict]:
-    """Return the verdicts of `checks`, replaced by those of a second pass where only that found a violation."""
+    """Return `verdicts`, with those replaced for which a second pass over the blocks behind a damage found a violation.
+
+    `facts`: those of `facts_of`; `checks`: all checks of the run.
+    """
     stretches = history.stretches
     passed = {verdict.id for verdict in verdicts if verdict.outcome is not Outcome.FAIL}
     alone = certain_alone(history.contract) | {check.id for check in checks if _alone(check)}

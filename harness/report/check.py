@@ -36,7 +36,7 @@ EPILOG = """examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of `earwitness check`."""
+    """Add the arguments of `earwitness check` to `parser`."""
     parser.description, parser.epilog = DESCRIPTION, EPILOG
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("run", metavar="RUN", type=Path, help="a run directory, e.g. runs/latest")
@@ -64,9 +64,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Judge the run, write verdict.json, verdict.txt and junit.xml, print, and return the verdict's exit code.
+    """Judge the run `args.run`, write the files of its verdict, print it, and return its exit code.
 
-    With --only nothing is written, and the exit code is that of the chosen checks. Raises EarwitnessError.
+    The files are verdict.json, verdict.txt, junit.xml, report.html and pictures. With --only nothing is written, and
+    the exit code is that of the chosen checks. Raises EarwitnessError.
     """
     own = load([(file, None) for file in args.check])
     only = chosen(args.only, _checks_of(args.run, own))
@@ -110,9 +111,9 @@ def _refuse_contradictions(args: argparse.Namespace, only: Sequence[Check]) -> N
 
 
 def chosen(only: Sequence[str], checks: Sequence[Check]) -> list[Check]:
-    """Return the checks of a list of ids or names, in the order of `checks`.
+    """Return the checks that `only` names, in the order of `checks`.
 
-    Raises SettingsError.
+    An element of `only` is one or several ids or names, separated by commas. Raises SettingsError for an unknown one.
     """
     wanted = [word.strip().lower() for words in only for word in words.split(",") if word.strip()]
     known = {key: check for check in checks for key in (check.id.lower(), check.name)}

@@ -31,7 +31,7 @@ _RUN_NAME = re.compile(r"\d{8}-\d{6}-.+")
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """Leftover of a run: its path, a description, and how it is removed; `remove` None: it is only listed."""
+    """Leftover of a run: path, description, and the function that removes it. `remove` None: it is only listed."""
 
     path: Path
     what: str
@@ -39,7 +39,7 @@ class Left:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of `earwitness clean`."""
+    """Add the arguments of `earwitness clean` to `parser`."""
     parser.description, parser.epilog = DESCRIPTION, EPILOG
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--dry-run", action="store_true", help="list what would be removed, and change nothing")
@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print each leftover, remove it unless --dry-run is set, and return the exit code.
+    """Print each leftover and remove it unless --dry-run is set; return the exit code.
 
     Raises RecordError.
     """
@@ -80,7 +80,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def found(runs: Path, exports: Path, *, unfinished: bool) -> Iterator[Left]:
-    """Yield what was left behind."""
+    """Yield each leftover of earlier runs: platforms, templates, state files, drafts, and unfinished run directories.
+
+    It removes nothing. `runs`, `exports`: folders to search; `unfinished`: also mark the directories of killed runs for
+    removal, which otherwise are only listed.
+    """
     for path in clean_up.left_behind():
         kept = "kept on purpose" if (path / clean_up.KEPT).exists() else "its owner is dead"
         yield Left(path, f"directory of a platform, {kept}", clean_up.remove)
@@ -96,7 +100,7 @@ def found(runs: Path, exports: Path, *, unfinished: bool) -> Iterator[Left]:
 
 
 def size_of(path: Path) -> int:
-    """Return the bytes that a file or folder takes on disk."""
+    """Return the bytes that a file, or a folder with all its files, occupies on disk."""
     sizes = []
     for each in (path, *path.rglob("*")) if path.is_dir() else (path,):
         try:

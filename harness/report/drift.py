@@ -22,7 +22,7 @@ HOUR_NS = 3.6e12
 
 
 def drift(views: Sequence[Records], room_sizes: Sequence[int], services: Path) -> list[dict[str, object]]:
-    """Return one row per series; [] for a run that is too short.
+    """Return one row for each series (memory, latencies); [] for a run that is too short.
 
     A row has name, unit, level (median), slope_per_hour, low, high (95 %), change_percent (over the time examined),
     word.
@@ -52,7 +52,12 @@ def _row(name: str, unit: str, series: Series, begin: int, end: int) -> dict[str
 
 
 def windows(series: Series, begin: int, end: int) -> tuple[Times, Times]:
-    """Return (hours, median) of each of WINDOWS equal parts of the time that has samples."""
+    """Return (hours, median) of a series in each of WINDOWS equal parts of the time.
+
+    Parts without samples are left out.
+
+    `begin`, `end`: bounds of the time in ns; hours count from `begin`.
+    """
     t, values = series
     part = np.floor((t - begin) / (end - begin) * WINDOWS)
     kept = [k for k in range(WINDOWS) if (part == k).any()]
@@ -61,7 +66,10 @@ def windows(series: Series, begin: int, end: int) -> tuple[Times, Times]:
 
 
 def slope_with_interval(x: Times, y: Times) -> tuple[float, float, float]:
-    """Return the least-squares slope and its 95 % interval, by drawing windows with replacement."""
+    """Return (slope, low, high): the least-squares slope and its 95 % interval.
+
+    The interval comes from drawing windows with replacement (bootstrap).
+    """
     draws = np.random.default_rng(1).integers(0, len(x), (RESAMPLES, len(x)))
     slopes = _slope(x[draws], y[draws])
     low, high = np.percentile(slopes[np.isfinite(slopes)], (2.5, 97.5))

@@ -48,7 +48,7 @@ _STATUS = {Kind.PROBE: "counter", Kind.LOGIN: "counter", Kind.REQUEST: "size", K
 def endings(journals: Iterable[tuple[Records, Mapping[int, str]]]) -> list[Ending]:
     """Count connections by who ended them, close code and reason, most frequent first.
 
-    `journals`: records and names. `by` is "platform" or "earwitness".
+    `journals`: records and names of each. A row has by ("platform" or "earwitness"), code, reason and count.
     """
     counts: Counter[tuple[str, int, str]] = Counter()
     for records, names in journals:
@@ -70,7 +70,7 @@ def _unique(keys: npt.NDArray[np.int64]) -> tuple[list[list[int]], list[int]]:
 
 
 def ending_line(rows: Sequence[Ending]) -> str:
-    """Return one line about the endings that matter; "" if there are none.
+    """Return one line about endings by the platform, and about frames that were too long; "" without any.
 
     Connections that users closed themselves are left out.
     """
@@ -100,7 +100,7 @@ def stopped(views: Sequence[Records]) -> Stopped | None:
 
     None if the platform answered to the end. Keys:
 
-    at_s, silent_s  seconds from the start of the load to that data, and from there to the end of the load
+    at_s, silent_s  seconds from the start of the load to the last data, and from the last data to the end of the load
     unanswered      messages and requests without answer since
     ended           connections that ended since, not by us
     """

@@ -14,7 +14,7 @@ UNCONCLUDED = "run.json has no last hashes: the run was not concluded"
 
 
 def facts_of(history: History) -> dict[str, Any]:
-    """Return the facts for `Judge.finish`."""
+    """Return facts of a run, by name, that `Judge.finish` needs in addition to the records."""
     run = history.run
     planned, origin = planned_roster(run, len(history.roster.user_of))
     return {
@@ -45,9 +45,8 @@ def _load(history: History) -> dict[str, int]:
 def planned_roster(run: Mapping[str, Any], clients: int) -> tuple[Roster | None, str | None]:
     """Return the roster rebuilt from the plan in `run.json`, and the origin that the run states for it.
 
-    The roster is None where it cannot be rebuilt. A plan with given rooms or accounts counts as the target file's only
-    where there is such a file. A plan for another number of clients than `clients` is not used: the wrong number could
-    be any.
+    The roster is None where it cannot be rebuilt. A plan with given rooms or accounts is used only if there is a target
+    file. A plan for another number of clients than `clients` is not used, because either number could be the wrong one.
     """
     origin = (run.get("roster") or {}).get("origin")
     if origin not in (Origin.PLAN, Origin.TARGET):

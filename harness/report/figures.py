@@ -20,7 +20,7 @@ Milliseconds = npt.NDArray[np.float64]
 
 
 def load_figures(views: Iterable[Records]) -> dict[str, int]:
-    """Return the numbers of users, connections, messages sent and messages delivered."""
+    """Return the counts of users, connections, messages sent and messages delivered, by name."""
     connections = sent = delivered = 0
     users: set[int] = set()
     for records in views:
@@ -53,7 +53,10 @@ def missed_live(verdicts: Iterable[Verdict]) -> dict[str, int]:
 
 
 def to_first_message_s(journals: Iterable[JournalView], started: float | None) -> float | None:
-    """Return the seconds from the start of the leading process to the first message sent; None if not known."""
+    """Return the seconds from `started` to the first message sent; None if either time is unknown.
+
+    `started`: Unix time at which the leading process started.
+    """
     found = []
     for journal in journals:
         said = np.flatnonzero(journal.records["kind"] == Kind.INVOKE)
@@ -64,7 +67,7 @@ def to_first_message_s(journals: Iterable[JournalView], started: float | None) -
 
 
 def replicas(views: Iterable[tuple[Records, dict[int, str]]]) -> dict[str, int]:
-    """Return the connections by the name of the replica that answered, where the platform names it."""
+    """Return replica -> number of connections that it accepted, where the platform names its replicas."""
     counts: dict[str, int] = {}
     for records, names in views:
         connects = records[records["kind"] == Kind.CONNECT]
@@ -76,7 +79,7 @@ def replicas(views: Iterable[tuple[Records, dict[int, str]]]) -> dict[str, int]:
 
 
 def percentiles(parts: list[Milliseconds]) -> dict[str, float]:
-    """Return the number of samples and their p50, p99 and maximum."""
+    """Return samples, p50, p99 and max of all values together; only samples (0) if there are none."""
     values = np.concatenate(parts) if parts else np.empty(0)
     if not len(values):
         return {"samples": 0}
@@ -90,7 +93,7 @@ def percentiles(parts: list[Milliseconds]) -> dict[str, float]:
 
 
 def fan_out(views: list[Records], room_sizes: list[int]) -> dict[str, dict[str, float]]:
-    """Return the milliseconds from the sending of a message to its delivery to each member, by room size."""
+    """Return room size -> percentiles of the milliseconds from sending a message to its delivery to each member."""
     delay_ms, size = fan_out_ms(views, room_sizes)
     return {str(int(s)): percentiles([delay_ms[size == s]]) for s in np.unique(size)}
 
@@ -104,11 +107,11 @@ def fan_out_ms(views: list[Records], room_sizes: list[int]) -> tuple[Millisecond
 
 
 def since_sending(views: list[Records], kind: Kind) -> tuple[Milliseconds, Records, npt.NDArray[np.int64]]:
-    """Return the time since the first sending of its message, for each record of a kind.
+    """Return how long after the first sending of its message each record of a kind was written.
 
-    The result is (milliseconds, record, nanoseconds of that sending). All times are of one host's clock.
+    The result is (milliseconds, record, monotonic ns of that sending). All times are of one host's clock.
 
-    Memory: 16 bytes per message and record; the largest histories are sampled by their last five million records.
+    Memory: 16 bytes per message and record; of each journal only the last five million records are used.
     """
     views = [records[-5_000_000:] for records in views]
     invoke = _joined(views, Kind.INVOKE, first_attempt=True)
@@ -126,7 +129,7 @@ def since_sending(views: list[Records], kind: Kind) -> tuple[Milliseconds, Recor
 
 
 def bursts(views: list[Records], table: Path) -> list[dict[str, Any]]:
-    """Return each burst of the table with the seconds from its first sending until all are sent, acked, delivered."""
+    """Return the bursts of `table`, with the seconds from the first sending until all are sent, acked, delivered."""
     found = []
     for row in read_table(table):
         first, last = row["first"], row["first"] + row["count"] - 1
@@ -173,7 +176,7 @@ def _lag_after_send(sent: Records, heard: Records) -> dict[str, float]:
 def read_table(path: Path) -> Iterator[dict[str, Any]]:
     """Yield the rows of a side table; none if it does not exist.
 
-    A torn last line is left out.
+    It stops at a torn line.
     """
     if not path.exists():
         return
@@ -198,6 +201,6 @@ def _joined(views: list[Records], kind: Kind, *, first_attempt: bool = False) ->
 
 
 def message_keys(records: Records) -> npt.NDArray[np.uint64]:
-    """Return author and counter of each record as one number."""
+    """Return one number for each record that identifies its message (author and counter)."""
     keys: npt.NDArray[np.uint64] = (records["author"].astype(np.uint64) << np.uint64(32)) | records["counter"]
     return keys

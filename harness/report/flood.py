@@ -18,8 +18,9 @@ def flood(views: Sequence[Records], floods: Path, bursts: Path) -> dict[str, obj
     """Return the waiting times of users who neither flooded nor burst; None if no user flooded.
 
     Times are milliseconds of messages from and to those users, by when they were sent: `before`, while all users were
-    connected and calm, and `during`, from the first flood on; `p99_ratio` is that of both. `closed`: sockets that the
-    platform closed for abuse, of flooding users and of others. All times are of one host's clock.
+    connected and calm, and `during`, from the first flood on; `p99_ratio` is the p99 of `during` divided by that of
+    `before`. `closed`: sockets that the platform closed for abuse, of flooding users and of others. All times are of
+    one host's clock. `floods`, `bursts`: the side tables that users wrote.
     """
     rows = list(read_table(floods))
     if not rows:

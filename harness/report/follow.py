@@ -31,9 +31,9 @@ GOING_ON: Final = ("running", "drained")
 
 
 class Following:
-    """Run that is being judged.
+    """Judge of a run that still lasts.
 
-    Call `turn` every TURN_S, and `finish` when its journals are closed.
+    Call `turn` every TURN_S seconds, and `finish` once when the run's journals are closed.
     """
 
     def __init__(
@@ -41,8 +41,8 @@ class Following:
     ) -> None:
         """Prepare the judge of the run in `run_dir`.
 
-        `publish`: write live.json, as the run's own judge does; other readers must not. `own`: own checks that the user
-        allows to run.
+        `publish`: write live.json, which only the run's own judge process may do. `own`: own checks that the user
+        allows to run. `say` receives lines for the user.
         """
         self._follower = Follower(run_dir)
         self._history = self._follower.history
@@ -51,9 +51,9 @@ class Following:
         self.live = LiveVerdict(self._history, say, own)
 
     def turn(self) -> dict[str, Any] | None:
-        """Judge what was recorded meanwhile, and publish and return the verdict so far.
+        """Judge the records that were written since the last call; publish and return the verdict so far.
 
-        None if there was nothing new, or if verdicts would take more than LOOKING_SHARE of a core.
+        None if there was nothing new, or if computing verdicts would take more than LOOKING_SHARE of a core.
         """
         self._judge(last=False)
         now = time.monotonic()
@@ -70,7 +70,7 @@ class Following:
     def over(self) -> bool:
         """Return whether no process writes to the run any more.
 
-        That is: all journals are closed and `run.json` has their last hashes, or the process that led the run has
+        That is: all journals are closed and `run.json` holds their last hashes, or the process that led the run has
         ended.
         """
         if self._follower.closed() and KEY in self._history.run:
@@ -78,9 +78,9 @@ class Following:
         return not is_going_on(self._history.run)
 
     def finish(self) -> dict[str, Any]:
-        """Judge the rest, write the verdict into the run's directory and return it.
+        """Judge the rest, write the verdict into the run's directory and return it. Call it once.
 
-        Everything but the end has been folded already.
+        All records but the last ones have been folded already.
         """
         self._follower.closed()  # reads run.json, as it is now
         self._judge(last=True)
@@ -112,7 +112,7 @@ class Following:
 
 
 def follow_by_hand(run_dir: Path, own: Sequence[OwnCheck] = ()) -> dict[str, Any]:
-    """Follow a run to its end, independently of its own judge, and return the verdict.
+    """Judge a run until it ends, in addition to its own judge process, and return the verdict.
 
     Prints to stderr a line for each violation and the progress.
     """
@@ -136,7 +136,7 @@ def follow_by_hand(run_dir: Path, own: Sequence[OwnCheck] = ()) -> dict[str, Any
 
 
 def is_going_on(run: Mapping[str, Any]) -> bool:
-    """Return whether the process that leads a run lives and has not ended the run yet."""
+    """Return whether `run` (run.json) is in progress and the process that leads it still lives."""
     return run.get("state") in GOING_ON and not _gone(run.get("process"), run.get("process_started"))
 
 

@@ -22,7 +22,10 @@ _MARKUP = re.compile(r"([\\`*_{}\[\]<>()#+|~!-])")
 
 
 def tell_github(verdict: Row, environ: Mapping[str, str] = os.environ) -> None:
-    """Append the verdict to the job's summary and print an annotation for each broken promise, if a job runs here."""
+    """Append the verdict to the job's summary page, and print an annotation for each broken promise.
+
+    No-op outside of a job of GitHub Actions. `verdict`: the dictionary of verdict.json.
+    """
     if path := environ.get(SUMMARY):
         try:
             with Path(path).open("a", encoding="utf-8", errors="backslashreplace") as page:

@@ -44,8 +44,8 @@ EXIT_OF = {Outcome.PASS: Exit.PASS, Outcome.FAIL: Exit.FAIL, Outcome.UNKNOWN: Ex
 def judge_run(run_dir: Path, *, only: Sequence[str] = (), own: Sequence[OwnCheck] = ()) -> dict[str, Any]:
     """Return the verdict of a run directory as the dictionary of verdict.json.
 
-    `only`: ids of checks to judge by instead of all, together with those of the record itself, without which no verdict
-    can be trusted; the run's outcome is then theirs. `own`: own checks that the user allows to run. Raises RecordError.
+    `only`: ids of the checks that decide the outcome, instead of all; the checks of the record itself (H) are always
+    added. `own`: own checks that the user allows to run. Raises RecordError.
     """
     history = open_history(run_dir)
     checks = all_checks(history.run, own)
@@ -64,7 +64,7 @@ def judge_run(run_dir: Path, *, only: Sequence[str] = (), own: Sequence[OwnCheck
 
 
 def judge_of(history: History, checks: Sequence[Check] = ALL, watchers: Sequence[Watcher] = ()) -> Judge:
-    """Return a judge for the history that has seen no records yet."""
+    """Return a new judge for the history, which has seen no records yet. `watchers`: folds that are no checks."""
     return Judge(history.roster, history.contract, checks, watchers)
 
 
@@ -131,14 +131,20 @@ def _faults(history: History, views: Sequence[figures.Records]) -> list[dict[str
 
 
 def headline(outcome: Outcome, exit_code: int, run: Mapping[str, Any]) -> str:
-    """Return the headline of a run: its outcome, a missed threshold, and that it was interrupted."""
+    """Return the headline of a run: its outcome or a missed threshold, and whether it was interrupted.
+
+    `run`: run.json.
+    """
     words = "THRESHOLD MISSED" if exit_code == Exit.THRESHOLD else outcome.name
     interrupted = run.get("interrupted")
     return f"{words} ({interruption(interrupted)})" if interrupted else words
 
 
 def warnings_of(history: History, views: Sequence[figures.Records]) -> list[str]:
-    """Return sentences about what this verdict does not cover: the run's own, or an import's, from its records."""
+    """Return sentences about what this verdict does not cover.
+
+    They are the warnings of run.json, and for an imported history those that follow from its records.
+    """
     found = list(history.run.get("warnings") or ())
     unpromised = "imported_from" in history.run and history.contract.sequence == "none"
     if unpromised and any(((view["kind"] == Kind.DELIVER) & (view["seq"] >= 0)).any() for view in views):
@@ -148,14 +154,17 @@ def warnings_of(history: History, views: Sequence[figures.Records]) -> list[str]
 
 
 def measure(history: History) -> Measured:
-    """Return everything of a run that thresholds and comparisons refer to."""
+    """Return the figures of a run to which thresholds and comparisons refer."""
     sizes = [len(members) for members in history.roster.conversations]
     footers = [view.footer or {} for view in history.journals]
     return Measured([v.records for v in history.journals], sizes, footers, history.table("services"))
 
 
 def row_of(verdict: Verdict, judged_by: Collection[str] | None) -> dict[str, Any]:
-    """Return the fields of one check that live.json and verdict.json share."""
+    """Return the fields of one check that live.json and verdict.json share.
+
+    `judged_by`: checks that the story names; None for an imported history.
+    """
     broken = verdict.promised and verdict.outcome is Outcome.FAIL
     return {
         "id": verdict.id,
@@ -170,7 +179,11 @@ def row_of(verdict: Verdict, judged_by: Collection[str] | None) -> dict[str, Any
 
 
 def told_of(verdict: Verdict, judged_by: Collection[str] | None, witnesses: Sequence[Witness] = ()) -> dict[str, Any]:
-    """Return the fields of one check in verdict.json."""
+    """Return the row of one check in verdict.json, as a dictionary.
+
+    `judged_by`: checks that the story names, None for an imported history; `witnesses`: the counterexamples of its
+    findings.
+    """
     return {
         **row_of(verdict, judged_by),
         "judged_by_story": verdict.id in (judged_by or ()),
@@ -181,9 +194,10 @@ def told_of(verdict: Verdict, judged_by: Collection[str] | None, witnesses: Sequ
 
 
 def write_verdict(run_dir: Path, verdict: Mapping[str, Any], text: str) -> None:
-    """Write verdict.txt, junit.xml, verdict.json, report.html and the pictures of findings, each whole or not at all.
+    """Write verdict.txt, junit.xml, verdict.json, report.html and the pictures of findings.
 
-    Surrogates, which UTF-8 cannot encode, are escaped as in JSON.
+    Each file is written completely or not at all. `text`: content of verdict.txt. Surrogates, which UTF-8 cannot
+    encode, are escaped as in JSON.
     """
     _draw(run_dir, verdict)
     files = {

@@ -19,7 +19,10 @@ COLUMNS = 110
 
 
 def junit_xml(verdict: Row) -> bytes:
-    """Return the verdict as a JUnit XML document: checks that count or were not exercised, and all thresholds."""
+    """Return the verdict as a JUnit XML document.
+
+    It has a case for each check that counts or was not exercised, and for each threshold.
+    """
     checks = [check for check in (*verdict["harness"], *verdict["checks"]) if check["counts"] or not check["examined"]]
     thresholds = verdict["thresholds"]
     counted = [check for check in checks if check["counts"]]

@@ -70,7 +70,8 @@ class LiveVerdict:
     def look(self) -> dict[str, Any]:
         """Return the verdict so far as the dictionary of live.json.
 
-        A violation is final; absences are decided at the end, so without a violation the outcome is UNKNOWN.
+        A violation is final; whether something is missing is decided at the end, so without a violation the outcome is
+        UNKNOWN.
         """
         verdicts = self.judge.peek()
         for verdict in verdicts:
@@ -81,7 +82,7 @@ class LiveVerdict:
         return self._document("running", outcome.name, why, rows)
 
     def last_look(self, verdict: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a final verdict in the same shape."""
+        """Return the final `verdict` (verdict.json) in the shape of live.json."""
         told = [*verdict["harness"], *verdict["checks"]]
         rows = [{key: row[key] for key in ROW} for row in told]
         self._findings.clear()
@@ -102,7 +103,7 @@ class LiveVerdict:
         }
 
     def summary(self) -> str:
-        """Return the run so far in one line."""
+        """Return counts of messages and records, and the broken checks, as one line."""
         traffic = self._traffic
         sent, heard = traffic.count(Kind.INVOKE), traffic.count(Kind.DELIVER)
         broken = f"broken: {', '.join(sorted(self._broken))}" if self._broken else "nothing broken so far"
@@ -168,7 +169,8 @@ class LiveVerdict:
 def spread(counts: Array) -> dict[str, object]:
     """Return the figures of a histogram in the buckets of `harness.client.tally`.
 
-    They are samples, p50_ms, p99_ms, sum_s, and `within`: the number of samples up to each bound of LADDER_S.
+    `counts`: samples in each bucket. The figures are samples, p50_ms, p99_ms, sum_s, and `within`: the number of
+    samples up to each bound of LADDER_S.
     """
     used = np.flatnonzero(counts)
     middles_s, found = _MIDDLES_S[used], counts[used]

@@ -25,9 +25,10 @@ ANSWER_NS = 10_000_000_000
 
 
 class Measured:
-    """Figures of one run: times in milliseconds, memory in MB, shares in per cent.
+    """Figures of one run, computed when first read: times in milliseconds, memory in MB, shares in per cent.
 
-    views       records of each journal; room_sizes by conversation
+    views       records of each journal
+    room_sizes  number of members by conversation number
     footers     of the journals, with their histograms of acknowledgements and their loop lag
     services    the side table of resource samples
     """
@@ -35,11 +36,15 @@ class Measured:
     def __init__(
         self, views: Sequence[Records], room_sizes: Sequence[int], footers: Sequence[Mapping[str, Any]], services: Path
     ) -> None:
-        """Take what a run recorded; each figure is computed when it is first read."""
+        """Keep what a run recorded; each figure is computed when it is first read."""
         self._views, self._sizes, self._footers, self._services = views, room_sizes, footers, services
 
     def figure(self, metric: str, of: str = "", statistic: str = "") -> tuple[float | None, int]:
-        """Return (value, samples) of a metric; the value is None if nothing was measured."""
+        """Return (value, samples) of a metric; the value is None if nothing was measured.
+
+        `of`: what the metric is about (a room size, a service), "" for all; `statistic`: p50, p99, … or max, "" for
+        metrics with one figure.
+        """
         if metric == "memory":
             return self.memory_mb.get(of, (None, 0))
         if metric in ("errors", "probe errors"):
@@ -78,7 +83,7 @@ class Measured:
         return number
 
     def times_ms(self, metric: str, of: str = "") -> Times:
-        """Return all samples of a metric that is taken from the records."""
+        """Return all samples of a metric in milliseconds. `of`: a room size, for fan-out only."""
         if metric == "fan-out":
             delay_ms, sizes = self._fan_out
             return delay_ms[sizes == int(of)] if of else delay_ms
@@ -112,12 +117,15 @@ class Measured:
 
     @cached_property
     def acknowledged(self) -> dict[str, HdrHistogram]:
-        """Return hdrhistograms in microseconds, merged over all load processes."""
+        """Return "ack" and "planned ack" -> hdrhistogram in microseconds, merged over all load processes."""
         return read_latencies(self._footers)
 
     @cached_property
     def memory_mb(self) -> dict[str, tuple[float | None, int]]:
-        """Return the highest resident memory of any service of a kind (replicas are one kind), and its samples."""
+        """Return kind of service -> (highest resident memory in MB of one process, samples).
+
+        Replicas are of one kind.
+        """
         found: dict[str, tuple[float | None, int]] = {}
         for kind, rss_mb in self._memory_samples():
             peak, samples = found.get(kind, (None, 0))
@@ -182,7 +190,7 @@ def joined(parts: Sequence[Times]) -> Times:
 
 
 def quantile(values: Times, statistic: str) -> tuple[float | None, int]:
-    """Return (p50, p99.9, … or max, number of values); the first is None without values."""
+    """Return (value, number of values) of a statistic: p50, p99.9, … or max. The value is None without values."""
     if not len(values):
         return None, 0
     share = 100.0 if statistic == "max" else float(statistic[1:])
@@ -206,7 +214,7 @@ def waited_in_vain(view: Records) -> tuple[Times, Times]:
 def reconnects_ms(records: Records) -> Times:
     """Return the times from each loss of a connection (not by the tester) to the device's next connection.
 
-    Without a next one the time ends at DRAIN.
+    For a device without a next connection the time ends at DRAIN.
     """
     kind = records["kind"]
     of_interest = records[(kind == Kind.CONNECT) | (kind == Kind.DISCONNECT)]

@@ -1,6 +1,7 @@
-"""Records related to those of a finding: all that was recorded of the same messages, numbers, tokens and runs.
+"""Records related to those of a finding: about the same messages, sequence numbers, tokens and agents' answers.
 
-One pass over the journals serves all findings; a second one is made only where a finding names numbers and no message.
+One pass over the journals serves all findings; a second one is made only where a finding names sequence numbers and no
+message.
 """
 
 from __future__ import annotations
@@ -34,9 +35,9 @@ Keys = npt.NDArray[np.uint64]
 
 @dataclass(slots=True)
 class Wanted:
-    """Keys of what a finding is about, and the records found for them.
+    """Keys of what a finding is about, and the records found for them in `found`.
 
-    Keys are two numbers in one, see `_pair`.
+    A key combines two numbers, see `_pair`; those of `runs` are agents' answers.
     """
 
     messages: set[int] = field(default_factory=set)
@@ -48,7 +49,7 @@ class Wanted:
     found: list[Told] = field(default_factory=list)
 
     def take(self, told: Told) -> None:
-        """Store a related record, unless KEPT are stored."""
+        """Store a related record, unless KEPT records are stored already."""
         if len(self.found) < KEPT:
             self.found.append(told)
 
@@ -58,7 +59,10 @@ def _pair(high: int, low: int) -> int:
 
 
 def wanted_of(finding: Finding, proof: Sequence[Told]) -> Wanted:
-    """Return the keys of a finding, from its records: facts of the same name differ in meaning between checks."""
+    """Return the keys that the records of a finding (`proof`) refer to.
+
+    They come from the records because facts of the same name differ in meaning between checks.
+    """
     wanted = Wanted()
     for told in proof:
         r = told.record
@@ -84,7 +88,7 @@ def wanted_of(finding: Finding, proof: Sequence[Told]) -> Wanted:
 
 
 def gather(history: History, wanted: Sequence[Wanted]) -> None:
-    """Fill `found` of each with its related records of the history."""
+    """Store in each of `wanted` its related records of the history."""
     if any(one.numbers for one in wanted):
         _pass(history, [Wanted(numbers=one.numbers) for one in wanted], wanted)
     _pass(history, wanted, wanted)
@@ -154,7 +158,10 @@ def _deal(told: Told, asked: Sequence[Wanted], answer: Sequence[Wanted]) -> None
 
 
 def choose(finding: Finding, proof: Sequence[Told], found: Iterable[Told]) -> tuple[list[Told], list[Told]]:
-    """Return (proof, context): the proof completed to six related records, and a few records around it."""
+    """Return (proof, context): `proof` completed to six related records, and a few records around it.
+
+    They are chosen from `found`.
+    """
     return _Choice(finding, proof).made(found)
 
 

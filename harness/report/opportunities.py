@@ -25,7 +25,7 @@ class Opportunity:
     """One situation in which platforms go wrong.
 
     occurs  sentence that describes an occurrence, as it is counted
-    by      methods of the users' classes that create it, any of them is enough
+    by      methods of user classes, each of which creates it
     fault   name of the fault that creates it
     checks  ids of the checks that judge the platform's reaction
     """
@@ -127,7 +127,10 @@ BY_ID: Mapping[str, Opportunity] = {one.id: one for one in ALL}
 
 
 def occurred(history: History) -> dict[str, int]:
-    """Return how often each opportunity occurred in a run: as its users counted, and from the record of its faults."""
+    """Return opportunity id -> how often it occurred in a run.
+
+    It is counted by the run's users, and by the FAULT records.
+    """
     counts: Counter[str] = Counter()
     for view in history.journals:
         counts.update((view.footer or {}).get(FOOTER_KEY, {}))
@@ -166,7 +169,7 @@ def _bans_with_devices(history: History) -> int:
 
 
 def told(history: History) -> dict[str, object]:
-    """Return the opportunities for verdict.json: how often each occurred, and which ones of the story did not."""
+    """Return {"occurred", "missing"} for verdict.json: how often each occurred, and which ones of the story did not."""
     counts = occurred(history)
     wanted = [id for id in history.run.get(FOOTER_KEY) or () if id in BY_ID]
     return {

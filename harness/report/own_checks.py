@@ -27,9 +27,10 @@ KEY: Final = "own_checks"
 
 
 def load(asked: Sequence[Asked]) -> list[OwnCheck]:
-    """Run the files that are asked for and return their checks, in order and each once.
+    """Execute the files that are named and return their checks, in order and each once.
 
-    Raises SettingsError for a file that cannot be read or run, for one without a check, and for a name that two have.
+    An element of `asked` is (file, names of its checks, or None for all). Raises SettingsError for a file that cannot
+    be read or run, for one without a check, and for a name that two checks have.
     """
     found: dict[str, OwnCheck] = {}
     read: dict[str, list[OwnCheck]] = {}
@@ -108,11 +109,14 @@ def stated(given: Sequence[OwnCheck]) -> list[dict[str, str]]:
 
 
 def own_checks(run: Mapping[str, Any], given: Sequence[OwnCheck]) -> list[Own | NotRun]:
-    """Return the own checks of a run, with their ids; only those that are `given` will run."""
+    """Return the own checks of a run, with their ids; only those that are also in `given` will run.
+
+    The others become NotRun.
+    """
     rows = run.get(KEY) or []
     return with_ids([(row["name"], row["promise"], row["file"]) for row in rows], list(given))
 
 
 def all_checks(run: Mapping[str, Any], given: Sequence[OwnCheck]) -> tuple[Check, ...]:
-    """Return our checks, then the own ones of a run."""
+    """Return all checks of a run: the tool's, then the run's own checks, of which only those in `given` will run."""
     return (*ALL, *own_checks(run, given))

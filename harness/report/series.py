@@ -20,10 +20,7 @@ Series = tuple[Times, Times]
 
 
 def latency_series(views: Sequence[Records], room_sizes: Sequence[int]) -> dict[str, Series]:
-    """Return latencies in milliseconds by name, at the time of sending.
-
-    Empty series are left out.
-    """
+    """Return name -> (times of sending in ns, latencies in ms). Empty series are left out."""
     delay_ms, heard, sent_ns = since_sending(list(views), Kind.DELIVER)
     sizes = np.asarray([*room_sizes, 0])[np.minimum(heard["conv"], len(room_sizes))]
     found = {f"fan-out of {n}": (sent_ns[sizes == n], delay_ms[sizes == n]) for n in np.unique(sizes) if n}
@@ -41,7 +38,7 @@ def latency_series(views: Sequence[Records], room_sizes: Sequence[int]) -> dict[
 
 
 def memory_series(services: Path) -> dict[str, Series]:
-    """Return the megabytes of each process; replicas are separate."""
+    """Return name -> (times in ns, resident memory in MB) of each service process; replicas are separate."""
     rows: dict[str, list[tuple[int, float]]] = {}
     for row in read_table(services):
         if row.keys() >= {"service", "t_ns", "rss_mb"} and re.fullmatch(r"[\w-]+", row["service"]):

@@ -1,4 +1,4 @@
-"""Counterexample as a picture: one SVG without external parts, readable on white and on dark."""
+"""Counterexample as a picture: one SVG that loads nothing from elsewhere, readable on white and on dark."""
 
 from __future__ import annotations
 

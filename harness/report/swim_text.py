@@ -1,4 +1,4 @@
-"""Counterexample in the terminal: the sentence, the promise, the records, and the swim-lane, time downwards."""
+"""Counterexample in the terminal: the sentence, the promise, the records, and the swim-lanes with time downwards."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ FRAME_MAX = 400
 
 
 def witness_text(witness: Witness, check: Mapping[str, Any], width: int) -> str:
-    """Return a finding in detail.
+    """Return a counterexample as text for the terminal.
 
-    `check` is its row of verdict.json; `width` of the terminal in characters.
+    `check` is the row of its check in verdict.json; `width` of the terminal in characters.
     """
     of = f"{check['violations']:,}"
     title = f"{witness['check']} {check['name']} · finding {witness['number']} of {of}: {witness['sentence']}"
@@ -38,7 +38,7 @@ def _wrapped(text: str, width: int) -> list[str]:
 
 
 def record_lines(record: Mapping[str, Any], width: int) -> list[str]:
-    """Return a record in words, and its raw frame if it was kept."""
+    """Return the lines that describe a record, and its raw frame if the run kept frames."""
     lines = [f"  {record['journal']}:{record['index']}  {clock(record['at_ms'])}  {record['words']}"]
     frame = record.get("frame")
     if frame is not None:
@@ -53,14 +53,14 @@ def _pieces(text: str, size: int) -> list[str]:
 
 
 def clock(at_ms: float | None) -> str:
-    """Return a time relative to the first record, in ms or s; "" for None."""
+    """Return `at_ms`, the time since the first record, in ms or s; "" for None."""
     if at_ms is None:
         return ""
     return f"{at_ms:+.3f} ms" if abs(at_ms) < 10_000 else f"{at_ms / 1000:+.3f} s"
 
 
 def swim_lines(witness: Witness, width: int) -> list[str]:
-    """Return the lanes side by side, one row per step, with its label at the right."""
+    """Return the lines of the swim-lane diagram: one column for each participant, one row for each step."""
     lanes: Sequence[str] = [one_line(name) for name in witness["lanes"]]
     widest = max(len(one_line(step["label"])) for step in witness["steps"]) if witness["steps"] else 0
     free = (width - TIME - min(widest, 30) - 2) // max(1, len(lanes))

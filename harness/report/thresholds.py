@@ -55,10 +55,7 @@ EXAMPLE = "fan-out p99 < 250 ms"
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """Parsed threshold.
-
-    `limit` in `unit`; `statistic` is "" where there is only one figure (shares, memory).
-    """
+    """Parsed threshold: `limit` in `unit`. `statistic` is "" where there is only one figure (shares, memory)."""
 
     text: str
     metric: str
@@ -69,7 +66,7 @@ class Threshold:
 
     @property
     def name(self) -> str:
-        """Return the name of the limited figure; a later threshold with the same name replaces an earlier one."""
+        """Return the name of the limited figure. Of two thresholds with the same name the later one is used."""
         return " ".join(filter(None, (self.metric, self.of and f"of {self.of}", self.statistic)))
 
 
@@ -168,7 +165,7 @@ def _in_file(name: str, *path: str) -> list[Threshold]:
 
 
 def merged(*sources: Iterable[Threshold]) -> list[str]:
-    """Return the texts of all sources; for the same figure the later source wins."""
+    """Return the texts of all thresholds; of those for the same figure the one of the later source."""
     chosen = {one.name: one.text for source in sources for one in source}
     return list(chosen.values())
 
@@ -192,13 +189,13 @@ def judge_thresholds(wanted: Iterable[Threshold], measured: Measured) -> list[Ju
     """Return one row per threshold: name, limit, unit, measured, samples, met.
 
     `measured` and `met` are None if nothing was measured, which does not count as met. `unanswered`: number of answers
-    that never came, if there are so many that the statistic has no value (`measured` None).
+    that never arrived, given only if there are so many that the statistic has no value.
     """
     return [_judged(one, measured) for one in wanted]
 
 
 def missed(rows: Iterable[Judged]) -> str:
-    """Return one sentence if not every threshold was met, else ""."""
+    """Return one sentence that names the thresholds that were not met or not measured, "" if all were met."""
     over = [row["name"] for row in rows if row["met"] is False]
     unseen = [row["name"] for row in rows if row["met"] is None]
     told = [f"missed: {', '.join(over)}"] if over else []

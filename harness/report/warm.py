@@ -32,7 +32,10 @@ COMPILING = "compiling the checks; once on this machine, about half a minute ...
 
 
 def warm_up(say: Callable[[str], None]) -> None:
-    """Load all compiled loops (about a second), or compile them if they are new on this machine or changed."""
+    """Load all compiled loops (about a second), or compile them if they are new on this machine or changed.
+
+    `say` gets one line if something has to be compiled.
+    """
     roster, records = Roster(user_of=(0, 1), conversations=((0, 1),)), _a_bit_of_everything()
     info = JournalInfo(name="warm", records=len(records), footer={"records": len(records)}, torn=False, meta={})
     with compiling_is_said(say):
@@ -83,7 +86,7 @@ class _Once(event.Listener):
 
 @contextmanager
 def compiling_is_said(say: Callable[[str], None]) -> Iterator[None]:
-    """Report once when a check has to be compiled within this context, so that the user knows why it takes long."""
+    """Call `say` once if a check has to be compiled within this context, so that the user knows why it takes long."""
     with event.install_listener("numba:compile", _Once(say)):
         yield
 

@@ -1,4 +1,4 @@
-"""Counterexamples ("witnesses") in verdict.json: sentence, records, promise, command, and the swim-lane."""
+"""Counterexamples ("witnesses") of verdict.json: sentence, records, promise, command, and the swim-lanes."""
 
 from __future__ import annotations
 
@@ -71,10 +71,10 @@ class Witness(Lanes):
 
 
 class Teller:
-    """Renderer of the findings of one history."""
+    """Renderer of the findings of one history as counterexamples."""
 
     def __init__(self, history: History, checks: Sequence[Check]) -> None:
-        """Prepare for findings of these checks."""
+        """Prepare to render findings of `checks` in `history`."""
         self._history, self._contract = history, history.contract
         self._checks = {check.id: check for check in checks}
         self._tag = tag_of(history)
@@ -82,7 +82,7 @@ class Teller:
         self._users = np.array(history.roster.user_of, dtype=np.int64)
 
     def witnesses(self, verdicts: Sequence[Verdict]) -> dict[str, list[Witness]]:
-        """Return the counterexamples by check id.
+        """Return check id -> counterexamples of its first findings.
 
         One pass over the journals serves all findings.
         """
@@ -154,12 +154,12 @@ class Teller:
 
 
 def tag_of(history: History) -> str:
-    """Return the prefix of the names of all rooms and users of this run."""
+    """Return the prefix that the names of all rooms and users of this run have, "" without a tag."""
     return f"{tag}-" if (tag := str(history.run.get("tag") or "")) else ""
 
 
 def in_short(finding: Finding, verdict: Verdict, history: History) -> dict[str, object]:
-    """Return a finding while the run lasts: its sentence, and its own records as lines."""
+    """Return a finding for live.json: its sentence, and its own records as lines."""
 
     def lookup(journal: int, index: int) -> Any:
         return history.journals[journal].record(index)
@@ -172,13 +172,13 @@ def in_short(finding: Finding, verdict: Verdict, history: History) -> dict[str, 
 
 
 def in_lines(witness: Witness) -> dict[str, object]:
-    """Return a counterexample in the shape of `in_short`."""
+    """Return a counterexample of verdict.json in the shape that `in_short` returns."""
     lines = [f"{r['journal']}:{r['index']}  {r['at_ms']:+.3f} ms  {r['words']}" for r in witness["records"]]
     return {"sentence": witness["sentence"], "records": lines}
 
 
 def promise(check: Check, contract: Contract) -> dict[str, object]:
-    """Return the contract's keys, with values, that decide whether the check is promised; {}: it always is."""
+    """Return the contract's keys, with their values, that decide whether the check is promised; {} if it always is."""
     read: dict[str, object] = {}
 
     class Reading:
@@ -191,13 +191,13 @@ def promise(check: Check, contract: Contract) -> dict[str, object]:
 
 
 def promise_words(told: Promise) -> str:
-    """Return the question of a counterexample's `promise`, and the contract's keys."""
+    """Return a counterexample's `promise` as text: the check's question and the contract's keys."""
     keys = ", ".join(f"{key} = {json.dumps(value)}" for key, value in told["contract"].items())
     return f"{told['title']} (contract: {keys or 'always promised'})"
 
 
 def command(run_dir: Path, check: Check, n: int) -> str:
-    """Return the command that shows this finding alone, as it can be typed in the working directory."""
+    """Return the shell command that shows finding number `n` of `check` alone, for the present working directory."""
     beside = Path(sys.executable).with_name("earwitness")
     program = "earwitness" if shutil.which("earwitness") or not beside.exists() else os.path.relpath(beside)
     own = [OPTION, check.file] if isinstance(check, Own) else []

@@ -23,17 +23,20 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 1.0
 
 
 class CrowdError(AssertionError):
-    """The platform did not do in time what a user waited for."""
+    """Error of a test: the platform did not do in time what a user waited for."""
 
 
 class AsyncUser:
-    """Person with one device.
+    """Virtual user with one device, under asyncio.
 
     cuts  close codes of connections that ended before the user closed them
     """
 
     def __init__(self, crowd: Crowd, person: Person) -> None:
-        """Make the session of `person` with the rooms and the journal of `crowd`; `enter` logs in."""
+        """Make the session of `person` with the rooms and the journal of `crowd`.
+
+        Call `enter` to log in and connect.
+        """
         self.crowd, self.person, self.number = crowd, person, person.number
         self.rooms: tuple[Room, ...] = crowd.plan.rooms_of[person.number]
         self.credentials: Credentials
@@ -53,7 +56,7 @@ class AsyncUser:
 
     @property
     def online(self) -> bool:
-        """Whether the socket is open."""
+        """Return whether the socket is open and usable."""
         return self.connection is not None and self.connection.usable
 
     async def enter(self) -> None:
@@ -72,7 +75,7 @@ class AsyncUser:
             await self.connect()
 
     async def connect(self) -> None:
-        """Open the socket; from the second time on resume where the last one ended."""
+        """Open the socket. From the second time on it resumes where the last one ended. Raises Refused or OSError."""
         resume = self.session.resume_points() if self.session.conn else None
         handshake = self.crowd.target.handshake(self.credentials, resume)
         connection = AsyncConnection(self.session, handshake, timeout_s=10, transport=self.crowd.transport)
@@ -103,14 +106,14 @@ class AsyncUser:
                 self._write(self.session.retry(time.monotonic_ns(), message_id))
 
     async def back_online(self) -> None:
-        """Wait until the connection is back. Raises CrowdError after `RECONNECT_S`."""
+        """Wait until the user has reconnected. Raises CrowdError if it is not online after `RECONNECT_S` seconds."""
         if self._coming_back is not None:
             await asyncio.shield(self._coming_back)
         if not self.online:
             raise CrowdError(f"{self.person.name} could not come back within {RECONNECT_S:g} s")
 
     def say(self, room: Room) -> None:
-        """Send the next message, without waiting for its answer."""
+        """Send the next message to `room`, without waiting for its answer."""
         session = self.session
         payload = self.crowd.plan.payload(self.number, session.counter + 1)
         self._write(session.send(time.monotonic_ns(), room.label, payload))
@@ -120,18 +123,21 @@ class AsyncUser:
         self.connection.send_soon(frame)
 
     async def say_many(self, room: Room, count: int) -> None:
-        """Send messages as fast as they can be written, then wait for all their answers. Raises CrowdError."""
+        """Send `count` messages as fast as they can be written, then wait for all answers. Raises CrowdError."""
         for _ in range(count):
             self.say(room)
         await self.answered()
 
     async def say_for(self, seconds: float, pause_s: float) -> None:
-        """Chat at a steady pace over all rooms, through any interruption."""
+        """Send a message every `pause_s` seconds, to each room in turn, for `seconds`; reconnect when necessary."""
         end = time.monotonic() + seconds
         await self.say_while(lambda: time.monotonic() < end, pause_s)
 
     async def say_while(self, wanted: Callable[[], bool], pause_s: float) -> None:
-        """Chat at a steady pace as long as `wanted` is true."""
+        """Send a message every `pause_s` seconds, to each room in turn, while `wanted()` is true.
+
+        Reconnect when necessary.
+        """
         while wanted():
             if not self.online:
                 await self.back_online()
@@ -139,7 +145,10 @@ class AsyncUser:
             await asyncio.sleep(pause_s)
 
     async def burst(self, room: Room, count: int, within_s: float) -> float:
-        """Send `count` messages evenly within `within_s`; return the seconds that sending took."""
+        """Send `count` messages evenly within `within_s` seconds, and wait for all answers.
+
+        Returns the seconds that sending took, without the wait. Raises CrowdError.
+        """
         begin, sent = time.monotonic(), 0
         while sent < count:
             due = min(count, int((time.monotonic() - begin) / within_s * count) + 1)
@@ -152,7 +161,7 @@ class AsyncUser:
         return took
 
     async def answered(self, timeout_s: float = ANSWER_S) -> None:
-        """Wait until nothing is pending. Raises CrowdError after `timeout_s`."""
+        """Wait until no message is pending. Raises CrowdError after `timeout_s` seconds."""
         connection = self.connection
         assert connection is not None
         await connection.wait(lambda: not self.session.pending or connection.over, timeout_s)
@@ -162,12 +171,15 @@ class AsyncUser:
             )
 
     def behind(self, heads: Mapping[str, int]) -> bool:
-        """Return whether one of the user's rooms was not received up to its number in `heads`."""
+        """Return whether the user has not received one of its rooms up to the number in `heads`.
+
+        `heads`: room label -> highest sequence number that members must receive.
+        """
         seen = self.session.resume_points()
         return any(seen.get(room.label, NONE) < heads.get(room.label, NONE) for room in self.rooms)
 
     async def leave(self) -> None:
-        """Close the connection."""
+        """Close the connection, after a reconnection that is in progress."""
         if self._coming_back is not None:
             await asyncio.gather(self._coming_back, return_exceptions=True)
         if self.connection is not None:

@@ -22,18 +22,21 @@ _STATES = {"closed": 1, "open": 2, "half-open": 3}
 
 
 class CallLog:
-    """Logs of the services from now on.
+    """Reader of the services' logs from a moment on.
 
-    `logs`: path of each service's log.
+    `logs`: path of each service's log by name.
     """
 
     def __init__(self, logs: Mapping[str, Path]) -> None:
-        """Note the present sizes of `logs`, so that earlier lines are skipped."""
+        """Remember the present sizes of `logs`: earlier lines are skipped."""
         self._logs = dict(logs)
         self._begun = {name: path.stat().st_size if path.exists() else 0 for name, path in self._logs.items()}
 
     def write(self, run: RunDirectory) -> int:
-        """Write all calls since then, ordered by their end, to a journal of their own, and return their number."""
+        """Write all calls since this object was made to a journal of their own; return how many there were.
+
+        They are ordered by their end.
+        """
         calls = [(name, call) for name in self._logs for call in self._calls(name)]
         calls.sort(key=lambda each: each[1]["ended_ns"])
         journal = Journal.create(run.journals, JOURNAL, meta=process_meta())

@@ -54,7 +54,7 @@ PUBLISH_S = 0.5
 
 
 class Collector:
-    """One collection of a run's final state.
+    """Reader of a run's final state.
 
     `missing`: sentences about what could not be read. `parallel`: number of requests under way at once.
     """
@@ -62,7 +62,7 @@ class Collector:
     def __init__(
         self, directory: RunDirectory, target: Target, roster: Roster, journal: Journal, parallel: int
     ) -> None:
-        """Read from `directory` who connected, and choose the rooms to read.
+        """Find the users who connected in the run of `directory`, and choose the rooms to read.
 
         At most `parallel` requests run at once.
         """
@@ -92,9 +92,9 @@ class Collector:
         self.http: httpx.AsyncClient
 
     async def collect(self, http: httpx.AsyncClient) -> None:
-        """Read histories, users tables and identities.
+        """Read histories, users tables and identities into the journal and `tables/users.jsonl`. Call it once.
 
-        Failures of single reads are added to `missing`.
+        Never fails for a single read: a failed read adds a sentence to `missing`.
         """
         self.http = http
         progress = asyncio.create_task(self._progress())
@@ -289,7 +289,7 @@ class Collector:
             (self.directory.path / READING).unlink(missing_ok=True)
 
     def said(self) -> str:
-        """Return the progress in words."""
+        """Return the progress as text: rooms and messages read so far."""
         return f"{self.rooms_read} of {len(self.rooms_used)} rooms read, {self.rows_read} messages"
 
 
@@ -304,9 +304,12 @@ def _identified(directory: RunDirectory) -> set[int]:
 
 
 async def collect(run_dir: Path, *, deadline_s: float = DEADLINE_S, parallel: int = PARALLEL) -> int:
-    """Collect a run's final state into its directory and return the exit code.
+    """Collect a run's final state into its directory; return the exit code: 0, or 3 if something is missing.
 
-    Raises EarwitnessError.
+    deadline_s  seconds until the collection is ended
+    parallel    requests at the same time
+
+    Raises EarwitnessError if it cannot begin.
     """
     directory = RunDirectory.open(run_dir)
     roster = Roster.from_dict(read_json(run_dir / "roster.json"))
@@ -338,7 +341,7 @@ async def collect(run_dir: Path, *, deadline_s: float = DEADLINE_S, parallel: in
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the collector from the command line and return the exit code."""
+    """Run the collector with command-line arguments (None: those of the process); return the exit code 0, 2 or 3."""
     parser = argparse.ArgumentParser(
         prog="python -m earwitness.harness.run.collect", description="Read a run's final state."
     )

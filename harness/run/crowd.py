@@ -46,8 +46,8 @@ POLL_S = 0.05
 class Crowd:
     """Users on one platform, recorded into one run directory.
 
-    `verdict` is there after the `async with` block. `description`: how `run.json` names the target; `environment`:
-    variables that the final read needs beside it, such as addresses with passwords in them. `tag`: beginning of the
+    `verdict` is there after the `async with` block. `description`: the target as `run.json` names it; `environment`:
+    variables that the final read needs in addition, such as addresses with passwords in them. `tag`: beginning of the
     run's tag, to which a random part is added. `sizes`: every user is a member of one room of each size. `judged_by`:
     ids of the checks that decide the verdict.
     """
@@ -66,7 +66,7 @@ class Crowd:
         judged_by: tuple[str, ...],
         seed: int = 1,
     ) -> None:
-        """Plan users and rooms, and write `run.json` and the roster; nobody connects before the `async with` block."""
+        """Plan users and rooms, and write `run.json` and the roster; no user connects before the `async with` block."""
         self.target, self.http, self._environment = target, http, dict(environment)
         self.plan = Plan(seed=seed, tag=f"{tag}{os.urandom(3).hex()}", users=users, sizes=sizes)
         self.directory = RunDirectory.at(directory / "run")
@@ -117,7 +117,10 @@ class Crowd:
 
     @contextlib.asynccontextmanager
     async def talking(self, pause_s: float) -> AsyncIterator[None]:
-        """Everybody chats while the block runs: each has said something before it begins, and something after it."""
+        """Let all users chat while the block runs, with a pause of `pause_s` seconds after each message.
+
+        Each user has sent a message before the block begins, and sends one after it.
+        """
         over = False
         await self.everybody(lambda w: w.say_many(w.rooms[0], 1))
         talk = asyncio.create_task(self.everybody(lambda w: w.say_while(lambda: not over, pause_s)))
@@ -131,9 +134,9 @@ class Crowd:
         await self.everybody(lambda w: w.say_many(w.rooms[0], 1))
 
     async def go_on(self, messages: int) -> None:
-        """Wait, while they talk, until each user has sent so many messages more.
+        """Wait inside `talking` until each user has sent `messages` more messages.
 
-        However quickly a fault is over, the users have met it then. Raises CrowdError after `GO_ON_S`.
+        So every user is affected even by a short fault. Raises CrowdError after `GO_ON_S` seconds.
         """
         goals = {user: user.session.counter + messages for user in self.users}
 
@@ -144,18 +147,21 @@ class Crowd:
             await asyncio.sleep(POLL_S)
 
     async def everybody(self, act: Callable[[AsyncUser], Awaitable[T]]) -> list[T]:
-        """All at once."""
+        """Call `act` with every user at the same time; return the results in the order of the users."""
         return list(await asyncio.gather(*(act(user) for user in self.users)))
 
     def note(self, kind: Kind, client: int = NOBODY, *, flags: int = 0, counter: int = 0, aux: int = NONE,
              author: int = NOBODY) -> None:  # fmt: skip
-        """Record something outside any connection."""
+        """Record an event that belongs to no connection."""
         now = time.monotonic_ns()
         write_record(self.journal, now, kind, flags=flags, client=client, author=author, counter=counter, aux=aux)
 
     @contextlib.contextmanager
     def fault(self, name: str) -> Iterator[None]:
-        """Record the time of a fault: the judge refuses a verdict about faults that met no traffic."""
+        """Record the begin and the end of a fault `name` around the block. It does not inject the fault.
+
+        Without traffic during the fault the judge gives no verdict about it.
+        """
         author = self.journal.intern(name)
         self.note(Kind.FAULT, flags=int(Flag.OWN), author=author)
         try:
@@ -164,11 +170,11 @@ class Crowd:
             self.note(Kind.FAULT, author=author)
 
     def check(self, id: str) -> dict[str, Any]:
-        """Return what the verdict states of one check."""
+        """Return the row of the check `id` in the verdict. Call it after the `async with` block."""
         return next(c for c in self.verdict["checks"] + self.verdict["harness"] if c["id"] == id)
 
     def assert_passed(self, **examined: int) -> None:
-        """Assert that the whole verdict is PASS and that each named check examined so many opportunities at least."""
+        """Assert that the verdict is PASS, and that each named check examined at least so many opportunities."""
         told = [(c["id"], c["outcome"], c["why"], c["witnesses"][:2]) for c in self._all() if c["outcome"] != "PASS"]
         assert self.verdict["outcome"] == "PASS", f"{self.verdict['why']}: {told}"
         for id, least in examined.items():

@@ -20,7 +20,7 @@ Row = Mapping[str, Any]
 
 @dataclass(slots=True)
 class UserTables:
-    """Rows of the run's users by Place, as the last read found them.
+    """Rows of the run's users in each database, from the last read.
 
     looked_s  seconds until both tables agreed, or until the bound was over
     asked_ns  when the last read began, `time.monotonic_ns()`
@@ -32,7 +32,7 @@ class UserTables:
     differences: dict[str, str] = field(default_factory=dict)
 
     def of(self, place: Place, email: str) -> list[Row]:
-        """Return the rows of a user by e-mail, in any case of letters."""
+        """Return the rows of a user at `place` by e-mail, ignoring case."""
         return [row for row in self.rows.get(place, ()) if str(row.get("email", "")).lower() == email.lower()]
 
 
@@ -75,7 +75,7 @@ async def _read(place: Place, query: DatabaseQuery, pattern: str) -> list[Row]:
 
 
 def differences(tables: UserTables, people: Iterable[Person]) -> dict[str, str]:
-    """Return the differences between the tables by e-mail: a missing or repeated row, or unequal common columns."""
+    """Return e-mail -> difference between the tables: a missing or repeated row, or unequal common columns."""
     found = {}
     for person in people:
         rows = {place: tables.of(place, person.email) for place in tables.rows}
@@ -97,11 +97,11 @@ def differing(first: Row, other: Row) -> list[str]:
 
 
 def place_name(place: Place) -> str:
-    """Return the name of a place in words."""
+    """Return the name of a place in lower-case words."""
     return place.name.lower().replace("_", " ")
 
 
 def as_json(row: Row) -> dict[str, object]:
-    """Return the values as JSON has them; others as text."""
+    """Return the row with values that JSON can hold; all others are converted to text."""
     plain = (str, int, float, bool, type(None))
     return {key: value if isinstance(value, plain) else str(value) for key, value in row.items()}

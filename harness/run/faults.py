@@ -36,9 +36,9 @@ _PLACES = {"auth": Place.AUTH, "provider": Place.AUTH, "frontend": Place.FRONTEN
 
 
 def place_of(where: str) -> int:
-    """Return the place affected by a fault of a service or link; 0: several.
+    """Return the number of the place that a fault of the service or link `where` affects; 0 for several places.
 
-    Of a link that is its callee, or of a link to a store its caller.
+    Of a link CALLER/CALLEE that is the callee, or the caller if the callee is a store.
     """
     caller, _, callee = where.rpartition("/")
     name = caller if callee in _STORES and caller else callee
@@ -51,37 +51,37 @@ def kind_of(planned: Planned) -> int:
 
 
 class Switch(Protocol):
-    """A fault of whatever platform, as the schedule needs it."""
+    """Protocol of a fault that can be switched on and off, on any platform."""
 
     @property
     def lasting(self) -> bool:
         """Return True if the fault lasts until `lift`; False if it is over when `apply` returns."""
 
     def apply(self) -> None:
-        """Inject the fault; raises EarwitnessError if it did not take effect."""
+        """Inject the fault. Raises EarwitnessError if it did not take effect."""
 
     def lift(self) -> None:
-        """End the fault; raises EarwitnessError if that fails or the fault had shown no effect."""
+        """End the fault. Raises EarwitnessError if that fails, or if the fault had no effect."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlatformFault:
-    """`Switch` of a fault of our own platform, whose supervisor `control` speaks to."""
+    """Fault of our own platform as a `Switch`; `control` reaches the platform's supervisor."""
 
     fault: Fault
     control: ControlClient
 
     @property
     def lasting(self) -> bool:
-        """Implement `Switch.lasting`."""
+        """Implement `Switch.lasting`: return whether the fault lasts until `lift` is called."""
         return self.fault.lasting
 
     def apply(self) -> None:
-        """Implement `Switch.apply`."""
+        """Implement `Switch.apply`: inject the fault through the supervisor."""
         self.fault.apply(self.control)
 
     def lift(self) -> None:
-        """Implement `Switch.lift`."""
+        """Implement `Switch.lift`: end the fault through the supervisor."""
         self.fault.lift(self.control)
 
 
@@ -110,10 +110,11 @@ class Faults:
     def __init__(
         self, run: RunDirectory, plan: Sequence[Planned], faults: Sequence[Switch], control: ControlClient | None
     ) -> None:
-        """Start one greenlet per fault; the schedule starts with `begin`.
+        """Start one greenlet for each fault. The schedule starts with `begin`.
 
-        faults   the fault of each entry of the plan
-        control  where the services' logs are asked for; None for a platform that is not ours
+        plan     the faults with their times
+        faults   the switch of each entry of `plan`
+        control  gives the paths of the services' logs; None for a platform that is not ours
         """
         self._journal = Journal.create(run.journals, JOURNAL, meta=process_meta())
         self._run_dir = run
@@ -127,11 +128,14 @@ class Faults:
         self._greenlets = [gevent.spawn(self._run, one, fault) for one, fault in zip(plan, faults, strict=True)]
 
     def begin(self) -> None:
-        """Start the schedule: all users are connected."""
+        """Start the schedule. Call it when all users are connected: planned times count from this moment."""
         self._everyone.set()
 
     def end(self) -> list[str]:
-        """End the faults that are still on, start no more, and return the failures."""
+        """End the faults that are still on, start no more, and return a sentence for each failure.
+
+        Blocks for at most END_S seconds. Call it once: it closes the journal of faults.
+        """
         self._ending.set()
         self._everyone.set()
         gevent.joinall(self._greenlets, timeout=END_S)

@@ -1,4 +1,4 @@
-"""Judge process as the coordinator of a run uses it: warmed up first, then running during the load."""
+"""Handle of a run's coordinator on its judge process, which is warmed up first and then runs during the load."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ OWN_DEADLINE_S = 60.0
 
 
 def own_asked(story: str, checks: Sequence[OwnCheck], files: Sequence[str]) -> list[Asked]:
-    """Return what the judge is to load: the own checks of a story, then all checks of `files`.
+    """Return what the judge is to load, as (file, names): the own checks of a story, then all checks of `files` (None).
 
-    Raises SettingsError if one of `checks` was not made by the decorator.
+    `story`: its name, for the error. Raises SettingsError if one of `checks` was not made by the decorator.
     """
     plain = [repr(one) for one in checks if not isinstance(one, OwnCheck)]
     if plain:
@@ -43,7 +43,7 @@ def own_asked(story: str, checks: Sequence[OwnCheck], files: Sequence[str]) -> l
 class JudgeBeside:
     """Judge process of one run, see `harness.run.judge_process`.
 
-    It ends with us, when its standard input is closed.
+    It ends when this process does, because its standard input is then closed.
     """
 
     def __init__(self, own: Sequence[Asked] = ()) -> None:
@@ -60,9 +60,9 @@ class JudgeBeside:
         )
 
     def await_own(self) -> list[dict[str, str]]:
-        """Wait until the own checks are loaded; return what `run.json` states of them. Call it before `await_warm`.
+        """Wait until the own checks are loaded, at most OWN_DEADLINE_S seconds; return a row of `run.json` for each.
 
-        Raises EarwitnessError if one of their files cannot be used.
+        Call it before `await_warm`. Raises EarwitnessError if one of their files cannot be used.
         """
         if not self._own:
             return []
@@ -78,7 +78,7 @@ class JudgeBeside:
         raise EarwitnessError(answer.get("refused") or (ended if line else late))
 
     def await_warm(self) -> tuple[str, ...]:
-        """Wait until all checks are loaded; return their ids and names.
+        """Wait until all checks are loaded, at most WARM_DEADLINE_S seconds; return their ids and names.
 
         Raises PlatformError.
         """
@@ -90,9 +90,9 @@ class JudgeBeside:
         raise PlatformError("The judge process did not start; its output is above.")
 
     def follow(self, run_dir: Path) -> None:
-        """Let it judge what is recorded in `run_dir`, as soon as it is warm.
+        """Order the process to judge what is recorded in `run_dir`, as soon as it is warm.
 
-        Never waits, as Locust's run time is already counting. Raises PlatformError if it has ended.
+        Never blocks, because Locust's run time is already counting. Raises PlatformError if the process has ended.
         """
         self.used = True
         try:
@@ -101,9 +101,9 @@ class JudgeBeside:
             raise PlatformError(f"The judge's process has ended: {error}. Its output is above.") from error
 
     def verdict(self, run_dir: Path) -> int:
-        """Wait for the verdict's files, once the journals are closed, and return its exit code.
+        """Order the final verdict, wait until its files are written, and return its exit code.
 
-        Raises PlatformError.
+        Call it when all journals are closed. It waits at most JUDGE_DEADLINE_S seconds. Raises PlatformError.
         """
         try:
             self._say("judge")
@@ -117,7 +117,7 @@ class JudgeBeside:
         return int(read_json(run_dir / "verdict.json")["exit_code"])
 
     def close(self) -> None:
-        """End the process, if it has not ended."""
+        """Terminate the process if it has not ended, and wait for it."""
         if self._process.poll() is None:
             self._process.terminate()
             self._process.wait()

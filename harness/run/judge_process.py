@@ -33,7 +33,7 @@ NICENESS = 10
 
 
 def main() -> int:
-    """Run the judge process and return the exit code."""
+    """Run the judge process; return the exit code of the verdict, or of the error that ended it."""
     os.nice(NICENESS)
     try:
         return _work()

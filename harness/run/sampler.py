@@ -55,7 +55,7 @@ class SelfSampler:
         append(self._path, [row])
 
     def close(self) -> None:
-        """Stop, after a last sample."""
+        """Stop sampling, after a last sample."""
         self._greenlet.kill()
         self._sample()
 
@@ -88,9 +88,9 @@ class Sampler:
 
 
 def append(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
-    """Append rows of this moment in one write, so that processes do not mix lines.
+    """Append rows with the present time to the table at `path`, in one write, so that processes do not mix lines.
 
-    Errors are ignored: a full disk is reported by the journal.
+    Errors of the file system are ignored: a full disk is reported by the journal.
     """
     now = time.monotonic_ns()
     with suppress(OSError), path.open("a", encoding="utf-8") as file:

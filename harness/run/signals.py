@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: the first one ends the run in order, with a verdict about what was recorded."""
+"""SIGINT and SIGTERM: the first signal ends the run in order, with a verdict about what was recorded."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interruption:
-    """Handler of both signals instead of Locust's, which does not end a run in order when a second signal comes.
+    """Handler of both signals instead of Locust's, which does not end a run in order when a second signal arrives.
 
-    first  the signal that came first, or None
+    first  the signal that arrived first, or None
     """
 
     def __init__(self, end: Callable[[], None]) -> None:

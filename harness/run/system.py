@@ -1,4 +1,4 @@
-"""The platform under test: a user's own, named by --target, one that runs already, or one that we start."""
+"""Platform under test: a user's own (`--target`), one that runs already, or one that is started for the run."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ Wanted: TypeAlias = Mapping[str, Mapping[str, object]]
 
 
 class Options(Protocol):
-    """The options that say what is tested: `--target`, `--defect`."""
+    """Protocol of the options that choose what is tested: `--target`, `--defect`."""
 
     target: str | None
     defect: str
@@ -51,12 +51,12 @@ class Options(Protocol):
 class UnderTest:
     """Platform under test.
 
-    `description` is what run.json and the load processes need to use the same platform; `warnings` are sentences about
-    it that the verdict repeats.
+    `description`: the platform as run.json and the load processes name it, for `open_target`; `warnings` are sentences
+    about the platform that the verdict repeats.
     """
 
     def __init__(self, description: dict[str, Any], platform: Platform | None = None) -> None:
-        """Open the target of `description`; `platform` is given if it has to be stopped at the end."""
+        """Open the target of `description`. `platform`: our own platform, which `close` stops; None for another one."""
         self.description = description
         self.target: Target = open_target(description)
         self.warnings: list[str] = []
@@ -66,9 +66,9 @@ class UnderTest:
     def from_options(cls, options: Options, wanted: Wanted | None = None, links: Sequence[str] = ()) -> UnderTest:
         """Return the platform that the options name, or start one.
 
-        `wanted`: settings without which the story has no point; `links`: links that are to be disturbed. A platform
-        that runs already is used if it has them. Raises EarwitnessError: a file with faults, an address that does not
-        answer, a platform that does not start.
+        `wanted`: settings that the story needs, by service; `links`: links in which faults are injected. A platform
+        that runs already is used if it has these settings and links. Raises EarwitnessError: a file with mistakes, an
+        address that does not answer, a platform that does not start.
         """
         if options.target:
             under_test = cls({"kind": "file", "path": str(Path(options.target).resolve())})
@@ -121,13 +121,19 @@ class UnderTest:
             say(f"{Path(path).name}: {warning}")
 
     def allow(self, users: int) -> None:
-        """Raise TargetError if the target's owner has not allowed so many users."""
+        """Raise TargetError if the target's owner does not allow a run with `users` users."""
         check_users(self.target, users)
 
     def plan(
         self, *, seed: int, tag: str, clients: int, sizes: tuple[int, ...], devices: int = 1, reserve: int = 0
     ) -> Plan:
-        """Return the plan for so many clients, and a few more if they do not divide by `devices`.
+        """Return the plan of a run with `clients` devices.
+
+        It has a few more if `devices`, the number of devices of each person, does not divide `clients`.
+
+        seed, tag   seed of all random choices; text with which names of users and rooms begin
+        sizes       each user is a member of one room of each size
+        reserve     further users who may be started later
 
         Raises TargetError if the target's own accounts or rooms are too few.
         """
@@ -136,9 +142,9 @@ class UnderTest:
         return existing(plan, self.target)
 
     def faults(self, plan: Sequence[Planned]) -> Sequence[Switch]:
-        """Return the fault of each entry.
+        """Return the switch of each fault of `plan`.
 
-        Raises SettingsError for those that are not possible here.
+        Raises SettingsError for faults that this platform does not offer.
         """
         if self._platform is not None:
             control = self._platform.control
@@ -153,7 +159,7 @@ class UnderTest:
         return None if self._platform is None else self._platform.control
 
     def stats(self) -> list[dict[str, object]]:
-        """Return one row per service: service, pid, rss_mb, cpu_s, fds.
+        """Return one row for each service: service, pid, rss_mb, cpu_s, fds.
 
         [] for a platform whose processes are not ours.
         """
@@ -171,13 +177,14 @@ class UnderTest:
         ]
 
     def environment(self) -> dict[str, str]:
-        """Return variables that the collector needs in addition to the description: addresses with passwords."""
+        """Return environment variables that the collector needs in addition to `description`: secret addresses."""
         return {} if self._platform is None else secrets_environment(self._platform.endpoints)
 
     def secrets(self, judged_by: Sequence[str]) -> dict[str, dict[str, str]]:
         """Return secrets that load processes need and run.json must not contain.
 
-        That is the signing key, where forgeries are judged and the platform is our own. Raises PlatformError.
+        That is {"signing_key": …} if forgeries are judged (I31) and the platform is our own, else {}. Raises
+        PlatformError.
         """
         if "I31" not in judged_by or self._platform is None:
             return {}
@@ -190,7 +197,7 @@ class UnderTest:
         return {"signing_key": json.loads(done.stdout)}
 
     def save_logs(self, folder: Path) -> None:
-        """Save the services' logs in the run's directory; a failure is only reported."""
+        """Write the last lines of each service's log to `folder`. A failure is printed and ignored."""
         if self._platform is None:
             return
         try:
@@ -201,7 +208,7 @@ class UnderTest:
             say(f"the services' logs could not be kept: {error}")
 
     def close(self) -> None:
-        """Stop the platform if we started it."""
+        """Stop the platform if it is our own."""
         if self._platform is not None:
             self._platform.stop()
 

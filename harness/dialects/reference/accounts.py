@@ -13,25 +13,25 @@ from earwitness.harness.dialects.protocol import Credentials
 class ReferenceAccounts:
     """`harness.dialects.parts.Accounts` of the reference platform.
 
-    `auth` and `edge` are base URLs.
+    `auth` and `edge` are the base URLs of the auth service and of the reverse proxy.
     """
 
     def __init__(self, auth: str, edge: str) -> None:
-        """Send changes to `auth`; profiles are read there and behind `edge`."""
+        """Send changes to `auth`. Profiles are read at `auth`, and from the backend behind `edge`."""
         self._auth = auth
         self._urls = {Place.AUTH: f"{auth}/auth/me", Place.BACKEND: f"{edge}/api/me"}
 
     def rename(self, credentials: Credentials, name: str) -> Flow[Profile | None]:
-        """Implement `Accounts.rename`: PATCH /auth/me."""
+        """Implement `Accounts.rename`: send PATCH /auth/me."""
         headers = {"authorization": f"Bearer {credentials.token}", "content-type": "application/json"}
         body = f'{{"name":"{name}"}}'.encode()
         response = yield HttpRequest("PATCH", self._urls[Place.AUTH], headers, body, "rename")
         return _profile(response.json()) if response.status == 200 else None
 
     def set_active(self, user_id: str, active: bool) -> Flow[int]:
-        """Implement `Accounts.set_active`: PATCH /auth/admin/users/{id}.
+        """Implement `Accounts.set_active`: send PATCH /auth/admin/users/{id}.
 
-        It presents no administrator's secret, so the platform must run in test mode.
+        The request carries no administrator's secret, so the platform must run in test mode.
         """
         url, body = f"{self._auth}/auth/admin/users/{user_id}", b'{"is_active":%s}' % (b"true" if active else b"false")
         headers = {"content-type": "application/json"}
@@ -39,7 +39,7 @@ class ReferenceAccounts:
         return response.status
 
     def profile(self, credentials: Credentials, place: Place) -> Flow[Profile | None]:
-        """Implement `Accounts.profile`: GET /auth/me at auth, /api/me at the edge."""
+        """Implement `Accounts.profile`: send GET /auth/me to auth (AUTH), or GET /api/me to the edge (BACKEND)."""
         headers = {"authorization": f"Bearer {credentials.token}"}
         response = yield HttpRequest("GET", self._urls[place], headers, b"", f"profile at {place.name.lower()}")
         return _profile(response.json()) if response.status == 200 else None

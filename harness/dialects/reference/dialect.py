@@ -51,7 +51,7 @@ class ReferenceTarget(ReferenceRooms, ReferenceEntrance):
     via        how a socket presents its token. With "ticket" every handshake needs fresh credentials:
                `credentials = yield from target.ticket(credentials)`.
     audience   expected `aud` of access tokens; None: only its presence is checked.
-    promises   single promises that replace those of contract.toml in this folder.
+    promises   promises that replace those of the same name in contract.toml in this folder.
     """
 
     name = "reference"

@@ -21,13 +21,16 @@ class ReferenceEntrance:
     endpoints: Mapping[str, object]
 
     def begin_login(self) -> Flow[int]:
-        """Implement `Entrance.begin_login`: GET the frontend's /auth/google."""
+        """Implement `Entrance.begin_login`: send GET /auth/google to the frontend."""
         url = f"{str(self.endpoints['frontend']).rstrip('/')}/auth/google"
         response = yield HttpRequest("GET", url, name="begin a login")
         return response.status
 
     def stranger(self, credentials: Credentials) -> Credentials:
-        """Implement `Entrance.stranger`: newly issued claims, valid for 900 s, signed by a key of the tester."""
+        """Implement `Entrance.stranger`: sign a copy of the person's claims with a key of the tester.
+
+        The copy is issued now and valid for 900 s.
+        """
         now = time.time()
         claims = {**credentials.extra["claims"], "iat": now, "exp": int(now) + 900, "jti": uuid.uuid4().hex}
         token = jwt.encode(claims, _key(), "ES256", headers={"kid": uuid.uuid4().hex})

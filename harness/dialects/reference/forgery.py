@@ -36,7 +36,7 @@ def part(value: Mapping[str, object]) -> str:
 
 
 def unpack(text: str) -> Any:
-    """Return the JSON value of one part of a JWT."""
+    """Return the decoded JSON value of a JWT's header or payload (base64url)."""
     return json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
 
 
@@ -90,7 +90,11 @@ class Forger:
         return self.key
 
     def minted(self, *, without: str = "", header: Mapping[str, object] | None = None, **changes: object) -> str:
-        """Return a token signed with the platform's key: the victim's claims, newly issued, with changes."""
+        """Return a token that is signed with the platform's key: the victim's claims, newly issued, with changes.
+
+        `without`: a claim to leave out; `header`: members added to the header; `changes`: claims that replace the
+        victim's. Raises AssertionError if the private key is unknown.
+        """
         claims = {**self.claims, "jti": uuid.uuid4().hex, "iat": time.time(), **changes}
         claims.pop(without, None)
         return jwt.encode(claims, self._own(), algorithm="ES256", headers={"kid": self.kid, **(header or {})})
@@ -101,14 +105,17 @@ class Forger:
         return head, payload, signature
 
     def signed_by(self, head: str, payload: str) -> str:
-        """Return a token of any header and payload, however strange, with a good signature of the platform's key."""
+        """Return a token with the encoded `head` and `payload` as given, validly signed by the platform's key.
+
+        Both may be malformed.
+        """
         raw = jwt.algorithms.ECAlgorithm(jwt.algorithms.ECAlgorithm.SHA256).sign(
             f"{head}.{payload}".encode(), self._own()
         )
         return f"{head}.{payload}.{b64(raw)}"
 
     def control(self) -> str:
-        """Return a token made as the forgeries are, with nothing wrong: it must be accepted."""
+        """Return a valid token that is minted in the same way as the forgeries. A platform must accept it."""
         return self.minted(exp=int(time.time() + LONG_S))
 
     def bad_signature(self) -> str:
@@ -230,7 +237,7 @@ class Forger:
     def written_otherwise(self) -> str:
         """Return the victim's token with the same bytes in other characters.
 
-        A token that can be written in many ways cannot be revoked by its text.
+        A platform that revokes tokens by their text would not recognise this form.
         """
         head, payload, signature = self.parts()
         alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"

@@ -27,13 +27,13 @@ class ReferenceRooms:
     _edge: str
 
     def history(self, credentials: Credentials, room: Room) -> Flow[list[StoredRow]]:
-        """Implement `Target.history`: all pages from the beginning."""
+        """Implement `Target.history`: read all pages from sequence number 0 on."""
         return (yield from self.history_after(credentials, room, 0)).rows
 
     def history_after(self, credentials: Credentials, room: Room, after: int) -> Flow[HistoryPart]:
-        """Implement `ReadsHistoryAfter.history_after`: pages of `HISTORY_PAGE` messages up to the head.
+        """Implement `ReadsHistoryAfter.history_after`: read pages of `HISTORY_PAGE` messages up to the newest one.
 
-        Raises FlowError if an answer is no page, or does not continue after the one before it.
+        Raises FlowError if an answer is not a page, or does not continue after the one before it.
         """
         rows: list[StoredRow] = []
         fits = True
@@ -60,13 +60,16 @@ class ReferenceRooms:
                 return HistoryPart(rows, fits)
 
     def remove_member(self, credentials: Credentials, room: Room, person: Person) -> Flow[None]:
-        """Implement `RemovesMembers.remove_member`: DELETE the member; raises FlowError for a refusal."""
+        """Implement `RemovesMembers.remove_member`: send DELETE for the member. Raises FlowError for a refusal."""
         url = f"{self.conversation_url(room)}/members/{quote(person.email, safe='')}"
         response = yield HttpRequest("DELETE", url, bearer(credentials), b"", "remove member")
         answer_object(f"removing {person.name} from {room.label}", response)
 
     def post_beside(self, credentials: Credentials, label: str, message_id: str, text: str) -> Flow[Sequence[Heard]]:
-        """Implement `PostsBeside.post_beside`: `POST …/messages`, the same path as for a message from a socket."""
+        """Implement `PostsBeside.post_beside`: send `POST …/messages`.
+
+        The platform treats it like a message from a socket.
+        """
         url = f"{self._edge}/api/conversations/{quote(label, safe='')}/messages"
         headers = {**bearer(credentials), "content-type": "application/json"}
         body = orjson.dumps({"id": message_id, "text": text})
@@ -94,9 +97,9 @@ def bearer(credentials: Credentials) -> dict[str, str]:
 
 
 def page_digest(messages: Sequence[Mapping[str, object]]) -> str:
-    """Return the SHA-256 (hex) of what a page shows of each message, one JSON line each.
+    """Return the SHA-256 (hex) of number, id, sender and text of each message of a page, as one line of JSON each.
 
-    The platform states it as the page's digest.
+    The platform states the same digest with each page.
     """
     digest = hashlib.sha256()
     for message in messages:

@@ -28,7 +28,7 @@ class ReferenceSharing:
         self._edge, self._url_of = edge, url_of
 
     def mark_read(self, credentials: Credentials, room: Room, seq: int) -> Flow[int | None]:
-        """Implement `Sharing.mark_read`: PUT …/read."""
+        """Implement `Sharing.mark_read`: send PUT …/read."""
         url, body = f"{self._url_of(room)}/read", orjson.dumps({"seq": seq})
         response = yield HttpRequest("PUT", url, _json(credentials), body, "mark read")
         if response.status in REFUSED:
@@ -36,7 +36,7 @@ class ReferenceSharing:
         return _understood("marking read", response, lambda answer: seq_of(answer["seq"]))
 
     def marks(self, credentials: Credentials) -> Flow[Mapping[str, int]]:
-        """Implement `Sharing.marks`: the field `read` in the list of conversations."""
+        """Implement `Sharing.marks`: return the field `read` of each conversation in the user's list."""
         response = yield HttpRequest("GET", f"{self._edge}/api/conversations", bearer(credentials), b"", "read marks")
         return _understood(
             "reading the marks", response,
@@ -44,14 +44,17 @@ class ReferenceSharing:
         )  # fmt: skip
 
     def edit(self, credentials: Credentials, room: Room, seq: int, text: str, version: int | None) -> Flow[Edit | None]:
-        """Implement `Sharing.edit`: PATCH …/messages/{seq}."""
+        """Implement `Sharing.edit`: send PATCH …/messages/{seq}."""
         said = {"text": text} if version is None else {"text": text, "version": version}
         url = f"{self._url_of(room)}/messages/{seq}"
         response = yield HttpRequest("PATCH", url, _json(credentials), orjson.dumps(said), "edit")
         return None if response.status in REFUSED else _understood("editing", response, _edit)
 
     def edits_after(self, credentials: Credentials, room: Room, number: int) -> Flow[list[Edit]]:
-        """Implement `Sharing.edits_after`: GET …/edits, page by page; raises FlowError if a page does not continue."""
+        """Implement `Sharing.edits_after`: read GET …/edits page by page.
+
+        Raises FlowError if a page does not continue after the one before it.
+        """
         edits: list[Edit] = []
         while True:
             url = f"{self._url_of(room)}/edits?after={number}"
@@ -68,14 +71,14 @@ class ReferenceSharing:
             number = page[-1].number
 
     def watch(self, label: str) -> str:
-        """Implement `Sharing.watch`: one frame of type `watch`."""
+        """Implement `Sharing.watch`: return a frame of type `watch`."""
         return orjson.dumps({"type": "watch", "conversation": label}).decode()
 
 
 def hear_sharing(frame: Mapping[str, Any]) -> Sequence[Heard]:
     """Return the events of a frame with shared state: MARKED, EDITED, PRESENCE or PROFILE; OTHER for other types.
 
-    Raises KeyError, TypeError or ValueError if the frame is not understood.
+    Raises KeyError, TypeError or ValueError if the frame is malformed.
     """
     kind = frame["type"]
     if kind == "read":
@@ -94,7 +97,7 @@ def hear_sharing(frame: Mapping[str, Any]) -> Sequence[Heard]:
 
 
 def greeted_marks(frame: Mapping[str, Any]) -> dict[str, dict[str, int]]:
-    """Return the read marks of all conversations for the extra of WELCOME, {} if the greeting carries none."""
+    """Return `{"read": {room label: read mark}}` from a greeting, {} if it carries no read marks."""
     marks = frame.get("read")
     if not isinstance(marks, dict):
         return {}

@@ -27,9 +27,9 @@ DEADLINE_S = 10.0
 
 
 async def read_signing_key(dsn: str) -> dict[str, str]:
-    """Return kid, public_pem and private_pem of the key that signs now.
+    """Return the key that the platform signs with now, as {"kid", "public_pem", "private_pem"}.
 
-    Raises OSError, asyncpg.PostgresError or ValueError if it cannot be read.
+    `dsn`: address of the auth database. Raises OSError, asyncpg.PostgresError or ValueError if the key cannot be read.
     """
     connection = await asyncpg.connect(dsn, timeout=DEADLINE_S)
     try:
@@ -45,7 +45,7 @@ async def read_signing_key(dsn: str) -> dict[str, str]:
 
 
 def main() -> int:
-    """Print the signing key as JSON and return the exit code."""
+    """Print the signing key as one line of JSON; return the exit code: 0, or 2 if the key cannot be read."""
     endpoints = json.loads(os.environ.get(SECRETS_VARIABLE) or "{}")
     try:
         key = asyncio.run(read_signing_key(endpoints["auth_dsn"]))

@@ -46,7 +46,7 @@ class ReferenceTokens:
     )
 
     def __init__(self, target: ReferenceTarget) -> None:
-        """Take the addresses of `target`: each place where a token is presented has its own."""
+        """Derive the base URL of each place from the endpoints of `target`."""
         self._target = target
         self._auth = str(target.endpoints["auth"]).rstrip("/")
         self._bases = {
@@ -56,14 +56,14 @@ class ReferenceTokens:
         }
 
     def present(self, token: str, place: Place) -> Flow[int]:
-        """Implement `Tokens.present`: GET the own profile at that place."""
+        """Implement `Tokens.present`: send GET to the address of the own profile at that place."""
         headers = {"authorization": f"Bearer {token}"}
         url = f"{self._bases[place]}{HTTP_PLACES[place]}"
         response = yield HttpRequest("GET", url, headers, b"", f"token at {place.name.lower()}")
         return response.status
 
     def handshake(self, secret: str, way: Way, resume: Mapping[str, int] | None = None) -> Handshake:
-        """Implement `Tokens.handshake` through `ReferenceTarget.open_with`."""
+        """Implement `Tokens.handshake` by calling `ReferenceTarget.open_with`."""
         return self._target.open_with(secret, WAYS[way], resume)
 
     def begin_login(self, person: Person, ttl_s: float | None = None) -> Flow[BegunLogin]:
@@ -86,7 +86,7 @@ class ReferenceTokens:
         return BegunLogin(browser, callback, carried["state"][0], carried["code"][0])
 
     def finish_login(self, begun: BegunLogin, person: Person, browser: Browser | None = None) -> Flow[Credentials]:
-        """Implement `Tokens.finish_login`: GET the callback with the cookies of one browser."""
+        """Implement `Tokens.finish_login`: send GET to the callback, with the cookies of one browser."""
         visitor = browser or begun.browser
         response = yield from visitor.request("GET", begun.callback, name="login: callback")
         return self._target.credentials("login", person, response)
@@ -98,29 +98,29 @@ class ReferenceTokens:
         return replace(begun, callback=address._replace(query=urlencode(query)).geturl(), code=code)
 
     def refresh(self, credentials: Credentials) -> Flow[Credentials]:
-        """Implement `Tokens.refresh` through `ReferenceTarget.refresh`."""
+        """Implement `Tokens.refresh` by calling `ReferenceTarget.refresh`."""
         return (yield from self._target.refresh(credentials))
 
     def ticket(self, credentials: Credentials) -> Flow[Credentials]:
-        """Implement `Tokens.ticket` through `ReferenceTarget.ticket`."""
+        """Implement `Tokens.ticket` by calling `ReferenceTarget.ticket`."""
         return (yield from self._target.ticket(credentials))
 
     def log_out(self, credentials: Credentials) -> Flow[int]:
-        """Implement `Tokens.log_out`: POST /auth/logout."""
+        """Implement `Tokens.log_out`: send POST /auth/logout."""
         headers = {"authorization": f"Bearer {credentials.token}"}
         response = yield HttpRequest("POST", f"{self._auth}/auth/logout", headers, b"", "logout")
         return response.status
 
     def rotate_keys(self) -> Flow[int]:
-        """Implement `Tokens.rotate_keys`: POST /auth/admin/rotate-keys.
+        """Implement `Tokens.rotate_keys`: send POST /auth/admin/rotate-keys.
 
-        It presents no administrator's secret, so the platform must run in test mode.
+        The request carries no administrator's secret, so the platform must run in test mode.
         """
         response = yield HttpRequest("POST", f"{self._auth}/auth/admin/rotate-keys", {}, b"", "rotate keys")
         return response.status
 
     def signing_key(self) -> Flow[SigningKey]:
-        """Implement `Tokens.signing_key`: the first key of auth's jwks.json, without its private half."""
+        """Implement `Tokens.signing_key`: return the first key of auth's jwks.json; `private_pem` is None."""
         step = "reading auth's keys"
         response = yield HttpRequest("GET", f"{self._auth}/.well-known/jwks.json", {}, b"", step)
         try:
@@ -132,15 +132,15 @@ class ReferenceTokens:
         return SigningKey(str(jwk["kid"]), _pem(public))
 
     def forgeries(self, key: SigningKey) -> Sequence[str]:
-        """Implement `Tokens.forgeries`: all with the private key, else those of `forgery.WITHOUT_KEY`."""
+        """Implement `Tokens.forgeries`: return all names, or without the private key those of `forgery.WITHOUT_KEY`."""
         return [name for name in FORGERIES if key.private_pem is not None or name in WITHOUT_KEY]
 
     def forge(self, name: str, credentials: Credentials, other_id: str, key: SigningKey) -> str:
-        """Implement `Tokens.forge` through `forgery.Forger`."""
+        """Implement `Tokens.forge` with the method of `forgery.Forger` that is called `name`."""
         return FORGERIES[name](_forger(credentials, other_id, key))
 
     def control(self, credentials: Credentials, key: SigningKey) -> str:
-        """Implement `Tokens.control`: a minted token, or the person's own without the private key."""
+        """Implement `Tokens.control`: return a minted token, or without the private key the person's own."""
         if key.private_pem is None:
             return credentials.token
         return _forger(credentials, "", key).control()

@@ -26,10 +26,10 @@ KEPT_HOSTS = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Urls:
-    """Content of `[urls]`.
+    """Content of the table `[urls]` of a target file.
 
-    hosts    further hosts, which a login function asks or the platform names itself
-    network  how they are reached, without the list of hosts
+    hosts    hosts besides those of http and socket, which a login function asks or the platform names itself
+    network  how the hosts are reached (proxies, TLS); its own list of hosts is still empty
     """
 
     http: str = ""
@@ -40,14 +40,14 @@ class Urls:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """An address and the key of the target file that names it."""
+    """Address, and the key of the target file that holds it."""
 
     key: str
     url: str
 
 
 def read_urls(top: Table) -> Urls:
-    """Return the content of `[urls]`; faults are noted."""
+    """Return the content of `[urls]`. Mistakes are collected in `top` and raised together later."""
     table = top.table("urls", example='{ http = "http://127.0.0.1:8000" }', required=True)
     if table is None:
         return Urls()
@@ -118,9 +118,10 @@ def network_of(urls: Urls, addresses: Iterable[Address]) -> Network:
 def check_addresses(
     addresses: Iterable[Address], network: Network, *, allow_load: bool, max_users: int | None, path: str
 ) -> bool:
-    """Check every address before the first request; return whether all are this machine's.
+    """Check every address before the first request; return whether all of them are on this machine.
 
-    Raises TargetError for one that is not and whose owner has not agreed, or a proxy or a TLS file that cannot be used.
+    Raises TargetError for an address elsewhere without `allow_load` and `max_users`, and for a proxy or a TLS file that
+    cannot be used. `path`: the target file, for the error.
     """
     away: dict[str, str] = {}
     secure = False
@@ -149,7 +150,10 @@ def _named(away: Mapping[str, str]) -> str:
 
 
 def proxied(addresses: Iterable[Address]) -> list[str]:
-    """Return a sentence for each host behind a proxy: the proxy is measured together with the platform."""
+    """Return a sentence for each host that is reached through a proxy.
+
+    The proxy's delays and errors count as the platform's.
+    """
     ways = {host_of(one.url): proxy_of(one.url) for one in addresses if urlsplit(one.url).scheme != DATABASE}
     return [
         f"{host} is reached through {way}: what it does counts as the platform's." for host, way in ways.items() if way
@@ -157,9 +161,9 @@ def proxied(addresses: Iterable[Address]) -> list[str]:
 
 
 def check_here(named: Mapping[str, str]) -> None:
-    """Raise TargetError for an address of the reference platform that is not this machine's.
+    """Raise TargetError if an address of the reference platform is not on this machine.
 
-    `named`: address by the setting or endpoint that names it.
+    `named`: name of the setting or endpoint -> its address.
     """
     for key, url in named.items():
         if "://" in url and not is_loopback(host := host_of(url)):

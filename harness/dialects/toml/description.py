@@ -1,6 +1,6 @@
 """Description of a platform: a target file as data.
 
-Every table is read and checked, and all faults are reported together.
+Every table is read and checked, and all mistakes are reported together.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ from earwitness.harness.dialects.toml.sections import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Description:
-    """Everything that a target file says.
+    """Everything that a target file states.
 
-    addresses  all that a run could speak to
+    addresses  every address that a run could use
     network    how a run reaches them
-    unjudged   by promise: a sentence about what the file describes and [contract] does not mention
+    unjudged   warnings by name of a promise: the file describes data for it, and [contract] does not mention it
     """
 
     name: str
@@ -73,17 +73,14 @@ class Description:
 
 
 def read_description(path: Path) -> Description:
-    """Read a target file.
-
-    Raises SettingsError, which names every fault of the file at once.
-    """
+    """Read a target file. Raises SettingsError, which names every mistake of the file at once."""
     return read_tables(Table(read_toml(path), Faults(str(path))), path)
 
 
 def read_tables(top: Table, path: Path) -> Description:
-    """Return the description in the tables of a target file.
+    """Return the description that the tables of a target file give. `path`: the file, to which relative paths belong.
 
-    Raises SettingsError, which names every fault of the file at once.
+    Raises SettingsError, which names every mistake of the file at once.
     """
     faults = top.faults
     socket, http_presentation = read_presentations(top)

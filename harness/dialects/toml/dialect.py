@@ -26,11 +26,11 @@ WAIT = re.compile(r"\d{1,9}(\.\d{1,9})?", re.ASCII)
 class GenericTarget:
     """Any platform whose messages are JSON over one socket, or HTTP one way and a socket the other.
 
-    says_joined    the platform says when a room is subscribed; if not, completeness of deliveries is unknown
+    says_joined    the platform says when a room is subscribed; if not, it is unknown which deliveries a user should get
     logins         how many people the file can log in; None: any number
     frame_rules    how frames are read
-    history_paths  the parts of a row of history that are read
-    addresses      all that a run could speak to
+    history_paths  the parts of a history row that the file gives paths for
+    addresses      every address that a run could use
     """
 
     def __init__(self, description: Description) -> None:
@@ -67,7 +67,10 @@ class GenericTarget:
     # -- existing rooms -------------------------------------------------------------------------------------------
 
     def existing_rooms(self, people: Sequence[Person]) -> tuple[Room, ...]:
-        """Implement `HasRooms.existing_rooms`; () where rooms are made."""
+        """Implement `HasRooms.existing_rooms`: return the rooms that the file lists.
+
+        It is () where a run creates its rooms.
+        """
         by_number = {person.number: person for person in people}
         rooms = []
         for number, room in enumerate(self._d.rooms.existing):
@@ -77,15 +80,16 @@ class GenericTarget:
         return tuple(rooms)
 
     def platform_room(self, label: str) -> str:
-        """Return the platform's name of a room of the plan."""
+        """Return the platform's own name of the planned room `label`, or `label` itself if none is known."""
         return self._room_of.get(label, label)
 
     # -- HTTP ---------------------------------------------------------------------------------------------------
 
     def reachable(self) -> Flow[None]:
-        """Implement `Target.reachable`: the HTTP side must answer without a server error.
+        """Implement `Target.reachable`: send one request and raise FlowError if the answer is a server error.
 
-        It asks the address of `[probe]`, if there is one without placeholders.
+        It requests the address of `[probe]` if that has no placeholders, else the base address. No-op without an HTTP
+        address.
         """
         if not self._d.http:
             return
@@ -121,7 +125,8 @@ class GenericTarget:
     def open_room(self, credentials: Credentials, room: Room) -> Flow[None]:
         """Implement `Target.open_room`: send the requests of `rooms.requests`.
 
-        If `rooms.room_id` is given, the platform's name of the room is read from the answer to the first one and kept.
+        If `rooms.room_id` is given, the platform's name of the room is read from the answer to the first request and
+        used from then on.
         """
         values = self._room_values(room)
         for k, request in enumerate(self._d.rooms.requests):
@@ -135,10 +140,10 @@ class GenericTarget:
                     values["room"] = room_id
 
     def probe(self, credentials: Credentials) -> Flow[int]:
-        """Implement `Target.probe`: return the status of `probe.url`.
+        """Implement `Target.probe`: send the request `[probe]` and return its status.
 
-        Without one it asks the base address: which page answers 200 is not known, so any answer below 500 counts as
-        200.
+        Without `[probe]` it requests the base address. Which page answers 200 is not known, so any answer below 500
+        counts as 200.
         """
         headers = self._shown(credentials, self._d.to_http)
         if self._d.probe is None:
@@ -148,10 +153,7 @@ class GenericTarget:
         return response.status
 
     def history(self, credentials: Credentials, room: Room) -> Flow[list[StoredRow]]:
-        """Implement `Target.history` by the table [history].
-
-        Raises FlowError.
-        """
+        """Implement `Target.history` by the table [history]. Raises FlowError, also if the file has no such table."""
         rules = self._d.history
         if rules is None:
             raise FlowError("history", "a [history] table in the target file", detail="none")
@@ -178,7 +180,8 @@ class GenericTarget:
     def post(self, credentials: Credentials, label: str, message_id: str, text: str) -> Flow[Sequence[Heard]]:
         """Implement `SendsByHttp.post` by the table [send.request].
 
-        A status of 500 or more is neither ACK nor NACK: it raises FlowError, and the message's fate is unknown.
+        A status of 500 or more is neither ACK nor NACK: it raises FlowError, because it is unknown whether the message
+        was accepted.
         """
         request, room = self._d.send.request, self._room_of.get(label, label)
         if request is None:
@@ -200,7 +203,7 @@ class GenericTarget:
     # -- the socket ---------------------------------------------------------------------------------------------
 
     def handshake(self, credentials: Credentials, resume: Mapping[str, int] | None = None) -> Handshake:
-        """Implement `Target.handshake` by the tables [socket] and [resume]."""
+        """Implement `Target.handshake`: show the credentials as [socket] states, and resume as [resume] states."""
         shown, values = self._d.to_socket, self._logged_in(credentials)
         query = {key: template.render(values) for key, template in shown.query.items()}
         first = [template.render(values) for template in shown.first]
@@ -229,7 +232,7 @@ class GenericTarget:
         return [template.render(room) for room in each for template in rules.frames]
 
     def rooms_on_connect(self, credentials: Credentials, rooms: Sequence[Room]) -> Iterable[str | bytes]:
-        """Implement `Target.rooms_on_connect`: the frames of `rooms.join` for each room."""
+        """Implement `Target.rooms_on_connect`: return the frames of `rooms.join`, filled in for each room."""
         values = self._logged_in(credentials)
         return [
             template.render(values | {"label": room.label, "room": self._room_of.get(room.label, room.label)})
@@ -238,7 +241,7 @@ class GenericTarget:
         ]
 
     def encode(self, label: str, message_id: str, text: str) -> str:
-        """Implement `Target.encode` by `send.frame`.
+        """Implement `Target.encode`: fill in the template `send.frame`.
 
         Raises ValueError if messages are sent by HTTP.
         """

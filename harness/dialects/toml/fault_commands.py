@@ -15,9 +15,9 @@ COMMAND_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class CommandFault:
-    """Fault switched by the commands `on`, `off` and `check` of a target file, which a shell runs.
+    """Fault that the shell commands `on`, `off` and `check` of a target file control.
 
-    It lasts until it is lifted.
+    It lasts until `lift` is called.
     """
 
     name: str
@@ -25,18 +25,18 @@ class CommandFault:
     lasting: bool = True
 
     def apply(self) -> None:
-        """Switch the fault on.
+        """Run the command `on`.
 
-        Raises TargetError if the command fails, or if `check` says that nothing has changed.
+        Raises TargetError if it fails, or if `check` then reports that the fault is not on.
         """
         self._run("on", self.commands.on)
         if self.commands.check and self._status(self.commands.check) != 0:
             raise TargetError(f"The fault {self.name} had no effect: its check command reports that it is not on.")
 
     def lift(self) -> None:
-        """Switch the fault off.
+        """Run the command `off`.
 
-        Raises TargetError if the command fails, or if `check` still says that it is on.
+        Raises TargetError if it fails, or if `check` still reports that the fault is on.
         """
         self._run("off", self.commands.off)
         if self.commands.check and self._status(self.commands.check) == 0:
@@ -59,9 +59,10 @@ class CommandFault:
 def command_faults(
     names: Sequence[str], known: Mapping[str, FaultCommands], target: str, where: str = "--faults"
 ) -> list[CommandFault]:
-    """Return the faults with these names in the target's file.
+    """Return the faults of a target file that have these names.
 
-    Raises SettingsError for names that the file does not have.
+    `known`: all of the file's, by name; `target` and `where`: the target and the option, for the error. Raises
+    SettingsError for names that the file does not have.
     """
     lacks = "" if known else ": its file has no [faults.NAME]"
     missing = [

@@ -47,9 +47,13 @@ _ABSENT: Getter = lambda value: None  # noqa: E731
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """One kind of frame: how it is recognised (`values` of the kind, or something `has`), and where its values are.
+    """Rule for one kind of frame: how to recognise it, and where its values are.
 
-    `paths`: the same places, and `items` and `has`, as the file spells them.
+    values  values of `kind` that identify it
+    has     path that is present only in this kind of frame
+    items   path to a list inside the frame; each element counts as a frame
+    at      getters of its values by name
+    paths   the same paths, `items` and `has` as text
     """
 
     name: str
@@ -62,11 +66,11 @@ class Rule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrameRules:
-    """All rules for frames.
+    """Rules of a target file for received frames.
 
     split      none, lines (several JSON texts in one frame) or list (a JSON list of messages)
     prefix     text before the JSON of a frame
-    kind_path  `kind` as the file spells it, "" if it names none
+    kind_path  path to the kind as text, "" if the file names none
     """
 
     split: str
@@ -77,23 +81,23 @@ class FrameRules:
 
     @property
     def welcomes(self) -> bool:
-        """Return whether the platform greets a connection."""
+        """Return whether a rule describes a greeting of new connections."""
         return any(rule.name == "welcome" for rule in self.rules)
 
     @property
     def joins(self) -> bool:
-        """Return whether the platform says JOINED: by a frame of its own, or in the greeting."""
+        """Return whether the platform confirms that a room is subscribed: by a frame of its own, or in the greeting."""
         return any(rule.name == "joined" or (rule.name == "welcome" and "rooms" in rule.at) for rule in self.rules)
 
     def values(self, data: str | bytes) -> list[object]:
-        """Return the JSON values of a frame; none of a frame that is not what the file says."""
+        """Decode a frame into its JSON values; [] if it is not of the form that the file describes."""
         try:
             return _unpack(data, self.split, self.prefix)
         except (ValueError, UnicodeDecodeError):
             return []
 
     def rule_of(self, frame: object) -> Rule | None:
-        """Return the rule that recognises a value, the one that `listener` applies."""
+        """Return the rule that recognises a decoded frame, None if none does. `listener` uses the same rule."""
         kind = self.kind(frame)
         by_kind = [rule for rule in self.rules if kind.__hash__ is not None and kind in rule.values]
         by_presence = [rule for rule in self.rules if rule.has is not None and rule.has(frame) is not None]
@@ -101,7 +105,7 @@ class FrameRules:
 
 
 def read_frame_rules(table: Table) -> FrameRules:
-    """Return the rules of the table [frames]; faults are noted."""
+    """Return the rules of the table [frames]. Mistakes are collected in `table` and raised together later."""
     rules = []
     kind = read_path(table, "kind", "type")
     for name in KINDS:
@@ -135,9 +139,9 @@ def _read_rule(table: Table, name: str, has_kind: bool) -> Rule:
 
 
 def listener(rules: FrameRules, label_of: Mapping[str, str]) -> Callable[[str | bytes], Sequence[Heard]]:
-    """Return the `hear` of a target.
+    """Return the function that decodes received frames into events; it becomes the target's `hear`.
 
-    `label_of`: planned labels of the rooms to which the platform gives other names.
+    `label_of`: the platform's name of a room -> its label in the plan.
     """
     by_kind = {value: _reader(rule, label_of) for rule in rules.rules for value in rule.values}
     by_presence = [(rule.has, _reader(rule, label_of)) for rule in rules.rules if rule.has is not None]

@@ -18,7 +18,7 @@ PAGINGS = ("none", "after", "offset")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HistoryRules:
-    """Rules of the table [history].
+    """Rules of the table [history], by which final reads are made.
 
     first   cursor of the first page
     cursor  path to the value of the last item that asks for the next page
@@ -34,7 +34,7 @@ class HistoryRules:
     at: Mapping[str, Getter]
 
     def rows(self, page: object) -> list[tuple[StoredRow, object]] | None:
-        """Return the rows of a page with the cursor of each, as they come; None if it is no page."""
+        """Return (row, cursor value) for each item of a page, in the page's order; None if the answer is not a page."""
         items = self.items(page)
         if not isinstance(items, list):
             return None
@@ -59,10 +59,10 @@ class HistoryRules:
         return None if getter is None else getter(item)
 
     def read(self, ask: Callable[[Mapping[str, object]], HttpRequest]) -> Flow[list[StoredRow]]:
-        """Return all rows, oldest first.
+        """Read all pages and return their rows, oldest first.
 
-        `ask` makes the request for {after} and {offset}. Raises FlowError, and Unbounded for more pages or rows than
-        the bounds allow.
+        `ask` returns the request for a mapping with the placeholders `after` and `offset`. Raises FlowError, and
+        Unbounded for more pages or rows than the limits of this process allow.
         """
         rows: list[StoredRow] = []
         after: object = self.first
@@ -101,7 +101,7 @@ class HistoryRules:
 
 
 def read_history(table: Table) -> HistoryRules:
-    """Return the rules of the table [history]; faults are noted."""
+    """Return the rules of the table [history]. Mistakes are collected in `table` and raised together later."""
     paging = table.choice("paging", PAGINGS, "none")
     known = LOGGED_IN | ROOM | {"after", "offset"}
     request = read_request(table, "history", known, url="/rooms/{room}/messages?after={after}")

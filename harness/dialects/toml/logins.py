@@ -1,4 +1,4 @@
-"""Logins that a target file can name: password, tokens, mint, function."""
+"""Ways of logging in that a target file can name: password, tokens, mint, function."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ ALGORITHMS = ("HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "ES256", "ES
 
 
 class Login(Protocol):
-    """A way to get credentials.
+    """Protocol of a way to get credentials.
 
-    requests  the HTTP requests that it makes, as far as the file names them
+    requests  the HTTP requests that it sends, as far as the file names them
     most      how many people it can log in; None: any number
     """
 
@@ -41,10 +41,10 @@ class Login(Protocol):
     most: int | None
 
     def flow(self, person: Person, values: Mapping[str, object], base: str) -> Flow[Credentials]:
-        """Log a person in.
+        """Log a person in and return the credentials.
 
-        values  placeholders of the person
-        base    what relative addresses are relative to
+        values  values of the person's placeholders
+        base    base URL of relative addresses
 
         Raises FlowError.
         """
@@ -58,7 +58,10 @@ class Claim:
     """
 
     def __init__(self, table: Table, *, default_user_id: str) -> None:
-        """Read the keys `token`, `expires_in` and `user_id` of `table`; faults are noted there."""
+        """Read the keys `token`, `expires_in` and `user_id` of `table`.
+
+        Mistakes are collected there and raised together later.
+        """
         self.token = read_path(table, "token", "token") or compile_path("token")
         self.expires_in = read_path(table, "expires_in", "expires_in") or compile_path("expires_in")
         text = table.text("user_id", default_user_id, example="user.id")
@@ -128,7 +131,7 @@ class PasswordLogin:
         self.requests, self.claim, self.cookie = requests, claim, cookie
 
     def flow(self, person: Person, values: Mapping[str, object], base: str) -> Flow[Credentials]:
-        """Implement `Login.flow`: send all requests with one browser's cookies."""
+        """Implement `Login.flow`: send all requests in order, with one cookie jar."""
         browser = Browser()
         response = HttpResponse(0, {}, b"")
         for template in self.requests:
@@ -166,12 +169,12 @@ class TokenLogin:
     requests: Sequence[RequestTemplate] = ()
 
     def __init__(self, rows: Sequence[Mapping[str, object]], claim: Claim) -> None:
-        """Log in as many users as there are `rows`."""
+        """Prepare logins for as many users as there are `rows`; user n takes row n."""
         self.rows, self.claim = rows, claim
         self.most: int | None = len(rows)
 
     def flow(self, person: Person, values: Mapping[str, object], base: str) -> Flow[Credentials]:
-        """Implement `Login.flow`: take the token of the person's row, without any request."""
+        """Implement `Login.flow`: take the token of the person's row; no request is sent."""
         if person.number >= len(self.rows):
             raise FlowError("login", f"a token for user {person.number}", detail=f"only {len(self.rows)} in the file")
         row = self.rows[person.number]
@@ -200,7 +203,7 @@ class MintLogin:
         self.claims, self.ttl_s, self.claim = claims, ttl_s, claim
 
     def flow(self, person: Person, values: Mapping[str, object], base: str) -> Flow[Credentials]:
-        """Implement `Login.flow`: sign a token that is issued now, without any request."""
+        """Implement `Login.flow`: sign a token that is issued now; no request is sent."""
         now = int(time.time())
         claims = {"iat": now, "exp": now + int(self.ttl_s), **json.loads(self.claims.render(values))}
         token = jwt.encode(claims, self.key, self.algorithm, headers=self.headers)
@@ -209,10 +212,10 @@ class MintLogin:
 
 
 class FunctionLogin:
-    """Login by a Python function of the tester's user.
+    """Login by a Python function that the tester's user wrote.
 
-    The function is `(person) -> {"token", "user_id", …}`, or a flow that returns such a mapping. `name` appears in
-    errors.
+    The function is `(person) -> {"token", "user_id", …}`, or a flow that returns such a mapping. `name` is shown in
+    error messages.
     """
 
     requests: Sequence[RequestTemplate] = ()
@@ -223,7 +226,7 @@ class FunctionLogin:
         self.name, self.function, self.claim = name, function, claim
 
     def flow(self, person: Person, values: Mapping[str, object], base: str) -> Flow[Credentials]:
-        """Implement `Login.flow`: call the function, and run the flow if it returns one."""
+        """Implement `Login.flow`: call the function. If it returns a flow, that flow is run."""
         answer = self.function(person)
         if inspect.isgenerator(answer):
             answer = yield from answer
@@ -237,9 +240,9 @@ class FunctionLogin:
 
 
 def read_login(table: Table, folder: Path) -> Login | None:
-    """Return the login of the table [login], None after a fault.
+    """Return the login that the table [login] describes, None after a mistake. Mistakes are collected in `table`.
 
-    `folder`: where relative file names and modules are looked for.
+    `folder`: directory of relative file names and of modules.
     """
     readers = {"password": _password, "tokens": _tokens, "mint": _mint, "function": _function}
     login = table.either("by", {way: partial(reader, folder=folder) for way, reader in readers.items()})
@@ -267,7 +270,7 @@ def _tokens(table: Table, folder: Path) -> Login | None:
 
 
 def read_rows(table: Table, key: str, path: Path, plain: str) -> list[Mapping[str, object]] | None:
-    """Return the rows of a file, None after a fault.
+    """Return the rows of a file, None after a mistake, which is collected in `table` under `key`.
 
     The file is a JSON list, a CSV file with a header (`*.csv`), or has one row a line. A line is a JSON object, or
     plain text that counts as `{plain: text}`.

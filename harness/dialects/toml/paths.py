@@ -45,14 +45,14 @@ def compile_path(text: str) -> Getter:
 
 
 def text_or_none(value: object) -> str | None:
-    """Return a label or id: a text as it is, a whole number as text, None for anything else."""
+    """Return a label or an id as text: text unchanged, a whole number converted, None for anything else."""
     if type(value) is str:
         return value
     return str(value) if type(value) is int else None
 
 
 def seq_or_none(value: object) -> int | None:
-    """Return a sequence number that a record can hold, from a number or from digits; else None."""
+    """Return a sequence number that a record can hold, from a number or from digits; None for anything else."""
     if type(value) is str and len(value) < 20 and value.isascii() and value.isdigit():
         value = int(value)
     return value if type(value) is int and -1 < value < 1 << 62 else None

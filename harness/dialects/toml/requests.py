@@ -1,4 +1,4 @@
-"""Requests and frames of target files: reading their tables, checking their placeholders, filling them in."""
+"""Requests and frames of target files: read their tables, check their placeholders, fill them in."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ class RequestTemplate:
     def fill(self, base: str, values: Mapping[str, object], headers: Mapping[str, str] | None = None) -> HttpRequest:
         """Return the request with `values` in its placeholders.
 
-        base     what relative addresses are relative to
-        headers  those that present the credentials
+        base     base URL of relative addresses
+        headers  headers that present the credentials
         """
         sent = dict(headers or {})
         if self.body is not None:
@@ -69,12 +69,12 @@ class RequestTemplate:
 
 
 def address(base: str, url: str) -> str:
-    """Return `url` itself if absolute, else below `base` (whose own path stays)."""
+    """Return `url` itself if it is absolute, else `url` below `base`; a path in `base` is kept."""
     return url if is_absolute(url) else urljoin(base.rstrip("/") + "/", url.lstrip("/"))
 
 
 def is_absolute(url: str) -> bool:
-    """Return whether the address names its own host, instead of being below another one."""
+    """Return whether the address names a host of its own."""
     return _ABSOLUTE.match(url) is not None
 
 
@@ -105,7 +105,11 @@ def _url_fault(template: Template) -> str:
 def read_template(
     table: Table, name: str, known: Collection[str], *, example: str, quoting: str = "", required: bool = False
 ) -> Template | None:
-    """Return a template from free text, or from a table as JSON; None if the key is absent. Faults are noted."""
+    """Return the template under the key `name`, None if the key is absent.
+
+    `known`: placeholders that have values; `quoting`: filter of placeholders that name none. A table becomes JSON.
+    Mistakes are collected in `table`.
+    """
     value = table.value(name, BODY, example=example, required=required)
     return None if value is None else checked(table, name, value, known, quoting=quoting, example=example)
 
@@ -113,7 +117,7 @@ def read_template(
 def checked(
     table: Table, name: str, value: Source, known: Collection[str], *, example: str, quoting: str = ""
 ) -> Template:
-    """Return the template of `value`; note a fault if it uses unknown filters or placeholders."""
+    """Return the template of `value`; collect a mistake in `table` if it uses unknown filters or placeholders."""
     template = Template(value, quoting=quoting)
     fault = template.fault(known)
     if fault:
@@ -122,7 +126,7 @@ def checked(
 
 
 def read_texts(table: Table, name: str, known: Collection[str], *, example: str) -> dict[str, Template]:
-    """Return a table of texts with placeholders, such as headers; faults are noted."""
+    """Return a table of texts with placeholders as key -> template. Mistakes are collected in `table`."""
     inner = table.table(name, example=example)
     templates = {}
     for key in inner.names() if inner else ():
@@ -135,7 +139,10 @@ def read_texts(table: Table, name: str, known: Collection[str], *, example: str)
 
 
 def read_headers(table: Table, name: str, known: Collection[str], *, example: str) -> dict[str, Template]:
-    """Return a table of headers or cookies: texts that fit into one line of a request. Faults are noted."""
+    """Return a table of headers or cookies as name -> template. Each text must fit into one line of a request.
+
+    Mistakes are collected in `table`.
+    """
     templates = read_texts(table, name, known, example=example)
     for key, template in templates.items():
         if not _NAME.fullmatch(key):
@@ -148,14 +155,17 @@ def read_headers(table: Table, name: str, known: Collection[str], *, example: st
 
 
 def read_frames(table: Table, name: str, known: Collection[str], *, example: str) -> tuple[Template, ...]:
-    """Return a list of frames, each free text or a table; a single one counts as a list of one. Faults are noted."""
+    """Return a list of frames, each free text or a table; a single one counts as a list of one.
+
+    Mistakes are collected in `table`.
+    """
     value = table.value(name, FRAMES, example=example)
     items = [] if value is None else value if isinstance(value, list) else [value]
     return tuple(checked(table, f"{name}[{k}]", item, known, example=example) for k, item in enumerate(items))
 
 
 def read_path(table: Table, name: str, example: str, required: bool = False) -> Getter | None:
-    """Return a getter for the path under `name`, or None; faults are noted."""
+    """Return a getter for the path under the key `name`, None if it is absent. Mistakes are collected in `table`."""
     text = table.value(name, PATH, example=f'"{example}"', required=required)
     return None if text is None else compile_path(text)
 
@@ -163,7 +173,8 @@ def read_path(table: Table, name: str, example: str, required: bool = False) -> 
 def read_request(table: Table, name: str, known: Collection[str], *, url: str = "/login") -> RequestTemplate:
     """Return a request from its table: url, method, body (JSON) or form or raw, headers, accept, each_member.
 
-    `name` groups it in statistics; `url` is the example in complaints. Faults are noted.
+    `name` labels it in statistics; `known`: placeholders that have values; `url`: example in the error. Mistakes are
+    collected in `table`.
     """
     each_member = table.flag("each_member")
     if each_member:

@@ -41,7 +41,10 @@ DATABASE_PLACES = {"auth": Place.AUTH_DATABASE, "main": Place.MAIN_DATABASE}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Presentation:
-    """Presentation of credentials to the socket, or to HTTP requests (no query, subprotocols and frames there)."""
+    """How credentials are presented to the socket, or to HTTP requests.
+
+    query, subprotocols and first (frames sent first) apply to the socket only.
+    """
 
     headers: Mapping[str, Template]
     cookies: Mapping[str, Template]
@@ -52,10 +55,7 @@ class Presentation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExistingRoom:
-    """A room that exists already.
-
-    `members`: user numbers, or None for all users.
-    """
+    """Room that exists before the run. `members`: user numbers, or None for all users."""
 
     label: str
     members: tuple[int, ...] | None
@@ -63,7 +63,7 @@ class ExistingRoom:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rooms:
-    """Rules for rooms.
+    """Rules of the table [rooms].
 
     existing  rooms that exist before the run
     requests  requests that open a room
@@ -79,9 +79,9 @@ class Rooms:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Send:
-    """Rules for sending: a frame, or a request.
+    """Rules for sending a message: as a frame, or as a request.
 
-    `seq`: path to the message's number in the answer to the request.
+    `seq`: path to the message's sequence number in the answer to the request.
     """
 
     frame: Template | None
@@ -93,7 +93,7 @@ class Send:
 class Resume:
     """Rules for resuming a session.
 
-    `together`: one frame with {seqs} for all rooms, else one frame for each room.
+    `together`: True sends one frame with {seqs} for all rooms, False one frame for each room.
     """
 
     query: Mapping[str, Template]
@@ -102,7 +102,10 @@ class Resume:
 
 
 def read_presentations(top: Table) -> tuple[Presentation, Presentation]:
-    """Return the presentations to the socket and to HTTP requests; without [http] both present the same headers."""
+    """Return how credentials are presented, as (to the socket, to HTTP requests).
+
+    Without [http] both present the same headers.
+    """
     socket = top.table("socket", example='{ headers = { Authorization = "Bearer {token}" } }') or Table({}, top.faults)
     subprotocols = socket.texts("subprotocols", example='["chat.v1", "{token}"]')
     shown = Presentation(
@@ -129,13 +132,16 @@ def read_presentations(top: Table) -> tuple[Presentation, Presentation]:
 
 
 def read_accounts(top: Table, folder: Path) -> tuple[Mapping[str, object], ...]:
-    """Return the rows of the file of accounts, () if none is named; faults are noted."""
+    """Return the rows of the file of accounts, () if none is named.
+
+    Mistakes are collected in `top` and raised later.
+    """
     file = top.text("accounts", example="accounts.json")
     return tuple(read_rows(top, "accounts", folder / file, "name") or ()) if file else ()
 
 
 def read_rooms(top: Table) -> Rooms:
-    """Return the rules of the table [rooms]; faults are noted."""
+    """Return the rules of the table [rooms]. Mistakes are collected in `top` and raised together later."""
     table = top.table("rooms", example='{ existing = [{ label = "general" }] }') or Table({}, top.faults)
     existing = []
     for inner in table.tables("existing", example='[{ label = "general", members = [0, 1] }]'):
@@ -157,14 +163,14 @@ def read_rooms(top: Table) -> Rooms:
 
 
 def finished_request(table: Table, name: str, url: str, known: frozenset[str] = LOGGED_IN) -> RequestTemplate:
-    """Return a request from its table, and note a fault for every key that was not read."""
+    """Return a request from its table; every key of the table that was not read is collected as a mistake."""
     request = read_request(table, name, known, url=url)
     table.finish()
     return request
 
 
 def read_send(top: Table) -> Send:
-    """Return the rules of the table [send]; faults are noted."""
+    """Return the rules of the table [send]. Mistakes are collected in `top` and raised together later."""
     table = top.table("send", example='{ frame = { type = "send", text = "{text}" } }', required=True)
     if table is None:
         return Send(frame=None, request=None, seq=None)
@@ -186,7 +192,10 @@ def read_send(top: Table) -> Send:
 
 
 def read_resume(top: Table) -> Resume | None:
-    """Return the rules of the table [resume], None if there is none; faults are noted."""
+    """Return the rules of the table [resume], None if there is none.
+
+    Mistakes are collected in `top` and raised later.
+    """
     table = top.table("resume", example='{ frames = [{ type = "resume", room = "{room}", after = "{seq}" }] }')
     if table is None:
         return None
@@ -203,14 +212,17 @@ def read_resume(top: Table) -> Resume | None:
 
 
 def read_identity(table: Table) -> tuple[Place, RequestTemplate, Getter]:
-    """Return place, request and path to the user id of one item of [identity]; faults are noted."""
+    """Return place, request and path to the user id of one item of [identity]. Mistakes are collected in `table`."""
     place = table.choice("place", tuple(PLACES))
     path = read_path(table, "id", "user.id") or compile_path("id")
     return PLACES[place], finished_request(table, f"identity: {place}", "/me"), path
 
 
 def read_databases(top: Table) -> dict[Place, DatabaseQuery]:
-    """Return the queries of the table [databases]; faults are noted, also a missing asyncpg."""
+    """Return the queries of the table [databases] by Place.
+
+    Mistakes, and a missing asyncpg, are collected in `top` and raised together later.
+    """
     table = top.table("databases", example='{ auth = { dsn = "env:AUTH_DSN", query = "select …" } }')
     found = {}
     for name, place in DATABASE_PLACES.items():
@@ -231,7 +243,10 @@ def read_databases(top: Table) -> dict[Place, DatabaseQuery]:
 
 
 def read_fault_commands(top: Table) -> dict[str, FaultCommands]:
-    """Return the commands of the tables [faults.NAME]; faults are noted."""
+    """Return the commands of the tables [faults.NAME] by name.
+
+    Mistakes are collected in `top` and raised together later.
+    """
     table = top.table("faults", example='{ auth_down = { on = "systemctl stop auth" } }')
     commands = {}
     for name in table.names() if table else ():

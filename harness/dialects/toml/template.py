@@ -44,7 +44,7 @@ class Template:
     """
 
     def __init__(self, source: Source, *, quoting: str = "") -> None:
-        """Compile a template.
+        """Compile a template. Unknown filters are collected; `fault` reports them.
 
         `quoting`: filter of placeholders in free text that name none ("url" for addresses).
         """
@@ -66,7 +66,7 @@ class Template:
 
     @property
     def literal(self) -> str:
-        """Return the text without its placeholders."""
+        """Return the template's text without its placeholders."""
         return "".join(part for part in self._parts if isinstance(part, str))
 
     @property
@@ -83,7 +83,7 @@ class Template:
         return "".join([part if isinstance(part, str) else part[1](values[part[0]]) for part in self._parts])
 
     def fault(self, known: Collection[str]) -> str | None:
-        """Return what is wrong with the template if only `known` placeholders have values, or None."""
+        """Return what is wrong with the template, None if nothing is. `known`: placeholders that will have values."""
         if self.unknown_filters:
             return f"uses the unknown filter {min(self.unknown_filters)!r} (known: json, xml, url)"
         unknown = sorted(self.names - set(known))

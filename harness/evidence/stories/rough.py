@@ -27,7 +27,7 @@ story(
 class Rough(ChatUser):
     """User of the rough story.
 
-    A third of the users never send a message again; the others do after reconnecting.
+    After reconnecting, two thirds of the users resend messages that were not answered. The others never resend.
     """
 
     cutting = Cutting()
@@ -39,10 +39,7 @@ class Rough(ChatUser):
 
     @task(10)
     def talk(self) -> None:
-        """Send a message.
-
-        The first user restarts a backend once.
-        """
+        """Send a message. The first user also restarts a backend once."""
         self.say()
         if self.number == 0 and self.session.counter >= BEFORE_RESTART and not self.restarted:
             self.restarted = True
@@ -55,12 +52,12 @@ class Rough(ChatUser):
 
     @task(2)
     def talk_and_lose_the_connection(self) -> None:
-        """Send two messages and cut the connection."""
+        """Send two messages, and abort the connection before the answers arrive."""
         self.cutting.say_quickly(self.rooms[SMALL], 2, cut=True)
 
     @task(1)
     def knock(self) -> None:
-        """Send a message to a conversation of others, which must be refused."""
+        """Send a message to a conversation of which the user is no member. The platform must refuse it."""
         others = [room for room in self.part.plan.rooms if room not in self.rooms]
         if others:
             self.say(self.rng.choice(others))
@@ -77,7 +74,7 @@ class Rough(ChatUser):
 
     @task(2)
     def put_somebody_out(self) -> None:
-        """Remove a member and invite them again.
+        """Remove a member, send two messages, and invite the member again.
 
         Only the first member does this: two members who remove each other could not invite each other again.
         """
@@ -89,9 +86,10 @@ class Rough(ChatUser):
             self.removing.take_in(room)
 
     def restart_a_backend(self) -> None:
-        """Restart a backend, gracefully or by SIGKILL.
+        """Restart a random backend, gracefully or by SIGKILL.
 
-        Done once a run, by the first user, when enough was sent that something can be lost.
+        The first user does it once a run, after it has sent enough messages for some to be lost. No-op without a
+        running platform of our own.
         """
         platform = offered()
         if platform is not None:

@@ -26,7 +26,7 @@ class Accounts(Behaviour):
     needs = (Tokens, Leaving)
 
     def begin(self) -> None:
-        """Find the behaviours that this one needs; the account still has its first name."""
+        """Implement `Behaviour.begin`: store the behaviours `Tokens` and `Leaving` of the user."""
         self.tokens = the(Tokens, self.user.behaviours)
         self.leaving = the(Leaving, self.user.behaviours)
         self.renamed = 0
@@ -44,7 +44,7 @@ class Accounts(Behaviour):
         return found
 
     def rename(self) -> None:
-        """Change the user's name at the auth service."""
+        """Change the user's name at the auth service, and record the change with the platform's answer."""
         self.user.begin_action()
         accounts = self.ability
         with self.tokens.turn:
@@ -65,7 +65,8 @@ class Accounts(Behaviour):
     def be_banned(self) -> None:
         """Disable the account as an administrator, try its tokens after the revocation bound, then enable it again.
 
-        Of a person's devices only the first does so. The others send a message, and lose their sockets and tokens too.
+        Only the first of a person's devices does so. On the others the call sends a message; they lose sockets and
+        tokens too.
         """
         self.user.begin_action()
         if self.user.number % self.part.plan.devices:
@@ -86,14 +87,17 @@ class Accounts(Behaviour):
             self._await_admission(accounts)
 
     def before_connect(self) -> None:
-        """Log in first if the token was refused because the account was disabled meanwhile."""
+        """Implement `Behaviour.before_connect`: log in again if the platform refused the token with 401.
+
+        The account may have been disabled meanwhile.
+        """
         if self.user.unauthorized and self.tokens.able:
             with self.tokens.turn:
                 self.tokens.log_in()
             self.user.unauthorized = False
 
     def look_at_the_copy(self) -> None:
-        """Read what the backend shows of the user's own account."""
+        """Read the user's own profile at the backend and record it."""
         self.user.begin_action()
         accounts = self.ability
         with self.tokens.turn:

@@ -12,23 +12,26 @@ from earwitness.harness.load.worker import CROWD_WAIT_S
 
 
 class Asking(Behaviour):
-    """Questions to the agent; for I24. The end of the run waits for answers that are being streamed.
+    """Questions to the agent; for check I24. The end of the run waits for answers that are still being streamed.
 
     On a target without `harness.dialects.parts.AsksAgents` a question is sent as an ordinary message.
     """
 
     def begin(self) -> None:
-        """Start with no answer in progress."""
+        """Implement `Behaviour.begin`: start with no answer in progress."""
         self._runs: dict[str, str] = {}  # run → label of its room, for runs in progress on this connection
 
     def ask(self, room: Room, count: int = 1) -> None:
-        """Send `count` questions at once and wait until they are accepted; the answers arrive later."""
+        """Send `count` questions to the room at once; block until the platform has accepted them.
+
+        The answers arrive later.
+        """
         self._ask([room] * count)
 
     def ask_in_all_rooms(self, rooms: Sequence[Room]) -> None:
-        """Send one question to each of these rooms at once, and wait until they are accepted.
+        """Send one question to each of these rooms at once, and block until the platform has accepted them.
 
-        Waits first until all users have started, so that at the beginning all of them ask at the same time.
+        First it waits until all users have started, at most CROWD_WAIT_S, so that they all ask at the same time.
         """
         self.part.everyone_here.wait(CROWD_WAIT_S)
         if self._ask(list(dict.fromkeys(rooms))) > 1:
@@ -54,16 +57,16 @@ class Asking(Behaviour):
         return self.user.session.acked - before if put is not None else 0
 
     def before_connect(self) -> None:
-        """Forget answers whose end the previous connection did not receive."""
+        """Implement `Behaviour.before_connect`: drop answers whose end the previous connection did not receive."""
         self._runs.clear()
 
     def listen(self) -> None:
-        """Follow the events of the agent's answers."""
+        """Implement `Behaviour.listen`: receive the events of answers, and the user's own removal from a room."""
         self.user.session.on_agent, self.user.session.on_left = self._told, self._parted
 
     @property
     def busy(self) -> bool:
-        """Return whether an answer is being streamed."""
+        """Implement `Behaviour.busy`: return whether the user is online and an answer is being streamed."""
         return self.user.online and bool(self._runs)
 
     def _told(self, heard: Heard) -> None:

@@ -32,13 +32,13 @@ class Attacks(Behaviour):
     needs = (Tokens, Leaving)
 
     def begin(self) -> None:
-        """Make every token that must be accepted the control of a forgery."""
+        """Implement `Behaviour.begin`: from now on `Tokens.show_valid` is `show_as_control`."""
         self.tokens = the(Tokens, self.user.behaviours)
         self.leaving = the(Leaving, self.user.behaviours)
         self.tokens.show_valid = self.show_as_control
 
     def forge(self, count: int = 3) -> None:
-        """Present `count` forgeries and then a valid control at one random place in one way.
+        """Present `count` forgeries and then a valid control at one random place, all in the same way.
 
         No-op if this process has no other user, whose id some forgeries need.
         """
@@ -64,9 +64,9 @@ class Attacks(Behaviour):
         return self.user.wallet.add(Artefact.ACCESS, secret, forged=NUMBERS[name], flags=flags)
 
     def show_as_control(self, login: Login) -> list[int]:
-        """Show a token that must be accepted at every place, each time as the control of a forgery.
+        """Present the access token of `login`, which must be accepted, at every place, each time after a forgery.
 
-        Returns the statuses. A place that refuses it cannot pass I31.
+        Returns the HTTP statuses of the valid token. A place that refuses it cannot pass I31.
         """
         key, other, statuses = self.signing_key(), self._somebody_else(), []
         for place, way in self.tokens.ability.places:
@@ -91,7 +91,7 @@ class Attacks(Behaviour):
         self.leaving.try_later(old)
 
     def reuse_refresh_token(self) -> None:
-        """Refresh with a token that its owner has used already, as a thief does: the whole session must end."""
+        """Refresh with a refresh token that was used already, as a thief does. The platform must end the session."""
         self.user.begin_action()
         with self.tokens.turn:
             old = self.tokens.now
@@ -103,7 +103,7 @@ class Attacks(Behaviour):
         self.leaving.try_later(stolen)
 
     def reuse_ticket(self, count: int = 2) -> None:
-        """Open `count` sockets with one ticket at the same time."""
+        """Open `count` sockets with one ticket at the same time; at most one may succeed."""
         self.user.begin_action()
         with self.tokens.turn:
             login = self.tokens.fresh()
@@ -169,7 +169,10 @@ class Attacks(Behaviour):
         return self.user.rng.choice(others) if others else None
 
     def signing_key(self) -> SigningKey:
-        """Return the platform's signing key; on the reference platform, with its private half."""
+        """Return the platform's signing key.
+
+        Only the reference platform's includes the private half. Raises FlowError.
+        """
         given = self.part.secrets.get("signing_key")
         key: SigningKey = SigningKey(**given) if given else self.user.flow(self.tokens.ability.signing_key())
         return key

@@ -19,14 +19,14 @@ class Cutting(Behaviour):
         self.away_s = away_s
 
     def begin(self) -> None:
-        """Start without a cut."""
+        """Implement `Behaviour.begin`: start without a planned time offline."""
         self._back_at = 0.0
 
     def cut(self, away_s: float | None = None) -> None:
         """Abort the connection as a lost network does, and stay offline for a while in which others continue to send.
 
-        `away_s`: seconds; None draws them from the bounds of the class. A user that is offline already stays so for at
-        least that long. It does not come back if the run ends before.
+        `away_s`: seconds; None draws them from the behaviour's `away_s`. A user that is offline already stays so for at
+        least that long. A user whose run ends before does not reconnect. No-op while the run is ending.
         """
         if self.user.connection is not None and not self.part.draining:
             away_s = self.user.rng.uniform(*self.away_s) if away_s is None else away_s
@@ -50,11 +50,11 @@ class Cutting(Behaviour):
         self.user.await_answers(0)
 
     def be_away(self) -> None:
-        """Wait until the time offline is over, or the run is."""
+        """Implement `Behaviour.be_away`: block until the time offline is over or the run ends."""
         while (left_s := self._back_at - time.monotonic()) > 0 and not self.part.over.wait(left_s):
             pass  # a further cut may have extended the time meanwhile
 
     def after_connect(self) -> None:
-        """Abort the connection again if it was cut while it was being opened."""
+        """Implement `Behaviour.after_connect`: abort a connection that was being opened when `cut` was called."""
         if self.user.connection is not None and time.monotonic() < self._back_at:
             self.user.connection.abort()

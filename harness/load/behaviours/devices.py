@@ -32,7 +32,7 @@ LATE_S = 0.2
 
 
 class Devices(Behaviour):
-    """One of several devices of a person; for I18, I22 and, because every device watches presence, I27.
+    """One of several devices of a person; for I18, I22 and I27 (every device watches presence).
 
     In tasks: `mark_read`, `edit`, `look_at_edits`, `look_at_marks`, `go_home`. It needs `story(…, devices=N)` and a
     target that offers `harness.dialects.parts.Sharing`. On another target devices only chat, and these checks are not
@@ -45,7 +45,7 @@ class Devices(Behaviour):
     carried = ("shown", "_own")
 
     def begin(self) -> None:
-        """Start with nothing shown yet."""
+        """Implement `Behaviour.begin`: start with no state shown and no change in progress."""
         self.cutting = the(Cutting, self.user.behaviours)
         self._sharing: Sharing | None = self.part.target.parts.sharing
         plan = self.part.plan
@@ -77,8 +77,8 @@ class Devices(Behaviour):
     def edit(self, room: Room, *, careful: bool = False) -> None:
         """Edit the person's newest message in the room.
 
-        `careful`: edit the message that was the newest one at the careful edit before this one, unless another device
-        has edited it since.
+        `careful`: edit the message that was newest at the previous careful edit, and let the platform refuse if another
+        device has edited it since.
         """
         self.user.begin_action()
         if self._sharing is None or room.label not in self._own:
@@ -105,12 +105,12 @@ class Devices(Behaviour):
         return draft
 
     def look_at_edits(self, room: Room) -> None:
-        """Request the newest edits of a room."""
+        """Request the newest edits of a room and record what they show."""
         self.user.begin_action()
         self._ask_for_edits(room, max(0, self.shown.edits.get(room.label, 0) - LOOK_BACK))
 
     def look_at_marks(self) -> None:
-        """Request the read marks of all rooms."""
+        """Request the read marks of all rooms and record what they show."""
         self.user.begin_action()
         if self._sharing is not None:
             marks, asked = self._asked(self._sharing.marks(self.user.own_credentials()))
@@ -133,13 +133,13 @@ class Devices(Behaviour):
     # -- what is shown --------------------------------------------------------------------------------------------
 
     def after_connect(self) -> None:
-        """Watch presence in each room."""
+        """Implement `Behaviour.after_connect`: subscribe to who is online in each room."""
         if self._sharing is not None:
             for room in dict.fromkeys(self.user.rooms):
                 self.user.send(self._sharing.watch(room.label))
 
     def listen(self) -> None:
-        """Follow shared state and messages of the session."""
+        """Implement `Behaviour.listen`: receive messages and pushed shared state of the session."""
         self.user.session.on_rare, self.user.session.on_message = self._pushed, self._heard
 
     def _pushed(self, now_ns: int, event: Heard) -> None:
@@ -217,14 +217,15 @@ class Devices(Behaviour):
 
     @property
     def busy(self) -> bool:
-        """Return whether a change may still be on its way to other devices, or edits are being requested."""
+        """Implement `Behaviour.busy`: return whether a change may still be on its way, or edits are requested."""
         catching_up = any(not greenlet.dead for greenlet in self._behind.values())
         return catching_up or time.monotonic() < self._settled_at
 
     def stay_away(self) -> None:
-        """Disconnect a device that could not catch up, so that the convergence check (I22) excludes it.
+        """Implement `Behaviour.stay_away`: disconnect a device that could not catch up.
 
-        A change that is not answered yet is recorded as one that may have been made.
+        The convergence check (I22) then excludes it. A change that is not answered yet is recorded as one that may have
+        been made.
         """
         untold, self._untold = self._untold, []
         for tell in untold:

@@ -1,4 +1,4 @@
-"""Use beyond a budget: by socket and by HTTP, under false addresses, with and without regard to Retry-After."""
+"""Use beyond a budget: by socket and by HTTP, under false client addresses, obeying or ignoring Retry-After."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ LIMITED = 429
 class Flooding(Behaviour):
     """Use beyond a budget. In tasks: `wait_until`, `flood`, `ask`, `ask_in_disguise`, `come_back_when_told`.
 
-    The run's figures show the effect on other users: before the first flood, and from then on.
+    The report compares the latencies of other users before the first flood with those from then on.
     """
 
     needs = (Tokens,)
 
     def begin(self) -> None:
-        """Open sockets without tickets.
+        """Implement `Behaviour.begin`: open sockets without tickets.
 
-        A ticket costs a part of the token's budget, so a user with an empty budget could not come back.
+        A ticket costs a part of the token's budget, so a user with an empty budget could not reconnect.
         """
         self.tokens = the(Tokens, self.user.behaviours)
         self.tokens.socket_ways = tuple(way for way in self.tokens.socket_ways if way != Way.TICKET)
         self._calm_ns = 0
 
     def wait_until(self, after_s: float) -> None:
-        """Wait until `after_s` seconds have passed since all users had started; later calls return at once."""
+        """Block until `after_s` seconds have passed since all users had started. Later calls return at once."""
         self.part.everyone_here.wait(CROWD_WAIT_S)
         self._calm_ns = self._calm_ns or time.monotonic_ns()
         left_s = after_s - (time.monotonic_ns() - self._calm_ns) / 1e9
@@ -51,7 +51,10 @@ class Flooding(Behaviour):
         self.user.begin_action()
 
     def flood(self, room: Room, count: int, within_s: float = 1.0) -> None:
-        """Send `count` messages to a room regardless of the answers, until the platform closes the socket."""
+        """Send `count` messages to a room within `within_s` seconds, without waiting for answers.
+
+        It stops early if the platform closes the socket.
+        """
         self.user.begin_action()
         if not self.user.online and not self.user.come_back():
             return
@@ -60,9 +63,9 @@ class Flooding(Behaviour):
         self.user.pour(room, count, within_s)
 
     def ask(self, count: int = 1, *, address: str = "") -> list[Exchange]:
-        """Send `count` cheap requests to each service at once, with the user's own token; return their exchanges.
+        """Send `count` cheap requests to each service at once, with the user's own token; return the exchanges.
 
-        `address`: client address that the requests claim.
+        `address`: client address that the requests claim to come from, "" for none.
         """
         self.user.begin_action()
         asking = [gevent.spawn(self._ask, door, address) for door in self._doors() for _ in range(count)]
@@ -70,14 +73,14 @@ class Flooding(Behaviour):
         return [greenlet.value for greenlet in asking]
 
     def ask_in_disguise(self, count: int = AT_ONCE, addresses: int = 5) -> None:
-        """Send `count` cheap requests to each service, under `addresses` random client addresses one after another."""
+        """Send `count` cheap requests to each service at once; repeat it under `addresses` random client addresses."""
         for _ in range(addresses):
             self.ask(count, address="10.{}.{}.{}".format(*(self.user.rng.randrange(256) for _ in range(3))))
 
     def come_back_when_told(self) -> bool:
-        """Send requests until some are refused, wait as long as the answers say, and send some once more.
+        """Send requests until some are refused, wait as long as the answers state, and send some once more.
 
-        Returns False if nothing was refused, or if a refusal does not state when to come back.
+        Returns False if nothing was refused, or if a refusal does not state how long to wait.
         """
         # A message whose answer never comes may be charged at any time: the remaining budget would be unknown.
         self.user.await_answers(0)

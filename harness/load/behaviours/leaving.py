@@ -1,4 +1,4 @@
-"""Ends of sessions, by a logout or a ban; earlier tokens are tried once more when they must be refused."""
+"""Ends of sessions, by a logout or a ban. The tokens are tried once more when the platform must refuse them."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class Leaving(Behaviour):
     needs = (Tokens,)
 
     def begin(self) -> None:
-        """Find the user's tokens; no later try is scheduled yet."""
+        """Implement `Behaviour.begin`: store the user's `Tokens`; no later try is scheduled yet."""
         self.tokens = the(Tokens, self.user.behaviours)
         self._errands: list[gevent.Greenlet] = []
 
     def log_out(self) -> None:
-        """Begin a session, show it everywhere, log out, and log in again.
+        """Log in anew, present the token everywhere, log out, and log in again.
 
         The tokens of the ended session are tried again after the revocation bound.
         """
@@ -44,7 +44,7 @@ class Leaving(Behaviour):
         self.try_later(old)
 
     def try_later(self, login: Login) -> None:
-        """Schedule a try of revoked tokens at all places, shortly after the revocation bound.
+        """Schedule one try of the revoked tokens of `login` at all places, shortly after the revocation bound.
 
         No-op if the contract states no bound, or if the run is ending then. The end of the run does not wait for it:
         meanwhile tokens and with them sockets would expire, and no client would receive the last messages.
@@ -59,7 +59,10 @@ class Leaving(Behaviour):
             self.try_everywhere(login)
 
     def try_everywhere(self, login: Login) -> None:
-        """Show the access token of a login at all places, and try to refresh with its refresh token."""
+        """Present the access token of `login` at all places, and try to refresh with its refresh token.
+
+        Both are recorded.
+        """
         with self.user.recording():
             for place, way in self.tokens.ability.places:
                 self.tokens.shown_at(login.access, place, way)
@@ -69,11 +72,14 @@ class Leaving(Behaviour):
                 )
 
     def stay_away(self) -> None:
-        """Cancel the scheduled tries."""
+        """Implement `Behaviour.stay_away`: cancel the scheduled tries."""
         gevent.killall(self._errands)
 
     def log_in_anew(self, ended: Login) -> None:
-        """Log in after the end of a session; if that fails, the next action that needs a token tries again."""
+        """Log in after the session `ended` is over.
+
+        If that fails, it is counted as a failure, and the next action that needs a token tries again.
+        """
         try:
             self.tokens.log_in_again()
         except FlowError as error:
@@ -81,7 +87,7 @@ class Leaving(Behaviour):
             self.user.failed("LOGIN", "log in anew", error)
 
     def revoke(self, login: Login) -> None:
-        """Log out and record it, whatever becomes of it."""
+        """Log out the session of `login`, and record the answer or its absence. Never raises FlowError."""
 
         def saw(exchange: Exchange) -> None:
             self.revoked(exchange, login.access.name[1])
@@ -90,7 +96,10 @@ class Leaving(Behaviour):
             self.user.quietly(observed(self.tokens.ability.log_out(login.credentials), saw))
 
     def revoked(self, exchange: Exchange, number: int) -> None:
-        """Record the end of a session; `number` 0: of everything that the user holds."""
+        """Record the end of a session by `exchange`.
+
+        `number`: the access token of the session, 0 for all tokens of the user.
+        """
         write_revoke(
             self.part.journal, self.user.number, Place.AUTH, sent_ns=exchange.sent_ns, received_ns=exchange.received_ns,
             status=exchange.status, name=(self.user.number, number),

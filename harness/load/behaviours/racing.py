@@ -26,7 +26,7 @@ class Racing(Behaviour):
         self.devices = devices
 
     def begin(self) -> None:
-        """Make every login a race of devices, including the first one."""
+        """Implement `Behaviour.begin`: make every login, also the first one, a login on several devices at once."""
         self.tokens = the(Tokens, self.user.behaviours)
         self.tokens.enter = self._enter
 
@@ -35,7 +35,7 @@ class Racing(Behaviour):
         return lambda: self._tell(named)
 
     def log_in_on_all_devices(self) -> None:
-        """Log in on all devices at once, as a person whom the platform knows by now."""
+        """Log in on all devices at once, as a person whom the platform knows already."""
         self.user.begin_action()
         with self.tokens.turn:
             self._tell(self._race())

@@ -17,7 +17,7 @@ OVERLAP = 5
 
 
 class Reading(Behaviour):
-    """Reads of histories; for I16 and I17. In tasks: `read`.
+    """Reads of histories; for the checks I16 and I17. In tasks: `read`.
 
     On a target without `harness.dialects.parts.ReadsHistoryAfter` nothing is read, and these checks are not exercised.
     """

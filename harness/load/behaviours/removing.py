@@ -17,14 +17,14 @@ class Removing(Behaviour):
     """
 
     def begin(self) -> None:
-        """Start with no member removed."""
+        """Implement `Behaviour.begin`: start with no member removed."""
         self._removed_from: Room | None = None
 
     def put_out(self, room: Room, person: Person) -> bool:
         """Remove a member; return whether the platform confirmed it.
 
-        A confirmed removal is recorded for each of the member's devices. False if it was refused (as to a user that is
-        no member), if the answer is missing, or if the target cannot do it.
+        A confirmed removal is recorded for each of the member's devices. Returns False if the platform refused (the
+        user is no member, for example), if no answer came, or if the target cannot remove members.
         """
         self.user.begin_action()
         removes = self.part.target.parts.removes_members

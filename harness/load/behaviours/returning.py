@@ -13,9 +13,9 @@ from earwitness.harness.load.wallet import Login
 class Returning(Behaviour):
     """Users who come back another time. In tasks: `leave_and_return`; for I42, and for I15 and I20 across logins.
 
-    On a target whose tokens cannot be handled, users come back with their earlier login.
+    On a target without `harness.dialects.tokens.Tokens` users reconnect with their earlier login.
 
-    absent_s  bounds of how long they stay away, in seconds, drawn from the user's own `rng`
+    absent_s  bounds of how long users stay away, in seconds, drawn from the user's own `rng`
     """
 
     needs = (Tokens, Leaving)
@@ -25,17 +25,17 @@ class Returning(Behaviour):
         self.absent_s = absent_s
 
     def begin(self) -> None:
-        """Find the behaviours that this one needs; the user has not left yet."""
+        """Implement `Behaviour.begin`: store the behaviours `Tokens` and `Leaving`; the user has not left yet."""
         self.tokens = the(Tokens, self.user.behaviours)
         self.leaving = the(Leaving, self.user.behaviours)
         self._goes = False
         self._logged_out: Login | None = None
 
     def leave_and_return(self) -> None:
-        """Drop the socket, log out, stay away while others chat, then log in again.
+        """Abort the socket, log out, stay offline while others chat, then log in again.
 
         The user returns to an existing account and to the same conversations. The earlier tokens are tried once more
-        later.
+        later. No-op for a user that is offline.
         """
         self.user.begin_action()
         if self.user.connection is not None and self.user.online:
@@ -45,7 +45,7 @@ class Returning(Behaviour):
             self.user.come_back()
 
     def before_reconnect(self) -> None:
-        """Log out and stay away, if the socket was dropped by `leave_and_return`."""
+        """Implement `Behaviour.before_reconnect`: log out and stay offline if `leave_and_return` aborted the socket."""
         if self._goes:
             self._goes = False
             if self.tokens.able:
@@ -55,7 +55,10 @@ class Returning(Behaviour):
             gevent.sleep(self.user.rng.uniform(*self.absent_s))
 
     def before_connect(self) -> None:
-        """Log in first after a logout; if that fails, the next try to connect logs in again."""
+        """Implement `Behaviour.before_connect`: log in after a logout.
+
+        If that fails, the next try to connect does it.
+        """
         old = self._logged_out
         if old is not None:
             with self.tokens.turn:

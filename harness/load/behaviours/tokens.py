@@ -34,8 +34,8 @@ SOCKET_WAYS = (Way.HEADER, Way.SUBPROTOCOL, Way.QUERY, Way.TICKET)
 class Tokens(Behaviour, Account):
     """Recorded credentials: the user logs in step by step, presents, refreshes and revokes tokens.
 
-    In tasks: `present`, `present_everywhere`, `present_expired`, `refresh`, `rotate_keys`. On a target whose tokens
-    cannot be handled the user logs in plainly (`harness.load.account`), and these tasks only send a message.
+    In tasks: `present`, `present_everywhere`, `present_expired`, `refresh`, `rotate_keys`. On a target without
+    `harness.dialects.tokens.Tokens` the user logs in by its plain `Account`, and these tasks send a message.
 
     ttl_s        lifetime of access tokens in seconds, if the platform can be asked for it
     margin_s     a token that expires within this time, in seconds, is refreshed before it is used
@@ -51,7 +51,10 @@ class Tokens(Behaviour, Account):
         self.ttl_s, self.margin_s, self.socket_ways = ttl_s, margin_s, tuple(socket_ways)
 
     def begin(self) -> None:
-        """Replace the user's plain account."""
+        """Implement `Behaviour.begin`: replace the user's `account` by this object.
+
+        On a target without operations on tokens the plain account stays.
+        """
         self.login: Login | None = None
         self.past: list[Login] = []
         self.turn = RLock()
@@ -64,7 +67,7 @@ class Tokens(Behaviour, Account):
 
     @property
     def able(self) -> bool:
-        """Return whether tokens can be handled on this target."""
+        """Return whether the target has operations on tokens."""
         return self._ability is not None
 
     @property
@@ -80,7 +83,7 @@ class Tokens(Behaviour, Account):
 
     @property
     def now(self) -> Login:
-        """Return the current login."""
+        """Return the current login. Log in first: there must be one."""
         if self.login is None:
             assert self.ability  # without the ability the task ends here
         assert self.login is not None
@@ -89,9 +92,9 @@ class Tokens(Behaviour, Account):
     # -- what a story can do --------------------------------------------------------------------------------------
 
     def present(self, login: Login | None = None) -> int:
-        """Show an access token at a random place in a random way; return the status.
+        """Present an access token at a random place in a random way; return the status.
 
-        `login`: the login whose token is shown; None shows the current one, refreshed if necessary.
+        `login`: the login whose token is presented; None presents the current one, refreshed if necessary.
         """
         self.user.begin_action()
         place, way = self.user.rng.choice(self.ability.places)
@@ -101,14 +104,14 @@ class Tokens(Behaviour, Account):
         return self.show(login.access, place, way)
 
     def present_everywhere(self) -> None:
-        """Show the current access token at all places, in each of their ways."""
+        """Present the current access token, refreshed if necessary, at all places, in each of their ways."""
         self.user.begin_action()
         with self.turn:
             login = self.fresh()
         self.show_everywhere(login)
 
     def present_expired(self) -> None:
-        """Show past tokens at all places after their deadline and the leeway; no-op if the user has none."""
+        """Present earlier tokens, expired for longer than the contract's leeway, at all places; no-op without any."""
         self.user.begin_action()
         leeway_s = self.part.target.contract.token_leeway_s
         over = [login for login in self.past if login.access.left_s() < -leeway_s]
@@ -122,7 +125,7 @@ class Tokens(Behaviour, Account):
             self.renew()
 
     def rotate_keys(self) -> None:
-        """Rotate the signing key as an administrator; show tokens from before and after the rotation."""
+        """Rotate the signing key as an administrator; present tokens from before and after the rotation."""
         self.user.begin_action()
         ability = self.ability
         with self.turn:
@@ -139,7 +142,7 @@ class Tokens(Behaviour, Account):
         return [self.show(login.access, place, way) for place, way in self.ability.places]
 
     def rotate_keys_in_time(self, after_s: float) -> None:
-        """Schedule one `rotate_keys`, `after_s` seconds after all users have started.
+        """Schedule one call of `rotate_keys`, `after_s` seconds after all users have started; return at once.
 
         So it is not left to chance, and comes early enough in a short run.
         """
@@ -155,12 +158,15 @@ class Tokens(Behaviour, Account):
     # -- requests that are recorded --------------------------------------------------------------------------------
 
     def show(self, held: Held, place: Place, way: Way, *, control: bool = False) -> int:
-        """Present an artefact once; return the status, 0 without an answer. Raises StopUser when the run is ending."""
+        """Present a token or ticket once and record it; return the status, 0 without an answer.
+
+        `control`: it must be accepted, as the control of a forgery. Raises StopUser when the run is ending.
+        """
         self.user.begin_action()
         return self.shown_at(held, place, way, control=control)
 
     def shown_at(self, held: Held, place: Place, way: Way, *, control: bool = False) -> int:
-        """Present an artefact like `show`, but also when the run is ending."""
+        """Present a token or ticket like `show`, but also while the run is ending."""
         bits = CONTROL if control else 0
         if place != Place.SOCKET:
             return self.recorded(self.ability.present(held.secret, place), place, way, held, bits)[1]
@@ -174,12 +180,15 @@ class Tokens(Behaviour, Account):
         return status
 
     def show_everywhere(self, login: Login) -> None:
-        """Show the access token of a login at all places, in each of their ways."""
+        """Present the access token of `login` at all places, in each of their ways."""
         for place, way in self.ability.places:
             self.show(login.access, place, way)
 
     def recorded(self, flow: Flow[T], place: Place, way: Way, held: Held, bits: int = 0) -> tuple[T | None, int]:
-        """Run and record a flow of one request that presents an artefact; return (its result or None, the status)."""
+        """Run and record a flow of one request that presents `held`; return (its result or None, the status).
+
+        `bits`: flags of the record.
+        """
         result, exchange = self.exchanged(flow, place, way, held.name, bits)
         return result, exchange.status
 
@@ -188,7 +197,8 @@ class Tokens(Behaviour, Account):
     ) -> tuple[T | None, Exchange]:
         """Run and record a flow of one request; return (its result or None, the whole exchange).
 
-        `name`: the artefact that it presents, or NOTHING; `headers` are added to those of the flow.
+        `name`: the token that the request presents, or NOTHING; `bits`: flags of the record; `headers` are added to the
+        request's.
         """
         seen: list[Exchange] = []
 
@@ -204,7 +214,7 @@ class Tokens(Behaviour, Account):
     # -- logins ------------------------------------------------------------------------------------------------------
 
     def log_in(self) -> None:
-        """Log in and record each step. Raises FlowError."""
+        """Log in, record each step, and store the login in `login`. Raises FlowError."""
         begin_ns = time.monotonic_ns()
         afterwards = self.enter()
         self.user.logged_in(self.now.credentials, begin_ns)
@@ -216,7 +226,9 @@ class Tokens(Behaviour, Account):
         return lambda: None
 
     def log_in_again(self, ttl_s: float | None = None) -> None:
-        """Log in from the beginning; state and code are recorded like every other artefact. Raises FlowError.
+        """Log in from the first request on, and make this the current login. State and code are recorded like tokens.
+
+        Raises FlowError.
 
         `ttl_s`: lifetime of the access token in seconds, None for the user's own `ttl_s`.
         """
@@ -228,21 +240,27 @@ class Tokens(Behaviour, Account):
         self._take(self.user.wallet.add_login(credentials, sent_ns))
 
     def begun(self, ttl_s: float | None = None) -> Begun:
-        """Begin a login, up to its callback. Raises FlowError."""
+        """Begin a login and return it with its recorded state and code; the callback is not visited. Raises FlowError.
+
+        `ttl_s`: lifetime of the access token in seconds, None for the platform's own.
+        """
         login = self.user.flow(self.ability.begin_login(self.user.person, ttl_s))
         state = self.user.wallet.add(Artefact.STATE, login.state)
         return Begun(login, state, self.user.wallet.add(Artefact.CODE, login.code, belongs_to=state))
 
     def callback(self, begun: Begun, browser: Browser | None = None) -> tuple[Credentials | None, int]:
-        """Visit the callback of a login; return (the credentials or None, the status)."""
+        """Visit the callback of a begun login; return (the credentials or None, the status).
+
+        `browser`: whose cookies are sent, None for those of the browser that began the login.
+        """
         flow = self.ability.finish_login(begun.login, self.user.person, browser)
         return self.recorded(flow, Place.AUTH, Way.QUERY, begun.state)
 
     def hold(self) -> None:
-        """No-op: these users renew their tokens themselves, and show some that have expired."""
+        """No-op instead of `Account.hold`: these users renew tokens themselves, and present some that have expired."""
 
     def valid(self) -> Credentials:
-        """Return credentials that will stay valid for a while. Raises FlowError."""
+        """Return credentials that stay valid for at least `margin_s`; refresh them if necessary. Raises FlowError."""
         with self.turn:
             return self.fresh().credentials
 
@@ -252,9 +270,10 @@ class Tokens(Behaviour, Account):
         self.login, self.user.credentials = login, login.credentials
 
     def renew(self) -> int:
-        """Refresh the tokens, or log in if there is no refresh token; return the status.
+        """Refresh the tokens, or log in if there is no refresh token; return the status (200 for a login).
 
-        The session is over if the refresh was refused.
+        The new tokens become the current login. If the refresh was refused, the login stays as it was, and the session
+        is over.
         """
         old = self.now
         if old.refresh is None:
@@ -267,7 +286,7 @@ class Tokens(Behaviour, Account):
         return status
 
     def fresh(self) -> Login:
-        """Return the current login, refreshed or begun anew if its token expires within `margin_s`.
+        """Return the current login after refreshing it, or logging in again, if its token expires within `margin_s`.
 
         Raises FlowError.
         """
@@ -282,7 +301,10 @@ class Tokens(Behaviour, Account):
     # -- sockets -----------------------------------------------------------------------------------------------------
 
     def opened(self, status: int) -> None:
-        """Record the opening of a socket, or its refusal, as one request."""
+        """Record the last handshake as one request.
+
+        `status`: OPENED, an HTTP status, a close code, or 0 if there was no answer.
+        """
         if self._shown is not None:
             (held, way, sent_ns), self._shown = self._shown, None
             user = self.user
@@ -303,6 +325,6 @@ class Tokens(Behaviour, Account):
         return self.ability.handshake(held.secret, way, resume)
 
     def ticket(self, login: Login) -> Held:
-        """Buy a ticket for one socket. Raises FlowError."""
+        """Request a ticket for one socket, and record it. Raises FlowError."""
         credentials = self.user.flow(self.ability.ticket(login.credentials))
         return self.user.wallet.add(Artefact.TICKET, str(credentials.extra["ticket"]), belongs_to=login.access)

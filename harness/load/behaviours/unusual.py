@@ -25,13 +25,14 @@ class Unusual(Behaviour):
     """Unusual messages. In tasks: `say_long`, `say_by_shared_id`, `say_by_http`."""
 
     def begin(self) -> None:
-        """Start with no message sent."""
+        """Implement `Behaviour.begin`: start with no shared client id used."""
         self._shared = 0
 
     def say_long(self, room: Room) -> None:
         """Send a message whose length is drawn from a long tail that ends at the platform's limit.
 
-        Some are exactly as long as the limit, some begin and end with blanks.
+        Some are exactly as long as the limit, some begin and end with blanks. Where the contract states no limit,
+        UNSTATED_BYTES is used.
         """
         if not self._ready_to_say():
             return
@@ -74,7 +75,7 @@ class Unusual(Behaviour):
             self.part.occurred["shared-id"] += len(users) == 2
 
     def say_by_http(self, room: Room) -> None:
-        """Send a message by HTTP between two by socket, each when the one before is answered.
+        """Send one message by socket, one by HTTP and one by socket, each after the one before was answered.
 
         On a target that cannot do both (`harness.dialects.parts.PostsBeside`) one ordinary message is sent.
         """

@@ -1,4 +1,4 @@
-"""Single requests of users at a platform's entrances: the beginning of a login, a valid token, a forged one."""
+"""Single requests of users to a platform's entrances: the first step of a login, a valid token, a forged one."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from earwitness.harness.load.wallet import Held
 class Visiting(Behaviour):
     """Single requests besides the chat. In tasks: `begin_login`, `show_token`, `show_forgery`, each recorded.
 
-    On a target without an entrance only `show_token` does anything.
+    On a target without `harness.dialects.parts.Entrance` the other two do nothing.
     """
 
     def begin(self) -> None:
-        """Start with no token shown."""
+        """Implement `Behaviour.begin`: start with no token presented."""
         self._own: Held | None = None
 
     def begin_login(self) -> None:
@@ -29,7 +29,7 @@ class Visiting(Behaviour):
             self._ask(entrance.begin_login(), Place.FRONTEND)
 
     def show_token(self, bits: int = 0) -> None:
-        """Send one cheap request with the user's own token. `bits`: flags of its record."""
+        """Send one cheap request with the user's own token, and record it. `bits`: flags of the record."""
         self.user.begin_action()
         token = self.user.own_credentials().token
         if self._own is None or self._own.secret != token:
@@ -37,7 +37,10 @@ class Visiting(Behaviour):
         self._ask(self.part.target.probe(self.user.own_credentials()), Place.BACKEND, Way.HEADER, self._own.name, bits)
 
     def show_forgery(self) -> None:
-        """Send a cheap request with a token that nobody issued, then one with the own token, which must be accepted."""
+        """Send a cheap request with a token of an unknown key, then one with the user's own token. Both are recorded.
+
+        The second one must be accepted: it is the control of the first.
+        """
         self.user.begin_action()
         entrance = self.part.target.parts.entrance
         if entrance is not None:

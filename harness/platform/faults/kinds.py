@@ -1,6 +1,7 @@
-"""The faults, each a small object: `apply` injects it and verifies its effect, `lift` ends it.
+"""Faults, each a small object: `apply` injects it and verifies its effect, `lift` ends it.
 
-All act through a platform's control socket, blocking (cooperative where gevent has patched sockets). Each is used once.
+All use a platform's control socket and block (cooperatively where gevent has patched sockets). Each object is used
+once.
 """
 
 from __future__ import annotations
@@ -28,23 +29,20 @@ _HERE = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class Fault(Protocol):
-    """One fault of a platform."""
+    """Protocol of a fault of a platform. `control` reaches the platform's supervisor."""
 
     @property
     def lasting(self) -> bool:
         """Return True if the fault lasts until `lift`; False if it is over when `apply` returns."""
 
     def apply(self, control: ControlClient) -> None:
-        """Inject the fault.
-
-        Raises PlatformError if it did not take effect.
-        """
+        """Inject the fault. Raises PlatformError if it did not take effect."""
         ...
 
     def lift(self, control: ControlClient) -> None:
-        """End the fault; returns when the service serves again.
+        """End the fault; return when the service serves again.
 
-        Raises PlatformError if that fails or the fault had shown no effect.
+        Raises PlatformError if that fails, or if the fault had no effect.
         """
         ...
 
@@ -55,13 +53,13 @@ class NoEffect(PlatformError):
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """SIGKILL to a service, which stays down until `lift` starts it again."""
+    """Fault that sends a service SIGKILL. It stays down until `lift` starts it again."""
 
     service: str
     lasting: bool = True
 
     def apply(self, control: ControlClient) -> None:
-        """Implement `Fault.apply`: the process must be gone after SIGKILL."""
+        """Implement `Fault.apply`: send SIGKILL. Raises PlatformError unless the process has ended afterwards."""
         pid = _pid(control, self.service)
         control.kill(self.service)
         _require(not psutil.pid_exists(pid), f"process {pid} of {self.service} still runs after SIGKILL")
@@ -74,79 +72,85 @@ class Kill:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """SIGSTOP to a service: it keeps its connections and sends nothing until SIGCONT."""
+    """Fault that sends a service SIGSTOP. The service keeps its connections and sends nothing until `lift`."""
 
     service: str
     lasting: bool = True
 
     def apply(self, control: ControlClient) -> None:
-        """Implement `Fault.apply`: the process must be in the stopped state."""
+        """Implement `Fault.apply`: send SIGSTOP. Raises PlatformError unless the process is stopped afterwards."""
         pid = _pid(control, self.service)
         control.pause(self.service)
         state = psutil.Process(pid).status()
         _require(state == psutil.STATUS_STOPPED, f"process {pid} of {self.service} is {state} after SIGSTOP")
 
     def lift(self, control: ControlClient) -> None:
-        """Implement `Fault.lift`: resume the service if it is still paused."""
+        """Implement `Fault.lift`: send SIGCONT if the service is still paused."""
         if control.status()[self.service]["state"] == "paused":
             control.resume(self.service)
 
 
 @dataclass(frozen=True, slots=True)
 class Restart:
-    """Restart of a service, which is stopped gracefully or by SIGKILL and started again at once."""
+    """Fault that stops a service, gracefully or by SIGKILL, and starts it again at once."""
 
     service: str
     graceful: bool = True
     lasting: bool = False
 
     def apply(self, control: ControlClient) -> None:
-        """Implement `Fault.apply`: the service must have a new process."""
+        """Implement `Fault.apply`: restart the service. Raises PlatformError unless it has a new process afterwards."""
         pid = _pid(control, self.service)
         control.restart(self.service, graceful=self.graceful)
         _require(_pid(control, self.service) != pid, f"{self.service} is still process {pid} after a restart")
 
     def lift(self, control: ControlClient) -> None:
-        """No-op: the fault is over when the service is back."""
+        """Implement `Fault.lift` as a no-op: the fault is over when the service is ready again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Replace:
-    """Step of a rolling deployment: a new process takes over the listening socket, the old one drains and ends."""
+    """Fault that does one step of a rolling deployment.
+
+    A new process takes over the listening socket; the old one drains and ends.
+    """
 
     service: str
     lasting: bool = False
 
     def apply(self, control: ControlClient) -> None:
-        """Implement `Fault.apply`: the service must have a new process."""
+        """Implement `Fault.apply`: replace the service. Raises PlatformError unless it has a new process afterwards."""
         pid = _pid(control, self.service)
         control.replace(self.service)
         _require(_pid(control, self.service) != pid, f"{self.service} is still process {pid} after its replacement")
 
     def lift(self, control: ControlClient) -> None:
-        """No-op: the fault is over when the old process has ended."""
+        """Implement `Fault.lift` as a no-op: the fault is over when the old process has ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wipe:
-    """Restart of a store by SIGKILL and without its file, so that it has lost all its data."""
+    """Fault that restarts a store by SIGKILL and without its file, so that it has lost all its data."""
 
     service: str
     lasting: bool = False
 
     def apply(self, control: ControlClient) -> None:
-        """Implement `Fault.apply`: the service must have a new process."""
+        """Implement `Fault.apply`: wipe the service. Raises PlatformError unless it has a new process afterwards."""
         pid = _pid(control, self.service)
         control.wipe(self.service)
         _require(_pid(control, self.service) != pid, f"{self.service} is still process {pid} after it was wiped")
 
     def lift(self, control: ControlClient) -> None:
-        """No-op: the fault is over when the service is back."""
+        """Implement `Fault.lift` as a no-op: the fault is over when the service is ready again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Skew:
-    """Wrong clock of a service, which is restarted with an offset and at the end with the right clock."""
+    """Fault that restarts a service with a clock that is `offset_s` seconds ahead.
+
+    `lift` restarts it with the right one.
+    """
 
     service: str
     url: str
@@ -155,7 +159,10 @@ class Skew:
     lasting: bool = True
 
     def apply(self, control: ControlClient) -> None:
-        """Implement `Fault.apply`: `/ready` must show the clock off by `offset_s`, within CLOCK_TOLERANCE_S."""
+        """Implement `Fault.apply`: restart the service with the offset.
+
+        Raises PlatformError unless its `/ready` then shows a clock that is off by `offset_s`, within CLOCK_TOLERANCE_S.
+        """
         control.restart(self.service, settings={"clock_offset": self.offset_s})
         with _HERE.open(f"{self.url}/ready", timeout=5) as answer:
             ahead_s = float(json.load(answer)["at"]) - time.time()
@@ -169,26 +176,26 @@ class Skew:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """One reset of every connection of the links."""
+    """Fault that resets every connection of the links once."""
 
     links: tuple[str, ...]
     lasting: bool = False
 
     def apply(self, control: ControlClient) -> None:
-        """Implement `Fault.apply`: there must have been at least one connection to reset."""
+        """Implement `Fault.apply`: reset the connections. Raises PlatformError if there was none."""
         cut = sum(control.cut(link) for link in self.links)
         _require(cut > 0, f"there was no connection to cut on {', '.join(self.links)}")
 
     def lift(self, control: ControlClient) -> None:
-        """No-op: the fault is over at once."""
+        """Implement `Fault.lift` as a no-op: the fault is over at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Disturb:
-    """Links that delay, hold, throttle or refuse what passes, or reset each connection after a number of bytes.
+    """Fault of links: they delay, hold, throttle or refuse data, or reset each connection after a number of bytes.
 
-    `conditions`: as `harness.platform.links.Conditions`. `cutting`: also reset the connections that are open at the
-    start.
+    `conditions`: fields of `harness.platform.links.Conditions`. `cutting`: also reset the connections that are open at
+    the start.
     """
 
     links: tuple[str, ...]
@@ -198,9 +205,10 @@ class Disturb:
     _cuts_before: dict[str, int] = field(default_factory=dict, compare=False)
 
     def apply(self, control: ControlClient) -> None:
-        """Implement `Fault.apply`: an exchange through each link must show the disturbance.
+        """Implement `Fault.apply`: set the conditions of each link, and verify them by an exchange through it.
 
-        A link that does not answer within ANSWERING_S even before it is disturbed raises NoEffect.
+        Raises NoEffect if the exchange shows no disturbance, or if a link does not answer within ANSWERING_S even
+        before it is disturbed.
         """
         for link in self.links:
             self._cuts_before[link] = control.links()[link]["cut"]
@@ -227,7 +235,7 @@ class Disturb:
         return ""
 
     def lift(self, control: ControlClient) -> None:
-        """Implement `Fault.lift`: free the links.
+        """Implement `Fault.lift`: end the disturbance of the links.
 
         Raises NoEffect if connections were to be reset after a number of bytes, and none was.
         """

@@ -1,4 +1,4 @@
-"""Entries of a schedule turned into faults of a running platform, or into the links that a new one must have."""
+"""Conversion of a schedule's entries to faults of a running platform, or to the links that a new one must have."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ def links_needed(plan: Iterable[Planned]) -> tuple[str, ...]:
 def faults_of(
     plan: Sequence[Planned], services: Iterable[str], endpoints: Mapping[str, Any], where: str = "--faults"
 ) -> list[Fault]:
-    """Return the fault of each entry.
+    """Return the fault of each entry of `plan`, in order.
 
-    Raises SettingsError that lists every entry without a service or link here.
+    `services` and `endpoints` are those of the platform; `where` names the option in errors. Raises SettingsError,
+    which lists every entry without a service or link here.
     """
     known, links = sorted(set(services) - {"links"}), endpoints.get("links", [])
     made, faults = [], []

@@ -44,11 +44,11 @@ _ENTRY = re.compile(r"(?P<what>[^@+=]+)@(?P<start>[^@+=]+)(\+(?P<duration>[^@+=]
 class Planned:
     """One parsed entry of a schedule.
 
-    kind        as in EXAMPLES; "" is a fault that the target's own file must have a command for, named by `where`
+    kind        a key of EXAMPLES; "" for a fault of the target's own file, whose name is `where`
     start_s     seconds after all users are connected
     duration_s  None: as long as the fault lasts by itself, or until the load ends
     amount      seconds (delay, skew) or bytes (cut-after) or bytes per second (bandwidth)
-    jitter_s    of a delay
+    jitter_s    variation of a delay
     """
 
     text: str

@@ -1,7 +1,4 @@
-"""Operations of the auth service, without HTTP: log in, refresh, revoke, change.
-
-One transaction each.
-"""
+"""Operations of the auth service, without HTTP: log in, refresh, revoke, change. Each is one transaction."""
 
 from __future__ import annotations
 
@@ -27,7 +24,7 @@ from earwitness.harness.reference.tokens import Claims
 class Accounts:
     """Accounts and their tokens.
 
-    `changed` is called after each commit that the relay has to publish.
+    `changed` is called after each commit whose changes the relay has to publish.
     """
 
     def __init__(
@@ -38,13 +35,13 @@ class Accounts:
         keys: SigningKeys,
         changed: Callable[[], None],
     ) -> None:
-        """Make the SQL parts; tokens are signed by `keys` and live as long as `settings` permit."""
+        """Make the SQL parts. Tokens are signed with `keys` and live as long as `settings` permits."""
         self._settings, self._pool, self._redis, self._keys, self._changed = settings, pool, client, keys, changed
         self.users = Users()
         self.sessions = Sessions(settings.access_ttl_s)
 
     async def person(self, identity: Identity) -> Row:
-        """Return the account of an identity, created if it is new.
+        """Return the account of an identity; create it if it is new.
 
         Raises ApiError 403 if it is deactivated.
         """
@@ -54,14 +51,17 @@ class Accounts:
         return active(user)
 
     async def log_in(self, user_id: str, access_ttl_s: float) -> dict[str, Any]:
-        """Open a session and return its first tokens in the form of the login's answer."""
+        """Open a session of a user and return its first tokens, in the form of the answer to a login.
+
+        `access_ttl_s`: lifetime of its access tokens. Raises ApiError 401 or 403 if the account is gone or deactivated.
+        """
         async with self._pool.acquire() as connection, connection.transaction():
             user = active(await self.users.hold(connection, user_id))
             opened = await self.sessions.open(connection, user_id, access_ttl_s)
             return await self._tokens(connection, user, opened)
 
     async def refresh(self, refresh_token: str) -> dict[str, Any]:
-        """Use up a refresh token and return new tokens.
+        """Mark a refresh token as used and return new tokens, in the form of the answer to a login.
 
         Raises ApiError 401 or 403 if it is refused.
         """
@@ -93,13 +93,13 @@ class Accounts:
                 raise ApiError(401, error.code, error.message) from None
 
     async def log_out(self, claims: Claims) -> None:
-        """End the session of a token, which is refused by every service when this returns."""
+        """End the session of a token. When this returns, every service refuses the session's tokens."""
         async with self._pool.acquire() as connection, connection.transaction():
             revocations = await self.sessions.revoke(connection, claims.session)
         await self._revoked(revocations)
 
     async def get(self, user_id: str) -> Row:
-        """Return the account of an accepted token.
+        """Return the account of an accepted token's user.
 
         Raises ApiError 401 if it is gone, 403 if it is deactivated.
         """
@@ -107,7 +107,7 @@ class Accounts:
             return active(await self.users.get(connection, user_id))
 
     async def change(self, user_id: str, changes: dict[str, object]) -> Row:
-        """Set name, permissions or is_active.
+        """Change name, permissions or is_active of an account; return the account after it.
 
         A deactivation revokes all tokens of the user in the same commit. Raises ApiError 404 for an unknown user.
         """
@@ -137,7 +137,7 @@ class Accounts:
         }
 
     def claims(self, user: Row, opened: Opened) -> dict[str, Any]:
-        """Return the claims of an access token.
+        """Return the claims of a new access token for a user and an open session.
 
         `iat` has fractions of a second: a login right after "log out everywhere" must be newer.
         """
@@ -157,7 +157,7 @@ class Accounts:
         }
 
     def refresh_claims(self, access: dict[str, Any]) -> dict[str, Any]:
-        """Return the claims of the refresh token for an access token.
+        """Return the claims of the refresh token that belongs to an access token with the claims `access`.
 
         Only `typ` distinguishes the two.
         """
@@ -173,7 +173,7 @@ class Accounts:
 
 
 def active(user: Row | None) -> Row:
-    """Return the account if it exists and is active.
+    """Return `user` if it exists and is active.
 
     Raises ApiError 401 if there is none, 403 if it is deactivated.
     """

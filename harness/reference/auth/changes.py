@@ -1,4 +1,4 @@
-"""Changes that a user or an administrator may make to an account; ApiError 400 names what may not be changed."""
+"""Changes that a user or an administrator may make to an account. ApiError 400 names what may not be changed."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ NAME_CHARS_MAX = 100
 
 
 def own_changes(body: dict[str, object]) -> dict[str, object]:
-    """Return the changes of a user's own account: the name.
+    """Return the checked changes that a user makes to the own account: only the name.
 
-    The e-mail address is the identity provider's.
+    The e-mail address comes from the identity provider. Raises ApiError 400.
     """
     if set(body) != {"name"}:
         raise ApiError(400, "invalid_request", "Only name can be changed, and it must be given.")
@@ -18,7 +18,10 @@ def own_changes(body: dict[str, object]) -> dict[str, object]:
 
 
 def admin_changes(body: dict[str, object]) -> dict[str, object]:
-    """Return the changes of an administrator: one or more of name, is_active and permissions."""
+    """Return the checked changes that an administrator makes: one or more of name, is_active and permissions.
+
+    Raises ApiError 400.
+    """
     if not body or not set(body) <= {"name", "is_active", "permissions"}:
         raise ApiError(400, "invalid_request", "Give one or more of name, is_active, permissions, and nothing else.")
     changes = dict(body)

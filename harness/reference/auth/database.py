@@ -1,4 +1,4 @@
-"""The auth database: a pool, and its schema, created once however many services start together."""
+"""The auth database: a connection pool, and the schema, created once however many services start together."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Pool: TypeAlias = asyncpg.Pool
 
 
 def make_pool(dsn: str) -> Pool:
-    """Return a pool that connects when it is first used; `await` it before that."""
+    """Return a pool that connects when it is first used. `await` the pool before that."""
     return asyncpg.create_pool(
         dsn,
         min_size=0,  # with more, a pool whose first connections fail would stay closed for good
@@ -31,7 +31,7 @@ def make_pool(dsn: str) -> Pool:
 
 
 async def ensure_schema(pool: Pool) -> None:
-    """Create the tables that do not exist."""
+    """Create the tables that do not exist. Processes that do it at the same time take turns."""
     async with pool.acquire() as connection, connection.transaction():
         # IF NOT EXISTS does not protect two sessions that create the same table at the same moment.
         await connection.execute("SELECT pg_advisory_xact_lock($1)", _SCHEMA_LOCK)

@@ -25,7 +25,7 @@ class Guard:
     """Checks of a request: token, revocation, rate limit, administration."""
 
     def __init__(self, settings: Settings, client: redis.asyncio.Redis, verifier: Verifier) -> None:
-        """Make the two budgets, for requests and for logins; one whose rate is None in `settings` is switched off."""
+        """Make the budgets for requests and for logins. A budget whose rate is None in `settings` does not exist."""
         self._settings, self.verifier = settings, verifier
         self.is_revoked: Callable[[Claims], Awaitable[bool]] = functools.partial(is_revoked, client)
         self.payer = payer
@@ -33,7 +33,7 @@ class Guard:
         self.login_budget = _limiter(client, settings.login_rate_per_s, settings.login_burst, "rate:login:")
 
     def authenticated(self, handler: Authenticated) -> Plain:
-        """Return the handler behind all checks of an access token; its answer carries the rate headers."""
+        """Return `handler` wrapped by all checks of an access token. Its answers have the rate headers."""
 
         async def guarded(request: web.Request) -> web.Response:
             claims = await self.claims_of(bearer_token(request))
@@ -58,26 +58,29 @@ class Guard:
         return claims
 
     async def spend(self, request: web.Request, subject: str) -> Decision | None:
-        """Charge one request to the subject's one budget.
+        """Charge one request to the budget of `subject`; return the decision, None if requests are not limited.
 
-        Raises ApiError 429 when it is used up.
+        Raises ApiError 429 when the budget is used up.
         """
         return await _take(self.budget, self.payer(request, subject))
 
     async def spend_login(self, request: web.Request) -> None:
-        """Charge one unauthenticated login to the client's address, if logins are limited.
+        """Charge one unauthenticated login to the client's address, No-op if logins are not limited.
 
         Raises ApiError 429.
         """
         await _take(self.login_budget, request.remote or "unknown")
 
     def check_test_mode(self) -> None:
-        """Raise ApiError 404 unless in test mode: elsewhere the accounts are real."""
+        """Raise ApiError 404 unless the service runs in test mode: elsewhere the accounts are real."""
         if not self._settings.test_mode:
             raise ApiError(404, "not_found", "There is no such page.")
 
     def check_admin(self, request: web.Request) -> None:
-        """Raise ApiError 404 or 403 unless the request may administrate."""
+        """Raise ApiError 404 or 403 unless the request may use the pages for administrators.
+
+        In test mode every request may. Otherwise the request must present the administrators' secret.
+        """
         secret = self._settings.admin_secret
         if self._settings.test_mode:
             return

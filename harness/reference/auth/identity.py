@@ -10,9 +10,9 @@ PROVIDER = "google"
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Verified statement of the provider.
+    """Identity of a user in a verified id token of the provider.
 
-    `subject` is stable; the rest may change.
+    `subject` is stable; the other fields may change.
     """
 
     provider: str

@@ -1,4 +1,4 @@
-"""Client of the OpenID provider: discovery, the address for the user's browser, code to identity."""
+"""Client of the OpenID provider: discovery, the address for the user's browser, exchange of a code for an identity."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ ID_TOKEN_ALGORITHMS = ("RS256", "ES256")
 
 
 class ProviderDown(ApiError):
-    """Error for a provider that does not answer, or answers nonsense: 503 with Retry-After.
+    """Error for a provider that does not answer, or not as it should: 503 with Retry-After.
 
     `why` names the cause for the answer of `GET /ready`; the refused user does not see it.
     """
 
     def __init__(self, why: str) -> None:
-        """Refuse with a sentence that does not reveal `why`."""
+        """Make the error, whose message does not contain `why`."""
         super().__init__(
             503,
             "provider_unavailable",
@@ -48,13 +48,13 @@ class ProviderDown(ApiError):
 class ProviderClient:
     """Client of one OpenID provider.
 
-    Discovery is repeated every few seconds, so that an outage is noticed at the start of a login.
+    Discovery is repeated every few seconds, so that an outage is detected at the start of a login.
     """
 
     def __init__(
         self, http: aiohttp.ClientSession, issuer: str, client_id: str, secret: str, redirect_uri: str
     ) -> None:
-        """Use the provider at the URL `issuer`; nothing is fetched before the first login."""
+        """Keep the addresses and the client's id and secret. Nothing is fetched before the first login."""
         self._http, self.issuer, self._redirect_uri = http, issuer, redirect_uri
         self._client_id, self._secret = client_id, secret
         self._found: dict[str, Any] = {}
@@ -88,7 +88,7 @@ class ProviderClient:
         self._found, self._found_at = found, time.monotonic()
 
     async def authorization_url(self, state: str, nonce: str, verifier: str, login_hint: str) -> str:
-        """Return the address at the provider to which the browser is redirected."""
+        """Return the address at the provider to which the browser is redirected. Raises ProviderDown."""
         query = {
             "response_type": "code",
             "client_id": self._client_id,
@@ -103,18 +103,19 @@ class ProviderClient:
         return f"{(await self.discovery())['authorization_endpoint']}?{urlencode(query)}"
 
     def check_response_issuer(self, named: str | None) -> None:
-        """Check the issuer named in an answer, so that no provider's code is sent to another (RFC 9207).
+        """Raise ApiError 401 unless `named`, the issuer in an answer, is the provider (RFC 9207).
 
-        Raises ApiError 401.
+        So no provider's code is sent to another one. None is permitted unless the provider promises to name itself.
         """
         promised = self._found.get("authorization_response_iss_parameter_supported")
         if (named is None and promised) or (named is not None and named != self.issuer):
             raise ApiError(401, "foreign_issuer", "This answer does not come from our identity provider.")
 
     async def identity(self, code: str, verifier: str, nonce: str) -> Identity:
-        """Return the identity that a code stands for.
+        """Exchange a code for an id token; return the identity in it.
 
-        Raises ApiError 401 or 403 if it is refused, or ProviderDown.
+        `verifier`: of PKCE; `nonce`: that of this login. Raises ApiError 401 or 403 if the code or token is refused, or
+        ProviderDown.
         """
         endpoint = (await self.discovery())["token_endpoint"]
         answer = await self._json(
@@ -138,7 +139,10 @@ class ProviderClient:
         return Identity(PROVIDER, claims["sub"], email, str(claims.get("name") or email.partition("@")[0]))
 
     async def verified(self, id_token: str) -> dict[str, Any]:
-        """Return the claims of an id token for us, after checking signature, issuer, audience and times."""
+        """Return the claims of an id token after checking signature, issuer, audience and times.
+
+        Raises ApiError 401 for an invalid token, or ProviderDown.
+        """
         try:
             header = jose_header(id_token)
             key = await self.keys.get(header["kid"])

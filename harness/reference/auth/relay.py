@@ -1,8 +1,8 @@
-"""Relay: publishes in Redis what was committed in the auth database, at least once, in order per user.
+"""Relay: publishes in Redis the changes committed in the auth database, at least once, in order per user.
 
 Outbox rows become entries of the stream `users`; rows of `revoked` become revocation keys and messages. A row is marked
-sent after Redis has taken it, so a crash in between sends it again. A Redis that has lost its data (another run id)
-gets everything again: all revocations that still matter and every account.
+as sent after Redis has accepted it, so a crash in between sends it again. A Redis that has lost its data (another run
+id) gets everything again: all revocations that have not expired, and every account.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ RELAY_LOCK = 0x7265_6C61
 class Relay:
     """Publisher of committed changes.
 
-    Call `wake()` after a commit. Other rows are found by polling, as another replica may have died after a commit.
+    Call `wake()` after a commit. Other rows are found by polling, because another replica may have died after a commit.
     """
 
     def __init__(self, pool: Pool, client: redis.asyncio.Redis, log: logging.Logger) -> None:
-        """Read committed changes from `pool` and publish them by `client`; the memory of Redis is unknown yet."""
+        """Read committed changes from `pool` and publish them with `client`. The run id of Redis is not known yet."""
         self._pool, self._redis, self._log = pool, client, log
         self._woken = asyncio.Event()
         self._run_id = ""
 
     def wake(self) -> None:
-        """Publish soon instead of at the next poll."""
+        """Make `run` publish now instead of at the next poll."""
         self._woken.set()
 
     async def run(self) -> None:
         """Publish until cancelled.
 
-        An outage of Redis or the database only delays it.
+        An outage of Redis or the database only delays the publishing.
         """
         down = False
         while True:
@@ -64,7 +64,7 @@ class Relay:
             self._woken.clear()
 
     async def publish_once(self) -> bool:
-        """Publish unsent rows, up to one batch of each kind; True if there may be more."""
+        """Publish unsent rows, up to one batch of each kind; return whether there may be more."""
         async with self._pool.acquire() as connection, connection.transaction():
             # Replicas take turns: two senders at once could reverse two changes of one user.
             await connection.execute("SELECT pg_advisory_xact_lock($1)", RELAY_LOCK)
@@ -83,7 +83,7 @@ class Relay:
         return len(users) == BATCH or len(revoked) == BATCH
 
     async def unsent_users(self, connection: Connection) -> list[Row]:
-        """Return the unsent outbox rows in their order, at most one batch."""
+        """Return the unsent outbox rows in order, at most one batch."""
         rows: list[Row] = await connection.fetch(
             "SELECT id, user_id, version, payload FROM outbox WHERE sent_at IS NULL ORDER BY id LIMIT $1", BATCH
         )
@@ -131,7 +131,7 @@ class Relay:
         )
 
     async def forget_old(self) -> None:
-        """Delete rows that are no longer needed."""
+        """Delete rows that are no longer needed: sent changes, expired revocations, refresh tokens and signing keys."""
         for statement in (
             f"DELETE FROM outbox WHERE sent_at < now() - interval '{KEEP_SENT_S} seconds'",
             "DELETE FROM revoked WHERE until < now() - interval '1 hour' AND sent_at IS NOT NULL",

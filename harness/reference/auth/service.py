@@ -38,7 +38,7 @@ _NO_STORE = {"Cache-Control": "no-store"}
 
 
 class Auth(Service):
-    """The auth service: routes and their parts.
+    """The auth service: its parts, its routes and their handlers.
 
     Every part is an attribute, so that a defect can replace it.
     """
@@ -105,7 +105,7 @@ class Auth(Service):
         return None
 
     async def stop(self) -> None:
-        """Implement `Service.stop`."""
+        """Implement `Service.stop`: close the HTTP client, the database pool and Redis."""
         await self.http.close()
         if self.started:
             self.pool.terminate()
@@ -124,7 +124,7 @@ class Auth(Service):
     # Login
 
     async def begin(self, request: web.Request) -> web.Response:
-        """Begin a login: redirect the browser to the identity provider."""
+        """Answer a request: begin a login; return a redirect to the identity provider."""
         await self.guard.spend_login(request)
         return_to = request.query.get("return_to", "")
         if return_to and not self.settings.may_return_to(return_to):
@@ -146,7 +146,7 @@ class Auth(Service):
         return response
 
     async def callback(self, request: web.Request) -> web.Response:
-        """Finish a login: turn the provider's code into tokens, or into a code for the frontend."""
+        """Answer a request: finish a login; return tokens, or a redirect to the frontend with a one-time code."""
         query = request.query
         if any(len(query.getall(name)) > 1 for name in query):
             raise ApiError(400, "invalid_request", "A parameter is there twice.")
@@ -174,7 +174,10 @@ class Auth(Service):
         return _redirect(pending.return_to, {"code": code})
 
     async def exchange(self, request: web.Request) -> web.Response:
-        """Turn the frontend's one-time code into tokens; with the verifier, if it gave a challenge."""
+        """Answer a request: exchange the frontend's one-time code for tokens.
+
+        The request must have the verifier if a challenge was given at the beginning of the login.
+        """
         body = await read_json(request)
         offered = await self.logins.collect(text_field(body, "code"))
         if offered is None:
@@ -198,53 +201,56 @@ class Auth(Service):
     # Tokens
 
     async def refresh(self, request: web.Request) -> web.Response:
-        """Turn a refresh token into new tokens."""
+        """Answer a request: exchange a refresh token for new tokens."""
         token = text_field(await read_json(request), "refresh_token")
         decision = await self.guard.spend(request, await self.accounts.owner(token))
         headers = {**_NO_STORE, **(decision.headers() if decision else {})}
         return json_response(await self.accounts.refresh(token), headers=headers)
 
     async def logout(self, _: web.Request, claims: Claims) -> web.Response:
-        """End the session of the access token."""
+        """Answer a request: end the session of the access token."""
         await self.accounts.log_out(claims)
         return json_response({"logged_out": True})
 
     async def ticket(self, _: web.Request, claims: Claims) -> web.Response:
-        """Issue a single-use ticket for a WebSocket."""
+        """Answer a request: issue a single-use ticket for opening a WebSocket."""
         await self.accounts.get(claims.subject)
         ticket = await tickets.issue(self.redis, claims)
         return json_response({"ticket": ticket, "expires_in": tickets.TICKET_TTL_S}, headers=_NO_STORE)
 
     async def jwks(self, _: web.Request) -> web.Response:
-        """Return the public keys."""
+        """Answer a request: return the public keys as a JWKS document."""
         return json_response(self.keys.jwks(), headers={"Cache-Control": "public, max-age=60"})
 
     # Accounts
 
     async def me(self, _: web.Request, claims: Claims) -> web.Response:
-        """Return the user's own account."""
+        """Answer a request: return the user's own account."""
         return json_response(public(await self.accounts.get(claims.subject)))
 
     async def change_me(self, request: web.Request, claims: Claims) -> web.Response:
-        """Change the user's own name."""
+        """Answer a request: change the user's own name; return the account."""
         changes = own_changes(await read_json(request))
         await self.accounts.get(claims.subject)
         return json_response(public(await self.accounts.change(claims.subject, changes)))
 
     async def deactivate_me(self, _: web.Request, claims: Claims) -> web.Response:
-        """Deactivate the user's own account, which revokes all tokens."""
+        """Answer a request: deactivate the user's own account, which revokes all tokens; return the account."""
         await self.accounts.get(claims.subject)
         return json_response(public(await self.accounts.change(claims.subject, {"is_active": False})))
 
     # Administration
 
     async def rotate_keys(self, request: web.Request) -> web.Response:
-        """Sign with a new key from now on (administrators)."""
+        """Answer an administrator's request: sign with a new key from now on; return its id."""
         self.guard.check_admin(request)
         return json_response({"kid": await self.keys.rotate(), "at": clock.now()})
 
     async def sign(self, request: web.Request) -> web.Response:
-        """Sign any claims (test mode only), so that a test can show that a wrong claim is what gets refused."""
+        """Answer a request in test mode: return a token with any claims, signed with the service's key.
+
+        With it a test can show that a token is refused for a wrong claim and not for its signature.
+        """
         self.guard.check_test_mode()
         claims = (await read_json(request)).get("claims")
         if not isinstance(claims, dict):
@@ -252,7 +258,7 @@ class Auth(Service):
         return json_response({"token": self.keys.sign(claims)}, headers=_NO_STORE)
 
     async def change_user(self, request: web.Request) -> web.Response:
-        """Change a user's account (administrators)."""
+        """Answer an administrator's request: change a user's account; return the account."""
         self.guard.check_admin(request)
         try:
             user_id = str(uuid.UUID(request.match_info["id"]))

@@ -1,8 +1,7 @@
 """Sessions and refresh tokens.
 
-A refresh token is used once; its second use ends the session. Everything that happens to a session holds the lock of
-its row. Of two refreshes at once the second sees that the first has used the token, and no new token can be issued
-during a revocation.
+A refresh token is used once; its second use ends the session. Every operation on a session locks the session's row. So
+of two refreshes at once the second sees that the token is used, and no token can be issued during a revocation.
 """
 
 from __future__ import annotations
@@ -20,18 +19,18 @@ from earwitness.harness.reference.revocation import Revocation
 class RefreshRefused(Exception):
     """Error for a refresh token that is not accepted.
 
-    `revocations` is not empty if the token was used before: its session has now been revoked.
+    `revocations` is not empty if the token was used before: its session was revoked in this transaction.
     """
 
     def __init__(self, code: str, message: str, revocations: list[Revocation] | None = None) -> None:
-        """Refuse with `code` and `message`; `revocations` have still to be published."""
+        """Refuse with `code` and `message`. The caller has to commit and publish `revocations`."""
         self.code, self.message, self.revocations = code, message, revocations or []
         super().__init__(message)
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """Session whose row is locked by the open transaction."""
+    """Session whose row the open transaction has locked."""
 
     session: str
     user_id: str
@@ -41,15 +40,15 @@ class Opened:
 class Sessions:
     """SQL on `sessions`, `refresh_tokens` and `revoked`, inside the caller's transaction.
 
-    `access_ttl_max_s`: longest lifetime of an access token (s); a revocation is kept that long.
+    `access_ttl_max_s`: longest lifetime of an access token (s); a revocation is stored that long.
     """
 
     def __init__(self, access_ttl_max_s: float) -> None:
-        """Set how long a revocation has to be kept, in seconds."""
+        """Set how long, in seconds, a revocation of all tokens is stored."""
         self._access_ttl_max_s = access_ttl_max_s
 
     async def open(self, connection: Connection, user_id: str, access_ttl_s: float) -> Opened:
-        """Insert a new session."""
+        """Insert a new session of a user and return it."""
         session = uuid.uuid4()
         await connection.execute(
             "INSERT INTO sessions (id, user_id, access_ttl_s) VALUES ($1, $2::text::uuid, $3)",
@@ -74,7 +73,7 @@ class Sessions:
         )
 
     async def owner(self, connection: Connection, token: str) -> str:
-        """Return the user who has or had this refresh token.
+        """Return the id of the user to whom this refresh token belongs, used or not.
 
         Raises RefreshRefused if it is unknown.
         """
@@ -87,9 +86,9 @@ class Sessions:
         return user_id
 
     async def spend(self, connection: Connection, token: str) -> Opened:
-        """Use up a refresh token.
+        """Mark a refresh token as used; return its session, locked.
 
-        RefreshRefused with revocations means: commit them, then refuse.
+        Raises RefreshRefused. If that has revocations, the caller must commit before it refuses.
         """
         hashed = _hash(token)
         row = await connection.fetchrow(
@@ -106,7 +105,7 @@ class Sessions:
         return Opened(row["id"], row["user_id"], row["access_ttl_s"])
 
     async def mark_used(self, connection: Connection, hashed: bytes) -> bool:
-        """Mark a token as used, atomically: True for exactly one caller."""
+        """Mark a token as used, atomically; return True for exactly one caller. `hashed`: the hash of the token."""
         return (
             await connection.fetchval(
                 "UPDATE refresh_tokens SET used_at = now() "
@@ -126,13 +125,16 @@ class Sessions:
         )
 
     async def punish_reuse(self, connection: Connection, session: str) -> list[Revocation]:
-        """Revoke the session of a token that was used twice: another party may have a copy of the token."""
+        """Revoke the session of a token that was used twice.
+
+        Return the revocations: another party may have a copy of the token.
+        """
         return await self.revoke(connection, session)
 
     async def revoke(self, connection: Connection, session: str) -> list[Revocation]:
-        """End one session: its refresh tokens, and the access tokens that are still valid.
+        """End one session with its refresh tokens and the access tokens that are still valid; return the revocations.
 
-        The returned revocations must be published after the commit.
+        The caller must publish the revocations after the commit.
         """
         await connection.execute(
             "UPDATE sessions SET revoked_at = now() WHERE id = $1::text::uuid AND revoked_at IS NULL", session
@@ -146,7 +148,10 @@ class Sessions:
         return [revocation_of(row) for row in rows]
 
     async def revoke_all(self, connection: Connection, user_id: str) -> list[Revocation]:
-        """End all sessions of a user, and every access token issued up to now."""
+        """End all sessions of a user, and every access token issued up to now; return the revocations.
+
+        The caller must publish them after the commit.
+        """
         await connection.execute(
             "UPDATE sessions SET revoked_at = now() WHERE user_id = $1::text::uuid AND revoked_at IS NULL", user_id
         )

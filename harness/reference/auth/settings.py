@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 class Settings:
     """Settings of the auth service.
 
-    `public_url` is the issuer of all tokens. Without rates there is no limit.
+    `public_url` is the issuer of all tokens. A rate of None means no limit.
 
-    admin_secret  opens /auth/admin to `Authorization: Bearer SECRET`; in test_mode it is open to all.
+    admin_secret  permits /auth/admin for `Authorization: Bearer SECRET`; in test_mode every request is permitted.
     test_mode     also lets a login ask for a shorter token: /auth/google?ttl=SECONDS.
     clock_offset  seconds by which this process's clock is wrong.
     login_rate_per_s, login_burst  unauthenticated logins of one client address; not limited unless given.

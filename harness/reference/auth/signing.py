@@ -1,7 +1,7 @@
-"""Signing keys, kept in the database, so that a restart keeps them and replicas share them.
+"""Signing keys, stored in the database, so that they survive a restart and replicas share them.
 
-ES256, because its signature costs a fifth of RS256's. The newest key signs; a key that was rotated out stays in the
-JWKS until the last token that it signed has expired.
+ES256, because its signature costs a fifth of RS256's. The newest key signs; a replaced key stays in the JWKS until the
+last token that it signed has expired.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class SigningKey:
 class SigningKeys:
     """Signing keys of the auth service.
 
-    Load them before use, and again now and then, as another replica may have rotated. `retire_after_s`: seconds for
-    which a key is still published after a rotation, so that its last tokens can expire.
+    Call `load` before use, and again at intervals, because another replica may have rotated the keys. `retire_after_s`:
+    seconds for which a key is still published after a rotation, so that its last tokens can expire.
     """
 
     def __init__(self, pool: Pool, retire_after_s: float) -> None:

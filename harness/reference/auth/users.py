@@ -14,26 +14,29 @@ COLUMNS = "id, provider, subject, email, name, is_active, permissions, version, 
 class Users:
     """SQL on `auth_users`.
 
-    A user's row lock is held from its change to the commit, so the order of the outbox is that of the changes.
+    A user's row is locked from its change to the commit, so the outbox has the order of the changes.
     """
 
     async def get(self, connection: Connection, user_id: str) -> Row | None:
-        """Return the account, or None."""
+        """Return the row of the account with this id, None if there is none."""
         return await connection.fetchrow(f"SELECT {COLUMNS} FROM auth_users WHERE id = $1::text::uuid", user_id)
 
     async def hold(self, connection: Connection, user_id: str) -> Row | None:
-        """Return the account, locked against changes until the caller's transaction ends.
+        """Return the row of an account, locked against changes until the caller's transaction ends.
 
-        So no token can be issued during a deactivation.
+        None if there is none.
+
+        With the lock no token can be issued during a deactivation.
         """
         return await connection.fetchrow(
             f"SELECT {COLUMNS} FROM auth_users WHERE id = $1::text::uuid FOR SHARE", user_id
         )
 
     async def find_or_create(self, connection: Connection, identity: Identity) -> Row:
-        """Return the one account of an identity, however many devices log in for the first time at once.
+        """Return the row of an identity's one account; create it if there is none.
 
-        An e-mail that changed at the provider changes here too; the name is the user's own after the first login.
+        Several devices may log in for the first time at once. An e-mail address that has changed at the provider is
+        updated; the name is set only at creation.
         """
         found = await connection.fetchrow(
             f"SELECT {COLUMNS} FROM auth_users WHERE provider = $1 AND subject = $2",
@@ -53,9 +56,9 @@ class Users:
         return row
 
     async def insert(self, connection: Connection, identity: Identity) -> Row | None:
-        """Insert or update the row and return it; None if it existed unchanged.
+        """Insert or update the row of an identity and return it; None if it existed unchanged.
 
-        The constraint decides races.
+        A unique constraint decides between simultaneous calls.
         """
         return await connection.fetchrow(
             f"""
@@ -72,10 +75,7 @@ class Users:
         )
 
     async def update(self, connection: Connection, user_id: str, changes: dict[str, object]) -> Row | None:
-        """Set some of name, is_active, permissions.
-
-        Return None for an unknown user.
-        """
+        """Set some of name, is_active and permissions; return the row after it, None for an unknown user."""
         row = await connection.fetchrow(
             f"""
             UPDATE auth_users
@@ -94,7 +94,7 @@ class Users:
         return row
 
     async def announce(self, connection: Connection, row: Row) -> None:
-        """Write the outbox entry of a change."""
+        """Write the outbox entry for the changed account `row`, which the relay then publishes."""
         payload = {name: row[name] for name in ("provider", "subject", "email", "name", "is_active", "permissions")}
         await connection.execute(
             "INSERT INTO outbox (user_id, version, payload) VALUES ($1, $2, $3)", row["id"], row["version"], payload
@@ -102,6 +102,6 @@ class Users:
 
 
 def public(row: Row) -> dict[str, object]:
-    """Return a user in the form of the API."""
+    """Return an account's row in the form of the API."""
     names = ("email", "name", "is_active", "permissions", "version", "created_at", "updated_at")
     return {"id": str(row["id"]), **{name: row[name] for name in names}}

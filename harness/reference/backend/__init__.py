@@ -1,4 +1,4 @@
 """The backend: conversations, messages, WebSockets.
 
-Any number of replicas may run.
+Any number of replicas may run at the same time.
 """

@@ -164,7 +164,10 @@ class Backend(Service):
         return None
 
     async def drain(self) -> None:
-        """Store, acknowledge and push everything that was accepted, then close the sockets with 1012."""
+        """Implement `Service.drain`: store and push what was accepted, then close the sockets with 1012.
+
+        Storing may take at most FLUSH_TIMEOUT_S seconds. Messages that are not stored then are not acknowledged.
+        """
         self.gateway.draining = True
         try:
             async with asyncio.timeout(FLUSH_TIMEOUT_S):
@@ -179,7 +182,7 @@ class Backend(Service):
                 await self.presence.told()
 
     async def stop(self) -> None:
-        """Implement `Service.stop`."""
+        """Implement `Service.stop`: close the HTTP client, Redis and the database pool."""
         await self.http.close()
         await self.redis.aclose()
         try:
@@ -188,7 +191,10 @@ class Backend(Service):
             self.pool.terminate()
 
     async def read_frames(self, feed: Feed, first: int, last: int) -> list[Numbered]:
-        """Return up to FILL_PAGE pushes of a conversation from the database, the same bytes as when they were new."""
+        """Return the frames of the messages `first` to `last` of a conversation from the database, at most FILL_PAGE.
+
+        Each has the same bytes as when the message was new.
+        """
         page = await self.messages.page(feed.id, first - 1, FILL_PAGE, last)
         return [(m.seq, message_frame(feed.key, m.seq, m.client_id, m.sender, m.text, store.iso(m.at))) for m in page]
 

@@ -1,4 +1,4 @@
-"""Runs of the agent: its events go to the members of the conversation, its answer is stored as a message."""
+"""Answers of the agent: their events are sent to the members of the conversation, and the whole answer is stored."""
 
 from __future__ import annotations
 
@@ -16,39 +16,42 @@ log = logging.getLogger(__name__)
 
 
 class AgentReply:
-    """Result of storing the answer, as a future of True or False (`commit.Answer`)."""
+    """Future of whether the agent's answer was stored; implements `commit.Answer`."""
 
     def __init__(self) -> None:
         """Make the future; requires a running event loop."""
         self.done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
     def stored(self, item: Item, seq: int, decision: Decision | None) -> None:
-        """Implement `Answer.stored`."""
+        """Implement `Answer.stored`: set the future to True."""
         self.done.set_result(True)
 
     def refused(self, item: Item, code: int, reason: str, decision: Decision | None) -> None:
-        """Implement `Answer.refused`."""
+        """Implement `Answer.refused`: set the future to False."""
         self.done.set_result(False)
 
     def unknown(self, item: Item) -> None:
-        """Implement `Answer.unknown`: treated as not stored."""
+        """Implement `Answer.unknown`: set the future to False."""
         self.done.set_result(False)
 
 
 class Asking:
-    """Runs of the agent.
+    """The agent: it streams an answer to each question and stores the answer as a message.
 
-    Each ends with one terminal event. `broadcast(conversation id, frame)` reaches the members on every replica.
-    `pace_s`: seconds between two events of a run.
+    Each answer ends with exactly one terminal event: `completed` or `error`. `broadcast(conversation id, frame)` sends
+    an event to the members on every replica. `pace_s`: seconds between two events of an answer.
     """
 
     def __init__(self, committer: Committer, broadcast: Callable[[int, bytes], None], pace_s: float) -> None:
-        """Store the answers of the agent by `committer`, and send the events of its runs by `broadcast`."""
+        """Store answers with `committer`, and send their events with `broadcast`."""
         self._committer, self.broadcast, self._pace_s = committer, broadcast, pace_s
         self._runs: set[asyncio.Task[None]] = set()
 
     def start(self, asked: Fresh) -> None:
-        """Start a run for a stored message that asks; it fails at once if RUNS_MAX runs are open."""
+        """Start an answer to a stored message that is a question.
+
+        It ends with `error` at once if RUNS_MAX are in progress.
+        """
         conversation_id, run = asked.item.conversation_id or 0, f"{asked.item.key}#{asked.seq}"
         if len(self._runs) >= RUNS_MAX:
             self._say(conversation_id, asked.item.key, run, AgentEvent("started", 0, ""))
@@ -59,7 +62,7 @@ class Asking:
         task.add_done_callback(self._runs.discard)
 
     async def finish(self) -> None:
-        """Wait until all runs have ended."""
+        """Wait until all answers in progress have ended."""
         await asyncio.gather(*self._runs, return_exceptions=True)
 
     async def _run(self, conversation_id: int, run: str, asked: Fresh) -> None:

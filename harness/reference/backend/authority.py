@@ -1,6 +1,6 @@
 """Authority: close a socket when its token expires or is revoked, or its account is disabled.
 
-It also sends an open socket the changes of its account.
+It also sends changes of an account to the account's open sockets.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ AT_ONCE = 500
 
 
 class Authority:
-    """Watch over open sockets.
+    """Watcher of open sockets.
 
-    `revoked_among(tokens)` and `accounts_among(user ids)` ask Redis and the database, for many at once.
+    `revoked_among(tokens)` and `accounts_among(user ids)` query Redis and the database, for many at once.
     """
 
     def __init__(
@@ -31,13 +31,16 @@ class Authority:
         revoked_among: Callable[[Sequence[Claims]], Awaitable[list[bool]]],
         accounts_among: Callable[[Iterable[str]], Awaitable[dict[str, User]]],
     ) -> None:
-        """Watch the sockets in `registry`; `end` and `tell` act on one session and may be replaced."""
+        """Watch the sockets in `registry`.
+
+        Defects may replace `end` (closes a session) and `tell` (sends it its account).
+        """
         self._registry, self._revoked_among, self._accounts_among = registry, revoked_among, accounts_among
         self.end: Callable[[Session, int, str], None] = Session.close
         self.tell: Callable[[Session, User], None] = Session.learn
 
     def watch(self, session: Session) -> None:
-        """Close the socket at its token's expiry, without leeway."""
+        """Close the session's socket when its token expires, without leeway."""
         left_s = max(0.0, session.claims.expires_at - clock.now())
         timer = asyncio.get_running_loop().call_later(left_s, self._expired, session)
         session.at_end.append(timer.cancel)
@@ -46,9 +49,9 @@ class Authority:
         self.end(session, UNAUTHORIZED, "the token has expired")
 
     def on_revocation(self, payload: bytes) -> None:
-        """Handle news of one revoked token, or of all tokens of a user up to a moment.
+        """Close the sockets of one revoked token, or of all tokens of a user that were issued up to a time.
 
-        The format is that of `harness.reference.revocation`.
+        The format of `payload` is that of `harness.reference.revocation`.
         """
         said = orjson.loads(payload)
         sessions = self._registry.by_user.get(said["sub"], ()) if "sub" in said else self._registry.sessions
@@ -58,12 +61,12 @@ class Authority:
                 self._revoked(session)
 
     def on_account(self, user: User) -> None:
-        """Handle news of a changed account."""
+        """Send a changed account to its open sockets, or close them if it was deactivated."""
         for session in list(self._registry.by_user.get(user.id, ())):
             self._changed(session, user)
 
     async def recheck(self) -> None:
-        """Compare all open sockets with revocations and accounts.
+        """Compare all open sockets with revocations and accounts; close or inform those that have missed news.
 
         News may have been lost, or a row changed by hand.
         """

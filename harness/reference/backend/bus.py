@@ -1,6 +1,6 @@
 """News between replicas over Redis pub/sub: fast and lossy.
 
-Code that needs certainty asks the database.
+Code that needs certainty queries the database.
 """
 
 from __future__ import annotations
@@ -40,13 +40,16 @@ log = logging.getLogger(__name__)
 
 
 def pack(origin: str, batch: Batch) -> bytes:
-    """Return frames of several conversations as bytes: one line of JSON with their sizes, then the frames."""
+    """Return frames of several conversations as bytes for `unpack`: one line of JSON with their sizes, then the frames.
+
+    `origin`: the sending replica.
+    """
     sizes = [[conversation, n, [[seq, len(data)] for seq, data in frames]] for conversation, n, frames in batch]
     return b"".join([orjson.dumps([origin, sizes]), b"\n", *(data for _, _, frames in batch for _, data in frames)])
 
 
 def unpack(payload: bytes) -> tuple[str, Batch]:
-    """Return the origin and the batch that `pack` has packed."""
+    """Return (origin, batch) from the result of `pack`."""
     head, _, _ = payload.partition(b"\n")
     origin, sizes = orjson.loads(head)
     at = len(head) + 1
@@ -63,11 +66,12 @@ def unpack(payload: bytes) -> tuple[str, Batch]:
 class Bus:
     """Publisher and subscriber of news.
 
-    Publishing never waits: a task sends what has gathered, in order. What cannot be sent is dropped and counted.
+    `publish` never waits: the task `run_publisher` sends queued messages in order. Messages that cannot be sent are
+    dropped and counted.
     """
 
     def __init__(self, client: redis.asyncio.Redis) -> None:
-        """Publish and subscribe by `client`; nothing is sent before `run`."""
+        """Publish and subscribe with `client`. Nothing is sent before `run_publisher` runs."""
         self._client = client
         self._pending: list[tuple[str, bytes]] = []
         self._wake = asyncio.Event()
@@ -75,7 +79,7 @@ class Bus:
         self.connected = False
 
     def publish(self, channel: str, payload: bytes) -> None:
-        """Queue a message.
+        """Queue a message for a channel.
 
         If PENDING_MAX are queued, they are all dropped first.
         """
@@ -94,7 +98,7 @@ class Bus:
                 await self.flush()
 
     async def flush(self) -> None:
-        """Send what is queued now."""
+        """Send the queued messages now; drop and count them if Redis does not accept them."""
         batch, self._pending = self._pending, []
         if not batch:
             return
@@ -114,7 +118,7 @@ class Bus:
     async def run_subscriber(self, handlers: Mapping[str, Handler], resync: Callable[[], Awaitable[None]]) -> None:
         """Call the channel's handler for each message until cancelled.
 
-        `resync` is called after each (re)connection, as news was missed.
+        `resync` is called after each (re)connection, because messages were missed before.
         """
         while True:
             pubsub = self._client.pubsub()

@@ -9,17 +9,14 @@ ID_CHARS_MAX = 200
 
 
 class Fault(NamedTuple):
-    """Fault of a message.
-
-    `code` is an HTTP status.
-    """
+    """Mistake in a message. `code`: HTTP status with which the message is refused."""
 
     code: int
     reason: str
 
 
 def message_fault(key: object, client_id: object, text: object) -> Fault | None:
-    """Return the fault of a message, or None.
+    """Return the mistake in a message, None if there is none. `key`: of the conversation; `client_id`: of the message.
 
     NUL is refused because the database cannot store it.
     """

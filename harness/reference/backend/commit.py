@@ -1,8 +1,8 @@
-"""Group commit: messages that arrive while the database is busy go into the next one transaction.
+"""Group commit: messages that arrive while the database is busy are stored in the next transaction together.
 
 The order of the steps is a promise: rate and membership are checked, the batch is made durable, then it is
-acknowledged, then it is delivered. A retry (same conversation, sender and client id) gets the first number and nothing
-else.
+acknowledged, then it is delivered. A retry (same conversation, sender and client id) gets the sequence number of the
+first and has no other effect.
 """
 
 from __future__ import annotations
@@ -33,30 +33,31 @@ log = logging.getLogger(__name__)
 
 
 class Answer(Protocol):
-    """Sender of a message.
+    """Protocol of the sender of a message, who gets its outcome.
 
-    Exactly one of the three methods is called, once, and none of them waits.
+    Exactly one of the three methods is called, once. None of them may block.
     """
 
     def stored(self, item: Item, seq: int, decision: Decision | None) -> None:
-        """Handle the acknowledgement of a durable message, with its sequence number."""
+        """Handle the outcome "stored": the message is durable and has the sequence number `seq`.
 
-    def refused(self, item: Item, code: int, reason: str, decision: Decision | None) -> None:
-        """Handle the refusal of a message that was not stored.
-
-        `code` is an HTTP status.
+        `decision`: of the rate limiter, None for a message that is not limited.
         """
 
+    def refused(self, item: Item, code: int, reason: str, decision: Decision | None) -> None:
+        """Handle the outcome "refused": the message was not stored. `code`: an HTTP status."""
+
     def unknown(self, item: Item) -> None:
-        """Handle a message that may or may not have been stored: neither ack nor nack would be true."""
+        """Handle the outcome "unknown": the message may or may not be stored, so neither ack nor nack would be true."""
 
 
 @dataclass(slots=True)
 class Item:
-    """One message on its way.
+    """Message that is not stored yet.
 
-    `conversation_id` None: membership has yet to be looked up. `removals`: the removals from the conversation up to
-    that look-up.
+    `metered`: the rate limit applies. `conversation_id` None: the membership is not looked up yet. `removals`: count of
+    removals from the conversation when it was looked up. A replica that knows fewer checks its listeners before it
+    delivers.
     """
 
     answer: Answer
@@ -74,7 +75,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Fresh:
-    """Message that was stored just now and is to be delivered."""
+    """Message that was stored just now and has to be delivered. `at`: its time in ISO 8601."""
 
     item: Item
     seq: int
@@ -87,7 +88,7 @@ TakeMany: TypeAlias = Callable[[Mapping[str, int]], Awaitable[Mapping[str, Decis
 
 @dataclass(slots=True)
 class Steps:
-    """Steps on the path of a message; each can be replaced."""
+    """Steps of the message path, as functions. Defects may replace each of them."""
 
     memberships: Memberships
     take_many: TakeMany
@@ -97,14 +98,14 @@ class Steps:
 
 
 class Committer:
-    """Queue of messages and its one loop.
+    """Queue of messages, and the loop that stores them.
 
-    `submit` never waits; `room` holds senders back while the queue is full. `retry_s`: seconds for which a batch is
-    retried while the database is down.
+    `submit` never waits; `room` blocks senders while the queue is full. `retry_s`: seconds for which a batch is retried
+    while the database is down.
     """
 
     def __init__(self, steps: Steps, retry_s: float) -> None:
-        """Start with an empty queue; batches are stored once the loop runs."""
+        """Start with an empty queue. Messages are stored once `run` runs."""
         self.steps = steps
         self._retry_s = retry_s
         self._queue: list[Item] = []
@@ -115,7 +116,7 @@ class Committer:
         self._room.set()
 
     def submit(self, item: Item) -> None:
-        """Queue a message."""
+        """Queue a message. Its `answer` gets the outcome later."""
         self._queue.append(item)
         self._idle.clear()
         self._wake.set()
@@ -123,12 +124,12 @@ class Committer:
             self._room.clear()
 
     async def room(self) -> None:
-        """Wait while the queue is full."""
+        """Wait until the queue is not full."""
         if not self._room.is_set():
             await self._room.wait()
 
     async def idle(self) -> None:
-        """Wait until every submitted message has its answer."""
+        """Wait until every submitted message has its outcome."""
         await self._idle.wait()
 
     async def run(self) -> None:

@@ -1,4 +1,4 @@
-"""Doorkeeper: checks the credential, its revocation, and the user's row in the main database, each time anew."""
+"""Doorkeeper: checks the token or ticket, its revocation, and the user's row in the main database, each time anew."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ class Caller:
 
 
 class Arrivals:
-    """Waiting list for users that the sync has not brought yet."""
+    """Waiting list for users whose accounts the sync has not stored yet."""
 
     def __init__(self) -> None:
-        """Start with nobody waiting; events are grouped by user id."""
+        """Start without waiting requests."""
         self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
 
     def arrived(self, user_id: str) -> None:
-        """Wake the requests that wait for this user."""
+        """Wake the requests that wait for this user. The sync calls it when the account is stored."""
         for event in self._waiting.get(user_id, ()):
             event.set()
 
     async def wait(self, user_id: str, timeout_s: float) -> None:
-        """Wait until the user has arrived, or for `timeout_s`."""
+        """Wait until `arrived` is called for the user, at most `timeout_s` seconds."""
         event = asyncio.Event()
         self._waiting[user_id].add(event)
         try:
@@ -61,34 +61,34 @@ class Arrivals:
 
 
 class FindsUsers(Protocol):
-    """Look-up of users (`store.Users`)."""
+    """Protocol of a look-up of users (`store.Users`)."""
 
     async def get(self, user_id: str) -> User | None:
-        """Return the user, or None."""
+        """Return the user with this id, None if there is none."""
 
 
 class Doorkeeper:
-    """Checks of a caller; each raises ApiError to refuse.
+    """Checks of the caller of a request or a socket. Each raises ApiError to refuse.
 
-    Errors of Redis and the database go to the caller (503): access is never granted because of an outage. `wait_s`:
-    longest wait for a new user who is still on the way from the auth service.
+    Errors of Redis and the database are passed on and become a 503: access is never granted because of an outage.
+    `wait_s`: longest wait in seconds for a new user whose account the auth service has not sent yet.
     """
 
     def __init__(self, verifier: Verifies, redis: Redis, users: FindsUsers, arrivals: Arrivals, wait_s: float) -> None:
-        """Verify tokens by `verifier`; revocations and tickets are looked up in `redis`, and may be replaced."""
+        """Verify tokens with `verifier`. Defects may replace `is_revoked` and `redeem`, which query `redis`."""
         self.verifier, self.users = verifier, users
         self._arrivals, self._wait_s = arrivals, wait_s
         self.is_revoked: Callable[[Claims], Awaitable[bool]] = functools.partial(is_revoked, redis)
         self.redeem: Callable[[str], Awaitable[Claims | None]] = functools.partial(tickets.redeem, redis)
 
     async def rest_caller(self, request: web.Request) -> Caller:
-        """Return the caller of a REST request."""
+        """Return the caller of a REST request, by its access token."""
         return await self.admit(await self.token_claims(bearer_token(request)))
 
     async def socket_caller(self, request: web.Request) -> Caller:
-        """Return the caller of a socket, by header, subprotocol, query or ticket.
+        """Return the caller that opens a socket, by header, subprotocol, query or ticket.
 
-        A socket needs a token that has not expired, without leeway.
+        Unlike a request, a socket needs a token that has not expired, without leeway.
         """
         claims = await self.socket_claims(request)
         if claims.expires_at <= clock.now():
@@ -96,7 +96,10 @@ class Doorkeeper:
         return await self.admit(claims)
 
     async def socket_claims(self, request: web.Request) -> Claims:
-        """Return the claims of the token or ticket with which a socket is opened."""
+        """Return the claims of the token or ticket with which a socket is opened.
+
+        Raises ApiError 401 if there is none.
+        """
         token = socket_token(request)
         if token is not None:
             return await self.token_claims(token)
@@ -105,18 +108,21 @@ class Doorkeeper:
         raise unauthorized("no_token", "An access token is needed: by header, subprotocol, ?token= or ?ticket=.")
 
     async def token_claims(self, token: str) -> Claims:
-        """Return the claims of a valid access token."""
+        """Return the claims of a valid access token. Raises ApiError 401, or 503 if auth's keys are not available."""
         return await verified(self.verifier, token)
 
     async def ticket_claims(self, ticket: str) -> Claims:
-        """Redeem a ticket and return the claims of the token that bought it."""
+        """Use up a ticket and return the claims of the access token with which it was obtained. Raises ApiError 401."""
         claims = await self.redeem(ticket)
         if claims is None:
             raise unauthorized("bad_ticket", "The ticket is unknown, too old or already used.")
         return claims
 
     async def admit(self, claims: Claims) -> Caller:
-        """Return the user of verified claims, if the token is not revoked and the account exists and is active."""
+        """Return the caller with these verified claims.
+
+        Raises ApiError if the token is revoked or the account not active.
+        """
         await self.check_revoked(claims)
         user = await self.user(claims.subject)
         if user is None:
@@ -131,9 +137,9 @@ class Doorkeeper:
             raise unauthorized("revoked", "The token was revoked.")
 
     async def user(self, user_id: str) -> User | None:
-        """Return the user's row, or None.
+        """Return the user with this id; None if the account does not exist.
 
-        Waits for a new user who is still on the way from the auth service.
+        Waits at most `wait_s` seconds for a new user whose account the auth service has not sent yet.
         """
         deadline = time.monotonic() + self._wait_s
         while True:
@@ -146,7 +152,7 @@ class Doorkeeper:
 
 
 def socket_token(request: web.Request) -> str | None:
-    """Return the token with which a socket is opened: by header, else subprotocol, else query."""
+    """Return the token in a request for a socket: of the header, else the subprotocol, else the query; else None."""
     if "Authorization" in request.headers:
         return bearer_token(request)
     for protocol in request.headers.get("Sec-WebSocket-Protocol", "").split(","):

@@ -1,9 +1,9 @@
 """Edits of a user's own messages.
 
-A message stays as it was sent; its edits are kept in addition, the last is shown. Each edit has a number in its
-conversation, without gaps, and a version of its message: 2 is the first edit. Both are assigned under the lock of the
-conversation's row, so conflicting edits have one order everywhere. A replica sends edits to its listeners by number.
-One out of turn means that others were missed, which are then read from the table.
+A message is stored as it was sent; its edits are stored in addition, and the last one is shown. Each edit has a number
+in its conversation, without gaps, and a version of its message: 2 is the first edit. Both are assigned under the lock
+of the conversation's row, so conflicting edits have one order everywhere. A replica sends edits to its listeners by
+number. If a number is skipped, edits were missed, and the replica reads them from the table.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ log = logging.getLogger(__name__)
 
 
 class Edit(NamedTuple):
-    """Row of `edits`.
+    """Row of the table `edits`.
 
-    `number`: in the conversation; `version`: of the message.
+    `number`: number of the edit in the conversation; `version`: version of the message after it.
     """
 
     number: int
@@ -49,11 +49,11 @@ class Edit(NamedTuple):
 class EditRefused(Exception):
     """Error for a refused edit.
 
-    `code` is an HTTP status; with 409 `version` is the present one.
+    `code`: an HTTP status; `version`: with 409 the present version of the message.
     """
 
     def __init__(self, code: int, version: int = 0) -> None:
-        """Refuse with an HTTP status, and with the present `version` where the edit was of an older one."""
+        """Refuse with the HTTP status `code`. `version`: the present one, if the edit was based on an older one."""
         super().__init__(code)
         self.code, self.version = code, version
 
@@ -66,10 +66,10 @@ class EditRows:
         self._pool = pool
 
     async def add(self, conversation_id: int, seq: int, sender: str, text: str, base: int | None) -> tuple[Edit, int]:
-        """Add an edit, and return it with the number of removals from the conversation up to now.
+        """Store an edit; return (edit, count of removals from the conversation up to now).
 
         `base`: the version that is edited; None: any. Raises EditRefused: 404 for an unknown message, 403 for another
-        user's, 409 for a message with another version by now.
+        user's, 409 if the message's present version is not `base`.
         """
         async with self._pool.acquire() as connection, connection.transaction():
             number, removals = await connection.fetchrow(
@@ -99,7 +99,7 @@ class EditRows:
         return Edit(number, seq, message[1] + 1, text, at), removals
 
     async def after(self, conversation_id: int, number: int, limit: int = PAGE) -> list[Edit]:
-        """Return the edits with a higher number, in order."""
+        """Return the edits of a conversation with a number above `number`, in order, at most `limit`."""
         rows = await self._pool.fetch(
             "SELECT number, seq, version, body, at FROM edits WHERE conversation_id = $1 AND number > $2 "
             "ORDER BY number LIMIT $3",
@@ -110,7 +110,7 @@ class EditRows:
         return [Edit(*row) for row in rows]
 
     async def of_messages(self, conversation_id: int, seqs: Sequence[int]) -> dict[int, Edit]:
-        """Return the last edit of each message that has one, by sequence number."""
+        """Return sequence number -> last edit, for those of the messages `seqs` that have an edit."""
         rows = await self._pool.fetch(
             "SELECT DISTINCT ON (seq) number, seq, version, body, at FROM edits "
             "WHERE conversation_id = $1 AND seq = ANY ($2::bigint[]) ORDER BY seq, version DESC",
@@ -120,37 +120,37 @@ class EditRows:
         return {row[1]: Edit(*row) for row in rows}
 
     async def numbers(self, ids: Iterable[int]) -> Mapping[int, int]:
-        """Return the number of edits in each conversation."""
+        """Return conversation id -> count of its edits. Unknown ids are left out."""
         rows = await self._pool.fetch("SELECT id, edits FROM conversations WHERE id = ANY ($1::bigint[])", list(ids))
         return {row[0]: row[1] for row in rows}
 
 
 class Edits:
-    """Edits, sent to the listeners on all replicas.
+    """Sender of edits to the listeners on all replicas.
 
-    `verify(feed)` removes listeners that are no longer members. It is called before any edit is sent that was made
-    after a removal.
+    `verify(feed)` removes listeners that are no longer members. It is called before an edit is sent that was made after
+    a removal.
     """
 
     def __init__(self, rows: EditRows, hub: Hub, verify: Callable[[Feed], Awaitable[None]], bus: Bus) -> None:
-        """Send edits from the rows to the feeds of `hub`; `bus` informs the other replicas."""
+        """Send edits to the feeds of `hub`. `bus` sends them to the other replicas; `rows` supplies missed ones."""
         self.rows, self._hub, self._verify, self._bus = rows, hub, verify, bus
         self._filling: dict[int, asyncio.Task[None]] = {}
 
     async def edit(self, conversation_id: int, key: str, seq: int, sender: str, text: str, base: int | None) -> Edit:
-        """Add an edit as `EditRows.add` does, and send it to the listeners."""
+        """Store an edit as `EditRows.add` does, send it to the listeners on all replicas, and return it."""
         edit, removals = await self.rows.add(conversation_id, seq, sender, text, base)
         self.offer(conversation_id, removals, edit.number, edited_frame(key, edit))
         self._bus.publish(EDITS, orjson.dumps([conversation_id, removals, edit.number, key, edit.public()]))
         return edit
 
     def on_news(self, payload: bytes) -> None:
-        """Handle an edit that another replica has made."""
+        """Send an edit that another replica has stored to the listeners here."""
         conversation_id, removals, number, key, shown = orjson.loads(payload)
         self.offer(conversation_id, removals, number, frame({"type": "edited", "conversation": key, **shown}))
 
     async def begin(self, feeds: Iterable[Feed]) -> None:
-        """Set the starting point of feeds without listeners: the edits that the table has now are not sent."""
+        """Set the starting point of feeds that have none: edits that are in the table now are not sent."""
         new = {feed.id: feed for feed in feeds if feed.edits is None}
         if new:
             for conversation_id, number in (await self.rows.numbers(new)).items():
@@ -158,7 +158,11 @@ class Edits:
                     new[conversation_id].edits = number
 
     def offer(self, conversation_id: int, removals: int, number: int, data: bytes) -> None:
-        """Handle news of an edit, in any order, repeats included."""
+        """Send an edit to the listeners here, after those before it.
+
+        Edits may be offered in any order and several times. `removals`: count of removals when the edit was made;
+        `data`: its frame.
+        """
         feed = self._hub.feeds.get(conversation_id)
         if feed is None or feed.edits is None or number <= feed.edits:
             return
@@ -168,7 +172,7 @@ class Edits:
             self._fill(feed)
 
     async def check(self) -> None:
-        """Compare all conversations that have listeners with the table: news may have been lost."""
+        """Send the listeners edits that were missed because news of them was lost; they are read from the table."""
         feeds = {feed.id: feed for feed in self._hub.feeds.values() if feed.edits is not None}
         for conversation_id, number in (await self.rows.numbers(feeds)).items():
             feed = feeds[conversation_id]
@@ -201,5 +205,5 @@ class Edits:
 
 
 def edited_frame(key: str, edit: Edit) -> bytes:
-    """Return the frame of an edit."""
+    """Return the frame that shows an edit of a conversation (`key`)."""
     return frame({"type": "edited", "conversation": key, **edit.public()})

@@ -1,4 +1,4 @@
-"""One conversation as this replica delivers it: strictly by sequence number, in whatever order news arrives."""
+"""One conversation on this replica: messages are delivered strictly by sequence number, in whatever order they come."""
 
 from __future__ import annotations
 
@@ -11,10 +11,7 @@ HELD_MAX = 10_000
 
 
 class Listener(Protocol):
-    """Receiver of pushes: an open socket.
-
-    `push` never waits and never fails.
-    """
+    """Protocol of a receiver of pushes: an open socket. `push` never waits and never fails."""
 
     user_id: str
 
@@ -25,12 +22,12 @@ class Listener(Protocol):
 class Feed:
     """Delivery state of one conversation.
 
-    - Sequence numbers up to `next - 1` were delivered to `listeners`; later ones that came early are held back.
+    - Sequence numbers up to `next - 1` were delivered to `listeners`; later messages that arrived early are held back.
     - `next` is 0 until the head at subscription is known. `target` is the highest number that is known to exist.
-    - `replaying`: listeners that still get older messages; what arrives meanwhile is kept for them.
+    - `replaying`: listeners that still get older messages; messages that arrive meanwhile are queued for them.
     - `edits`: edits up to this number were sent, or existed before the first listener; None: not read from the table
       yet.
-    - `removals`: every listener was a member after this many removals from the conversation.
+    - `removals`: every listener was verified as a member after this many removals from the conversation.
     """
 
     __slots__ = (
@@ -50,7 +47,7 @@ class Feed:
     )
 
     def __init__(self, conversation_id: int, key: str) -> None:
-        """Start without listeners and with an unknown head; `ready` is done when the head is known."""
+        """Start without listeners and with an unknown head. The future `ready` is done when the head is known."""
         self.id, self.key = conversation_id, key
         self.next = 0
         self.target = 0
@@ -66,18 +63,18 @@ class Feed:
 
     @property
     def head(self) -> int:
-        """Return the last number that was delivered here."""
+        """Return the last sequence number that was delivered to the listeners here."""
         return self.next - 1
 
     @property
     def behind(self) -> bool:
-        """Return whether numbers are known to exist that were not delivered."""
+        """Return whether messages are known to exist that were not delivered here."""
         return 0 < self.next <= self.target
 
     def begin(self, head: int) -> list[bytes]:
-        """Start delivery after `head`, the head at subscription.
+        """Start delivery after the number `head`; return the frames that can be sent at once.
 
-        Return what can be sent at once.
+        `head`: the last number at the time of the subscription.
         """
         self.next = head + 1
         for seq in [s for s in self.held if s <= head]:
@@ -85,10 +82,7 @@ class Feed:
         return self._run()
 
     def accept(self, frames: Iterable[Numbered]) -> list[bytes]:
-        """Accept news in any order, repeats included.
-
-        Return what can be sent now, in order.
-        """
+        """Store messages that arrive in any order, with repeats; return the frames that can be sent now, in order."""
         ready: list[bytes] = []
         for seq, data in frames:
             if seq == self.next:
@@ -106,9 +100,9 @@ class Feed:
         return ready
 
     def skip_missing(self, up_to: int) -> tuple[list[bytes], list[int]]:
-        """Skip numbers ≤ `up_to` that the database does not have.
+        """Skip numbers up to `up_to` that the database does not have.
 
-        Return what can be sent, and the missing numbers.
+        Return (frames that can be sent, missing numbers).
         """
         ready, missing = self._run(), []
         while self.next <= up_to:
@@ -118,7 +112,7 @@ class Feed:
         return ready, missing
 
     def wanted(self) -> tuple[int, int]:
-        """Return the first and last number of the first gap."""
+        """Return (first, last) sequence number of the first gap."""
         return self.next, min(self.held, default=self.target + 1) - 1
 
     def _run(self) -> list[bytes]:
@@ -131,10 +125,10 @@ class Feed:
 
 
 class Pusher:
-    """Sender of a conversation's frames to its listeners: one joined write each."""
+    """Sender of a conversation's frames to its listeners, with one write for each listener."""
 
     def push(self, feed: Feed, frames: list[bytes]) -> None:
-        """Send frames to all listeners of a feed."""
+        """Send all frames to each listener of the feed."""
         data = frames[0] if len(frames) == 1 else b"".join(frames)
         for listener in feed.listeners:
             listener.push(data)

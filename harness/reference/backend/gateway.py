@@ -35,15 +35,15 @@ log = logging.getLogger(__name__)
 class Gateway:
     """Server of WebSockets: accepts them and reads their frames.
 
-    `begin`: called before a session listens to a feed; `opened`: called with each new session; `frames`: handlers of
-    further types of frames.
+    `begin`: functions called before a session listens to feeds; `opened`: functions called with each new session;
+    `frames`: handlers of further types of frames.
     """
 
     def __init__(
         self, settings: BackendSettings, doorkeeper: Doorkeeper, rooms: Rooms, hub: Hub, committer: Committer,
         resumer: Resumer, registry: Registry, memberships: Memberships, authority: Authority,
     ) -> None:  # fmt: skip
-        """Take the parts that a socket needs; `intake` gets each message and may be replaced."""
+        """Keep the parts that a socket needs. Defects may replace `intake`, which gets each message."""
         self._settings, self._doorkeeper, self._rooms, self._authority = settings, doorkeeper, rooms, authority
         self._hub, self._committer, self._registry, self._memberships = hub, committer, registry, memberships
         self.resumer = resumer
@@ -54,7 +54,7 @@ class Gateway:
         self.frames: dict[str, Callable[[Session, dict[str, Any]], None]] = {}
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        """Serve one socket to its end."""
+        """Answer a request: serve one socket until it is closed. Raises ApiError to refuse it."""
         if self.draining:
             raise ApiError(503, "restarting", "This replica is going down; connect again.", retry_after_s=1)
         caller = await self._doorkeeper.socket_caller(request)
@@ -163,9 +163,9 @@ class Gateway:
         self.intake(item)
 
     async def join(self, session: Session, conversation_id: int, key: str, removals: int) -> None:
-        """Subscribe a connected user who was made a member.
+        """Subscribe a connected session to a conversation of which its user has become a member.
 
-        `removals`: number of removals from the conversation at that moment.
+        `removals`: count of removals from the conversation at that time.
         """
         await session.welcomed.wait()
         if key in session.feeds or session not in self._registry.sessions:
@@ -180,14 +180,14 @@ class Gateway:
         await self._settle(feed, removals)
 
     async def rejoin_all(self) -> None:
-        """Read the memberships of all connected users, as news of invitations may have been missed."""
+        """Subscribe all sessions to conversations of which they are members: news of invitations may be lost."""
         for session in list(self._registry.sessions):
             for one in await self._rooms.of_user(session.user):
                 if one.key not in session.feeds:
                     await self.join(session, one.id, one.key, one.removals)
 
     async def close_all(self, code: int, reason: str) -> None:
-        """Close every socket and wait for it."""
+        """Close every socket, and wait until all are closed."""
         sessions = list(self._registry.sessions)
         for session in sessions:
             session.close(code, reason)
@@ -196,6 +196,6 @@ class Gateway:
 
 
 def listen_from_now(session: Session, feed: Feed) -> None:
-    """Subscribe to a conversation without a point to resume from; the client can fetch its history."""
+    """Subscribe a session to a conversation from now on, and send it the frame `joined` without a resume point."""
     session.push(joined_frame(feed.key, feed.head, None))
     feed.listeners[session] = None

@@ -1,4 +1,4 @@
-"""Hub: all conversations with listeners on this replica, kept complete from the database when Redis is not."""
+"""Hub: all conversations with listeners on this replica. Messages that Redis lost are read from the database."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ log = logging.getLogger(__name__)
 class Hub:
     """Feeds of all conversations with listeners here, by conversation id.
 
-    `read_heads(ids)` and `read_frames(feed, first, last)` (at most FILL_PAGE frames) ask the database. Numbers that are
-    missing for `gap_wait_s` are read from there: they were published late, or never. `verify(feed)` removes listeners
-    that are no longer members. It is called before any message is delivered that was sent after a removal.
+    `read_heads(ids)` and `read_frames(feed, first, last)` (at most FILL_PAGE frames) query the database. Numbers that
+    are missing for `gap_wait_s` seconds are read from there: their messages were published late, or not at all.
+    `verify(feed)` removes listeners that are no longer members. It is called before a message is delivered that was
+    sent after a removal.
     """
 
     def __init__(self, read_heads: ReadHeads, read_frames: ReadFrames, verify: Verify, gap_wait_s: float) -> None:
-        """Start without feeds; requires a running event loop. `pusher` sends frames and may be replaced."""
+        """Start without feeds; requires a running event loop. Defects may replace `pusher`, which sends frames."""
         self.feeds: dict[int, Feed] = {}
         self.pusher = Pusher()
         self._read_heads, self._read_frames, self._verify = read_heads, read_frames, verify
@@ -35,10 +36,10 @@ class Hub:
         self._loop = asyncio.get_running_loop()
 
     async def open(self, conversations: Iterable[tuple[int, str]]) -> list[Feed]:
-        """Return the feeds of the conversations (id, key), pinned, with known heads.
+        """Return the feeds of the conversations (id, key), with known heads; a new feed is made where there is none.
 
-        Release each with `close`. A feed accepts news from the moment it exists, and the head is read after that, so no
-        message can be lost between.
+        Release each feed with `close`. A feed accepts messages from the moment it exists, and its head is read after
+        that, so no message is lost in between.
         """
         feeds, new = [], []
         for conversation_id, key in conversations:
@@ -74,7 +75,7 @@ class Hub:
             feed.ready.set_result(None)
 
     def close(self, feed: Feed) -> None:
-        """Undo one `open`; the last one removes the feed."""
+        """Release a feed once. It is removed when it has been released as often as it was opened."""
         feed.pins -= 1
         if feed.pins > 0:
             return
@@ -85,13 +86,16 @@ class Hub:
             feed.timer = None
 
     def leave(self, feed: Feed, listener: Listener) -> None:
-        """Remove a listener from a feed, and release the feed."""
+        """Remove a listener from a feed, and release the feed with `close`."""
         feed.listeners.pop(listener, None)
         feed.replaying.pop(listener, None)
         self.close(feed)
 
     def offer(self, conversation_id: int, frames: Sequence[Numbered], removals: int = 0) -> None:
-        """Handle messages from this replica's own commits or from another replica, sent after so many removals."""
+        """Deliver messages that this or another replica has stored, as soon as all before them are delivered.
+
+        `removals`: count of removals from the conversation when their senders' membership was looked up.
+        """
         feed = self.feeds.get(conversation_id)
         if feed is None:
             return
@@ -104,16 +108,16 @@ class Hub:
             self._begin_filling(feed)
 
     def note_head(self, conversation_id: int, head: int) -> None:
-        """Note that messages up to `head` exist."""
+        """Make the feed wait for all messages up to `head`, which are known to exist."""
         feed = self.feeds.get(conversation_id)
         if feed is not None:
             feed.target = max(feed.target, head)
             self._watch(feed)
 
     async def check_heads(self) -> None:
-        """Compare every feed with the database.
+        """Compare the head of every feed with the database.
 
-        This finds messages lost at the end, where no later number shows the gap.
+        This finds lost messages that no later one follows.
         """
         ids = [feed.id for feed in self.feeds.values() if feed.next]
         for start in range(0, len(ids), HEADS_AT_ONCE):
@@ -121,7 +125,7 @@ class Hub:
                 self.note_head(conversation_id, head)
 
     async def catch_up(self, feed: Feed, seq: int) -> None:
-        """Deliver everything up to `seq` that the database has, without waiting for news."""
+        """Deliver all messages up to `seq` that the database has, without waiting for their publication."""
         if feed.next <= seq:
             feed.target = max(feed.target, (await self._read_heads([feed.id])).get(feed.id, 0))
             await asyncio.shield(self._begin_filling(feed))

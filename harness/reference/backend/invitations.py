@@ -1,4 +1,4 @@
-"""Creation of conversations and invitations, safe and cheap when all members of a large room do it at once."""
+"""Creation of conversations and invitations, correct and cheap even if all members of a large room do it at once."""
 
 from __future__ import annotations
 
@@ -19,19 +19,18 @@ TITLE_MAX = 500
 class Invitations:
     """Handler of PUT of a conversation.
 
-    `announce(conversation, e-mails)` publishes new members to all replicas. A title never changes, and a set of members
-    that existed once still exists if no member was removed since. That makes a repeated PUT one short query and a look
-    into `_known`.
+    `announce(conversation, e-mails)` publishes new members to all replicas. A title never changes, and members once
+    stored stay unless a member is removed. So a repeated PUT takes one short query and a look-up in `_known`.
     """
 
     def __init__(self, rooms: Rooms, announce: Callable[[Conversation, Sequence[str]], None]) -> None:
-        """Start without known conversations; requests for one key wait for each other."""
+        """Start without known conversations. Requests for the same conversation are handled one after the other."""
         self._rooms, self._announce = rooms, announce
         self._known: OrderedDict[str, tuple[Conversation, Holders]] = OrderedDict()
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def put(self, user: User, key: str, title: str, members: Iterable[str]) -> tuple[bool, Conversation]:
-        """Create a conversation or add members, and return whether it was created, and the conversation.
+        """Create a conversation or add members; return (whether it was created, the conversation).
 
         Raises ApiError 403 if the caller is not among its members.
         """
@@ -90,7 +89,7 @@ class Invitations:
 
 
 def is_member(user: User, holders: Holders) -> bool:
-    """Return whether the user is a member.
+    """Return whether the user is a member. `holders`: e-mail -> user id, None while the invitation is not claimed.
 
     An invitation belongs to the first account that claimed it; an unclaimed one to the account with its e-mail.
     """

@@ -1,7 +1,8 @@
-"""Read marks: how far a user has read each conversation, one for all their devices, which only moves forward.
+"""Read marks: how far a user has read each conversation. All devices share one mark, which only moves forward.
 
-The row decides. News of it reaches the other devices at once; if it is lost, the next check of the table finds the
-mark. A device is sent only higher marks than it knows, so order and repeats of news do not matter.
+The row in the table is the truth. News of a change is sent to the other devices at once; if news is lost, the next
+check of the table finds the mark. A device is sent only higher marks than it has, so order and repeats of news do not
+matter.
 """
 
 from __future__ import annotations
@@ -27,13 +28,13 @@ class MarkRows:
     """SQL on the table `read_marks`."""
 
     def __init__(self, pool: asyncpg.Pool) -> None:
-        """Query by `pool`; a mark only grows."""
+        """Query the database with `pool`."""
         self._pool = pool
 
     async def advance(self, user_id: str, conversation_id: int, seq: int) -> int | None:
-        """Advance a mark and return its new value; None if there is no such message.
+        """Move a mark to `seq` unless it is higher; return its value, None if there is no such message.
 
-        The result may be higher than `seq`, if another device has read further.
+        The result is higher than `seq` if another device has read further.
         """
         mark: int | None = await self._pool.fetchval(
             "INSERT INTO read_marks AS r (user_id, conversation_id, seq) "
@@ -47,7 +48,7 @@ class MarkRows:
         return mark
 
     async def of_users(self, user_ids: Iterable[str]) -> list[Mark]:
-        """Return all marks of these users."""
+        """Return all read marks of these users."""
         rows = await self._pool.fetch(
             "SELECT r.user_id, c.key, r.seq FROM read_marks r JOIN conversations c ON c.id = r.conversation_id "
             "WHERE r.user_id = ANY ($1::text[])",
@@ -57,14 +58,14 @@ class MarkRows:
 
 
 class Marks:
-    """Read marks, sent to their owner's devices on all replicas."""
+    """Sender of read marks to their owner's devices on all replicas."""
 
     def __init__(self, rows: MarkRows, registry: Registry, bus: Bus) -> None:
-        """Send marks from the rows to the sessions of `registry`; `bus` informs the other replicas."""
+        """Send marks to the sessions of `registry`. `bus` sends them to the other replicas."""
         self.rows, self._registry, self._bus = rows, registry, bus
 
     async def advance(self, user_id: str, conversation_id: int, key: str, seq: int) -> int | None:
-        """Advance a mark as `MarkRows.advance` does, and send it to every device of the user."""
+        """Move a mark as `MarkRows.advance` does, send it to every device of the user, and return it."""
         mark = await self.rows.advance(user_id, conversation_id, seq)
         if mark is not None:
             self.tell((user_id, key, mark))
@@ -72,25 +73,25 @@ class Marks:
         return mark
 
     def on_news(self, payload: bytes) -> None:
-        """Handle a mark that another replica has advanced."""
+        """Send a mark that another replica has moved to the devices here."""
         user_id, key, seq = orjson.loads(payload)
         self.tell((user_id, key, seq))
 
     async def recheck(self) -> None:
-        """Compare the marks of all connected users with the table: news may have been lost."""
+        """Send connected users marks that they have missed because news was lost; they are read from the table."""
         users = list(self._registry.by_user)
         for start in range(0, len(users), AT_ONCE):
             for mark in await self.rows.of_users(users[start : start + AT_ONCE]):
                 self.tell(mark)
 
     def tell(self, mark: Mark) -> None:
-        """Send a mark to the devices here that know a lower one."""
+        """Send a mark to the owner's devices here that have a lower one."""
         user_id, key, seq = mark
         for session in list(self._registry.by_user.get(user_id, ())):
             self.show(session, key, seq)
 
     def show(self, session: Session, key: str, seq: int) -> None:
-        """Send a mark to one device, if it is higher than the one that the device knows."""
+        """Send a mark to one device if it is higher than the one that the device has."""
         if seq > session.marks.get(key, 0):
             session.marks[key] = seq
             if session.welcomed.is_set():  # else the welcome frame will contain it

@@ -1,8 +1,8 @@
-"""Loss of membership: a removed member gets nothing that is sent after the confirmed removal, on any replica.
+"""Ends of memberships: a removed member gets nothing that is sent after the confirmed removal, on any replica.
 
-Each removal is numbered in the conversation's row. A message carries the number that held when its sender's membership
-was looked up. A replica that has not seen that number yet asks the database for the members before it delivers. News of
-a removal only makes that happen sooner: it may be lost.
+Each removal is numbered in the conversation's row. A message carries the number of the last removal when its sender's
+membership was looked up. A replica that does not know that number yet reads the members from the database before it
+delivers. News of a removal only makes that happen sooner, and may be lost.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ class Memberships:
     """Removals of members, applied on all replicas.
 
     `announce(conversation id, removals)` publishes a removal to all replicas; `join(session, conversation id, key,
-    removals)` begins a subscription a moment later.
+    removals)` starts a subscription in the background.
     """
 
     def __init__(
         self, rooms: Rooms, registry: Registry, announce: Callable[[int, int], None],
         join: Callable[[Session, int, str, int], None],
     ) -> None:  # fmt: skip
-        """Take the parts but the hub, which is set later because it needs this object."""
+        """Keep the parts. `hub` is set later, because the hub needs this object."""
         self._rooms, self._registry, self._announce, self._join = rooms, registry, announce, join
         self.hub: Hub | None = None
 
     async def remove(self, conversation: Conversation, email: str) -> bool:
-        """Remove a member; returns when it holds on every replica.
+        """Remove a member; return whether there was such a member.
 
-        False if there was no such member.
+        When it returns, no replica delivers later messages to the member.
         """
         removals = await self._rooms.remove_member(conversation.id, email)
         if removals is None:
@@ -45,13 +45,16 @@ class Memberships:
         return True
 
     async def removed(self, conversation_id: int, removals: int) -> None:
-        """Handle a removal, made here or by another replica."""
+        """Apply a removal that this or another replica has stored to the listeners here. `removals`: its number."""
         feed = self.hub.feeds.get(conversation_id) if self.hub is not None else None
         if feed is not None and feed.removals < removals:
             await self.verify(feed)
 
     async def verify(self, feed: Feed) -> None:
-        """Remove listeners that are no longer members; one that was removed and invited again begins anew."""
+        """Remove listeners that are no longer members.
+
+        One that was removed and invited again gets a new subscription.
+        """
         removals, members = await self._rooms.memberships_now(feed.id)
         by_user = {one.user_id: one for one in members if one.user_id is not None}
         by_email = {one.email: one for one in members if one.user_id is None}
@@ -68,7 +71,7 @@ class Memberships:
         feed.removals = max(feed.removals, removals)
 
     def part(self, session: Session, feed: Feed) -> None:
-        """End a session's subscription to a conversation."""
+        """End a session's subscription to a conversation, and send the frame `left`."""
         del session.feeds[feed.key]
         if session.welcomed.is_set():
             session.push(left_frame(feed.key))

@@ -1,4 +1,4 @@
-"""Messages between replicas, and what each replica does about them."""
+"""Messages between replicas: publishing them, and handling those of other replicas."""
 
 from __future__ import annotations
 
@@ -43,14 +43,15 @@ log = logging.getLogger(__name__)
 class News:
     """Handlers of all channels, and the publishing side.
 
-    Our own messages and agent events are delivered without Redis. `more`: handlers of further channels; `rechecks`:
-    further checks to make when news was missed. `silence_s`: as for `OpenRuns`.
+    Messages and agent events of this replica reach its own listeners without Redis. `more`: handlers of further
+    channels; `rechecks`: further checks to make when news was missed. `silence_s`: seconds without an event after which
+    an answer of another replica's agent has ended.
     """
 
     def __init__(
         self, bus: Bus, hub: Hub, registry: Registry, arrivals: Arrivals, authority: Authority, silence_s: float
     ) -> None:
-        """Draw a random origin, by which this replica recognises its own news; further parts are set later."""
+        """Choose a random origin, by which this replica recognises its own messages. Further parts are set later."""
         self.origin = secrets.token_hex(8)
         self._bus, self._hub, self._registry, self._arrivals = bus, hub, registry, arrivals
         self._authority = authority
@@ -63,7 +64,7 @@ class News:
         self.rechecks: list[Callable[[], Awaitable[None]]] = []
 
     def handlers(self) -> dict[str, Handler]:
-        """Return the handler of each channel."""
+        """Return channel -> handler of its messages."""
         return {
             MESSAGES: self._on_messages,
             AGENT: self._on_agent,
@@ -75,7 +76,7 @@ class News:
         }
 
     def deliver(self, fresh: list[Fresh]) -> None:
-        """Deliver messages stored here: to our own listeners at once, to the other replicas by Redis."""
+        """Deliver messages stored here: to the listeners here at once, to the other replicas through Redis."""
         by_conversation: dict[tuple[int, int], list[Numbered]] = {}
         for one in fresh:
             item = one.item
@@ -119,7 +120,7 @@ class News:
                 listener.push(data)
 
     def invited(self, conversation: Conversation, emails: Sequence[str]) -> None:
-        """Publish new members of a conversation."""
+        """Publish to all replicas that a conversation has new members."""
         said = [conversation.id, conversation.key, conversation.removals, list(emails)]
         self._bus.publish(MEMBERS, orjson.dumps(said))
 
@@ -130,12 +131,12 @@ class News:
                 self.join(session, conversation_id, key, removals)
 
     def join(self, session: Session, conversation_id: int, key: str, removals: int) -> None:
-        """Subscribe a session to a conversation in the background."""
+        """Start a task that subscribes a session to a conversation. `removals`: as for `Gateway.join`."""
         if self.gateway is not None:
             self._spawn(self.gateway.join(session, conversation_id, key, removals))
 
     def removed(self, conversation_id: int, removals: int) -> None:
-        """Publish a removal."""
+        """Publish to all replicas that a member was removed. `removals`: number of the removal."""
         self._bus.publish(REMOVALS, orjson.dumps([conversation_id, removals]))
 
     def _on_removals(self, payload: bytes) -> None:
@@ -143,7 +144,7 @@ class News:
             self._spawn(self.memberships.removed(*orjson.loads(payload)))
 
     def users_changed(self, users: list[dict[str, object]]) -> None:
-        """Publish changed accounts."""
+        """Publish changed accounts to all replicas; no-op without any."""
         if users:
             self._bus.publish(USERS, orjson.dumps(users))
 
@@ -153,7 +154,7 @@ class News:
             self._authority.on_account(User.of(user))
 
     async def resync(self) -> None:
-        """Check everything that missed news could have reported."""
+        """Check everything that lost messages of other replicas could have reported: messages, accounts, members."""
         await self._hub.check_heads()
         await self._authority.recheck()
         for recheck in self.rechecks:

@@ -1,6 +1,6 @@
-"""Open runs of other replicas' agents.
+"""Answers in progress ("runs") of the agents on other replicas.
 
-A replica that dies sends no end, so this one sends it to its listeners.
+A replica that dies sends no terminal event, so this replica sends one to its own listeners.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ INTERRUPTED = "The agent was interrupted."
 
 @dataclass(slots=True)
 class OpenRun:
-    """State of a run: its conversation, the number of chunks, and the monotonic time (s) of its last event."""
+    """State of an agent's answer: its conversation, the count of chunks, the monotonic time (s) of its last event."""
 
     conversation_id: int
     key: str
@@ -28,20 +28,23 @@ class OpenRun:
 
 
 class OpenRuns:
-    """Open runs of other replicas' agents.
+    """Answers in progress of the agents on other replicas.
 
-    `say(conversation id, key, run, event)` sends an event to our own listeners. `silence_s`: seconds without an event
-    after which a run has ended.
+    `say(conversation id, key, run, event)` sends an event to the listeners here. After `silence_s` seconds without an
+    event an answer counts as ended.
     """
 
     def __init__(self, say: Callable[[int, str, str, AgentEvent], None], silence_s: float) -> None:
-        """Start without runs; `say` gets the terminal event of a run that fell silent."""
+        """Start without answers. `say` gets the terminal event of an answer that counts as ended."""
         self._say, self._silence_s = say, silence_s
         self._open: dict[str, OpenRun] = {}
         self._ended: OrderedDict[str, None] = OrderedDict()
 
     def heard(self, conversation_id: int, key: str, run: str, event: str) -> bool:
-        """Note an event; return whether our listeners may get it, as nothing follows an end that was sent to them."""
+        """Record an event of an answer; return whether the listeners here may get it.
+
+        False after `check` has ended the answer: nothing may follow a terminal event.
+        """
         if run in self._ended:
             return False
         if event in TERMINAL:
@@ -53,7 +56,7 @@ class OpenRuns:
         return True
 
     async def check(self) -> None:
-        """End the runs that had no event for too long."""
+        """End the answers that had no event for `silence_s` seconds, by an `error` event."""
         now = time.monotonic()
         for run, one in list(self._open.items()):
             if now - one.heard_at > self._silence_s:

@@ -1,9 +1,9 @@
 """Presence: a user is online with at least one open socket, on whatever replica.
 
-Each socket holds a lease in Redis, which its replica renews. A replica that dies renews nothing, and its sockets'
-leases expire; the clock is that of Redis alone. A user is online while one lease is left, so the end of one of several
-tabs changes nothing. News only triggers a check: what is shown always comes from Redis. It is also checked at
-intervals, because news may be lost and leases expire without any.
+Each socket holds a lease in Redis, which its replica renews. When a replica dies, its sockets' leases expire, by the
+clock of Redis alone. A user is online while one lease is left, so the end of one of several tabs changes nothing. News
+only triggers a check: the shown status always comes from Redis. It is also checked at intervals, because news may be
+lost, and leases expire without news.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ def key_of(user_id: str) -> str:
 
 
 class Leases:
-    """Leases of sockets in Redis; every method may raise errors of Redis.
+    """Leases of sockets in Redis. Every method may raise errors of Redis.
 
-    `ttl_s`: seconds after which a lease ends that is not renewed.
+    `ttl_s`: seconds after which a lease expires unless it is renewed.
     """
 
     def __init__(self, client: redis.asyncio.Redis, ttl_s: float) -> None:
@@ -55,20 +55,20 @@ class Leases:
         self._hold, self._count = client.register_script(_HOLD), client.register_script(_COUNT)
 
     async def hold(self, sessions: Sequence[Session]) -> None:
-        """Begin or renew the leases of sessions."""
+        """Start or renew the leases of these sessions."""
         for start in range(0, len(sessions), AT_ONCE):
             some = sessions[start : start + AT_ONCE]
             await self._hold(keys=[key_of(s.user_id) for s in some], args=[self._ttl_ms, *(s.id for s in some)])
 
     async def give_back(self, sessions: Sequence[Session]) -> None:
-        """End the leases of sessions."""
+        """End the leases of these sessions."""
         async with self._client.pipeline(transaction=False) as pipe:
             for session in sessions:
                 pipe.zrem(key_of(session.user_id), session.id)
             await pipe.execute()
 
     async def online(self, user_ids: Sequence[str]) -> set[str]:
-        """Return those of the users who have a lease."""
+        """Return those of the users who have at least one lease."""
         found: set[str] = set()
         for start in range(0, len(user_ids), AT_ONCE):
             some = user_ids[start : start + AT_ONCE]
@@ -80,11 +80,11 @@ class Leases:
 class Watched:
     """Conversation whose presence is shown to sessions here.
 
-    `shown`: members that they know as online.
+    `shown`: members that were shown to them as online.
     """
 
     def __init__(self, key: str) -> None:
-        """Start without watchers and with nobody shown, for the conversation `key`."""
+        """Start without watchers, for the conversation `key`."""
         self.key = key
         self.watchers: dict[Session, None] = {}
         self.new: dict[Session, None] = {}
@@ -94,16 +94,20 @@ class Watched:
 class Presence:
     """Leases of this replica's sockets, and presence for the sessions that watch a conversation.
 
-    `members_of(ids)` asks the database for user ids by conversation. Only the one loop `run` reads Redis, so that no
-    read can overtake another. Leases are renewed three times in `ttl_s` seconds, and watched presence is compared with
-    Redis every `look_s` seconds.
+    `members_of(ids)` reads the user ids of each conversation's members from the database. Only the one loop `run` reads
+    Redis, so that no read can overtake another. Leases are renewed three times in `ttl_s` seconds, and watched presence
+    is compared with Redis every `look_s` seconds.
     """
 
     def __init__(
         self, leases: Leases, members_of: MembersOf, sessions: Callable[[], Iterable[Session]], bus: Bus, ttl_s: float,
         look_s: float,
     ) -> None:  # fmt: skip
-        """Take the leases and the sessions whose leases to renew; times are in seconds."""
+        """Keep the leases, and the function that returns the sessions whose leases are renewed.
+
+        ttl_s   seconds after which a lease expires unless it is renewed
+        look_s  seconds between two checks of the shown presence
+        """
         self.leases = leases
         self._members_of, self._sessions, self._bus = members_of, sessions, bus
         self._renew_s, self._look_s = ttl_s / 3, look_s
@@ -113,7 +117,7 @@ class Presence:
         self._wake, self._told = asyncio.Event(), asyncio.Event()
 
     def came(self, session: Session) -> None:
-        """Begin a lease for a new socket; it is given back when the session ends."""
+        """Start a lease for a new socket. It is ended when the session ends."""
         self._came.append(session)
         session.at_end.append(lambda: self._gone(session))
         self._wake.set()
@@ -129,7 +133,7 @@ class Presence:
         self._wake.set()
 
     def on_watch(self, session: Session, said: dict[str, Any]) -> None:
-        """Handle a frame that asks for the presence of a conversation.
+        """Subscribe a session to the presence of the conversation in its frame `said`.
 
         The answer lists all members who are online; changes follow.
         """
@@ -141,17 +145,17 @@ class Presence:
         self._wake.set()
 
     def on_news(self, payload: bytes) -> None:
-        """Handle news that a user came or went on some replica."""
+        """Check the shown presence soon, because a user came or went on some replica."""
         if self._watched:
             self._wake.set()
 
     async def told(self) -> None:
-        """Wait until Redis knows all ended sockets."""
+        """Wait until the leases of all ended sockets have been ended in Redis."""
         if self._went:
             await self._told.wait()
 
     async def run(self) -> None:
-        """Renew leases and show changes until cancelled."""
+        """Renew leases and send changes of presence until cancelled."""
         renewed = 0.0
         loop = asyncio.get_running_loop()
         while True:
@@ -182,7 +186,7 @@ class Presence:
             self._bus.publish(PRESENCE, orjson.dumps(sorted({session.user_id for session in (*came, *went)})))
 
     async def look(self) -> None:
-        """Compare what is shown with Redis, and send the differences."""
+        """Compare the shown presence with Redis, and send the differences to the watchers."""
         if not self._watched:
             return
         members = await self._members_of(list(self._watched))

@@ -31,23 +31,23 @@ Handler: TypeAlias = Callable[[web.Request, Caller], Awaitable[web.Response]]
 
 
 class Reply:
-    """Answer to one posted message (`commit.Answer`)."""
+    """Future of the HTTP response to a posted message; implements `commit.Answer`."""
 
     def __init__(self) -> None:
         """Make the future; requires a running event loop."""
         self.done: asyncio.Future[web.Response] = asyncio.get_running_loop().create_future()
 
     def stored(self, item: Item, seq: int, decision: Decision | None) -> None:
-        """Implement `Answer.stored`: 201 with the sequence number."""
+        """Implement `Answer.stored`: answer 201 with the sequence number."""
         data = {"id": item.client_id, "conversation": item.key, "seq": seq}
         self._set(json_response(data, 201, decision.headers() if decision else None))
 
     def refused(self, item: Item, code: int, reason: str, decision: Decision | None) -> None:
-        """Implement `Answer.refused`."""
+        """Implement `Answer.refused`: answer with the status `code` and the reason."""
         self._set(refusal(code, reason, decision).response())
 
     def unknown(self, item: Item) -> None:
-        """Implement `Answer.unknown`: 503 `unknown_outcome`."""
+        """Implement `Answer.unknown`: answer 503 `unknown_outcome`."""
         error = ApiError(503, "unknown_outcome", "The message may have been stored: send it again.", retry_after_s=1)
         self._set(error.response())
 
@@ -57,7 +57,7 @@ class Reply:
 
 
 def refusal(code: int, reason: str, decision: Decision | None) -> ApiError:
-    """Return a refusal of the message path as an ApiError."""
+    """Return an ApiError for a message that was refused with `code`, `reason` and the limiter's `decision`."""
     names = {400: "invalid_request", 403: "not_a_member", 413: "too_long", 429: "rate_limited", 503: "unavailable"}
     headers = decision.headers(refused=code == 429) if decision is not None else None
     wait_s = retry_after(code, decision)
@@ -74,13 +74,13 @@ class Rest:
         self, doorkeeper: Doorkeeper, limiter: Limiter, rooms: Rooms, messages: Messages, invitations: Invitations,
         committer: Committer, memberships: Memberships, edits: EditRows,
     ) -> None:  # fmt: skip
-        """Take the parts that requests need; `payer`, `read_page` and `edited` may be replaced."""
+        """Keep the parts that requests need. Defects may replace `payer`, `read_page` and `edited`."""
         self._doorkeeper, self.limiter, self._rooms = doorkeeper, limiter, rooms
         self.read_page, self._invitations, self._committer = messages.page, invitations, committer
         self._memberships, self.payer, self.edited = memberships, payer, edits.of_messages
 
     def routes(self) -> list[web.RouteDef]:
-        """Return the routes of the handlers."""
+        """Return the routes of the REST API with their handlers."""
         room = "/api/conversations/{key}"
         return [
             web.get("/api/me", self.metered(self.me)),
@@ -93,7 +93,7 @@ class Rest:
         ]
 
     def metered(self, handler: Handler) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-        """Return the handler behind authentication and rate limit; every answer has the rate headers."""
+        """Return `handler` wrapped by authentication and rate limit. Every answer has the rate headers."""
 
         async def metered(request: web.Request) -> web.StreamResponse:
             caller = await self._doorkeeper.rest_caller(request)
@@ -111,18 +111,21 @@ class Rest:
         return metered
 
     async def me(self, request: web.Request, caller: Caller) -> web.Response:
-        """Return the caller's account as this service knows it."""
+        """Answer a request: return the caller's account, from the main database."""
         return json_response({**caller.user.public(), "is_active": caller.user.is_active})
 
     async def conversations(self, request: web.Request, caller: Caller) -> web.Response:
-        """Return the caller's conversations."""
+        """Answer a request: return the conversations of which the caller is a member."""
         found = await self._rooms.of_user(caller.user)
         return json_response(
             {"conversations": [{"key": c.key, "title": c.title, "head": c.head, "read": c.read} for c in found]}
         )
 
     async def put_conversation(self, request: web.Request, caller: Caller) -> web.Response:
-        """Create a conversation or invite members: 201 if created, else 200; 403 for a caller who is not a member."""
+        """Answer a request: create a conversation or invite members.
+
+        The status is 201 if it was created, else 200, and 403 if the caller is no member.
+        """
         key = request.match_info["key"]
         if len(key) > ID_CHARS_MAX or "\0" in key:
             raise ApiError(400, "invalid_request", f"The key must have at most {ID_CHARS_MAX} characters.")
@@ -138,16 +141,16 @@ class Rest:
         return json_response({"key": conversation.key, "title": conversation.title}, 201 if made else 200)
 
     async def conversation(self, request: web.Request, caller: Caller) -> web.Response:
-        """Return one conversation with its members.
+        """Answer a request: return one conversation with its members.
 
-        A member without an account yet has neither id nor name.
+        A member who has no account yet has neither id nor name.
         """
         found = await self.member_of(request.match_info["key"], caller)
         people = [{"id": id, "email": email, "name": name} for id, email, name in await self._rooms.people(found.id)]
         return json_response({"key": found.key, "title": found.title, "head": found.head, "members": people})
 
     async def remove_member(self, request: web.Request, caller: Caller) -> web.Response:
-        """Remove a member, which any member may do; 403 for other callers.
+        """Answer a request: remove a member, which any member may do; 403 for other callers.
 
         `removed` is false if there was no such member.
         """
@@ -156,7 +159,7 @@ class Rest:
         return json_response({"key": conversation.key, "removed": removed})
 
     async def history(self, request: web.Request, caller: Caller) -> web.Response:
-        """Return one page of messages, with the last edit of each message that has one.
+        """Answer a request: return one page of messages, with the last edit of each message that has one.
 
         `digest`: SHA-256 of the JSON lines [seq, id, sender, text] of its messages as they were sent.
         """
@@ -191,9 +194,9 @@ class Rest:
         return await reply.done
 
     async def member_of(self, key: str, caller: Caller) -> Conversation:
-        """Return the conversation.
+        """Return the conversation `key`, of which the caller must be a member.
 
-        Raises ApiError 403 if the caller is not a member or it does not exist.
+        Raises ApiError 403 if the caller is not a member, or if it does not exist.
         """
         found = await self._rooms.find(key)
         if found is not None:

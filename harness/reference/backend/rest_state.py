@@ -21,17 +21,17 @@ REFUSALS = {
 
 
 class StateRest:
-    """Handlers of read marks and edits, by path.
+    """Handlers of the REST API for read marks and edits.
 
     `rest` applies the rate limit and checks membership.
     """
 
     def __init__(self, rest: Rest, marks: Marks, edits: Edits) -> None:
-        """Take the parts that change read marks and edits."""
+        """Keep the parts that change read marks and edits."""
         self._rest, self._marks, self._edits = rest, marks, edits
 
     def routes(self) -> list[web.RouteDef]:
-        """Return the routes of the handlers."""
+        """Return the routes for read marks and edits with their handlers."""
         return [
             web.put(ROOM + "/read", self._rest.metered(self.read)),
             web.patch(ROOM + "/messages/{seq}", self._rest.metered(self.edit)),
@@ -39,7 +39,7 @@ class StateRest:
         ]
 
     async def read(self, request: web.Request, caller: Caller) -> web.Response:
-        """Mark everything up to `seq` as read, and return the mark after that, which never goes back."""
+        """Answer a request: mark everything up to `seq` as read; return the mark after that, which never moves back."""
         conversation = await self._rest.member_of(request.match_info["key"], caller)
         seq = whole((await read_json(request)).get("seq"), "seq")
         mark = await self._marks.advance(caller.user.id, conversation.id, conversation.key, seq)
@@ -48,9 +48,10 @@ class StateRest:
         return json_response({"conversation": conversation.key, "seq": mark})
 
     async def edit(self, request: web.Request, caller: Caller) -> web.Response:
-        """Give an own message another text.
+        """Answer a request: replace the text of the caller's own message; return the edit.
 
-        With `version`, the version that is edited: 409 if it is not the present one. Without it the last edit stands.
+        The body may have `version`, the version that is edited: 409 if it is not the present one. Without it the last
+        edit wins.
         """
         conversation = await self._rest.member_of(request.match_info["key"], caller)
         said = await read_json(request)
@@ -68,7 +69,7 @@ class StateRest:
         return json_response({"conversation": conversation.key, **edit.public()})
 
     async def edits(self, request: web.Request, caller: Caller) -> web.Response:
-        """Return the edits after a number, in order, for devices that were away."""
+        """Answer a request: return the edits of a conversation with a number above `after`, in order."""
         conversation = await self._rest.member_of(request.match_info["key"], caller)
         after = number(request.query.get("after", "0"), "after")
         page = await self._edits.rows.after(conversation.id, after)
@@ -76,7 +77,7 @@ class StateRest:
 
 
 def number(text: str, name: str) -> int:
-    """Return the whole number that `text` spells.
+    """Return the whole number that the digits in `text` spell. `name`: of the parameter, for the error.
 
     Raises ApiError 400.
     """
@@ -84,7 +85,7 @@ def number(text: str, name: str) -> int:
 
 
 def whole(value: object, name: str) -> int:
-    """Return `value` if it is a whole number from 0 to below NUMBER_MAX.
+    """Return `value` if it is a whole number from 0 to below NUMBER_MAX. `name`: of the field, for the error.
 
     Raises ApiError 400.
     """

@@ -1,4 +1,4 @@
-"""Resume of a session: older messages from the database, then live ones, without gap or repeat."""
+"""Resume of a session: a client gets the missed messages from the database, then new ones, without gap or repeat."""
 
 from __future__ import annotations
 
@@ -12,18 +12,22 @@ from earwitness.harness.reference.backend.wire import joined_frame, left_frame
 
 
 class Resumer:
-    """Handler of `resume` frames.
+    """Handler of `resume` frames, which replays the messages that a client has missed.
 
-    `read_frames` as for the hub.
+    `read_frames(feed, first, last)` returns frames from the database, at most FILL_PAGE.
     """
 
     def __init__(self, hub: Hub, read_frames: ReadFrames, settings: BackendSettings) -> None:
-        """Replay to feeds of `hub`; `read_frames` may be replaced."""
+        """Replay messages to feeds of `hub`. Defects may replace `read_frames`."""
         self._hub, self._settings = hub, settings
         self.read_frames = read_frames
 
     async def resume(self, session: Session, seen: Mapping[str, object]) -> None:
-        """Answer with a `joined` frame per conversation; those that the client does not name begin now."""
+        """Send a `joined` frame for each conversation, and replay what was missed; refuse a second resume.
+
+        `seen`: conversation -> last sequence number that the client has received. Conversations that it does not name
+        start from now on.
+        """
         if not session.resuming:
             session.refuse(None, 409, "Connect with ?resume=1 to resume, and do it once.")
             return
@@ -85,5 +89,5 @@ class Resumer:
 
 
 def last_number(frames: list[Numbered]) -> int:
-    """Return the sequence number of the last frame."""
+    """Return the sequence number of the last of these numbered frames."""
     return frames[-1][0]

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 class Session:
-    """Connection of a user.
+    """Open WebSocket of a user; implements `commit.Answer` and `feed.Listener`.
 
     Frames pushed in one turn of the event loop are sent in one write. With `resuming` nothing is pushed before the
     client has sent its `resume` frame.
@@ -34,7 +34,10 @@ class Session:
     def __init__(
         self, ws: web.WebSocketResponse, user: User, claims: Claims, settings: BackendSettings, resuming: bool
     ) -> None:
-        """Take the accepted socket of `user`, who presented `claims`; requires a running event loop."""
+        """Keep the accepted socket of `user`, who presented `claims`; requires a running event loop.
+
+        `resuming`: the client has announced a `resume` frame.
+        """
         self.ws, self.user, self.claims = ws, user, claims
         self.user_id = user.id
         self.id = secrets.token_hex(8)
@@ -53,13 +56,13 @@ class Session:
         self._refusals: list[float] = []
 
     def attach(self, transport: asyncio.Transport, writer: AbstractStreamWriter) -> None:
-        """Set the transport once the upgrade is done."""
+        """Set the transport. Call it once the upgrade is done."""
         self._transport, self._writer = transport, writer
 
     def welcome(self, name: str) -> None:
-        """Send the welcome frame and subscribe in the same turn of the event loop.
+        """Send the welcome frame, and subscribe to all feeds in the same turn of the event loop.
 
-        So nothing can be pushed before it, and nothing is missed after it.
+        So nothing is pushed before the frame, and nothing is missed after it. `name`: of this replica.
         """
         data: dict[str, object] = {"type": "welcome", "user": self.user_id, "name": self.user.name, "replica": name}
         data |= {"session": self.id, "conversations": {key: feed.head for key, feed in self.feeds.items()}}
@@ -75,7 +78,7 @@ class Session:
     def learn(self, user: User) -> None:
         """Update the account and send it to the client.
 
-        The e-mail is kept, because the socket is registered by it.
+        The e-mail address is not updated, because the socket is registered by it.
         """
         self.user = replace(user, email=self.user.email)
         if self.welcomed.is_set():  # else the welcome frame will contain it
@@ -83,15 +86,15 @@ class Session:
 
     @property
     def open(self) -> bool:
-        """Return whether what is pushed now is sent."""
+        """Return whether frames that are pushed now will be sent."""
         return self.closing is None and self._transport is not None and not self._transport.is_closing()
 
     def hears(self, feed: Feed) -> bool:
-        """Return whether the session is still a member of the conversation."""
+        """Return whether the session is still subscribed to this feed."""
         return self.feeds.get(feed.key) is feed
 
     def push(self, data: bytes) -> None:
-        """Queue bytes of frames for the next write."""
+        """Queue the bytes of one or more frames for the next write."""
         if not self._outbox:
             self._loop.call_soon(self._flush)
         self._outbox.append(data)
@@ -108,13 +111,16 @@ class Session:
         transport.write(outbox[0] if len(outbox) == 1 else b"".join(outbox))
 
     async def drain(self) -> None:
-        """Wait until the client has received most of what was written."""
+        """Wait until the client has received most of the written bytes."""
         self._flush()
         if self._writer is not None:
             await self._writer.drain()
 
     def close(self, code: int, reason: str) -> None:
-        """Begin to close, once; nothing is pushed after this."""
+        """Start closing the socket with `code` and `reason`.
+
+        Later calls change nothing; nothing is pushed after the first.
+        """
         if self.closing is None:
             if code != TRY_AGAIN_LATER:
                 self._flush()
@@ -128,7 +134,7 @@ class Session:
             self._transport.abort()
 
     def ended(self) -> None:
-        """Call the functions in `at_end`, once, when the connection is gone."""
+        """Call the functions in `at_end`, once. The gateway calls this when the connection is gone."""
         self.welcomed.set()
         for tell in self.at_end:
             tell()
@@ -137,19 +143,23 @@ class Session:
     # Answers to messages of this client (commit.Answer)
 
     def stored(self, item: Item, seq: int, decision: Decision | None) -> None:
-        """Implement `Answer.stored`: send an ack."""
+        """Implement `Answer.stored`: send an ack with the sequence number."""
         self.push(ack_frame(item.client_id, item.key, seq))
 
     def refused(self, item: Item, code: int, reason: str, decision: Decision | None) -> None:
-        """Implement `Answer.refused`: send a nack."""
+        """Implement `Answer.refused`: send a nack by `refuse`."""
         self.refuse(item.client_id, code, reason, retry_after(code, decision))
 
     def unknown(self, item: Item) -> None:
-        """Implement `Answer.unknown`: close the connection, so that the client resumes and sends again."""
+        """Implement `Answer.unknown`: close the connection, so that the client reconnects and resends."""
         self.close(UNKNOWN_OUTCOME, "the fate of a message is unknown: send it again")
 
     def refuse(self, client_id: object, code: int, reason: str, retry_after_s: float | None = None) -> None:
-        """Send a nack; too many of them within the window end the connection."""
+        """Send a nack for the message `client_id` (None: for a frame of another type).
+
+        `retry_after_s`: seconds after which a resend may help, None if it does not. Too many nacks within
+        `abuse_window_s` seconds close the connection.
+        """
         self.push(nack_frame(client_id, code, reason, retry_after_s))
         now = self._loop.time()
         self._refusals.append(now)
@@ -161,7 +171,7 @@ class Session:
 
 
 def retry_after(code: int, decision: Decision | None) -> float | None:
-    """Return the seconds after which a refused message may be sent again; None if that does not help."""
+    """Return the seconds after which a refused message may be resent; None if a resend does not help."""
     if decision is not None and code == 429:
         return decision.retry_after_s
     return 1.0 if code == 503 else None

@@ -7,20 +7,20 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class BackendSettings:
-    """Settings in `EARWITNESS_SERVICE`.
+    """Settings of one backend replica, in `EARWITNESS_SERVICE`.
 
     Times are in seconds, sizes in bytes; defaults are for tuning and tests.
 
     rate_per_s, rate_burst  budget of one subject over all services; None: unlimited
-    sync_wait_s      how long a login waits for a user who is still on the way from the auth service
+    sync_wait_s      how long a request waits for a user whose account the auth service has not sent yet
     gap_wait_s       how long a sequence number may be missing before it is read from the database
     head_check_s     interval at which the heads of conversations with listeners are compared with the database
     recheck_s        interval at which the tokens of open sockets are compared with the revocations
     outbound_bytes   unsent bytes of one socket at which it is closed with 1013
     resume_limit     most messages of one conversation that a resume replays
     abuse_nacks      this many refused frames within abuse_window_s close the socket with 4429
-    agent_pace_s     time between two events of an agent's run
-    agent_silence_s  time without an event after which a run of another replica's agent has ended
+    agent_pace_s     time between two events of an agent's answer
+    agent_silence_s  time without an event after which an answer of another replica's agent has ended
     presence_ttl_s   how long a user may still be shown as online after their replica has died
     presence_look_s  interval at which watched presence is compared with Redis
     commit_retry_s   how long a batch is retried while the database is down

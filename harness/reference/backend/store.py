@@ -1,7 +1,4 @@
-"""The main database: users, conversations, members, messages.
-
-SQL only.
-"""
+"""The main database: users, conversations, members and messages. This module contains all of their SQL."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ _USER_COLUMNS = ("id", "email", "name", "is_active", "permissions", "provider", 
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Row of `userbase`."""
+    """Row of the table `userbase`."""
 
     id: str
     email: str
@@ -30,7 +27,7 @@ class User:
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> User:
-        """Return the user in a row, or in news of one."""
+        """Return the user in a row of `userbase`, or in published news of an account."""
         return cls(row["id"], row["email"], row["name"], row["is_active"], tuple(row["permissions"]), row["version"])
 
     def public(self) -> dict[str, object]:
@@ -40,10 +37,10 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """Row of `conversations`.
+    """Row of the table `conversations`.
 
-    `removals`: number of removals of members; `edits`: number of edits of its messages; `read`: read mark of the user
-    for whom it was looked up.
+    `removals`: count of removals of members; `edits`: count of edits of its messages; `read`: read mark of the user for
+    whom it was looked up.
     """
 
     id: int
@@ -56,9 +53,9 @@ class Conversation:
 
 
 class Membership(NamedTuple):
-    """Membership of a conversation.
+    """Membership of a conversation. `user_id` None: the invitation is not claimed.
 
-    `since`: number of removals when it began.
+    `since`: count of removals from the conversation when the membership began.
     """
 
     email: str
@@ -72,7 +69,7 @@ Found: TypeAlias = tuple[Conversation, dict[str, str | None]]
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """Result for one message of a batch.
+    """Result of storing one message of a batch: its sequence number.
 
     `fresh` is False for a retry of a message that was stored before.
     """
@@ -83,7 +80,7 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """Row of `messages`."""
+    """Row of the table `messages`."""
 
     seq: int
     client_id: str
@@ -98,7 +95,7 @@ def iso(at: datetime) -> str:
 
 
 def make_pool(dsn: str) -> asyncpg.Pool:
-    """Return a small pool that connects when it is first used; `await` it before that."""
+    """Return a small pool that connects when it is first used. `await` the pool before that."""
     return asyncpg.create_pool(
         dsn, min_size=0, max_size=8, timeout=5, command_timeout=10, max_inactive_connection_lifetime=0,
         server_settings={"jit": "off"},
@@ -117,21 +114,21 @@ async def ensure_schema(pool: asyncpg.Pool) -> None:
 
 
 class Users:
-    """Copy of the accounts, as the auth service has sent them.
+    """Queries of the copy of the accounts that the auth service has sent.
 
-    Every look-up is a query: nothing is cached.
+    Nothing is cached.
     """
 
     def __init__(self, pool: asyncpg.Pool) -> None:
-        """Query by `pool`: one short statement for each look-up."""
+        """Query the database with `pool`."""
         self._pool = pool
 
     async def get(self, user_id: str) -> User | None:
-        """Return the user, or None."""
+        """Return the user with this id, None if there is none."""
         return (await self.among([user_id])).get(user_id)
 
     async def among(self, user_ids: Iterable[str]) -> dict[str, User]:
-        """Return those of the users that exist, by id."""
+        """Return id -> user, for those of the ids that exist."""
         rows = await self._pool.fetch(
             "SELECT id::text, email, name, is_active, permissions, version FROM userbase "
             "WHERE id = ANY ($1::text[]::uuid[])",
@@ -155,14 +152,14 @@ class Users:
 
 
 class Rooms:
-    """Conversations and their members."""
+    """Queries of conversations and their members."""
 
     def __init__(self, pool: asyncpg.Pool) -> None:
-        """Query by `pool`; a conversation and its first members are stored in one transaction."""
+        """Query the database with `pool`."""
         self._pool = pool
 
     async def of_user(self, user: User) -> list[Conversation]:
-        """Return all conversations of a user, after claiming the invitations to their e-mail."""
+        """Return all conversations of a user, after assigning unclaimed invitations with the user's e-mail address."""
         async with self._pool.acquire() as connection:
             await connection.execute(
                 "UPDATE members SET user_id = $1 WHERE email = $2 AND user_id IS NULL", user.id, user.email.lower()
@@ -177,12 +174,15 @@ class Rooms:
         return [Conversation(*row) for row in rows]
 
     async def heads(self, ids: Iterable[int]) -> dict[int, int]:
-        """Return the last sequence number of each conversation."""
+        """Return conversation id -> its last sequence number. Unknown ids are left out."""
         rows = await self._pool.fetch("SELECT id, head FROM conversations WHERE id = ANY ($1::bigint[])", list(ids))
         return {row[0]: row[1] for row in rows}
 
     async def memberships(self, wanted: Iterable[tuple[str, str, str]]) -> dict[tuple[str, str], tuple[int, int]]:
-        """Return the existing ones of (user id, e-mail, key), as (user id, key) → (conversation id, removals)."""
+        """Return (user id, key) -> (conversation id, removals), for those of `wanted` that are memberships.
+
+        An element of `wanted` is (user id, e-mail, key).
+        """
         triples = list(wanted)
         rows = await self._pool.fetch(
             "SELECT * FROM memberships($1::text[], $2::text[], $3::text[])",
@@ -193,7 +193,7 @@ class Rooms:
         return {(row[0], row[1]): (row[2], row[3]) for row in rows}
 
     async def find(self, key: str) -> Found | None:
-        """Return a conversation with its members, or None."""
+        """Return the conversation `key` with its members (e-mail -> user id), None if it does not exist."""
         rows = await self._pool.fetch(
             "SELECT c.id, c.key, c.title, c.head, c.removals, c.edits, m.email, m.user_id FROM conversations c "
             "LEFT JOIN members m ON m.conversation_id = c.id WHERE c.key = $1",
@@ -204,7 +204,7 @@ class Rooms:
         return Conversation(*rows[0][:6]), {row[6]: row[7] for row in rows if row[6] is not None}
 
     async def memberships_now(self, conversation_id: int) -> tuple[int, list[Membership]]:
-        """Return the number of removals and the members of a conversation."""
+        """Return (count of removals, memberships) of a conversation."""
         rows = await self._pool.fetch(
             "SELECT c.removals, m.email, m.user_id, m.since FROM conversations c "
             "LEFT JOIN members m ON m.conversation_id = c.id WHERE c.id = $1",
@@ -213,7 +213,7 @@ class Rooms:
         return (rows[0][0] if rows else 0), [Membership(*row[1:]) for row in rows if row[1] is not None]
 
     async def member_ids(self, ids: Iterable[int]) -> dict[int, set[str]]:
-        """Return the user ids of the members of each conversation, without unclaimed invitations."""
+        """Return conversation id -> user ids of its members, without unclaimed invitations."""
         found: dict[int, set[str]] = {conversation_id: set() for conversation_id in ids}
         rows = await self._pool.fetch(
             "SELECT conversation_id, user_id FROM members WHERE conversation_id = ANY ($1::bigint[]) "
@@ -225,7 +225,7 @@ class Rooms:
         return found
 
     async def removals(self, key: str) -> int | None:
-        """Return the number of removals from a conversation; None if it does not exist."""
+        """Return the count of removals from a conversation; None if it does not exist."""
         number: int | None = await self._pool.fetchval("SELECT removals FROM conversations WHERE key = $1", key)
         return number
 
@@ -244,7 +244,7 @@ class Rooms:
         return [(row[0], row[1], row[2]) for row in rows]
 
     async def create(self, key: str, title: str, emails: Sequence[str]) -> bool:
-        """Create a conversation with its members; False if it existed already (then nothing was changed)."""
+        """Create a conversation with its members; return False if it exists already, without a change."""
         async with self._pool.acquire() as connection, connection.transaction():
             made = await connection.fetchval(
                 "INSERT INTO conversations (key, title) VALUES ($1, $2) ON CONFLICT (key) DO NOTHING RETURNING id",
@@ -256,12 +256,12 @@ class Rooms:
             return made is not None
 
     async def add_members(self, conversation_id: int, emails: Sequence[str]) -> None:
-        """Invite more users; existing members stay as they are."""
+        """Add members by e-mail; those who are members already stay so."""
         async with self._pool.acquire() as connection:
             await self._insert_members(connection, conversation_id, emails)
 
     async def remove_member(self, conversation_id: int, email: str) -> int | None:
-        """Remove a member and return the number of removals after this one; None if there was no such member."""
+        """Remove a member; return the count of removals with this one, None if there was no such member."""
         async with self._pool.acquire() as connection, connection.transaction():
             gone = await connection.fetchval(
                 "DELETE FROM members WHERE conversation_id = $1 AND email = $2 RETURNING email", conversation_id, email
@@ -287,19 +287,19 @@ class Rooms:
 
 
 class Messages:
-    """Table of messages.
-
-    `append` is the only place where they become durable.
-    """
+    """Queries of messages. `append` is the only place where messages become durable."""
 
     def __init__(self, pool: asyncpg.Pool) -> None:
-        """Query by `pool`, the only writer of the table of messages."""
+        """Query the database with `pool`."""
         self._pool = pool
 
     async def append(
         self, ids: Sequence[int], senders: Sequence[str], client_ids: Sequence[str], texts: Sequence[str]
     ) -> tuple[datetime, list[Stored]]:
-        """Store a batch in one transaction; returns once it is durable, with results in the order of the batch."""
+        """Store a batch of messages in one transaction.
+
+        Return (time, results in the order of the batch) once it is durable.
+        """
         rows = await self._pool.fetch(
             "SELECT now(), a.place, a.number, a.fresh "
             "FROM append_messages($1::bigint[], $2::text[], $3::text[], $4::text[]) AS a ORDER BY a.place",

@@ -1,4 +1,4 @@
-"""Sync of accounts from the auth service to `userbase`: a Redis stream, read at least once, applied idempotently."""
+"""Sync of accounts from the auth service to `userbase` by a Redis stream, read at least once, applied idempotently."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ log = logging.getLogger(__name__)
 
 
 class UserSync:
-    """One consumer of the stream `users`.
+    """Consumer of the stream `users`.
 
-    An entry is acknowledged after its row is committed; `announce` publishes it to all replicas. `consumer` is the name
-    of this replica in the consumer group.
+    An entry is acknowledged after its row is committed. `announce` publishes changed users to all replicas. `consumer`
+    is the name of this replica in the consumer group.
     """
 
     def __init__(
@@ -39,12 +39,12 @@ class UserSync:
         consumer: str,
         announce: Callable[[list[dict[str, object]]], None],
     ) -> None:
-        """Read the stream by `client` as `consumer`; `upsert` stores rows and may be replaced."""
+        """Read the stream with `client`. Defects may replace `upsert`, which stores rows."""
         self._client, self._consumer, self._announce = client, consumer, announce
         self.upsert: Callable[[Sequence[dict[str, object]]], Awaitable[None]] = users.upsert
 
     async def run(self) -> None:
-        """Apply entries until cancelled; an outage of Redis or the database only delays it."""
+        """Apply entries of the stream until cancelled. An outage of Redis or the database only delays it."""
         while True:
             try:
                 await self._ensure_group()
@@ -80,7 +80,10 @@ class UserSync:
                 return
 
     async def apply(self, entries: Sequence[tuple[bytes, dict[bytes, bytes]]]) -> None:
-        """Commit entries, acknowledge them, then announce them."""
+        """Store the users of these entries, acknowledge the entries, then announce the users.
+
+        Invalid entries are logged.
+        """
         if not entries:
             return
         users = []

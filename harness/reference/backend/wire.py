@@ -14,7 +14,7 @@ _TEXT = 0x81
 
 
 def text_frame(payload: bytes) -> bytes:
-    """Return one whole unmasked text frame (RFC 6455 §5.2)."""
+    """Return `payload` as one whole unmasked text frame (RFC 6455 §5.2)."""
     size = len(payload)
     if size < 126:
         return bytes((_TEXT, size)) + payload
@@ -27,7 +27,7 @@ _LENGTH_BYTES = {126: 2, 127: 8}
 
 
 def content(data: bytes) -> dict[str, Any]:
-    """Return the JSON object of one whole text frame."""
+    """Return the JSON object in one whole text frame of this module."""
     said: dict[str, Any] = orjson.loads(data[2 + _LENGTH_BYTES.get(data[1], 0) :])
     return said
 
@@ -38,19 +38,28 @@ def frame(data: Mapping[str, object]) -> bytes:
 
 
 def message_frame(key: str, seq: int, client_id: str, sender: str, text: str, at: str) -> bytes:
-    """Return the push of one message, the same bytes for every member."""
+    """Return the frame that delivers a message. It has the same bytes for every member.
+
+    `key`: of the conversation; `client_id`: the sender's id of the message; `at`: its time in ISO 8601.
+    """
     return frame(
         {"type": "message", "conversation": key, "seq": seq, "id": client_id, "sender": sender, "text": text, "at": at}
     )
 
 
 def ack_frame(client_id: str, key: str, seq: int) -> bytes:
-    """Return the ack of a stored message."""
+    """Return the frame that acknowledges a stored message.
+
+    `client_id`: the sender's id of it; `key`: of the conversation.
+    """
     return frame({"type": "ack", "id": client_id, "conversation": key, "seq": seq})
 
 
 def nack_frame(client_id: object, code: int, reason: str, retry_after_s: float | None = None) -> bytes:
-    """Return the nack of a refused message; `retry_after_s` in seconds."""
+    """Return the frame that refuses a message.
+
+    `code`: an HTTP status; `retry_after_s`: seconds, None if a resend is no use.
+    """
     data: dict[str, object] = {"type": "nack", "id": client_id, "code": code, "reason": reason}
     if retry_after_s is not None:
         data["retry_after"] = round(retry_after_s, 3)
@@ -58,19 +67,20 @@ def nack_frame(client_id: object, code: int, reason: str, retry_after_s: float |
 
 
 def agent_frame(key: str, run: str, event: AgentEvent) -> bytes:
-    """Return the push of an agent's event."""
+    """Return the frame that delivers an event of the agent's answer `run`."""
     data = {"type": "agent", "conversation": key, "run": run, "event": event.name, "n": event.n, "text": event.text}
     return frame(data)
 
 
 def left_frame(key: str) -> bytes:
-    """Return the frame for a client that is not, or no longer, a member."""
+    """Return the frame for a client that is not, or no longer, a member of the conversation `key`."""
     return frame({"type": "left", "conversation": key})
 
 
 def joined_frame(key: str, head: int, complete: bool | None) -> bytes:
-    """Return the frame that begins a subscription.
+    """Return the frame that begins a subscription. `head`: last sequence number before it.
 
-    `complete`: nothing was missed since the resume point; False: fetch the history; None: there is no such point.
+    `complete`: True: nothing is missing since the resume point; False: the client must read the history; None: there is
+    no resume point.
     """
     return frame({"type": "joined", "conversation": key, "head": head, "complete": complete})

@@ -36,8 +36,8 @@ HOP_BY_HOP = frozenset(
 class FrontendSettings:
     """Settings of the frontend.
 
-    Its own address and auth's are those that browsers use; the backend's is its edge. In `test_mode` the page is marked
-    as a test.
+    `public_url` and `auth_url` are the addresses that browsers use; `backend_url` is the edge. In `test_mode` the page
+    is marked as a test environment.
     """
 
     name: str
@@ -49,17 +49,17 @@ class FrontendSettings:
 
 
 class Unreachable(ApiError):
-    """Error for a service behind the frontend that did not answer; its breaker counts these."""
+    """Error for a service behind the frontend that did not answer. The circuit breaker counts it as a failure."""
 
 
 class Frontend(Service):
     """The frontend service.
 
-    No URL of the page contains a secret: the page exchanges a one-time code, and opens its socket by ticket.
+    No URL of the page contains a token: the page exchanges a one-time code, and opens its socket with a ticket.
     """
 
     def __init__(self, settings: FrontendSettings) -> None:
-        """Read the pages, and add their routes and those to backend and auth."""
+        """Read the files of the page, and add their routes and those to backend and auth."""
         super().__init__(settings.name)
         self.settings = settings
         self.ws_url = websocket_url(settings.backend_url)
@@ -76,7 +76,7 @@ class Frontend(Service):
         self.app.router.add_route("*", "/auth/{tail:.*}", self.to_auth)
 
     async def waiting_for(self) -> str | None:
-        """Implement `Service.waiting_for`: auth and the backend must be ready."""
+        """Implement `Service.waiting_for`: auth and the backend."""
         for what, url in (("auth", self.settings.auth_url), ("the backend", self.settings.backend_url)):
             try:
                 async with self.http.get(f"{url}/ready") as response:
@@ -87,11 +87,11 @@ class Frontend(Service):
         return None
 
     async def stop(self) -> None:
-        """Implement `Service.stop`."""
+        """Implement `Service.stop`: close the HTTP client."""
         await self.http.close()
 
     async def page(self, request: web.Request) -> web.Response:
-        """Return a file of the page."""
+        """Answer a request: return a file of the page, with its security headers."""
         body, kind = self.pages[request.path]
         if self.settings.test_mode:
             body = body.replace(b"<body>", b'<body data-mode="test">')
@@ -110,15 +110,15 @@ class Frontend(Service):
         return web.Response(body=body, content_type=kind, charset="utf-8", headers=headers)
 
     async def config(self, request: web.Request) -> web.Response:
-        """Return the page's configuration: the addresses of logins and of the socket."""
+        """Answer a request: return the page's configuration: the addresses of auth and of the socket."""
         return json_response({"auth_url": self.settings.auth_url, "ws_url": self.ws_url})
 
     async def to_backend(self, request: web.Request) -> web.Response:
-        """Forward a request to the backend."""
+        """Answer a request: forward a request to the backend and return the answer."""
         return await self.forward(request, self.settings.backend_url, "the backend", BACKEND_TIMEOUT)
 
     async def to_auth(self, request: web.Request) -> web.Response:
-        """Forward a request to auth through a breaker.
+        """Answer a request: forward a request to auth through a circuit breaker and return the answer.
 
         While auth does not answer, users get an error at once instead of after a wait.
         """
@@ -132,9 +132,10 @@ class Frontend(Service):
             ) from None
 
     async def forward(self, request: web.Request, base: str, what: str, timeout: aiohttp.ClientTimeout) -> web.Response:
-        """Forward a request unchanged to another service, and return its answer.
+        """Forward a request unchanged to the service at `base`, and return its answer.
 
-        Nothing is sent twice.
+        Nothing is sent twice. `what`: name of the service, for the error. Raises Unreachable without an answer within
+        `timeout`.
         """
         # As the client wrote it: decoding and encoding again could change its meaning.
         url = URL(base.rstrip("/") + request.raw_path, encoded=True)
@@ -160,7 +161,7 @@ def _connector() -> aiohttp.TCPConnector:
 
 
 def websocket_url(backend_url: str) -> str:
-    """Return the address of the socket of a backend at an http(s) address."""
+    """Return the address of the WebSocket of a backend whose http(s) address is `backend_url`."""
     parts = urlsplit(backend_url)
     return urlunsplit(
         ("wss" if parts.scheme == "https" else "ws", parts.netloc, parts.path.rstrip("/") + "/ws", "", "")

@@ -1,7 +1,4 @@
-"""Issued codes, access tokens and refresh tokens of the provider.
-
-In memory, bounded by their lifetimes.
-"""
+"""Codes, access tokens and refresh tokens that the provider has issued, in memory until they expire."""
 
 from __future__ import annotations
 
@@ -30,7 +27,7 @@ class GrantRefused(Exception):
 class Grant:
     """Consent of a user to one authorization request.
 
-    Everything issued from it ends when it is revoked.
+    All codes and tokens of a grant are invalid when the grant is revoked.
     """
 
     person: Person
@@ -46,18 +43,18 @@ class Grant:
 
 
 class Expiring(Generic[T]):
-    """Values under random names for `ttl_s` seconds.
+    """Store of values under random names, each for `ttl_s` seconds.
 
-    All have the same lifetime, so the oldest are always first.
+    All have the same lifetime, so the oldest are always first in the store.
     """
 
     def __init__(self, ttl_s: float, now: Callable[[], float] = time.monotonic) -> None:
-        """Start empty; `now` returns seconds and never goes back."""
+        """Start empty. `now` returns seconds that never decrease."""
         self.ttl_s, self._now = ttl_s, now
         self._items: dict[str, tuple[float, T]] = {}
 
     def put(self, value: T) -> str:
-        """Store a value and return its name."""
+        """Store a value under a new random name, and return the name."""
         self._forget()
         name = secrets.token_urlsafe(24)
         self._items[name] = (self._now() + self.ttl_s, value)
@@ -84,13 +81,13 @@ class Grants:
     """
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
-        """Start without grants; `now` returns seconds and never goes back."""
+        """Start without grants. `now` returns seconds that never decrease."""
         self._codes: Expiring[Grant] = Expiring(CODE_TTL_S, now)
         self._access: Expiring[Grant] = Expiring(ACCESS_TTL_S, now)
         self._refresh: Expiring[Grant] = Expiring(REFRESH_TTL_S, now)
 
     def code(self, person: Person, asked: Mapping[str, str]) -> str:
-        """Return a code for a consent to the authorization request `asked`, which has been checked."""
+        """Return a new code for a person's consent to the authorization request `asked`, which is checked already."""
         return self._codes.put(
             Grant(
                 person=person,
@@ -104,9 +101,10 @@ class Grants:
         )
 
     def redeem(self, code: str, client_id: str, redirect_uri: str, verifier: str) -> Grant:
-        """Return the grant of a code, once.
+        """Use up a code and return its grant.
 
-        A second attempt revokes what the first one gave (RFC 6749 §4.1.2). Raises GrantRefused.
+        A second use revokes the grant (RFC 6749 §4.1.2). Raises GrantRefused for it, and if client, address or verifier
+        differ from those of the code.
         """
         grant = self._codes.get(code)
         if grant is None or grant.client_id != client_id:
@@ -122,9 +120,9 @@ class Grants:
         return grant
 
     def rotate(self, refresh_token: str, client_id: str) -> Grant:
-        """Return the grant of a refresh token and use the token up.
+        """Use up a refresh token and return its grant.
 
-        A second use revokes the grant. Raises GrantRefused.
+        A second use revokes the grant. Raises GrantRefused for it, and for an unknown or revoked token.
         """
         grant = self._refresh.get(refresh_token)
         if grant is None or grant.client_id != client_id or grant.revoked:
@@ -136,7 +134,7 @@ class Grants:
         return grant
 
     def tokens(self, grant: Grant) -> tuple[str, str]:
-        """Return a new access token and a new refresh token."""
+        """Return (access token, refresh token), newly issued for the grant."""
         return self._access.put(grant), self._refresh.put(grant)
 
     def bearer(self, access_token: str) -> Person | None:

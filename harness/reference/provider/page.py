@@ -1,7 +1,4 @@
-"""The provider's two pages: login and error.
-
-No scripts, nothing loaded from elsewhere.
-"""
+"""The provider's two HTML pages, login and error, without scripts and without anything loaded from elsewhere."""
 
 from __future__ import annotations
 
@@ -41,9 +38,10 @@ _FORM = """<p>{client} asks who you are. It will learn your name and e-mail addr
 
 
 def login_page(action: str, asked: Mapping[str, str], email: str = "", wrong: str = "") -> web.Response:
-    """Return the page that asks for the e-mail address.
+    """Return the page on which a user enters an e-mail address.
 
-    The whole authorization request is in hidden fields, and is checked again.
+    The authorization request `asked` is in hidden fields, and is checked again afterwards. `email`: value of the field;
+    `wrong`: a sentence about a mistake, "" for none.
     """
     hidden = "".join(
         f'<input type="hidden" name="{escape(name)}" value="{escape(value)}">' for name, value in asked.items()
@@ -59,7 +57,7 @@ def login_page(action: str, asked: Mapping[str, str], email: str = "", wrong: st
 
 
 def error_page(code: str, message: str) -> web.Response:
-    """Return the page for requests that must not be redirected, because the address to return to is not trusted."""
+    """Return an error page with status 400, for requests whose redirect address is not trusted."""
     return _page("This login cannot go on", f"<p>{escape(message)}</p><p><code>{escape(code)}</code></p>", 400)
 
 

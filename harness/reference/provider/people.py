@@ -1,4 +1,4 @@
-"""Users of the provider: derived from an e-mail address on demand, the same ones after a restart."""
+"""Users of the provider. They are derived from an e-mail address on demand, and are the same after a restart."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class Person:
     name: str
 
     def claims(self) -> dict[str, object]:
-        """Return the claims of the id token and of userinfo."""
+        """Return the person's claims, as id tokens and userinfo contain them."""
         return {"sub": self.subject, "email": self.email, "email_verified": True, "name": self.name}
 
 
 def person_of(email: str) -> Person | None:
-    """Return the person with this address; None if it is not an address."""
+    """Return the person with this e-mail address; None if it is no valid address."""
     plain = email.strip().lower()
     if not _EMAIL.fullmatch(plain):
         return None

@@ -36,7 +36,7 @@ _ASKED = ("response_type", "client_id", "redirect_uri", "scope", "state", "nonce
 class Settings:
     """Settings of the provider.
 
-    `issuer` is its own address, exactly as clients will compare it.
+    `issuer`: its own address, exactly as clients compare it.
     """
 
     name: str
@@ -48,19 +48,19 @@ class Settings:
 
 
 class OAuthError(Exception):
-    """Error of RFC 6749 with its code and a sentence.
+    """Error of OAuth (RFC 6749) with its code and a sentence.
 
     `code` is the value of the field `error`; `status` is the HTTP status where the answer is no redirect.
     """
 
     def __init__(self, code: str, description: str, status: int = 400) -> None:
-        """Refuse with the `code` of RFC 6749 §5.2; `status` is used where no redirect is possible."""
+        """Make the error. `status`: HTTP status, used where the answer is no redirect."""
         self.code, self.description, self.status = code, description, status
         super().__init__(description)
 
 
 class Provider(Service):
-    """The provider: one client, any number of users.
+    """The OpenID provider, for one client and any number of users.
 
     Codes and tokens are lost in a restart, users are not.
     """
@@ -87,7 +87,7 @@ class Provider(Service):
         )
 
     async def discovery(self, _: web.Request) -> web.Response:
-        """Return the configuration (OpenID Connect Discovery)."""
+        """Answer a request: return the provider's configuration (OpenID Connect Discovery)."""
         issuer = self.settings.issuer
         return json_response(
             {
@@ -110,11 +110,11 @@ class Provider(Service):
         )
 
     async def get_jwks(self, _: web.Request) -> web.Response:
-        """Return the public keys."""
+        """Answer a request: return the public keys as a JWKS document."""
         return json_response(self.jwks, headers={"Cache-Control": "public, max-age=300"})
 
     async def authorize(self, request: web.Request) -> web.Response:
-        """Handle an authorization request: GET begins it, POST is the form of the login page.
+        """Answer an authorization request: GET begins one, POST is the form of the login page.
 
         A GET with `login_hint` also finishes it, without a page.
         """
@@ -155,7 +155,7 @@ class Provider(Service):
         return web.Response(status=303, headers={"Location": location, **_NO_STORE})
 
     async def token(self, request: web.Request) -> web.Response:
-        """Return tokens for a code or a refresh token."""
+        """Answer a request: return tokens for a code or a refresh token."""
         form = {name: str(value) for name, value in (await request.post()).items()}
         try:
             client_id = self._client(request, form)
@@ -186,7 +186,7 @@ class Provider(Service):
         )
 
     def id_token(self, grant: Grant, access_token: str, *, with_nonce: bool) -> str:
-        """Return a signed id token, valid for ID_TOKEN_TTL_S."""
+        """Return a signed id token for a grant, valid for ID_TOKEN_TTL_S seconds."""
         now = int(time.time())
         claims: dict[str, object] = {
             "iss": self.settings.issuer,
@@ -202,7 +202,7 @@ class Provider(Service):
         return jwt.encode(claims, self.key, algorithm="RS256", headers={"kid": self.kid})
 
     async def userinfo(self, request: web.Request) -> web.Response:
-        """Return the claims of the access token's user."""
+        """Answer a request: return the claims of the access token's user."""
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         person = self.grants.bearer(token) if scheme.lower() == "bearer" else None
         if person is None:
@@ -227,9 +227,9 @@ class Provider(Service):
 
 
 def check_request(asked: Mapping[str, str]) -> None:
-    """Check an authorization request whose client and redirect address are valid.
+    """Raise OAuthError unless the parameters of an authorization request are valid.
 
-    Raises OAuthError.
+    Client and redirect address must have been checked before.
     """
     if asked.get("response_type") != "code":
         raise OAuthError("unsupported_response_type", "response_type must be code.")
