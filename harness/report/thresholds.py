@@ -101,7 +101,7 @@ def parse(text: str) -> Threshold:
 
 
 def parse_all(where: str, texts: Iterable[str]) -> list[Threshold]:
-    """Return the thresholds in texts.
+    """Return the thresholds in `texts`; `where` names their source in the error.
 
     Raises SettingsError with every mistake at once.
     """
@@ -119,7 +119,7 @@ def parse_all(where: str, texts: Iterable[str]) -> list[Threshold]:
 def read_given(options: Iterable[str]) -> list[list[Threshold]]:
     """Return the thresholds of pyproject.toml and earwitness.toml in the working directory, and those of the options.
 
-    Raises SettingsError that names the faults of all three at once.
+    Raises SettingsError that names the mistakes of all three at once.
     """
     sources: tuple[Callable[[], list[Threshold]], ...] = (
         lambda: _in_file("pyproject.toml", "tool", "earwitness"),

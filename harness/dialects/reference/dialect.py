@@ -66,7 +66,10 @@ class ReferenceTarget(ReferenceRooms, ReferenceEntrance):
         audience: str | None = AUDIENCE,
         promises: Mapping[str, object] | None = None,
     ) -> None:
-        """Check the endpoints and derive all addresses; nothing is opened. Raises SettingsError with all faults."""
+        """Check the endpoints and derive all addresses; nothing is opened.
+
+        Raises SettingsError with every mistake at once.
+        """
         faults = [f"endpoint {key!r} is missing" for key in ("edge", "auth", "frontend") if not endpoints.get(key)]
         if via not in get_args(Presentation):
             faults.append(f"via = {via!r}: choose one of {', '.join(get_args(Presentation))}")
