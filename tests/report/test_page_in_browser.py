@@ -44,7 +44,7 @@ PARTS = {
     "upper bound": ("#check-I1", "violation rate below "),
     "contract line": ("#check-I4 .contract", 'contract: sequence = "contiguous" (promised)'),
     "link to its page": ('#check-I4 a[href="#page-I4"]', "how it is judged"),
-    "its page": ("#page-I4", "follow each other without a gap"),
+    "its page": ("#page-I4", "anything across LEAVE or another connection"),
     "sentence of a counterexample": (f"{FOUND} .sentence", "never received number"),
     "swim-lane": (f"{FOUND} svg.swim", "never receives"),
     "its legend": (f"{FOUND} .lanes label", ""),
