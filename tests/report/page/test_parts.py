@@ -184,7 +184,8 @@ def test_every_link_leads_somewhere(page: str) -> None:
     aims = set(re.findall(r'href="#([^"]+)"', page))
     assert aims
     assert aims <= set(re.findall(r' id="([^"]+)"', page))
-    assert "what lies before joining; anything across LEAVE or another connection" in " ".join(part(page, "page-I4").split())
+    words = " ".join(part(page, "page-I4").split())
+    assert "what lies before joining; anything across LEAVE or another connection" in words
 
 
 def test_what_would_exercise_a_check(page: str) -> None:
