@@ -28,8 +28,15 @@ CROWD = 5
 """Devices with an equal load without which there is no usual value."""
 OPEN = np.dtype([("client", "<i8"), ("mid", "<i8"), ("t", "<i8"), ("since", "<i8"), ("rec", "<i8")])
 """Delivery whose message's sending has not been read yet; `t` in ns, `since` in ns + 1."""
-WORST = np.dtype([("ns", "<i8"), ("rec", "<i8"), ("sent", "<i8")])
-"""Longest wait of a device in ns, with the records of its end and of the sending."""
+LATE = np.dtype([("client", "<i8"), ("ns", "<i8"), ("mid", "<i8"), ("rec", "<i8")])
+"""Wait longer than FLOOR_S, with its message and the record of its end."""
+LATE_MOST = 1 << 21
+"""Number of such waits that are kept (64 MB), of deliveries and of answers each; with more the check is UNKNOWN."""
+FLOOR_NS = int(FLOOR_S * 1e9)
+MOMENT_BITS = 28
+"""Logarithm to base 2 of a moment in ns (0.27 s): waits are compared by the moment of their sending."""
+STALLED = 3
+"""If every third wait of a moment is late, or more, the platform as a whole stood still then: nobody was starved."""
 SETTLE = 1 << 20
 """Number of open rows from which on `settle` is tried while stepping."""
 
@@ -51,22 +58,32 @@ def bucket_of(ns: Int) -> Int:
 
 
 @helper
-def waited(counts: Array, worst: Array, client: Int, ns: Int, rec: Int, sent: Int) -> None:
-    """Count a wait (ns) of a client, and store its longest one.
+def waited(counts: Array, late: Array, kept: Array, of: Array, client: Int, mid: Int, ns: Int, rec: Int) -> None:
+    """Count a wait (ns) of a client for a message, and store it in `late` if it is longer than FLOOR_S.
 
-    Of equally long waits the one with the lowest record is stored.
+    `kept`: number of rows of `late`; a full table stays as it is. `of`: number of waits by message.
     """
     counts[client, bucket_of(ns)] += 1
-    w = worst[client]
-    # Ties go to the lowest record, so that the finding does not depend on the order of reading.
-    if ns > w["ns"] or (ns == w["ns"] and rec < w["rec"]):
-        w["ns"] = ns
-        w["rec"] = rec
-        w["sent"] = sent
+    of[mid] += 1
+    if ns > FLOOR_NS and kept[0] < len(late):
+        row = late[kept[0]]
+        kept[0] += 1
+        row["client"] = client
+        row["ns"] = ns
+        row["mid"] = mid
+        row["rec"] = rec
 
 
 @kernel
-def settle(open_rows: Array, messages: Array, counts: Array, worst: Array, used: Array) -> None:
+def take_back(counts: Array, late: Array, which: Array) -> None:
+    """Take the waits of `late` that `which` marks out of the histograms `counts`."""
+    for i in range(len(late)):
+        if which[i]:
+            counts[late[i]["client"], bucket_of(late[i]["ns"])] -= 1
+
+
+@kernel
+def settle(open_rows: Array, messages: Array, counts: Array, late: Array, kept: Array, of: Array, used: Array) -> None:
     """Count the deliveries whose sending is known by now, and move the others to the front.
 
     Rows are compacted in place and `left` never passes `i`. The caller raises the threshold after each run, so that the
@@ -82,25 +99,26 @@ def settle(open_rows: Array, messages: Array, counts: Array, worst: Array, used:
             open_rows[left] = row
             left += 1
         elif row["since"] < m["invoke_t"] + 1:
-            waited(counts, worst, row["client"], row["t"] - m["invoke_t"], row["rec"], m["invoke_rec"])
+            waited(counts, late, kept, of, row["client"], row["mid"], row["t"] - m["invoke_t"], row["rec"])
     used[0] = left
 
 
 @kernel
 def waiting_step(
-    records: Array, journal: Int, mids: Array, slots: Array, since: Array, messages: Array, heard: Array,
-    worst_heard: Array, answered: Array, worst_answered: Array, open_rows: Array, used: Array,
+    records: Array, journal: Int, mids: Array, slots: Array, since: Array, messages: Array,
+    heard: Array, late_heard: Array, kept_heard: Array, of_heard: Array,
+    answered: Array, late_answered: Array, kept_answered: Array, of_answered: Array, open_rows: Array, used: Array,
 ) -> None:  # fmt: skip
     """Count by device how long deliveries and acknowledgements took, in histograms.
 
-    `since`: by slot, time of joining + 1 (ns), 0: none. `heard`, `answered`: (client, bucket) counts; `worst_heard`,
-    `worst_answered`: WORST by client. `used`: open rows, faults.
+    `since`: by slot, time of joining + 1 (ns), 0: none. `heard`, `answered`: (client, bucket) counts; `late_…`: LATE
+    rows, `kept_…` their number; `of_…`: waits by message. `used`: open rows, faults.
 
     A histogram of 256 buckets by device replaces its list of waits: medians and tails of all devices are needed, with
-    the same memory for any number of messages. Counts do not depend on the order of reading, and `WORST` breaks ties by
-    record. A wait counts from the first sending, and only if the device had joined before it, so what is replayed after
-    a late join is no wait. A delivery whose sending was not read yet waits in `open_rows` (see `settle`). An
-    acknowledgement stands in the journal of its sending, so it needs no such row.
+    the same memory for any number of messages. Counts do not depend on the order of reading. A wait counts from the
+    first sending, and only if the device had joined before it, so what is replayed after a late join is no wait. A
+    delivery whose sending was not read yet waits in `open_rows` (see `settle`). An acknowledgement stands in the
+    journal of its sending, so it needs no such row.
     """
     for i in range(len(records)):
         r = records[i]
@@ -121,11 +139,13 @@ def waiting_step(
                 row["since"] = since[slots[i]]
                 row["rec"] = rec
             elif since[slots[i]] < m["invoke_t"] + 1:
-                waited(heard, worst_heard, client, r["t"] - m["invoke_t"], rec, m["invoke_rec"])
+                ns = r["t"] - m["invoke_t"]
+                waited(heard, late_heard, kept_heard, of_heard, client, mids[i], ns, rec)
         elif kind == K_OK:
             if mids[i] >= 0 and r["attempt"] <= 1 and client < len(answered) and messages[mids[i]]["flags"] & INVOKED:
                 m = messages[mids[i]]
-                waited(answered, worst_answered, client, r["t"] - m["invoke_t"], rec, m["invoke_rec"])
+                ns = r["t"] - m["invoke_t"]
+                waited(answered, late_answered, kept_answered, of_answered, client, mids[i], ns, rec)
         elif kind == K_JOIN:
             # A JOIN that continues a subscription leaves its first time: the device was waiting all along.
             if slots[i] >= 0 and (since[slots[i]] == 0 or not r["flags"] & CONTINUED):
@@ -137,6 +157,54 @@ def waiting_step(
             used[1] += 1
 
 
+class Waits:
+    """Waits of all devices of one kind (deliveries or answers): a histogram by device, and the long ones one by one."""
+
+    def __init__(self, clients: int) -> None:
+        """Reserve a histogram for each client."""
+        self.counts = np.zeros((clients, BUCKETS), np.uint32)
+        self._late, self._kept = np.zeros(64, LATE), np.zeros(1, np.int64)
+        self._of = np.zeros(1024, np.uint32)
+
+    def columns(self, more: int, messages: int) -> tuple[Array, Array, Array, Array]:
+        """Return what `waited` fills, with room for `more` waits and a number of messages."""
+        self._late = grown(self._late, min(LATE_MOST, int(self._kept[0]) + more))[:LATE_MOST]
+        self._of = grown(self._of, messages)
+        return self.counts, self._late, self._kept, self._of
+
+    @property
+    def full(self) -> bool:
+        """Return whether long waits may be missing."""
+        return int(self._kept[0]) >= LATE_MOST
+
+    def leave_out_stalls(self, messages: Array) -> None:
+        """Take the waits out of the histograms that began at moments in which the platform as a whole stood still.
+
+        Does nothing if that is so at more than half of the moments: then it is usual, and others are compared with it.
+        """
+        late = self._late[: int(self._kept[0])]
+        of = np.flatnonzero(self._of)
+        if not len(late):
+            return
+        sent = messages["invoke_t"][of]
+        moments, of_which = np.unique((sent - sent.min()) >> MOMENT_BITS, return_inverse=True)
+        all_waits = np.bincount(of_which, self._of[of], len(moments))
+        at = of_which[np.searchsorted(of, late["mid"])]
+        stalled = STALLED * np.bincount(at, minlength=len(moments)) >= all_waits
+        if 2 * np.count_nonzero(stalled) <= len(moments):
+            take_back(self.counts, late, stalled[at])
+            late["ns"][stalled[at]] = 0  # nothing to show
+
+    def longest(self, client: int) -> tuple[int, int] | None:
+        """Return (message, record of the end) of a device's longest wait, of equally long ones the first record."""
+        late = self._late[: int(self._kept[0])]
+        own = late[(late["client"] == client) & (late["ns"] > 0)]
+        if not len(own):
+            return None
+        row = own[np.lexsort((own["rec"], -own["ns"]))[0]]
+        return int(row["mid"]), int(row["rec"])
+
+
 class Fairness(Folding):
     """State of I26: no device waits `fairness_factor` times longer than usual, nor is answered so much more rarely.
 
@@ -144,7 +212,9 @@ class Fairness(Folding):
       A smaller load is no reason to leave a device out, because that is how starving shows.
     - Waiting times run from the first sending to its delivery on a connection that had joined before, and to the
       acknowledgement; of each device the median and the 99th percentile, where it has enough samples.
-    - Not a violation: below half a second.
+    - Not a violation: below half a second. Nor a moment (0.27 s of sending) in which every third wait of all devices is
+      longer than that: the platform as a whole stood still then, and that starves nobody. If more than half of the
+      moments are like that, it is the usual state, and these waits are compared too.
     - UNKNOWN where a fault was on (it may put some devices at a disadvantage on purpose), a journal is torn or missing,
       or a load process stood still.
 
@@ -154,10 +224,8 @@ class Fairness(Folding):
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
         """Reserve two histograms of waits for each client, if the contract has a `fairness_factor`."""
         super().__init__(check, roster, contract)
-        clients = len(roster.user_of)
-        on = contract.fairness_factor is not None
-        self._heard, self._answered = (np.zeros((clients if on else 0, BUCKETS), np.uint32) for _ in range(2))
-        self._worst = {id: np.zeros(clients, WORST) for id in ("hears", "answered")}
+        clients = len(roster.user_of) if contract.fairness_factor is not None else 0
+        self._waits = {"hears": Waits(clients), "answered": Waits(clients)}
         self._since = np.zeros(1024, np.int64)
         self._open = np.zeros(64, OPEN)
         self._used = np.zeros(2, np.int64)
@@ -169,13 +237,17 @@ class Fairness(Folding):
             return
         messages = view.world.tables.messages
         if self._used[0] > self._settle_at:
-            settle(self._open, messages, self._heard, self._worst["hears"], self._used)
+            self._settle(messages)
             self._settle_at = SETTLE + 2 * int(self._used[0])
         self._since = grown(self._since, view.world.slots)
         self._open = grown(self._open, int(self._used[0]) + len(view.records))
-        counts = self._heard, self._worst["hears"], self._answered, self._worst["answered"]
+        hears, answered = (waits.columns(len(view.records), len(messages)) for waits in self._waits.values())
         columns = view.mid, view.slot, self._since, messages
-        waiting_step(view.records, view.journal, *columns, *counts, self._open, self._used)
+        waiting_step(view.records, view.journal, *columns, *hears, *answered, self._open, self._used)
+
+    def _settle(self, messages: Array) -> None:
+        counts, late, kept, of = self._waits["hears"].columns(int(self._used[0]), len(messages))
+        settle(self._open, messages, counts, late, kept, of, self._used)
 
     def peek(self, world: World) -> Verdict:
         """Implement `Fold.peek`: always UNKNOWN, because devices are compared at the end."""
@@ -188,16 +260,17 @@ class Fairness(Folding):
             return self.conclude(unknown="the contract promises no fairness")
         if end.clock_bound_ns() is None:
             return self.conclude(unknown="the journals come from several hosts, and their clocks were not compared")
-        settle(self._open, end.world.tables.messages, self._heard, self._worst["hears"], self._used)
+        self._settle(end.world.tables.messages)
         judged: set[int] = set()
         starved: dict[int, Finding] = {}
-        for what, counts in (("hears", self._heard), ("answered", self._answered)):
-            for client, ms, usual_ms in _slow(counts, factor, judged):
-                worst = self._worst[what][client]
-                records = tuple(unpack(int(rec)) for rec in (worst["sent"], worst["rec"]) if rec)
+        for what, waits in self._waits.items():
+            waits.leave_out_stalls(end.world.tables.messages)
+            for client, ms, usual_ms in _slow(waits.counts, factor, judged):
                 facts = {"client": client, "ms": ms, "usual_ms": usual_ms}
+                records = _ends(waits.longest(client), end.world.tables.messages)
                 starved.setdefault(client, Finding(what=what, records=records, facts=facts))
-        sent, acked = (_count(end.world, flags, len(self._answered)) for flags in (INVOKED, INVOKED | ACKED))
+        clients = len(self._waits["answered"].counts)
+        sent, acked = (_count(end.world, flags, clients) for flags in (INVOKED, INVOKED | ACKED))
         share, few = _completed(sent, acked, factor, judged)
         for client in few:
             facts = {"client": client, "low": int(acked[client]), "high": int(sent[client])}
@@ -217,7 +290,17 @@ class Fairness(Folding):
             return "a load process ended early, or its record is missing"
         if longest_lag_ns(end) > FLOOR_S * 1e9:
             return f"a load process stalled for {longest_lag_ns(end) / 1e9:.1f} s"
+        if any(waits.full for waits in self._waits.values()):
+            return f"more than {LATE_MOST:,} waits were longer than {FLOOR_S:g} s"
         return ""
+
+
+def _ends(longest: tuple[int, int] | None, messages: Array) -> tuple[tuple[int, int], ...]:
+    """Return the records of the sending and of the end of a wait; empty if there is none."""
+    if longest is None:
+        return ()
+    mid, rec = longest
+    return tuple(unpack(int(one)) for one in (messages[mid]["invoke_rec"], rec) if one)
 
 
 def _count(world: World, flags: int, clients: int) -> Array:

@@ -12,7 +12,16 @@ from compare import fold
 from literal import Told
 
 from earwitness.checks.history.record import FOREIGN, Flag, Kind
-from earwitness.checks.resources.fairness import BUCKETS, FAIRNESS, WORST, _quantile_ns, bucket_of, jain, waited
+from earwitness.checks.resources.fairness import (
+    BUCKETS,
+    FAIRNESS,
+    LATE_MOST,
+    Waits,
+    _quantile_ns,
+    bucket_of,
+    jain,
+    waited,
+)
 from earwitness.checks.verdict import Outcome, Verdict
 
 MS = 1_000_000
@@ -293,12 +302,85 @@ def test_who_is_not_in_the_roster_is_not_compared() -> None:
     assert (verdict(told).outcome, verdict(told).examined) == (Outcome.PASS, 8)
 
 
+def late(*rows: tuple[int, int, int, int]) -> Waits:
+    """Waits of two devices: (client, ns, message, record)."""
+    waits = Waits(2)
+    for client, ns, mid, rec in rows:
+        counts, kept_rows, kept, of = waits.columns(1, 8)
+        waited(counts, kept_rows, kept, of, *map(np.int64, (client, mid, ns, rec)))
+    return waits
+
+
 def test_the_longest_wait_is_shown() -> None:
-    """Of equal ones the first record, whichever is read first."""
-    counts, worst = np.zeros((1, BUCKETS), np.uint32), np.zeros(1, WORST)
-    for ns, rec, shown in ((100, 7, (100, 7)), (100, 5, (100, 5)), (50, 3, (100, 5)), (100, 6, (100, 5))):
-        waited(counts, worst, np.int64(0), np.int64(ns), np.int64(rec), np.int64(1))
-        assert (worst[0]["ns"], worst[0]["rec"]) == shown
+    """Of equal ones the first record, whichever is read first; none that is as short as nobody notices."""
+    rows = [(0, 900 * MS, 1, 7), (0, 900 * MS, 2, 5), (0, 600 * MS, 3, 3), (1, 500 * MS, 4, 1)]
+    for order in (rows, rows[::-1]):
+        assert late(*order).longest(0) == (2, 5)
+        assert late(*order).longest(1) is None
+
+
+STALLS = [
+    pytest.param(4, 3, 0, id="half of the devices for a moment"),
+    pytest.param(3, 3, 0, id="every third wait"),
+    pytest.param(2, 3, 2, id="fewer than every third"),
+    pytest.param(8, 60, 0, id="all, at most moments"),
+    pytest.param(3, 51, 3, id="a third, at more than half of the moments"),
+    pytest.param(3, 50, 0, id="a third, at half of the moments"),
+]
+
+
+@pytest.mark.parametrize(("devices", "moments", "violations"), STALLS)
+def test_a_platform_that_stands_still_starves_nobody(devices: int, moments: int, violations: int) -> None:
+    """Nine devices hear a message each second; some of them late, at the last moments."""
+    told = crowd(9)
+    say(told, 0, 100)
+    for client in range(9):
+        hear(told, client, 100, 20, late=moments if client < devices else 0, late_ms=3000)
+    assert verdict(told).violations == violations
+
+
+def test_one_who_is_starved_beside_a_standstill() -> None:
+    """What the other moments prove stays a violation, and its counterexample is of another moment."""
+    told = crowd(9)
+    say(told, 0, 200)
+    for client in range(9):
+        hear(told, client, 200, 20, late=4, late_ms=9000)
+    for row in told.rows:
+        if row["kind"] == Kind.DELIVER and row["client"] == 8 and row["counter"] in (10, 20, 30):
+            row["t"] = row["counter"] * S + 3000 * MS
+    found = verdict(told)
+    assert [finding.facts["client"] for finding in found.findings] == [8]
+    (_, sent), (_, end) = found.findings[0].records
+    rows = told.run().journals[0]
+    times = {int(row["index"]): int(row["t"]) for row in rows}
+    assert (times[end] - times[sent]) == 3000 * MS
+
+
+@pytest.mark.parametrize(("apart_ns", "violations"), [((1 << 28) - 1, 0), (1 << 28, 1)])
+def test_a_moment_is_a_quarter_of_a_second(apart_ns: int, violations: int) -> None:
+    """Messages are compared with those that were sent in the same moment."""
+    told = crowd(9)
+    say(told, 0, 200)
+    for client in range(9):
+        hear(told, client, 200, 20)
+    base = 1 * S
+    for row in told.rows:
+        pair, second = divmod(row["counter"] - 1, 2)
+        if row["kind"] in (Kind.INVOKE, Kind.DELIVER) and row["counter"]:
+            sent = base + pair * (1 << 32) + second * apart_ns
+            starved = row["client"] == 8 and pair in (10, 11, 12)
+            slow = starved or (row["client"] < 8 and pair in (10, 11, 12) and not second)
+            row["t"] = sent + (0 if row["kind"] == Kind.INVOKE else 3000 * MS if slow else 20 * MS)
+    assert verdict(told).violations == violations
+
+
+def test_too_many_long_waits_to_tell() -> None:
+    """A table that is full says so, and holds no more."""
+    waits = late((0, 900 * MS, 1, 7))
+    assert not waits.full
+    waits._kept[0] = LATE_MOST
+    assert waits.full
+    assert len(waits.columns(10, 8)[1]) <= LATE_MOST
 
 
 def test_the_last_bucket_holds_all_longer_waits() -> None:
