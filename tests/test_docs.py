@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from earwitness.checks.catalogue import ALL
+
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
@@ -135,3 +137,16 @@ def test_the_picture_is_drawn_from_the_history_beside_it(tmp_path: Path) -> None
     drawn, kept = (tmp_path / "drawn.svg").read_text("utf-8"), history.with_suffix(".svg").read_text("utf-8")
     program = r">[^<>]*earwitness check "  # as it is installed here
     assert re.sub(program, ">earwitness check ", drawn) == kept
+
+
+def test_architecture_names_the_file_of_each_check() -> None:
+    """In the row of its family, so that a reader finds a check by its number."""
+    rows = dict(re.findall(r"^\| `(checks/\w+/)` \| ([^|]+) \|", (DOCS / "architecture.md").read_text(), re.MULTILINE))
+    found = {
+        (family, file, id)
+        for family, row in rows.items()
+        for file, ids in re.findall(r"(\w+)((?: [IH]\d+[ab]?)+)", row)
+        for id in ids.split()
+    }
+    wanted = {(f"checks/{m[-2]}/", m[-1], check.id) for check in ALL if (m := check.fold.__module__.split("."))}
+    assert found == wanted

@@ -1,4 +1,7 @@
-"""Ground truth of a run: the lines that the platform's services logged about their own defects during it."""
+"""Ground truth of a run: the lines that the platform's services logged about their own defects during it.
+
+`harness.defects.chance` writes these lines.
+"""
 
 from __future__ import annotations
 
