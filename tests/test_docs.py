@@ -145,7 +145,7 @@ def test_architecture_names_the_file_of_each_check() -> None:
     found = {
         (family, file, id)
         for family, row in rows.items()
-        for file, ids in re.findall(r"(\w+)((?: [IH]\d+[ab]?)+)", row)
+        for file, ids in re.findall(r"`(\w+)`((?: [IH]\d+[ab]?)+)", row)
         for id in ids.split()
     }
     wanted = {(f"checks/{m[-2]}/", m[-1], check.id) for check in ALL if (m := check.fold.__module__.split("."))}
