@@ -54,7 +54,7 @@ def show(text: str) -> None:
 
 
 def show_verdict(text: str) -> None:
-    """Print a verdict's text on stdout; on a terminal with colours, unless the variable NO_COLOR is set."""
+    """Print a verdict's text on stdout, in colours if stdout is a terminal and NO_COLOR is not set."""
     shown = printable(text)
     print(painted(shown) if has_colors(sys.stdout) else shown, flush=True)
 

@@ -123,7 +123,10 @@ def unrecorded(end: End | None) -> bool:
 
 
 def members_gone(world: World) -> set[tuple[int, int]]:
-    """Return the (user, conversation) pairs where a membership ended."""
+    """Return the (user number, conversation number) pairs of all users who left or were removed at any time so far.
+
+    A user who came back later is included. Clients that are not in the roster are skipped.
+    """
     user_of = world.roster.user_of
     return {
         (int(user_of[row["client"]]), row["conv"])

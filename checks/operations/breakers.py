@@ -152,7 +152,11 @@ class Conformance:
         self.states = after
 
     def end(self, call: int, answered: bool, t: int) -> None:
-        """Process the end of a call at `t` (ns). `answered`: the dependency accepted or refused."""
+        """Process the end of the call number `call` at `t` (ns).
+
+        `answered`: True if the dependency gave any answer, whether it accepted or refused. False is a failure for
+        the breaker.
+        """
         self.examined += not answered
         self.states = {new for state in self.states for new in ended(state, call, answered, t, self.rules)}
 

@@ -27,9 +27,10 @@ _ENCODE: Final = json.JSONEncoder(ensure_ascii=True, separators=(",", ":")).enco
 
 
 def link(before: str, text: bytes) -> str:
-    """Return the chain hash of a line.
+    """Return the chain hash of a line: SHA-256 of `before` and `text`, as 64 hexadecimal digits.
 
-    `before`: the chain hash of the line before it; `text`: the line without its own.
+    `before`: the chain hash of the line before it, "" for the first line. `text`: the line's JSON object without
+    the key `chain` and without the newline.
     """
     return hashlib.sha256(before.encode() + text).hexdigest()
 

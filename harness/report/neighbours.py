@@ -59,9 +59,11 @@ def _pair(high: int, low: int) -> int:
 
 
 def wanted_of(finding: Finding, proof: Sequence[Told]) -> Wanted:
-    """Return the keys that the records of a finding (`proof`) refer to.
+    """Return what to search for around a finding: messages, tokens, numbers, joins and answers.
 
-    They come from the records because facts of the same name differ in meaning between checks.
+    `proof`: the records of its counterexample. Most keys come from these, because facts of the same name differ in
+    meaning between checks. Only the conversation and its sequence numbers come from the facts. `found` of the
+    result is empty; `gather` fills it.
     """
     wanted = Wanted()
     for told in proof:

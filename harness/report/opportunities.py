@@ -179,7 +179,10 @@ def told(history: History) -> dict[str, object]:
 
 
 def line(opportunities: Mapping[str, Any]) -> str:
-    """Return the verdict's line about opportunities that did not occur, "" if none is missing."""
+    """Return the verdict's line that names the opportunities that did not occur, "" if none is missing.
+
+    `opportunities`: the result of `told`. The line has no newline at its end.
+    """
     missing = [row["id"] for row in opportunities.get("missing", ())]
     if not missing:
         return ""

@@ -171,9 +171,11 @@ def merged(*sources: Iterable[Threshold]) -> list[str]:
 
 
 class Judged(TypedDict):
-    """Threshold with what was measured, in its unit.
+    """Threshold and what was measured for it.
 
-    `measured` and `met` are None without samples; `measured` is None too if answers never came: `unanswered` of them.
+    `limit` and `measured` are in `unit`. Without samples, `measured` and `met` are None. If so many answers never
+    came that the statistic has no value, `measured` is None, `met` is False, and `unanswered` is their number.
+    Otherwise the key `unanswered` is absent.
     """
 
     name: str

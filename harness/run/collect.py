@@ -5,7 +5,8 @@
 It reads run.json (`tag`, `target`) and roster.json (`extra.people`, `extra.rooms`). One member of each conversation
 logs in again and reads its whole history: STORED records and one READ_END in the journal `collector`. What must be
 there is judged by `checks.messages.stored`. Identities as the platform's places state them, and the users tables where
-they can be read, become IDENTITY records and tables/users.jsonl. A history that could not be read leaves no READ_END: checks that need it return UNKNOWN.
+they can be read, become IDENTITY records and tables/users.jsonl. A history that could not be read leaves no READ_END:
+checks that need it return UNKNOWN.
 
 Exit codes: 0 everything was read, 2 it could not begin, 3 something is missing.
 """

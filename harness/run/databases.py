@@ -39,9 +39,11 @@ class UserTables:
 async def read_tables(
     queries: Mapping[Place, DatabaseQuery], pattern: str, people: Sequence[Person], bound_s: float | None
 ) -> UserTables:
-    """Read the tables until they agree about `people`, for at most `bound_s` seconds.
+    """Read the users tables until they agree about `people` or `bound_s` seconds are over; return the last read.
 
-    `pattern` is `$1` of the queries. Raises TargetError.
+    If they still differ, `differences` of the result says how. `bound_s` None: read once. With one table there is
+    nothing to compare. `pattern` is the parameter `$1` of each query. Raises TargetError if a table cannot be read,
+    or its rows have no `id` and `email`.
     """
     begin = time.monotonic()
     while True:

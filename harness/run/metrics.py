@@ -71,7 +71,10 @@ class ProcessTable:
                 self.peak_mb[name] = max(self.peak_mb.get(name, 0.0), float(row["rss_mb"]))
 
     def living(self) -> dict[str, Mapping[str, Any]]:
-        """Return the latest row of each process that was still sampled when the newest row was written."""
+        """Return the latest row of each process that has not ended, by process name.
+
+        A process has ended if its latest row is more than STALE_NS (5 s) older than the newest row of all.
+        """
         newest = max((int(row["t_ns"]) for row in self.latest.values()), default=0)
         return {name: row for name, row in self.latest.items() if newest - int(row["t_ns"]) <= STALE_NS}
 

@@ -105,10 +105,14 @@ def _url_fault(template: Template) -> str:
 def read_template(
     table: Table, name: str, known: Collection[str], *, example: str, quoting: str = "", required: bool = False
 ) -> Template | None:
-    """Return the template under the key `name`, None if the key is absent.
+    """Return the template under the key `name`; None if the key is absent or its value is of a wrong kind.
 
-    `known`: placeholders that have values; `quoting`: filter of placeholders that name none. A table becomes JSON.
-    Mistakes are collected in `table`.
+    A value that is a table becomes JSON. Mistakes are collected in `table`: a wrong kind, an unknown filter or
+    placeholder (a template is returned all the same), and an absent key if `required`.
+
+    known     names of the placeholders that may be used
+    example   a correct value, shown in messages about mistakes
+    quoting   filter for placeholders that do not name one themselves; "" for none
     """
     value = table.value(name, BODY, example=example, required=required)
     return None if value is None else checked(table, name, value, known, quoting=quoting, example=example)

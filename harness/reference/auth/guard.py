@@ -77,9 +77,10 @@ class Guard:
             raise ApiError(404, "not_found", "There is no such page.")
 
     def check_admin(self, request: web.Request) -> None:
-        """Raise ApiError 404 or 403 unless the request may use the pages for administrators.
+        """Raise ApiError unless the request may use the pages for administrators.
 
-        In test mode every request may. Otherwise the request must present the administrators' secret.
+        In test mode every request may. Otherwise it must present the administrators' secret as its bearer token:
+        404 if no secret is configured, 401 without exactly one bearer token, 403 for a wrong one.
         """
         secret = self._settings.admin_secret
         if self._settings.test_mode:

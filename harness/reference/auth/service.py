@@ -146,7 +146,13 @@ class Auth(Service):
         return response
 
     async def callback(self, request: web.Request) -> web.Response:
-        """Answer a request: finish a login; return tokens, or a redirect to the frontend with a one-time code."""
+        """Answer a request: finish a login when the browser returns from the identity provider.
+
+        If the login was begun with an address to return to, redirect there with a one-time `code`, or with `error`
+        if the provider refused. Otherwise return the tokens as JSON. Raises ApiError: 400 for a bad request or an
+        unknown or finished login, 403 for another browser. If the provider refused and there is no address to
+        return to: 403 if access was denied, else 401.
+        """
         query = request.query
         if any(len(query.getall(name)) > 1 for name in query):
             raise ApiError(400, "invalid_request", "A parameter is there twice.")
