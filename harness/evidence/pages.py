@@ -13,7 +13,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from earwitness.harness.errors import Exit
-from earwitness.harness.evidence import opportunities_page, pages_checks, pages_metrics, pages_options, pages_stories
+from earwitness.harness.evidence import (
+    opportunities_page,
+    pages_checks,
+    pages_metrics,
+    pages_options,
+    pages_runbooks,
+    pages_stories,
+)
 from earwitness.harness.progress import say
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -41,7 +48,7 @@ def rendered(docs: Path = DOCS) -> dict[Path, str]:
     """Return path -> text that the page must have."""
     pages = {docs / name: f"{WRITTEN}\n\n{make()}" for name, make in WHOLE.items()}
     pages[docs / "opportunities.md"] = opportunities_page.page(opportunities_page.stories())
-    for name, blocks in PARTS.items():
+    for name, blocks in {**PARTS, **pages_runbooks.parts()}.items():
         text = (docs / name).read_text("utf-8")
         for block, make in blocks.items():
             text = replace_block(text, block, make())

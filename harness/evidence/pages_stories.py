@@ -35,7 +35,7 @@ def page() -> str:
 
 
 def _entry(path: Path) -> str:
-    told, text = _story(path)
+    told, text = story_of(path)
     judged = ", ".join(f"[{id}](checks.md#{ANCHORS[id]})" for id in told.judged_by)
     facts = [
         f"- Judged by: {judged}",
@@ -54,7 +54,7 @@ def _entry(path: Path) -> str:
     return "\n\n".join([f"## {path.stem}", text, "\n".join(facts), run])
 
 
-def _story(path: Path) -> tuple[load.Story, str]:
+def story_of(path: Path) -> tuple[load.Story, str]:
     """Return the story that a file declares, and the file's docstring. Runs the file, but no user."""
     told: list[load.Story] = []
     declare = load.story

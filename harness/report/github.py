@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from earwitness.harness.progress import printable, say, show
+from earwitness.harness.report.runbooks import runbook_of
 
 Row = Mapping[str, Any]
 SUMMARY, ACTIONS = "GITHUB_STEP_SUMMARY", "GITHUB_ACTIONS"
@@ -52,7 +53,7 @@ def summary(verdict: Row) -> str:
         *_table(("outcome", "check", "name", "examined", "violations"), rows),
     ]
     for check in broken(verdict):
-        lines += ["", f"### {check['id']} {_text(check['name'])}"]
+        lines += ["", f"### {check['id']} {_text(check['name'])}", "", f"Runbook: `{runbook_of(check['id'])}`", ""]
         lines += [f"- {_text(witness['sentence'])}" for witness in check["witnesses"][:SHOWN]]
     missed = [row["name"] for row in verdict["thresholds"] if not row["met"]]
     lines += ["", f"Thresholds missed or not measured: {', '.join(map(_text, missed))}."] if missed else []

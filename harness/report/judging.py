@@ -33,6 +33,7 @@ from earwitness.harness.report.own_checks import all_checks
 from earwitness.harness.report.page.command import write_report
 from earwitness.harness.report.page.timeline import axis_of, bands_of
 from earwitness.harness.report.reach import Reach
+from earwitness.harness.report.runbooks import runbook_of
 from earwitness.harness.report.swim_svg import witness_svg
 from earwitness.harness.report.thresholds import judge_thresholds, missed, parse_all
 from earwitness.harness.report.witnesses import Teller, Witness
@@ -189,6 +190,7 @@ def told_of(verdict: Verdict, judged_by: Collection[str] | None, witnesses: Sequ
         "judged_by_story": verdict.id in (judged_by or ()),
         "upper_bound_95": upper_bound_95(verdict.examined) if not verdict.violations else None,
         "facts": dict(verdict.facts),
+        "runbook": runbook_of(verdict.id),
         "witnesses": list(witnesses),
     }
 

@@ -10,6 +10,7 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 from earwitness.harness.progress import printable
+from earwitness.harness.report.runbooks import runbook_of
 from earwitness.harness.report.swim_text import witness_text
 
 Row = Mapping[str, Any]
@@ -53,13 +54,16 @@ def _check(suite: ET.Element, check: Row) -> None:
     witnesses = check["witnesses"]
     # XML 1.0 has no control characters.
     found = printable("\n".join(f"{w['sentence']}\n    {w['command']}" for w in witnesses) or check["why"])
+    runbook = f"runbook: {runbook_of(check['id'])}"
     if not check["counts"]:
         ET.SubElement(case, "skipped", message="not exercised")
     elif check["outcome"] == "FAIL":
         first = printable(witnesses[0]["sentence"]) if witnesses else check["why"]
-        ET.SubElement(case, "failure", message=f"{check['violations']:,} violations: {first}").text = found
+        failure = ET.SubElement(case, "failure", message=f"{check['violations']:,} violations: {first}")
+        failure.text = f"{found}\n{runbook}"
     elif check["outcome"] == "UNKNOWN":
-        ET.SubElement(case, "error", message=f"unknown: {printable(check['why'])}").text = printable(check["why"])
+        why = printable(check["why"])
+        ET.SubElement(case, "error", message=f"unknown: {why}").text = f"{why}\n{runbook}"
     if check["counts"] and witnesses:
         drawn = witness_text(witnesses[0], check, COLUMNS)
         ET.SubElement(case, "system-out").text = "\n".join(map(printable, drawn.split("\n")))

@@ -69,7 +69,7 @@ def pages() -> list[Path]:
 
 def is_generated(page: Path) -> bool:
     """Report whether a program writes the page: its first lines say so."""
-    return bool(GENERATED.search(page.read_text("utf-8")[:600]))
+    return bool(GENERATED.search(INSERTED.sub("", page.read_text("utf-8"))[:600]))
 
 
 def text_of(page: Path) -> str:

@@ -1,0 +1,37 @@
+"""Runbooks: the page of `docs/runbooks/` that says what to do about a check or about the end of a run.
+
+Terminal, JUnit, verdict.json, report and alerts link to them, so each takes the path from here. Paths are relative to the
+root of the project, not of a machine: the same run gives the same bytes everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from earwitness.checks.verdict import OWN
+from earwitness.harness.errors import Exit
+
+FOLDER: Final = "docs/runbooks"
+OWN_CHECKS: Final = "docs/your-own-check.md"
+"""Page for users' own checks, of which no runbook can know the causes."""
+OF_EXIT: Final[Mapping[int, str]] = {
+    Exit.PASS: "pass",
+    Exit.FAIL: "fail",
+    Exit.CANNOT_RUN: "cannot-run",
+    Exit.UNKNOWN: "unknown",
+    Exit.THRESHOLD: "threshold",
+    Exit.INTERRUPTED: "interrupted",
+    Exit.TERMINATED: "interrupted",
+}
+"""Name of the page for each exit code."""
+
+
+def runbook_of(check_id: str) -> str:
+    """Return the path of the page about a check, e.g. `docs/runbooks/I4.md`; own checks share one page."""
+    return OWN_CHECKS if check_id.startswith(OWN) else f"{FOLDER}/{check_id}.md"
+
+
+def runbook_of_exit(code: int) -> str:
+    """Return the path of the page about an exit code; an unknown code could not run."""
+    return f"{FOLDER}/{OF_EXIT.get(code, OF_EXIT[Exit.CANNOT_RUN])}.md"
