@@ -75,9 +75,10 @@ def repeat(check: Check) -> str:
     exercised = [name for name, judged_by in judged_by_story().items() if check.id in judged_by]
     story = FIRST_STORY if FIRST_STORY in exercised or not exercised else exercised[0]
     parts = ["## How to repeat it", f"Judge the recorded run again:\n\n{_code(again(check))}"]
+    once_more = _code([f"earwitness run {story} --headless --seed 1 --keep-frames"])
     parts.append(
         "Run the same users, rooms and texts once more. Story and seed of your run stand in the first lines of the "
-        f"verdict and in `run.json`; replace both:\n\n{_code([f'earwitness run {story} --headless --seed 1 --keep-frames'])}"
+        f"verdict and in `run.json`; replace both:\n\n{once_more}"
     )
     parts.append(_exercised_by(check, exercised))
     if planted := planted_for(check):

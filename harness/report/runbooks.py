@@ -1,7 +1,7 @@
 """Runbooks: the page of `docs/runbooks/` that says what to do about a check or about the end of a run.
 
-Terminal, JUnit, verdict.json, report and alerts link to them, so each takes the path from here. Paths are relative to the
-root of the project, not of a machine: the same run gives the same bytes everywhere.
+Terminal, JUnit, verdict.json, report and alerts link to them, so each takes the path from here. Paths are relative to
+the root of the project, not of a machine: the same run gives the same bytes everywhere.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from typing import Any
 from earwitness.harness.progress import one_line
 from earwitness.harness.report import opportunities
 from earwitness.harness.report.endings import ending_line, stopped_line
+from earwitness.harness.report.runbooks import runbook_of
 from earwitness.harness.report.swim_text import record_lines
 from earwitness.harness.report.witnesses import DRAWN
 
@@ -251,7 +252,7 @@ def _witness_lines(check: Row) -> list[str]:
             for line in record_lines({**record, "frame": None}, 0):
                 lines += _filled(line.strip(), "  ", "    ")
         lines.append(f"  in detail, with its swim-lane: {witness['command']}")
-    return lines
+    return [*lines, f"  likely causes, and what to look at next: {runbook_of(check['id'])}"] if lines else []
 
 
 def _again(verdict: Row) -> str:

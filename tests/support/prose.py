@@ -276,7 +276,7 @@ def _faults_of_make(words: list[str]) -> Iterator[str]:
 
 
 def _faults_of_pytest(words: list[str]) -> Iterator[str]:
-    foreign = {"--cov", "--cov-report", "--dist", "--collect-only"}
+    foreign = {"--cov", "--cov-report", "--dist", "--collect-only", "--junitxml"}
     known = foreign.union(*(quoted_options(path) for path in (ROOT / "pytest_suite").glob("*.py")))
     yield from (f"pytest has no option {one}" for one in _options(words) if one not in known)
     for word in words:

@@ -15,6 +15,7 @@ from earwitness.checks.engine.fold import Described
 from earwitness.harness.report.opportunities import ALL as OPPORTUNITIES
 from earwitness.harness.report.opportunities import BY_ID
 from earwitness.harness.report.page.words import MARKS, Row, counted, paragraph, section, table, text
+from earwitness.harness.report.runbooks import runbook_of
 from earwitness.harness.report.witnesses import promise
 from earwitness.harness.shipped import judged_by
 
@@ -74,6 +75,8 @@ def _links(check: Row) -> str:
         links.append(f'<a href="#witness-{text(check["id"])}-1">its first counterexample</a>')
     if check["id"] in KNOWN:
         links.append(f'<a href="#page-{text(check["id"])}">how it is judged</a>')
+    if check["outcome"] != "PASS":
+        links.append(f"runbook: {text(runbook_of(check['id']))}")
     return f"<p>{' · '.join(links)}</p>" if links else ""
 
 
