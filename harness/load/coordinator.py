@@ -25,6 +25,7 @@ from earwitness.harness.load.run_settings import RunOptions
 from earwitness.harness.load.screen import RunScreen
 from earwitness.harness.load.shapes import Foreseen, foreseen_of
 from earwitness.harness.load.statistics import Violations
+from earwitness.harness.load.users import ChatUser
 from earwitness.harness.load.worker import Assignment
 from earwitness.harness.planning.plan import Plan
 from earwitness.harness.platform.faults.orders import links_needed
@@ -80,6 +81,7 @@ class Conductor:
         self._replies: dict[str, dict[str, Any]] = {}
         self._expected: set[str] = set()
         self._here: dict[str, int] = {}
+        self._crowd_is_here, self._planned = False, 0
         self._reply_came = Event()
         self._finishing: Event | None = None
         self._screen: RunScreen | None = None
@@ -152,7 +154,8 @@ class Conductor:
             on_live=lambda live: self._violations.count(live["checks"]),
             on_broken=self._stop_early if self.options.stop_on_fail else None,
         )  # fmt: skip
-        self._expected, self._here = set(workers), {}
+        self._expected, self._here, self._crowd_is_here = set(workers), {}, False
+        self._planned = 0 if foreseen.grows else wanted
         if isinstance(runner, MasterRunner):
             for worker in workers:
                 runner.send_message("earwitness-begin", dict(assignment), worker)
@@ -237,21 +240,35 @@ class Conductor:
         (run.path / "tables").mkdir(exist_ok=True)
 
     def _alone_and_here(self, part: Part) -> None:
-        part.all_here(part.users_started)
-        if self._faults is not None:
-            self._faults.begin()
+        self._here["local"] = part.users_started
+        if self._all_are_here():
+            part.all_here(part.users_started)
 
     def part_is_here(self, worker: str, users: int) -> None:
-        """Note that all users of a worker have started, `users` of them.
+        """Note that all users of a worker have started, `users` of them by now.
 
         When all workers have reported that, inform them all, and begin the faults.
         """
         self._here[worker] = users
-        if self._here.keys() >= self._expected:
+        if self._all_are_here():
             for each in self._expected:
                 self.life.runner.send_message("earwitness-everyone", {"users": sum(self._here.values())}, each)
-            if self._faults is not None:
-                self._faults.begin()
+
+    def _all_are_here(self) -> bool:
+        """Return True once in a run, when all users of all load processes have started; begins the faults then.
+
+        Locust says that all are spawned although some are not, if its workers report late. So the users are counted,
+        unless their number grows by a shape, or users of other classes are among them.
+        """
+        environment, runner = self.life.environment, self.life.runner
+        alone = all(issubclass(kind, ChatUser) for kind in environment.user_classes)
+        wanted = min(int(runner.target_user_count), self._planned) if alone else 0
+        if self._crowd_is_here or not self._here.keys() >= self._expected or sum(self._here.values()) < wanted:
+            return False
+        self._crowd_is_here = True
+        if self._faults is not None:
+            self._faults.begin()
+        return True
 
     # -- the end ----------------------------------------------------------------------------------------------------
 

@@ -75,8 +75,8 @@ class Life:
     def begin_part(self, assignment: Assignment, index: int, count: int, on_all_here: Callable[[Part], None]) -> None:
         """Create the state of this process for a run that begins.
 
-        `index` of `count`: this process among the load processes; `on_all_here`: called once, when all its users have
-        started.
+        `index` of `count`: this process among the load processes; `on_all_here`: called when all its users have
+        started, and again if Locust starts more of them.
         """
         self.run_dir = Path(assignment["run_dir"])
         self.part = self.latest_part = Part(self.environment, assignment, index, count, on_all_here, self.soundness)

@@ -75,7 +75,7 @@ class Part:
 
     assignment  decisions of the coordinator, the same for every process: run directory, plan, target, limits, secrets
     over  set when the end has begun: no new message is sent, and long pauses are cut short
-    on_all_here  called once, when each user of this process has started or failed to start
+    on_all_here  called when each user of this process has started or failed to start; again if more were made later
     story  counter of the story's own errors in this process, for the footer
     occurred  how often each opportunity (`harness.report.opportunities`) occurred here, for the footer
     http  connections for requests, shared by all users of this process
@@ -122,7 +122,7 @@ class Part:
         self.tally = Tally()
         self._taken = self._started = 0
         self._spawned = False
-        self._on_all_here: Callable[[Part], None] | None = on_all_here
+        self._on_all_here, self._reported = on_all_here, -1
         self._closed = self._cut_short = self._settled = False
         self._footer_written = Event()
         self._last_frame_at = 0.0
@@ -201,9 +201,10 @@ class Part:
         self._tell_if_all_here()
 
     def _tell_if_all_here(self) -> None:
-        if self._spawned and self._started >= self._taken and self._on_all_here is not None:
-            tell, self._on_all_here = self._on_all_here, None
-            tell(self)
+        # A master that waits in vain for reports says too early that all are spawned, so the count may still grow.
+        if self._spawned and self._started >= self._taken != self._reported:
+            self._reported = self._taken
+            self._on_all_here(self)
 
     def actions(self, now_ns: int) -> tuple[int, int]:
         """Return (planned, started) actions of all users of this process up to `now_ns` in monotonic ns."""

@@ -27,7 +27,7 @@ def entry() -> dict[str, Any]:
     }  # fmt: skip
 
 
-async def until(ask: Any, expected: Any, timeout_s: float = 10.0) -> None:
+async def until(ask: Any, expected: Any, timeout_s: float = 30.0) -> None:
     """Asks the database again until it says what is expected."""
     found = None
     try:
