@@ -117,6 +117,7 @@ def verdict_of(history: History, judge: Judge, reach: Reach) -> dict[str, Any]:
         "bursts": figures.bursts(views, history.table("bursts")),
         "flood": flood(views, history.table("floods"), history.table("bursts")),
         "faults": _faults(history, views),
+        "defect": (run.get("options") or {}).get("defect", ""),
         "drift": drift(views, [len(room) for room in history.roster.conversations], history.table("services")),
         "opportunities": opportunities.told(history),
         "records": sum(len(records) for records in views),

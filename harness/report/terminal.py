@@ -86,6 +86,8 @@ def _load_lines(verdict: Row) -> list[str]:
         f"{fault['name']} from {three_digits(fault['start_s'])} to {three_digits(fault['end_s'])} s"
         for fault in verdict.get("faults") or ()
     ]
+    if planted := verdict.get("defect"):
+        lines += _filled(f"planted defects, with which the platform was started: {planted}")
     return lines + (_filled(f"faults: {', '.join(faults)}") if faults else [])
 
 

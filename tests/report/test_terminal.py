@@ -61,6 +61,9 @@ def test_load_rates_and_faults() -> None:
     assert "1,000 sent (25/s), 3,456 received (86.4/s)" in " ".join(text.split())
     assert "\nfaults: kill auth from 20 to 25.1 s\n" in text
     assert "faults:" not in verdict_text(verdict([BROKEN], faults=[]))
+    assert "planted" not in text
+    planted = verdict_text(verdict([BROKEN], defect="backend=drop-push:0.05"))
+    assert "\nplanted defects, with which the platform was started: backend=drop-push:0.05\n" in planted
 
 
 def test_each_check_stands_in_its_group() -> None:
