@@ -303,7 +303,7 @@ def test_each_panel_is_compared_or_says_why_not() -> None:
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("planted", [True, False], ids=["planted", "healthy"])
+@pytest.mark.parametrize("planted", [True, pytest.param(False, marks=pytest.mark.campaign)], ids=["planted", "healthy"])
 def test_panels_show_what_the_verdict_says(
     planted: bool, locust: Callable[..., Any], scraping: Callable[..., Any], free_ports: tuple[int, int]
 ) -> None:
