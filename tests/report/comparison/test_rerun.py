@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from earwitness.harness.cli import main
 
 ROOT = Path(__file__).parents[3]
+PYTHON = shlex.quote(sys.executable)  # a path may hold blanks
 
 
 @pytest.fixture
@@ -21,7 +23,7 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("EARWITNESS_RUNS", raising=False)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), *sys.path[1:]]))
-    return f"{sys.executable} {ROOT / 'tests/support/measured.py'}"
+    return shlex.join([sys.executable, str(ROOT / "tests/support/measured.py")])
 
 
 def test_two_states_in_turns(command: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -52,13 +54,13 @@ def test_a_command_that_makes_no_run(command: str, capsys: pytest.CaptureFixture
 def test_a_command_that_fails(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", "--rerun", f"{command} nothing", "true"]) == 2
     assert "made 0 runs" in capsys.readouterr().err
-    assert main(["compare", "--rerun", f"{sys.executable} -c 'raise SystemExit(9)'", "true"]) == 2
+    assert main(["compare", "--rerun", f"{PYTHON} -c 'raise SystemExit(9)'", "true"]) == 2
     error = capsys.readouterr().err
     assert "ended with exit code 9; its output is in" in error
 
 
 def test_runs_that_are_not_alike_end_it_after_one_round(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    other = f"{sys.executable} -c \"import measured, os, pathlib; measured.measured_run(pathlib.Path(os.environ['EARWITNESS_RUNS'], 'run-0'), 1, story='soak')\""  # noqa: E501
+    other = f"{PYTHON} -c \"import measured, os, pathlib; measured.measured_run(pathlib.Path(os.environ['EARWITNESS_RUNS'], 'run-0'), 1, story='soak')\""  # noqa: E501
     os.environ["PYTHONPATH"] += os.pathsep + str(ROOT / "tests/support")
     assert main(["compare", "--rerun", f"{command} 1", other, "--rounds", "3"]) == 2
     error = capsys.readouterr().err
@@ -69,7 +71,7 @@ def test_runs_that_are_not_alike_end_it_after_one_round(command: str, capsys: py
 def test_an_interrupted_comparison_ends_its_command(command: str, tmp_path: Path) -> None:
     """SIGTERM to the comparison alone: the command ends before it, and the exit code says that it was interrupted."""
     os.mkfifo(tmp_path / "fifo")
-    waits = f"{sys.executable} -c \"import signal; f = open('{tmp_path / 'fifo'}', 'w'); print(1, file=f, flush=True); signal.pause()\""  # noqa: E501
+    waits = f"{PYTHON} -c \"import signal; f = open('{tmp_path / 'fifo'}', 'w'); print(1, file=f, flush=True); signal.pause()\""  # noqa: E501
     program = [sys.executable, "-m", "earwitness.harness.cli", "compare", "--rerun", waits, waits]
     with subprocess.Popen(program, stderr=subprocess.PIPE) as comparison, (tmp_path / "fifo").open() as begun:
         assert begun.readline() == "1\n"
