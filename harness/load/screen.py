@@ -1,4 +1,4 @@
-"""What a run shows on the terminal while it lasts: a progress line, and Locust's tables only on request."""
+"""Terminal output during a run: a progress line; Locust's tables only on request."""
 
 from __future__ import annotations
 

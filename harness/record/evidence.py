@@ -27,7 +27,7 @@ KEY: Final = "evidence"
 
 
 class Claim(TypedDict):
-    """What `run.json` states of one journal: its size, and the chain of the side file's first and last line."""
+    """Entry of `run.json` for one journal: its size, and the chain hashes of its side file's first and last line."""
 
     records: int
     blocks: int

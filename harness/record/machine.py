@@ -1,4 +1,4 @@
-"""What a run was measured on and with: the machine as a hash, and versions of the tester, its packages and the story.
+"""Machine of a run, as a hash, and the versions of the tester, its packages and the story.
 
 Figures of two runs can be compared only if these are equal (`harness.report.comparison.alike`).
 """

@@ -111,7 +111,7 @@ class Stages:
 
 @dataclass
 class RunMetrics:
-    """What is known of one run. `metrics` yields its families, each labelled with the name of the run.
+    """Metrics of one run. `metrics` yields its families, each labelled with the name of the run.
 
     users       planned number of users
     room_sizes  of the plan: their histograms exist from the start, so that no first increment is missed

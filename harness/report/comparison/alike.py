@@ -1,4 +1,4 @@
-"""Whether runs can be compared: what must be equal in all of them, and which of it is not."""
+"""Comparability of runs: the properties that must be equal, and those that differ."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from earwitness.harness.report.comparison.samples import Sample
 
 ALL: Final = "all"
 CONDITIONS: Final = ("machine", "tester", "versions", "story", "load", "faults", "contract", "target")
-"""What must be equal in all runs of a comparison."""
+"""Properties that must be equal in all runs of a comparison."""
 MEANING: Final = """\
 machine    processors, CPU quota and memory: the hash in run.json
 tester     the tester's own code (the reference platform, which may be what changed, is not part of it)

@@ -20,7 +20,7 @@ from earwitness.harness.report.comparison.statistics import (
 )
 
 CONFIDENCE: Final = 0.95
-"""Of the interval that is shown for each row."""
+"""Confidence level of the interval that is shown for each row."""
 LEVEL: Final = 0.02
 """Share of whole comparisons of one state with itself in which any difference is claimed, at most.
 

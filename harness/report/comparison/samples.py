@@ -34,7 +34,7 @@ SENT, DELIVERED = "messages sent", "messages delivered"
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """What the figures of a name have in common.
+    """Kind of figure: its properties in every run.
 
     more_is_better  a regression is a fall
     absolute        compared by their difference, as they may be zero; else by their ratio

@@ -30,7 +30,7 @@ NEEDS: Final[Mapping[str, str]] = {
     "I46": "messages as long as the platform allows: say_long() in a story of yours",
     "I47": "any story with users who stay members of a conversation",
 }
-"""What exercises checks by which no story that comes with the tool is judged."""
+"""How to exercise the checks that no shipped story names in `judged_by`."""
 
 
 def cards(id: str, title: str, checks: Sequence[Row], contract: Contract) -> str:

@@ -319,7 +319,7 @@ def late(*rows: tuple[int, int, int, int]) -> Waits:
 
 
 def test_the_longest_wait_is_shown() -> None:
-    """Of equal ones the first record, whichever is read first; none that is as short as nobody notices."""
+    """Of equally long waits the first record is shown, in any order of reading; waits below FLOOR_S are not."""
     rows = [(0, 900 * MS, 1, 7), (0, 900 * MS, 2, 5), (0, 600 * MS, 3, 3), (1, 500 * MS, 4, 1)]
     for order in (rows, rows[::-1]):
         assert late(*order).longest(0) == (2, 5)
