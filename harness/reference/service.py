@@ -50,6 +50,8 @@ SHUTDOWN_TIMEOUT_S = 10.0
 START_PAUSE_S = 0.1
 READY_TIMEOUT_S = 2.0
 CANCEL_AGAIN_S = 0.5
+HELD_S = 1.0
+"""How long a request waits for a service that is starting; the load balancer may send it one before it knows."""
 BACKLOG = 2048
 MAX_BODY_BYTES = 1 << 20
 
@@ -105,13 +107,18 @@ class Service:
         """Make the web application, with the middleware that answers errors, and the route `/ready`."""
         self.name = name
         self.log = logging.getLogger(name)
-        self.started = False
+        self._started = asyncio.Event()
         self.missing = "its start"
         self.broken: str | None = None
         self.websockets: set[web.WebSocketResponse] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self.app = web.Application(middlewares=[self._errors], client_max_size=MAX_BODY_BYTES)
         self.app.router.add_get("/ready", self._ready)
+
+    @property
+    def started(self) -> bool:
+        """Return whether the service has connected to its dependencies and answers requests."""
+        return self._started.is_set()
 
     async def start(self) -> None:
         """Connect to the dependencies (hook).
@@ -191,7 +198,7 @@ class Service:
             await asyncio.sleep(START_PAUSE_S)
         gc.collect()
         gc.freeze()
-        self.started = True
+        self._started.set()
         self.log.info("started, pid %d", os.getpid())
 
     async def _on_shutdown(self, _: web.Application) -> None:
@@ -218,7 +225,7 @@ class Service:
         """Turn every refusal into JSON: `{"error": code, "message": sentence}`."""
         try:
             if not self.started and request.path != "/ready":
-                raise ApiError(503, "starting", f"{self.name} is still starting.", retry_after_s=1)
+                await self._until_started()
             return await handler(request)
         except ApiError as error:
             return error.response()
@@ -234,6 +241,14 @@ class Service:
         except Exception:
             self.log.exception("%s %s", request.method, request.path)
             return error_response(500, "internal_error", "This is a fault of the service; its log says more.")
+
+    async def _until_started(self) -> None:
+        """Wait until the service has started, for HELD_S at most. Raises ApiError 503 if it has not."""
+        try:
+            async with asyncio.timeout(HELD_S):
+                await self._started.wait()
+        except TimeoutError:
+            raise ApiError(503, "starting", f"{self.name} is still starting.", retry_after_s=1) from None
 
 
 async def _cancelled(tasks: set[asyncio.Task[None]]) -> None:

@@ -99,6 +99,7 @@ class Slow(Service):
     def __init__(self) -> None:
         super().__init__("slow")
         self.dependency, self.entered, self.go_on = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self.held = asyncio.Event()
         self.attempts = 0
         self.app.add_routes(
             [web.get("/slow", self.slow), web.get("/ws", self.ws), web.get("/no", self.no), web.get("/bug", self.bug)]
@@ -108,6 +109,10 @@ class Slow(Service):
         self.attempts += 1
         if not self.dependency.is_set():
             raise ConnectionRefusedError("the dependency is away")
+
+    async def _until_started(self) -> None:
+        self.held.set()
+        await super()._until_started()
 
     async def slow(self, _: web.Request) -> web.Response:
         self.entered.set()
@@ -141,9 +146,11 @@ async def test_a_service_starts_answers_and_ends_gracefully() -> None:
                 assert "waiting_for" in await answer.json()
             async with http.get("/no") as answer:
                 assert (answer.status, (await answer.json())["error"]) == (503, "starting")
+            service.held.clear()
+            early = asyncio.create_task(http.get("/no"))
+            await service.held.wait()
             service.dependency.set()
-            while not service.started:
-                await asyncio.sleep(0.01)
+            assert (await early).status == 409, "a request that came early is not refused"
             assert service.attempts >= 2
             async with http.get("/ready") as answer:
                 assert (await answer.json())["ready"] is True
