@@ -26,6 +26,7 @@ import gevent
 import orjson
 from gevent.event import Event
 
+from earwitness.harness.client.dialogue import PlainDialogue
 from earwitness.harness.client.events import MESSAGE, Handshake, Heard
 from earwitness.harness.client.frame_cache import hearing
 from earwitness.harness.client.frame_capture import KeepingSession
@@ -89,14 +90,13 @@ class Bench:
                 client=client,
                 tag="bench",
                 journal=self.journal,
-                hear=hear_once,
-                encode=encode,
                 rooms=self.rooms,
                 tally=self.tally,
                 ack_by_echo=True,
                 **kept,
             )
-            connection = Connection(session, Handshake(url=self.url, welcome=False), timeout_s=30)
+            spoken = PlainDialogue(Handshake(url=self.url, welcome=False), hear_once, encode)
+            connection = Connection(session, spoken, timeout_s=30)
             connection.open()
             self.connections.append(connection)
         blank = len(encode(LABEL, "bench-10-1000", "ew1:bench:10:0:1000:10.1:01234567:"))

@@ -37,9 +37,10 @@ def test_the_complete_example_is_a_target(tmp_path: Path) -> None:
     assert set(target.parts.databases) == {Place.AUTH_DATABASE, Place.MAIN_DATABASE}
     assert set(target.parts.faults) == {"auth_down"}
     person = Person(number=0, name="ann", email="ann@people.example")
-    handshake = target.handshake(Credentials(person=person, user_id="u", token="T"), {"r": 4})
-    assert handshake.headers["X-Api-Key"] == "value of CHAT_API_KEY"
-    assert len(handshake.first_frames) == 2
+    dialogue = target.dialogue(Credentials(person=person, user_id="u", token="T"), (), {"r": 4})
+    dialogue.opened()
+    assert dialogue.handshake.headers["X-Api-Key"] == "value of CHAT_API_KEY"
+    assert len(dialogue.out) == 2
     (tmp_path / "minted.toml").write_text(re.sub(r"(?s)\[login\].*?\n\[socket\]", minted + "[socket]", whole))
     assert load_target(tmp_path / "minted.toml").name == "our chat"
 

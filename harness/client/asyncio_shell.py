@@ -10,11 +10,10 @@ from typing import cast
 
 from websockets.uri import parse_uri
 
-from earwitness.harness.client.events import Handshake
+from earwitness.harness.client.dialogue import Dialogue
 from earwitness.harness.client.frames import data_frame
-from earwitness.harness.client.link import TRANSPORT, Link, Transport
+from earwitness.harness.client.link import TRANSPORT, Hears, Link, Transport
 from earwitness.harness.client.network import ProxyError, Tunnel, place_of, proxy_of
-from earwitness.harness.client.session import ChatSession
 from earwitness.harness.client.wire import Refused
 
 RECV_BYTES = 65536
@@ -26,16 +25,17 @@ class AsyncConnection(Link, asyncio.Protocol):
     As `async with` it opens and closes the connection.
     """
 
-    __slots__ = ("_changed", "_loop", "_lost", "_socket", "_soon", "timeout_s")
+    __slots__ = ("_beats", "_changed", "_loop", "_lost", "_socket", "_soon", "timeout_s")
 
     def __init__(
-        self, session: ChatSession, handshake: Handshake, *, timeout_s: float = 10.0, transport: Transport = TRANSPORT
+        self, session: Hears, dialogue: Dialogue, *, timeout_s: float = 10.0, transport: Transport = TRANSPORT
     ) -> None:
         """Prepare a connection of `session`; nothing is sent before `open`, which may take `timeout_s` seconds."""
-        super().__init__(session, handshake, transport=transport)
+        super().__init__(session, dialogue, transport=transport)
         self.timeout_s = timeout_s
         self._socket: asyncio.Transport | None = None
         self._soon: list[str | bytes] = []
+        self._beats: asyncio.TimerHandle | None = None
         self._changed = asyncio.Event()
         self._lost = asyncio.Event()
 
@@ -176,7 +176,17 @@ class AsyncConnection(Link, asyncio.Protocol):
                 self.transport.frames_out += len(frames)
                 self._write(b"".join(map(data_frame, frames)))
 
+    def _beat(self, every_s: float) -> None:
+        def due() -> None:
+            self._tick()
+            if self.open_now:
+                self._beats = self._loop.call_later(every_s, due)
+
+        self._beats = self._loop.call_later(every_s, due)
+
     def _shut(self) -> None:
+        if self._beats is not None:
+            self._beats.cancel()
         if self._socket is not None:
             self._socket.close()
         self._changed.set()

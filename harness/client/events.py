@@ -55,14 +55,12 @@ Heard: TypeAlias = tuple[int, str | None, str | None, int, str | None, str | Non
 class Handshake:
     """Data that a client needs to open a socket.
 
-    first_frames  frames to send as soon as the socket is open, before any frame is received
-    network       how the host is reached: TLS, proxies, longest frame
-    welcome       the platform greets: the connection is usable only after the event WELCOME
+    network  how the host is reached: TLS, proxies, longest frame
+    welcome  the platform greets: the connection is usable only after the event WELCOME
     """
 
     url: str
     headers: Mapping[str, str] = field(default_factory=dict)
     subprotocols: tuple[str, ...] = ()
-    first_frames: tuple[str | bytes, ...] = ()
     network: Network = ANY
     welcome: bool = True

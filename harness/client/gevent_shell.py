@@ -21,7 +21,7 @@ from gevent.event import Event
 from websockets.uri import parse_uri
 
 from earwitness.harness.client.bounds import bounds
-from earwitness.harness.client.events import Handshake
+from earwitness.harness.client.dialogue import Dialogue
 from earwitness.harness.client.frames import data_frame
 from earwitness.harness.client.link import TRANSPORT, Hears, Link, Transport
 from earwitness.harness.client.network import ProxyError, Tunnel, proxy_of
@@ -50,6 +50,7 @@ class Connection(Link):
 
     __slots__ = (
         "_backlog",
+        "_beats",
         "_behind_since",
         "_reader",
         "_recv",
@@ -63,15 +64,16 @@ class Connection(Link):
     )
 
     def __init__(
-        self, session: Hears, handshake: Handshake, *, timeout_s: float = 10.0, transport: Transport = TRANSPORT
+        self, session: Hears, dialogue: Dialogue, *, timeout_s: float = 10.0, transport: Transport = TRANSPORT
     ) -> None:
         """Prepare a connection of `session`; nothing is sent before `open`, which may take `timeout_s` seconds."""
-        super().__init__(session, handshake, transport=transport)
+        super().__init__(session, dialogue, transport=transport)
         self.timeout_s = timeout_s
         self._sock: _socket.socket | None = None
         self._tls: Tls | None = None
         self._reader: Watcher | None = None
         self._writer: Watcher | None = None
+        self._beats: Watcher | None = None
         self._backlog = bytearray()
         self._behind_since = 0
         self._soon: list[str | bytes] = []
@@ -289,11 +291,16 @@ class Connection(Link):
                 self.transport.frames_out += len(frames)
                 self._write(b"".join(map(data_frame, frames)))
 
+    def _beat(self, every_s: float) -> None:
+        timer = gevent.get_hub().loop.timer(every_s, every_s)
+        self._beats = timer
+        timer.start(self._tick)
+
     def _shut(self) -> None:
-        for watcher in (self._reader, self._writer):
+        for watcher in (self._reader, self._writer, self._beats):
             if watcher is not None:
                 _drop(watcher)
-        self._reader = self._writer = None
+        self._reader = self._writer = self._beats = None
         sock, self._sock = self._sock, None
         if sock is not None:
             if self._backlog:

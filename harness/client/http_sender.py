@@ -20,7 +20,7 @@ class Poster:
 
     post     sends (room label, message id, text) and returns the answer as ACK or NACK; raises FlowError if the
              outcome is unknown
-    session  the user's session, to which `encode` of this object must be given
+    session  the user's session
     """
 
     session: ChatSession
@@ -32,14 +32,6 @@ class Poster:
         self._letter = ("", "", "")
         self._over = False
 
-    def encode(self, label: str, message_id: str, text: str) -> str:
-        """Store the message for the request that follows, and return `text`.
-
-        The session calls it in place of a frame encoder.
-        """
-        self._letter = (label, message_id, text)
-        return text
-
     def say(self, label: str, payload: str, planned_ns: int | None) -> None:
         """Send the next message and record it with its answer; block while another request is in progress.
 
@@ -48,19 +40,24 @@ class Poster:
         """
         with self._turn:
             if self.session.connected_now:
-                self.session.send(time.monotonic_ns(), label, payload, planned_ns)
+                self.session.send(time.monotonic_ns(), label, payload, planned_ns, self._keep)
                 self._exchange()
 
     def again(self, message_id: str) -> None:
         """Resend a message if it is still unknown whether it was accepted, and the user is connected."""
         with self._turn:
             if self.session.connected_now and message_id in self.session.unanswered():
-                self.session.retry(time.monotonic_ns(), message_id)
+                self.session.retry(time.monotonic_ns(), message_id, self._keep)
                 self._exchange()
 
     def close(self) -> None:
         """Stop recording. Answers that arrive later are ignored."""
         self._over = True
+
+    def _keep(self, label: str, message_id: str, text: str) -> str:
+        """Store the message for the request that follows; the session calls it in place of a frame encoder."""
+        self._letter = (label, message_id, text)
+        return text
 
     def _exchange(self) -> None:
         letter = self._letter

@@ -6,10 +6,12 @@ socket); it calls `_received`, `_ended` and `_broken`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from time import monotonic_ns
 from typing import Protocol
 
-from earwitness.harness.client.events import Handshake
+from earwitness.harness.client.dialogue import Dialogue
+from earwitness.harness.client.events import Heard
 from earwitness.harness.client.frames import data_frame
 from earwitness.harness.client.wire import NO_CLOSE, TOO_BIG, Refused, Wire
 from earwitness.harness.errors import Exceeded
@@ -53,22 +55,27 @@ class Hears(Protocol):
 
     welcomed: bool
 
-    def connected(self, now_ns: int, handshake_ns: int, replica: str | None = None, *, greeted: bool = False) -> int:
+    def connected(self, dialogue: Dialogue, now_ns: int, handshake_ns: int, replica: str | None = None) -> int:
         """Record a connection that opened at `now_ns`, and return its number in the journal (epoch).
 
-        `handshake_ns`: duration of the handshake; `replica`: its name, if the platform states it; `greeted`: a greeting
-        will follow.
+        `dialogue`: what is said on it; `handshake_ns`: duration of the handshake; `replica`: its name, if the platform
+        states it.
         """
 
     def heard(self, now_ns: int, data: str | bytes) -> None:
         """Record one received frame. `now_ns`: monotonic ns of its arrival."""
+
+    def happened(self, now_ns: int, events: Sequence[Heard]) -> None:
+        """Record events that no frame carried: what opening means, or what a heartbeat found."""
 
     def closed(self, now_ns: int, code: int, own: bool, reason: str = "") -> None:
         """Record the end of the connection, with its close code; `own`: the tester ended it."""
 
 
 class Link:
-    """One socket between a session and a platform. A shell subclasses it and implements `_write` and `_shut`.
+    """One socket between a session and a platform.
+
+    A shell subclasses it and implements `_write`, `_shut` and `_beat`.
 
     open_now  the upgrade is done and the connection not over: frames can be sent
     over      the connection has ended; `error` holds the exception if the tester itself failed
@@ -78,6 +85,7 @@ class Link:
         "_begun_ns",
         "_epoch",
         "_own",
+        "dialogue",
         "error",
         "handshake",
         "open_now",
@@ -87,10 +95,11 @@ class Link:
         "wire",
     )
 
-    def __init__(self, session: Hears, handshake: Handshake, *, transport: Transport = TRANSPORT) -> None:
-        """Prepare the upgrade by `handshake`; the frames of the socket are counted in `transport`."""
-        self.session, self.handshake, self.transport = session, handshake, transport
-        self.wire = Wire(handshake)
+    def __init__(self, session: Hears, dialogue: Dialogue, *, transport: Transport = TRANSPORT) -> None:
+        """Prepare the upgrade by the handshake of `dialogue`; the frames of the socket are counted in `transport`."""
+        self.session, self.dialogue, self.transport = session, dialogue, transport
+        self.handshake = dialogue.handshake
+        self.wire = Wire(self.handshake)
         self.open_now = False
         self.over = False
         self.error: BaseException | None = None
@@ -125,6 +134,9 @@ class Link:
     def _shut(self) -> None:
         raise NotImplementedError
 
+    def _beat(self, every_s: float) -> None:
+        raise NotImplementedError
+
     def _received(self, now_ns: int, data: bytes) -> None:
         """Record everything that came out of one read, in its order."""
         wire = self.wire
@@ -143,6 +155,8 @@ class Link:
             except Exceeded as error:
                 transport.frames_in -= 1  # the frame is not recorded, and the verdict says why
                 self._exceed(str(error))
+        if self.dialogue.out:
+            self._say()
         if wire.output:
             self._write(wire.take_output())
         if wire.over:
@@ -151,10 +165,32 @@ class Link:
     def _opened(self, now_ns: int) -> None:
         self.transport.opened += 1
         self.open_now = True
-        self._epoch = self.session.connected(now_ns, now_ns - self._begun_ns, greeted=self.handshake.welcome)
-        for frame in self.handshake.first_frames:
-            self.transport.frames_out += 1
-            self._write(data_frame(frame))
+        dialogue = self.dialogue
+        self._epoch = self.session.connected(dialogue, now_ns, now_ns - self._begun_ns)
+        self.session.happened(now_ns, dialogue.opened())
+        self._say()
+        if dialogue.beat_s:
+            self._beat(dialogue.beat_s)
+
+    def _say(self) -> None:
+        """Send what the dialogue wants to be sent."""
+        out = self.dialogue.out
+        self.transport.frames_out += len(out)
+        data = b"".join(map(data_frame, out))
+        out.clear()
+        self._write(data)
+
+    def _tick(self) -> None:
+        """Do what is due on an open connection; the shell calls it at the intervals that it was given by `_beat`."""
+        if not self.open_now or self.over:
+            return
+        try:
+            self.session.happened(monotonic_ns(), self.dialogue.tick())
+            self._say()
+        except Exceeded as error:
+            self._exceed(str(error))
+        except Exception as error:
+            self._broken(error)
 
     def _ended(self, now_ns: int) -> None:
         """End the connection: the one way out for close frame, end of stream, reset, deadline or error of ours.
@@ -205,6 +241,8 @@ class Link:
 
     def _start_close(self, code: int, reason: str) -> None:
         self._own = True
+        self.dialogue.closing()
+        self._say()
         self.wire.close(code, reason)
         self._write(self.wire.take_output())
 

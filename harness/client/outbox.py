@@ -37,7 +37,7 @@ class Record(Protocol):
 
 
 Encode: TypeAlias = Callable[[str, str, str], str | bytes]
-"""Dialect's encoder: `encode(room label, message id, text)` returns one frame."""
+"""Encoder of a dialogue: `encode(room label, message id, text)` returns one frame."""
 
 Sent: TypeAlias = tuple[int, int, int, int, str, str, int, int]
 """A message under way: counter, attempt, conversation, proc, label, payload, sent at, planned at (ns).
@@ -92,7 +92,6 @@ class Speaker:
         client: int,
         tag: str,
         journal: Record,
-        encode: Encode,
         rooms: Mapping[str, int],
         tally: Tally,
         by_http: bool = False,
@@ -101,7 +100,8 @@ class Speaker:
         self._by_http, self._abandoned = by_http, 0
         self.client, self.tag = client, tag
         self._journal, self._write, self._intern = journal, journal.write, journal.intern
-        self._encode, self._rooms, self._tally = encode, rooms, tally
+        self._encode: Encode
+        self._rooms, self._tally = rooms, tally
         self._latency = tally.histogram(ACKNOWLEDGED)
         self._from_plan = tally.histogram(ACKNOWLEDGED_FROM_PLAN)
         self._pending: dict[str, Sent] = {}
@@ -145,18 +145,18 @@ class Speaker:
         self.counter = counter
         return frame
 
-    def retry(self, now_ns: int, message_id: str) -> str | bytes:
+    def retry(self, now_ns: int, message_id: str, encode: Encode | None = None) -> str | bytes:
         """Record a message of `unanswered()`, or a refused one, as sent again (INVOKE), and return its frame.
 
-        Id and counter stay the same; the attempt increases by one. Raises NotConnected; KeyError if the message is not
-        known (any more).
+        Id and counter stay the same; the attempt increases by one. `encode`: as of `send`. Raises NotConnected;
+        KeyError if the message is not known (any more).
         """
         if not self.connected_now:
             raise NotConnected(f"client {self.client} is not connected")
         sent = self._unanswered.pop(message_id, None) or self._refused.pop(message_id)
         counter, attempt, conv, _, label, payload, _, _ = sent
         again = (counter, min(attempt + 1, 255), conv, self.proc, label, payload, now_ns, now_ns)
-        return self._invoke(now_ns, message_id, again)
+        return self._invoke(now_ns, message_id, again, encode)
 
     def _invoke(self, now_ns: int, message_id: str, sent: Sent, put: Encode | None = None) -> str | bytes:
         if not self.connected_now:

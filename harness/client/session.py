@@ -15,8 +15,9 @@ from zlib import crc32
 from earwitness.checks.history.record import AGENT as AN_AGENT
 from earwitness.checks.history.record import NOBODY, NONE, Flag, Kind, Place, State
 from earwitness.harness.client.body import PREFIX, decode_fields
+from earwitness.harness.client.dialogue import Dialogue
 from earwitness.harness.client.events import ACK, AGENT, JOINED, LEFT, MESSAGE, NACK, PROFILE, REPLAYED, WELCOME, Heard
-from earwitness.harness.client.outbox import Encode, NotConnected, Record, Speaker
+from earwitness.harness.client.outbox import NotConnected, Record, Speaker
 from earwitness.harness.client.statements import digest_of, write_seen
 from earwitness.harness.client.streams import Streams
 from earwitness.harness.client.tally import Tally
@@ -40,7 +41,6 @@ class ChatSession(Speaker):
 
     client       number of the device in the records
     tag          tag of the run: a body with another tag belongs to another run
-    hear         decodes a frame into events
     rooms        conversation numbers by the platform's label, shared by all sessions of the process
     ack_by_echo  the platform acknowledges nothing: receiving the own message counts as its acknowledgement
     echo         the platform sends a device its own messages too (for `settled`)
@@ -92,8 +92,6 @@ class ChatSession(Speaker):
         client: int,
         tag: str,
         journal: Record,
-        hear: Callable[[str | bytes], Sequence[Heard]],
-        encode: Encode,
         rooms: Mapping[str, int],
         tally: Tally,
         echo: bool = True,
@@ -103,14 +101,12 @@ class ChatSession(Speaker):
         agents: Collection[str] = (),
     ) -> None:
         """Start unconnected. The class describes the parameters."""
-        super().__init__(
-            client=client, tag=tag, journal=journal, encode=encode, rooms=rooms, tally=tally, by_http=by_http
-        )
+        super().__init__(client=client, tag=tag, journal=journal, rooms=rooms, tally=tally, by_http=by_http)
         self._strangers, self._agents = strangers, frozenset(agents)
         self.asked: dict[str, int] = {}
         self.outside: set[str] = set()
         self.echo, self.ack_by_echo = echo, ack_by_echo
-        self._hear = hear
+        self._hear: Callable[[str | bytes], Sequence[Heard]]
         self._own_prefix = f"{PREFIX}{tag}:"
         self._last: dict[str, int] = {}  # highest sequence received on earlier connections, by label
         self._resumed: dict[str, int] = {}
@@ -137,7 +133,7 @@ class ChatSession(Speaker):
         return self.echo and self.acked_unnumbered > 0 and self._own_heard < self.acked
 
     def resume_points(self) -> dict[str, int]:
-        """Return the highest sequence number received so far, by room label; for `Target.handshake(resume=…)`."""
+        """Return the highest sequence number received so far, by room label; for `Target.dialogue(resume=…)`."""
         points = dict(self._last)
         for label, seq in self._seen.items():
             if seq > points.get(label, NONE):
@@ -146,15 +142,16 @@ class ChatSession(Speaker):
 
     # -- called by the shell ----------------------------------------------------------------------------------------
 
-    def connected(self, now_ns: int, handshake_ns: int, replica: str | None = None, *, greeted: bool = False) -> int:
+    def connected(self, dialogue: Dialogue, now_ns: int, handshake_ns: int, replica: str | None = None) -> int:
         """Record an open connection and return its number in the journal (epoch).
 
-        `handshake_ns`: duration of the handshake; `replica`: its name, if known. If the connection will be `greeted`,
-        CONNECT is written with its first event, because the greeting may name the replica. Raises RuntimeError if there
-        is a connection already: messages of two at once could not be assigned.
+        `dialogue`: what is said on it; `handshake_ns`: duration of the handshake; `replica`: its name, if known. If the
+        connection will be greeted, CONNECT is written with its first event, because the greeting may name the replica.
+        Raises RuntimeError if there is a connection already: messages of two at once could not be assigned.
         """
         if self.connected_now:
             raise RuntimeError(f"client {self.client} is connected already: close that connection first")
+        self._hear, self._encode = dialogue.received, dialogue.send
         self._last = self.resume_points()
         self._resumed = self._last
         self._seen = {}
@@ -162,14 +159,18 @@ class ChatSession(Speaker):
         self.connected_now, self.welcomed = True, False
         self._streams = Streams()
         self._due = handshake_ns
-        if not greeted:
+        if not dialogue.handshake.welcome:
             self._begin(now_ns, replica)
         return self.conn
 
     def heard(self, now_ns: int, data: str | bytes) -> None:
         """Record the events of one received frame. An exception means that the frame could not be recorded."""
-        events = self._hear(data)
-        if self._due is not None:
+        self.happened(now_ns, self._hear(data))
+        self.frames_recorded += 1
+
+    def happened(self, now_ns: int, events: Sequence[Heard]) -> None:
+        """Record events, of a frame or of none: what opening means, or what a heartbeat found."""
+        if self._due is not None and events:
             self._begin(now_ns, _replica(events))
         for event in events:
             what = event[0]
@@ -179,7 +180,6 @@ class ChatSession(Speaker):
                 self._acknowledged(now_ns, event[1], event[3], event[5])
             else:
                 self._rare(now_ns, event)
-        self.frames_recorded += 1
 
     def closed(self, now_ns: int, code: int, own: bool, reason: str = "") -> None:
         """Record the end of the connection, and INFO for messages without answer; no-op if it is recorded already.

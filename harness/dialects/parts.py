@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from earwitness.checks.history.record import Place
+from earwitness.harness.client.dialogue import Dialogue
 from earwitness.harness.client.events import Heard
 from earwitness.harness.client.flow import Flow
 from earwitness.harness.client.sharing import Edit
@@ -47,8 +48,8 @@ class Accounts(Protocol):
 class Sharing(Protocol):
     """Protocol of state that devices share: read marks, edits of own messages, and who is online.
 
-    Flows return None if the platform refused. Pushed state arrives through the target's `hear`: MARKED, EDITED,
-    PRESENCE (`harness.client.events`).
+    Flows return None if the platform refused. Pushed state arrives through the dialogue: MARKED, EDITED, PRESENCE
+    (`harness.client.events`).
     """
 
     def mark_read(self, credentials: Credentials, room: Room, seq: int) -> Flow[int | None]:
@@ -127,11 +128,19 @@ class RemovesMembers(Protocol):
 class AsksAgents(Protocol):
     """Protocol of a target with agents that answer questions in a room."""
 
-    def encode_question(self, label: str, message_id: str, text: str) -> str | bytes:
-        """Return one frame that sends `text` to the room `label` and asks the agent to answer it.
+    def question(self, dialogue: Dialogue, label: str, message_id: str, text: str) -> str | bytes:
+        """Return one frame for the socket of `dialogue` that sends `text` to the room `label` and asks the agent.
 
         `message_id`: the client's id of the message.
         """
+        ...
+
+
+class SharesFrames(Protocol):
+    """Protocol of a target that decodes equal frames once for all sockets of a process."""
+
+    def share_frames(self, rooms: Collection[str]) -> None:
+        """Decode the messages of `rooms` once from now on: those whose frames reach this process more than once."""
         ...
 
 
@@ -191,6 +200,7 @@ class Parts:
     reads_history_after: ReadsHistoryAfter | None = None
     removes_members: RemovesMembers | None = None
     asks_agents: AsksAgents | None = None
+    shares_frames: SharesFrames | None = None
     posts_beside: PostsBeside | None = None
     sends_by_http: SendsByHttp | None = None
     has_rooms: HasRooms | None = None

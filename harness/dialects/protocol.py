@@ -1,17 +1,17 @@
 """Protocol of a dialect: the five facts that describe how to speak to a platform.
 
-A target says how to authenticate, how frames look, how sends are acknowledged, who is a member of what, and how final
-state is read. It does no I/O: HTTP steps are flows (`harness.client.flow`), sockets belong to the client. What only
-some platforms can do is in its `parts`.
+A target says how to authenticate, what is said on a socket, who is a member of what, and how final state is read. It
+does no I/O: HTTP steps are flows (`harness.client.flow`), what is said on a socket is a dialogue
+(`harness.client.dialogue`), and both are carried out by the client. What only some platforms can do is in its `parts`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from earwitness.checks.contract import Contract
-from earwitness.harness.client.events import Handshake, Heard
+from earwitness.harness.client.dialogue import Dialogue
 from earwitness.harness.client.flow import Flow
 from earwitness.harness.client.network import Network
 from earwitness.harness.dialects.parts import Parts
@@ -81,25 +81,18 @@ class Target(Protocol):
         """Send one cheap authenticated request, to measure responsiveness; return its HTTP status."""
         ...
 
-    def handshake(self, credentials: Credentials, resume: Mapping[str, int] | None = None) -> Handshake:
-        """Return how to open a socket with these credentials.
+    def dialogue(
+        self,
+        credentials: Credentials,
+        rooms: Sequence[Room],
+        resume: Mapping[str, int] | None = None,
+        previous: Dialogue | None = None,
+    ) -> Dialogue:
+        """Return what will be said on a new socket of a logged-in person.
 
-        `resume`: for each room label the last sequence number received, or None for a new session.
-        """
-        ...
-
-    def rooms_on_connect(self, credentials: Credentials, rooms: Sequence[Room]) -> Iterable[str | bytes]:
-        """Return the frames that subscribe a new connection to the rooms; empty if the server subscribes by itself."""
-        ...
-
-    def encode(self, label: str, message_id: str, text: str) -> str | bytes:
-        """Return one frame that sends `text` to the room `label`. `message_id`: the client's id of the message."""
-        ...
-
-    def hear(self, data: str | bytes) -> Sequence[Heard]:
-        """Decode a received frame into events; () for a frame that matters to no check.
-
-        Never raises: a frame that it cannot decode becomes an event OTHER.
+        - `rooms`: the dialogue subscribes the socket to them, unless the server does that by itself
+        - `resume`: for each room label the last sequence number received, or None for a new session
+        - `previous`: the dialogue of the connection before, where one is resumed: it may hold a cursor or a session
         """
         ...
 

@@ -1,7 +1,7 @@
 """Tokens: an optional capability of a target (`target.parts.tokens`) to present, refresh, revoke and forge tokens.
 
 Flows that return a status do not raise for a refusal: the caller records the request, and the judge decides about it.
-The client opens sockets; `handshake` says how.
+The client opens sockets; `dialogue` says how.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from earwitness.checks.history.record import Place, Way
-from earwitness.harness.client.events import Handshake
+from earwitness.harness.client.dialogue import Dialogue
 from earwitness.harness.client.flow import Browser, Flow
 from earwitness.harness.dialects.values import Credentials, Person
 
@@ -51,8 +51,8 @@ class Tokens(Protocol):
         """Send a cheap request to `place` with this token in its header; return the HTTP status. Not for SOCKET."""
         ...
 
-    def handshake(self, secret: str, way: Way, resume: Mapping[str, int] | None = None) -> Handshake:
-        """Return how to open a socket that presents a token, or a ticket where the way is TICKET."""
+    def dialogue(self, secret: str, way: Way, resume: Mapping[str, int] | None = None) -> Dialogue:
+        """Return the dialogue of a socket that presents a token, or a ticket where the way is TICKET."""
         ...
 
     def begin_login(self, person: Person, ttl_s: float | None = None) -> Flow[BegunLogin]:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from earwitness.harness.client.events import Handshake
+from earwitness.harness.client.dialogue import Dialogue
 from earwitness.harness.dialects.protocol import Credentials
 
 if TYPE_CHECKING:
@@ -47,9 +47,13 @@ class Account:
         self.hold()
         return self.user.own_credentials()
 
-    def handshake(self, resume: Mapping[str, int] | None) -> Handshake:
-        """Return the handshake that opens the socket with valid credentials. Raises FlowError."""
-        return self.user.part.target.handshake(self.valid(), resume)
+    def dialogue(self, resume: Mapping[str, int] | None, previous: Dialogue | None) -> Dialogue:
+        """Return the dialogue of a new socket with valid credentials; arguments as of `Target.dialogue`.
+
+        Raises FlowError.
+        """
+        user = self.user
+        return user.part.target.dialogue(self.valid(), tuple(dict.fromkeys(user.rooms)), resume, previous)
 
     def opened(self, status: int) -> None:
         """Process the outcome of a handshake (hook). A plain account does nothing.

@@ -15,6 +15,7 @@ from locust import User
 from locust.env import Environment
 from locust.exception import LocustError
 
+from earwitness.harness.client.dialogue import Dialogue
 from earwitness.harness.client.flow import Flow, FlowError
 from earwitness.harness.client.gevent_shell import Connection, Refused
 from earwitness.harness.client.http_gevent import run_flow_gevent
@@ -68,6 +69,7 @@ class ConnectedUser(User):
         self.renewing = RLock()
         self.never_resend: set[str] = set()  # ids of messages whose retry would be longer than permitted
         self._under_way = 0
+        self._dialogue: Dialogue | None = None  # of the last connection that opened
 
     @property
     def online(self) -> bool:
@@ -110,12 +112,11 @@ class ConnectedUser(User):
         elif target.contract.resume:
             resume = self.session.resume_points()
         self.session.asked = dict(resume or {})
-        connection = Connection(self.session, self.account.handshake(resume), timeout_s=ANSWER_S)
+        dialogue = self.account.dialogue(resume, self._dialogue if resume is not None else None)
+        connection = Connection(self.session, dialogue, timeout_s=ANSWER_S)
         connection.open()
-        self.connection = connection
+        self.connection, self._dialogue = connection, dialogue
         self.part.attained.connected.add(self.number)
-        for frame in target.rooms_on_connect(self.own_credentials(), tuple(dict.fromkeys(self.rooms))):
-            connection.send(frame)
 
     def _new_session(self) -> ChatSession:
         target = self.part.target
@@ -127,8 +128,6 @@ class ConnectedUser(User):
             self.own_credentials,
             client=self.number,
             tag=self.part.plan.tag,
-            hear=self.part.hear,
-            encode=target.encode if self.poster is None else self.poster.encode,
             rooms=self.part.plan.numbers,
             tally=self.part.tally,
             echo=target.contract.echo,

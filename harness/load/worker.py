@@ -14,7 +14,6 @@ from gevent.event import Event
 
 from earwitness.checks.history.record import NOBODY, NONE, Flag, Kind, Phase
 from earwitness.harness.client.bounds import bounds
-from earwitness.harness.client.frame_cache import hearing
 from earwitness.harness.client.frame_capture import KeepingSession
 from earwitness.harness.client.gevent_shell import TRANSPORT
 from earwitness.harness.client.http_gevent import Pool
@@ -103,7 +102,8 @@ class Part:
         self.plan = Plan.from_dict(assignment["plan"])
         self.target = open_target(assignment["target"])
         self.http = Pool(self.target.network)
-        self.hear = hearing(self.target.hear, self.plan.heard_often(count))
+        if (shares := self.target.parts.shares_frames) is not None:
+            shares.share_frames(self.plan.heard_often(count))
         self.run_dir = Path(assignment["run_dir"])
         self.secrets: Mapping[str, Any] = assignment.get("secrets", {})
         self.users: list[ChatUser] = []

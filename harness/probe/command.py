@@ -163,8 +163,8 @@ def judgeable(rehearsal: Rehearsal) -> list[tuple[str, str, str]]:
     numbered = all(heard[3] >= 0 for heard in messages)
     senders = {voice.credentials.user_id for voice in rehearsal.voices}
     named = all(heard[4] in senders for heard in messages)
-    acked = all(voice.heard(ACK) for voice in rehearsal.voices)
-    joined = all(voice.heard(JOINED) for voice in rehearsal.voices)
+    acked = all(voice.events(ACK) for voice in rehearsal.voices)
+    joined = all(voice.events(JOINED) for voice in rehearsal.voices)
     stored = {row.text for row in own_rows(rehearsal)}
     none = "" if messages else "no message was received"
     changed = none or (f"{missed} times a message was not received as it was sent" if missed else "")

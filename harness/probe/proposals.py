@@ -30,7 +30,7 @@ def proposals(rehearsal: Rehearsal) -> Iterator[tuple[str, str]]:
     users = {voice.credentials.user_id for voice in voices}
     if not contract.names_sender and all(message[4] in users for messages in heard.values() for message in messages):
         yield "names_sender = true", f"{count} messages named one of the two users as their sender"
-    if not contract.acknowledges and all(len(voice.heard(ACK)) == len(voice.sent) for voice in voices):
+    if not contract.acknowledges and all(len(voice.events(ACK)) == len(voice.sent) for voice in voices):
         yield "acknowledges = true", f"{sum(len(voice.sent) for voice in voices)} messages were acknowledged"
     once = all(max(Counter(_texts(messages)).values(), default=0) == 1 for messages in heard.values())
     if contract.at_most_once == "no" and once:

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import secrets
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import httpx
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidHeader, InvalidStatus
-from websockets.frames import Close
-from websockets.typing import Subprotocol
 
 from earwitness.checks.history.record import Place
-from earwitness.harness.client.asyncio_shell import reach
+from earwitness.harness.client.asyncio_shell import AsyncConnection
 from earwitness.harness.client.body import PREFIX, decode, encode
-from earwitness.harness.client.events import ACK, JOINED, MESSAGE, NACK, OTHER, WELCOME, Handshake, Heard
-from earwitness.harness.client.flow import Flow, FlowError, T, redirect_of, run_flow_async
+from earwitness.harness.client.dialogue import Dialogue
+from earwitness.harness.client.events import ACK, JOINED, MESSAGE, NACK, OTHER, WELCOME, Heard
+from earwitness.harness.client.flow import Flow, FlowError, T, run_flow_async
 from earwitness.harness.client.http_asyncio import http_client
-from earwitness.harness.client.network import SECURE, Unlisted, shown
-from earwitness.harness.client.wire import NO_CLOSE, TOO_BIG
+from earwitness.harness.client.link import Transport
+from earwitness.harness.client.network import Unlisted, shown
+from earwitness.harness.client.wire import NO_CLOSE, TOO_BIG, Refused
 from earwitness.harness.dialects.protocol import Credentials, Person, Room, Statement, StoredRow
 from earwitness.harness.dialects.toml.dialect import GenericTarget
 from earwitness.harness.errors import TargetError
@@ -33,8 +30,6 @@ KEPT_BYTES = 8 * 2**20
 """Bytes of a user's frames, and of the texts read from them, that are kept; of later frames only short ones are."""
 SHORT_CHARS = 1000
 KEPT_FRAMES = 10_000
-QUEUE = 1
-"""Frames that wait to be read: each may have Network.frame_bytes."""
 PASSING = (408, 425, 429)
 """Statuses below 500 that say nothing about the request."""
 AWKWARD = ' "quotes" <b>&amp;</b> naïve 🧵'
@@ -66,21 +61,52 @@ class Voice:
     sent      client message id -> text
     received  count of received frames
     frames    the stored frames, of `kept` bytes and characters together
-    closed    how the connection ended, "" while it is open
+    welcomed  the platform has greeted the connection
+    ended     how the connection ended, "" while it is open
     cut       the same, "" if we ended the connection ourselves
     """
 
     person: Person
     credentials: Credentials
     statements: Sequence[Statement] = ()
-    socket: ClientConnection | None = None
+    socket: AsyncConnection | None = None
+    welcomed: bool = False
     frames: list[Frame] = field(default_factory=list)
     sent: dict[str, str] = field(default_factory=dict)
-    closed: str = ""
+    ended: str = ""
     cut: str = ""
     received: int = 0
     kept: int = 0
     news: asyncio.Event = field(default_factory=asyncio.Event)
+    _decode: Callable[[str | bytes], Sequence[Heard]] = field(default=lambda data: ())
+
+    # -- what a connection calls (`harness.client.link.Hears`) --------------------------------------------------------
+
+    def connected(self, dialogue: Dialogue, now_ns: int, handshake_ns: int, replica: str | None = None) -> int:
+        """Implement `Hears.connected`: decode with `dialogue` from now on; the number is 1, there is one connection."""
+        self._decode = dialogue.received
+        return 1
+
+    def heard(self, now_ns: int, data: str | bytes) -> None:
+        """Implement `Hears.heard`: store the frame and its events."""
+        self.received += 1
+        self._note(data, self._decode(data))
+
+    def happened(self, now_ns: int, events: Sequence[Heard]) -> None:
+        """Implement `Hears.happened`: store events that no frame carried, as a frame without text."""
+        if events:
+            self._note("", events)
+
+    def closed(self, now_ns: int, code: int, own: bool, reason: str = "") -> None:
+        """Implement `Hears.closed`: note how the connection ended."""
+        assert self.socket is not None
+        self.ended = ending(self.socket)
+        self.news.set()
+
+    def _note(self, data: str | bytes, events: Sequence[Heard]) -> None:
+        self.keep(data, events)
+        self.welcomed = self.welcomed or any(event[0] == WELCOME for event in events)
+        self.news.set()
 
     def keep(self, data: str | bytes, heard: Sequence[Heard]) -> None:
         """Store a frame and its events; beyond a limit, shortened or not at all.
@@ -94,7 +120,7 @@ class Voice:
             self.frames.append(Frame(self.person, short, tuple(heard), whole=whole))
             self.kept += len(short) + texts
 
-    def heard(self, what: int) -> list[Heard]:
+    def events(self, what: int) -> list[Heard]:
         """Return the events of type `what` (a constant of `harness.client.events`) in the stored frames."""
         return [heard for frame in self.frames for heard in frame.heard if heard[0] == what]
 
@@ -238,13 +264,9 @@ def _words(error: Exception) -> str:
 
 
 async def _talk(rehearsal: Rehearsal, http: httpx.AsyncClient, timeout_s: float, each: int) -> None:
-    readers = []
     try:
         for voice in rehearsal.voices:
-            handshake = rehearsal.target.handshake(voice.credentials)
-            voice.socket = await _connect(handshake, voice.person, timeout_s)
-            readers.append(asyncio.create_task(_listen(rehearsal.target, voice)))
-            await _enter(rehearsal, voice, handshake, timeout_s)
+            await _enter(rehearsal, voice, timeout_s)
         for k in range(each):
             for voice in rehearsal.voices:
                 await _say(rehearsal, voice, http, k + 1)
@@ -255,10 +277,9 @@ async def _talk(rehearsal: Rehearsal, http: httpx.AsyncClient, timeout_s: float,
                 rehearsal.answer_ms = (time.monotonic() - begin) * 1000
     finally:
         for voice in rehearsal.voices:
-            voice.cut = voice.closed
+            voice.cut = voice.ended
             if voice.socket is not None:
-                await voice.socket.close()
-        await asyncio.gather(*readers)
+                await voice.socket.close(timeout_s=timeout_s)
     for voice in rehearsal.voices:
         if voice.cut:
             count = f"{len(voice.sent)} message{'s'[: len(voice.sent) != 1]}"
@@ -267,86 +288,58 @@ async def _talk(rehearsal: Rehearsal, http: httpx.AsyncClient, timeout_s: float,
             )
 
 
-async def _connect(handshake: Handshake, person: Person, timeout_s: float) -> ClientConnection:
-    url, network = handshake.url, handshake.network
-    tls = network.tls() if url.partition(":")[0] in SECURE else None
+async def _connect(rehearsal: Rehearsal, voice: Voice, timeout_s: float) -> None:
+    """Open the voice's socket, and wait for the greeting if there is one."""
+    target, person = rehearsal.target, voice.person
+    dialogue = target.dialogue(voice.credentials, [rehearsal.room])
+    # Counters of its own: these frames are not recorded.
+    voice.socket = AsyncConnection(voice, dialogue, timeout_s=timeout_s, transport=Transport())
     try:
-        network.check(url)
-        async with asyncio.timeout(timeout_s):
-            sock = await reach(url)
-        return await _Connect(
-            url,
-            sock=sock,
-            additional_headers=dict(handshake.headers),
-            subprotocols=[Subprotocol(name) for name in handshake.subprotocols] or None,
-            ssl=tls,
-            open_timeout=timeout_s,
-            close_timeout=timeout_s,
-            max_size=network.frame_bytes,
-            max_queue=QUEUE,
-            proxy=None,
-        )
-    except InvalidHeader as error:  # its value may be a secret
-        raise Unfit(f"The header {error.name} of {person.name} has a character that no request can have.") from None
-    except (OSError, TimeoutError, InvalidHandshake) as error:
-        where = shown(url)
-        status = error.response.status_code if isinstance(error, InvalidStatus) else 500
-        passing = status >= 500 or status in PASSING
-        to = redirect_of(status, error.response.headers.get("location", "")) if isinstance(error, InvalidStatus) else ""
-        sentence = f"{person.name} could not open a socket at {where} ({_words(error)}{to})."
-        raise (TargetError if passing else Unfit)(sentence) from error
+        await voice.socket.open()
+    except TargetError as error:  # a header or an address that cannot be sent
+        raise Unfit(f"When {person.name} tried to open a socket: {error}") from None
+    except Refused as error:
+        if voice.socket.wire.opened:
+            missing = f"{person.name} received no greeting within {timeout_s:.0f} s.{_heard_instead(voice)}"
+            raise (Unfit if voice.frames else TargetError)(missing) from error
+        raise _closed_door(error.status)(_shut_out(dialogue, person, error)) from error
+    except (OSError, TimeoutError) as error:
+        raise TargetError(_shut_out(dialogue, person, error)) from error
 
 
-class _Connect(connect):
-    """Client that connects to no other address than the given one; the load does not follow redirects either."""
-
-    def process_redirect(self, exc: Exception) -> Exception | str:
-        """Return the exception, so that the redirect is not followed."""
-        return exc
+def _shut_out(dialogue: Dialogue, person: Person, error: Exception) -> str:
+    said = str(error) if isinstance(error, Refused) else _words(error)
+    return f"{person.name} could not open a socket at {shown(dialogue.handshake.url)} ({said})."
 
 
-async def _listen(target: GenericTarget, voice: Voice) -> None:
-    assert voice.socket is not None
-    with contextlib.suppress(ConnectionClosed):
-        async for data in voice.socket:
-            voice.received += 1
-            voice.keep(data, target.hear(data))
-            del data  # otherwise it stays in memory until the next frame is whole
-            voice.news.set()
-    voice.closed = ending(voice.socket)
-    voice.news.set()
+def _closed_door(status: int) -> type[TargetError]:
+    """Return the kind of error for a status; only one that says nothing about the request is no mistake of the file."""
+    return TargetError if status == 0 or status >= 500 or status in PASSING else Unfit
 
 
-def ending(socket: ClientConnection) -> str:
+def ending(socket: AsyncConnection) -> str:
     """Return words about how a connection ended: who closed it, with what code and reason."""
-    received, sent = socket.protocol.close_rcvd, socket.protocol.close_sent
-    if received is not None and socket.protocol.close_rcvd_then_sent is not False:
-        return f"the platform closed the connection with {_code(received)}"
-    if sent is None:
+    wire = socket.wire
+    if wire.close_received is not None:
+        return f"the platform closed the connection with {_code(wire.close_received, wire.close_reason)}"
+    if wire.close_sent is None:
         return f"the connection ended without a close frame ({NO_CLOSE})"
-    key = " (urls.frame_bytes_max)" if sent.code == TOO_BIG else ""
-    return f"earwitness closed the connection with {_code(sent)}{key}"
+    key = " (urls.frame_bytes_max)" if wire.close_sent == TOO_BIG else ""
+    return f"earwitness closed the connection with {_code(wire.close_sent, wire.close_reason)}{key}"
 
 
-def _code(close: Close) -> str:
-    return f"{int(close.code)} {close.reason!r}" if close.reason else str(int(close.code))
+def _code(code: int, reason: str) -> str:
+    return f"{code} {reason!r}" if reason else str(code)
 
 
-async def _enter(rehearsal: Rehearsal, voice: Voice, handshake: Handshake, timeout_s: float) -> None:
-    """Send the first frames, wait for the greeting, and join, in the order in which the load does it."""
-    target = rehearsal.target
-    for frame in handshake.first_frames:
-        await _send(voice, frame)
-    if handshake.welcome and not await _until(voice, lambda: bool(voice.heard(WELCOME)), timeout_s):
-        sentence = f"{voice.person.name} received no greeting within {timeout_s:.0f} s.{_heard_instead(voice)}"
-        raise (Unfit if voice.frames else TargetError)(sentence)
-    for frame in target.rooms_on_connect(voice.credentials, [rehearsal.room]):
-        await _send(voice, frame)
-    if target.says_joined:
+async def _enter(rehearsal: Rehearsal, voice: Voice, timeout_s: float) -> None:
+    """Open the socket and join the room, in the order in which the load does it."""
+    await _connect(rehearsal, voice, timeout_s)
+    if rehearsal.target.says_joined:
         label = rehearsal.room.label
 
         def joined() -> bool:
-            return any(heard[1] == label for heard in voice.heard(JOINED))
+            return any(heard[1] == label for heard in voice.events(JOINED))
 
         if not await _until(voice, joined, timeout_s):
             missing = f"{voice.person.name} received no confirmation that it joined {label}."
@@ -355,12 +348,12 @@ async def _enter(rehearsal: Rehearsal, voice: Voice, handshake: Handshake, timeo
 
 def _heard_instead(voice: Voice) -> str:
     last = f" The last frame was {str(voice.frames[-1].data)[:200]!r}." if voice.frames else " No frame came at all."
-    return f"{last} {voice.closed[:1].upper()}{voice.closed[1:]}." if voice.closed else last
+    return f"{last} {voice.ended[:1].upper()}{voice.ended[1:]}." if voice.ended else last
 
 
 async def _say(rehearsal: Rehearsal, voice: Voice, http: httpx.AsyncClient, counter: int) -> None:
     target, person, label = rehearsal.target, voice.person, rehearsal.room.label
-    if voice.closed:
+    if voice.ended:
         return
     message_id = f"{rehearsal.tag}-{person.number}-{counter}"
     number = rehearsal.room.number
@@ -368,20 +361,10 @@ async def _say(rehearsal: Rehearsal, voice: Voice, http: httpx.AsyncClient, coun
     voice.sent[message_id] = text
     if (by_http := target.parts.sends_by_http) is None:
         assert voice.socket is not None
-        with contextlib.suppress(ConnectionClosed):  # `_listen` says how it ended
-            await voice.socket.send(target.encode(label, message_id, text))
+        voice.socket.send(voice.socket.dialogue.send(label, message_id, text))
         return
     heard = await _ask(http, by_http.post(voice.credentials, label, message_id, text), f"{person.name} sent a message")
     voice.frames.append(Frame(person, "(answer to the request)", tuple(heard), answer=True))
-
-
-async def _send(voice: Voice, frame: str | bytes) -> None:
-    assert voice.socket is not None
-    try:
-        await voice.socket.send(frame)
-    except ConnectionClosed as end:
-        voice.closed = ending(voice.socket)
-        raise TargetError(f"{voice.person.name}'s connection ended.{_heard_instead(voice)}") from end
 
 
 async def _until(voice: Voice, condition: Callable[[], bool], timeout_s: float) -> bool:
@@ -389,7 +372,7 @@ async def _until(voice: Voice, condition: Callable[[], bool], timeout_s: float) 
     end = time.monotonic() + timeout_s
     while not condition():
         left = end - time.monotonic()
-        if left <= 0 or voice.closed:
+        if left <= 0 or voice.ended:
             return False
         voice.news.clear()
         try:
@@ -401,7 +384,7 @@ async def _until(voice: Voice, condition: Callable[[], bool], timeout_s: float) 
 
 def _complete(rehearsal: Rehearsal, voice: Voice) -> bool:
     """Return whether everything that is answered was answered, and everything that is delivered was received."""
-    answers = len(voice.heard(ACK)) + len(voice.heard(NACK))
+    answers = len(voice.events(ACK)) + len(voice.events(NACK))
     return not unheard(rehearsal, voice) and (not rehearsal.target.contract.acknowledges or answers >= len(voice.sent))
 
 
@@ -422,13 +405,13 @@ def unheard(rehearsal: Rehearsal, voice: Voice) -> set[str]:
     """Return the texts that `voice` should have received and did not receive unchanged."""
     echo = rehearsal.target.contract.echo
     wanted = {text for other in rehearsal.voices if other is not voice or echo for text in other.sent.values()}
-    return wanted - {str(heard[2]) for heard in voice.heard(MESSAGE)}
+    return wanted - {str(heard[2]) for heard in voice.events(MESSAGE)}
 
 
 def own_messages(rehearsal: Rehearsal, voice: Voice) -> list[Heard]:
     """Return the messages that `voice` received, without those of others in a room that existed before."""
     mark = f"{PREFIX}{rehearsal.tag}:"
-    heard = voice.heard(MESSAGE)
+    heard = voice.events(MESSAGE)
     return [one for one in heard if mark in str(one[2])] if rehearsal.target.parts.has_rooms else heard
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from earwitness.checks.history.record import NONE, Kind
 from earwitness.harness.client.asyncio_shell import AsyncConnection, Refused
+from earwitness.harness.client.dialogue import Dialogue
 from earwitness.harness.client.flow import run_flow_async
 from earwitness.harness.client.session import ChatSession
 from earwitness.harness.dialects.protocol import Credentials, Person, Room
@@ -41,13 +42,12 @@ class AsyncUser:
         self.rooms: tuple[Room, ...] = crowd.plan.rooms_of[person.number]
         self.credentials: Credentials
         self.connection: AsyncConnection | None = None
+        self._dialogue: Dialogue | None = None
         self.cuts: list[int] = []
         self.session = ChatSession(
             client=self.number,
             tag=crowd.plan.tag,
             journal=crowd.journal,
-            hear=crowd.target.hear,
-            encode=crowd.target.encode,
             rooms={room.label: room.number for room in crowd.plan.rooms},
             tally=crowd.tally,
         )
@@ -77,10 +77,10 @@ class AsyncUser:
     async def connect(self) -> None:
         """Open the socket. From the second time on it resumes where the last one ended. Raises Refused or OSError."""
         resume = self.session.resume_points() if self.session.conn else None
-        handshake = self.crowd.target.handshake(self.credentials, resume)
-        connection = AsyncConnection(self.session, handshake, timeout_s=10, transport=self.crowd.transport)
+        dialogue = self.crowd.target.dialogue(self.credentials, self.rooms, resume, self._dialogue)
+        connection = AsyncConnection(self.session, dialogue, timeout_s=10, transport=self.crowd.transport)
         await connection.open()
-        self.connection = connection
+        self.connection, self._dialogue = connection, dialogue
 
     def _lost(self) -> None:
         """Begin to come back; the session calls it as soon as a connection is over."""

@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,34 +19,12 @@ from certificates import Certificates, make_certificates
 from earwitness.checks.history.record import FOREIGN, RECORD, Kind
 from earwitness.harness.client.asyncio_shell import AsyncConnection
 from earwitness.harness.client.bounds import bounds, use
-from earwitness.harness.client.events import (
-    ACK,
-    AGENT,
-    JOINED,
-    LEFT,
-    MESSAGE,
-    NACK,
-    OTHER,
-    PROFILE,
-    REPLAYED,
-    WELCOME,
-    Handshake,
-    Heard,
-)
+from earwitness.harness.client.dialogue import PlainDialogue
 from earwitness.harness.client.gevent_shell import Connection
 from earwitness.harness.client.link import Transport
 from earwitness.harness.client.session import ChatSession
 from earwitness.harness.client.tally import Tally
-
-KINDS = {
-    "ack": ACK,
-    "nack": NACK,
-    "joined": JOINED,
-    "left": LEFT,
-    "agent": AGENT,
-    "replayed": REPLAYED,
-    "profile": PROFILE,
-}
+from tests.client.spoken import dialogue
 
 
 class ListJournal:
@@ -72,29 +50,6 @@ class ListJournal:
 
     def rows(self) -> Any:
         return np.array(self._rows, dtype=RECORD)
-
-
-def hear(data: str | bytes) -> Sequence[Heard]:
-    """One JSON object a frame, or a list of them: {"k": kind, "c": room, "t": text, "q": seq, "s": sender, "i": id}."""
-    frames = json.loads(data)
-    heard: list[Heard] = []
-    for frame in frames if isinstance(frames, list) else [frames]:
-        label, text, seq = frame.get("c"), frame.get("t"), frame.get("q", -1)
-        kind = frame.get("k", "send")
-        extra = frame.get("x")
-        if kind in ("send", "message"):
-            heard.append((MESSAGE, label, text, seq, frame.get("s"), frame.get("i"), None))
-        elif kind == "welcome":
-            heard.append((WELCOME, None, None, -1, None, None, extra))
-        elif kind in KINDS:
-            heard.append((KINDS[kind], label, text, seq, frame.get("s"), frame.get("i"), extra))
-        else:
-            heard.append((OTHER, None, None, -1, None, None, frame))
-    return heard
-
-
-def encode(label: str, message_id: str, text: str) -> str:
-    return json.dumps({"c": label, "i": message_id, "t": text})
 
 
 @pytest.fixture
@@ -129,8 +84,6 @@ def make_stage(journal: ListJournal) -> Any:
             client=client,
             tag="run1",
             journal=journal,
-            hear=hear,
-            encode=encode,
             rooms={"a": 0, "b": 1},
             tally=tally,
             **options,
@@ -189,8 +142,8 @@ class GeventShell:
 
     name = "gevent"
 
-    def connection(self, session: ChatSession, handshake: Handshake, timeout_s: float) -> Any:
-        return Connection(session, handshake, timeout_s=timeout_s, transport=Transport())
+    def connection(self, session: ChatSession, spoken: PlainDialogue, timeout_s: float) -> Any:
+        return Connection(session, spoken, timeout_s=timeout_s, transport=Transport())
 
     def run(self, result: Any) -> Any:
         return result
@@ -204,9 +157,9 @@ class AsyncioShell:
     def __init__(self, runner: asyncio.Runner) -> None:
         self._runner = runner
 
-    def connection(self, session: ChatSession, handshake: Handshake, timeout_s: float) -> Any:
+    def connection(self, session: ChatSession, spoken: PlainDialogue, timeout_s: float) -> Any:
         async def make() -> AsyncConnection:
-            return AsyncConnection(session, handshake, timeout_s=timeout_s, transport=Transport())
+            return AsyncConnection(session, spoken, timeout_s=timeout_s, transport=Transport())
 
         return self._runner.run(make())
 
@@ -259,9 +212,8 @@ def dial(make_stage: Any, shell: Any) -> Iterator[Any]:
     lines: list[Line] = []
 
     def make(url: str, *, timeout_s: float = 10.0, session: dict[str, Any] | None = None, **handshake: Any) -> Line:
-        handshake.setdefault("welcome", False)
         stage = make_stage(**(session or {}))
-        lines.append(Line(stage, shell.connection(stage.session, Handshake(url=url, **handshake), timeout_s), shell))
+        lines.append(Line(stage, shell.connection(stage.session, dialogue(url, **handshake), timeout_s), shell))
         return lines[-1]
 
     yield make

@@ -77,8 +77,8 @@ def test_a_session_records_the_same_with_and_without(make_stage: Any) -> None:
     rows = []
     for rooms in ([], ["a", "b"]):
         stage = make_stage()
-        stage.session._hear = hearing(stage.session._hear, rooms)
         start(stage)
+        stage.session._hear = hearing(stage.session._hear, rooms)
         sent = message(7, 1, seq=5)
         for frame in (sent, sent, sent.replace("hello", "hellO"), sent, message(7, 1, label="b", seq=5)):
             stage.session.heard(200, frame)

@@ -14,6 +14,7 @@ from earwitness.harness.client.frame_capture import KeepingSession
 from earwitness.harness.dialects.protocol import Credentials, Person
 from earwitness.harness.record.frames import FrameStore, frames_of
 from earwitness.harness.record.journal import Journal
+from tests.client.spoken import dialogue
 
 PERSON = Person(number=3, name="ann", email="ann@people.example", secret="correct-horse-battery")
 
@@ -32,10 +33,10 @@ class Kept:
         # The same dialect as the other tests of sessions: the factory's own session is not used.
         plain = make_stage().session
         self.session = KeepingSession(
-            client=3, tag="run1", journal=self.journal, hear=plain._hear, encode=plain._encode, rooms={"a": 0},
+            client=3, tag="run1", journal=self.journal, rooms={"a": 0},
             tally=plain._tally, frames=self.store, credentials=lambda: self.credentials,
         )  # fmt: skip
-        self.session.connected(100, 5)
+        self.session.connected(dialogue(), 100, 5)
 
     def close(self) -> list[tuple[Kind, str | None]]:
         self.store.close()

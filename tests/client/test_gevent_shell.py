@@ -13,17 +13,16 @@ import pytest
 from gevent.exceptions import BlockingSwitchOutError
 
 from earwitness.checks.history.record import Flag, Kind
-from earwitness.harness.client.events import Handshake
 from earwitness.harness.client.gevent_shell import Connection
 from earwitness.harness.client.link import Transport
 from earwitness.harness.errors import Exceeded
-from tests.client.spoken import last
+from tests.client.spoken import dialogue, last
 
 HERE = Path(__file__).parent
 
 
 def connect(stage: Any, url: str, **options: Any) -> Connection:
-    connection = Connection(stage.session, Handshake(url=url, welcome=False), transport=Transport(), **options)
+    connection = Connection(stage.session, dialogue(url), transport=Transport(), **options)
     connection.open()
     return connection
 
@@ -61,7 +60,7 @@ def test_more_than_is_taken_in(stage: Any, server: Any) -> None:
 
 def test_how_far_reading_was_behind(stage: Any) -> None:
     """From the first read that filled its room to the next that has not."""
-    connection = Connection(stage.session, Handshake(url="ws://127.0.0.1:1/", welcome=False), transport=Transport())
+    connection = Connection(stage.session, dialogue(), transport=Transport())
     for now_ns, more in ((5, True), (9, True), (14, False), (20, True), (22, False)):
         connection._lag_behind(now_ns, more)
     assert connection.transport.behind_ns == 9
@@ -84,7 +83,7 @@ def test_several_greenlets_wait_on_one_connection(make_stage: Any, server: Any) 
 
 def test_a_greenlet_killed_while_opening_leaves_no_socket(stage: Any, server: Any) -> None:
     """Locust kills users at any time: the connection they were opening is dropped, and recorded as ours."""
-    connection = Connection(stage.session, Handshake(url=f"{server.url}/silent", welcome=True), transport=Transport())
+    connection = Connection(stage.session, dialogue(f"{server.url}/silent", welcome=True), transport=Transport())
     opening = gevent.spawn(connection.open)
     with gevent.Timeout(5):
         while not connection.open_now:
@@ -129,18 +128,18 @@ def test_it_works_under_locusts_monkey_patch(server: Any, certificates: Any) -> 
     """In a patched process, with and without TLS: the same callbacks, nothing switches inside them."""
     program = f"""
 from gevent import monkey; monkey.patch_all()
-import sys, time; sys.path[:0] = {[str(HERE), str(HERE.parent / "support")]!r}
-from conftest import ListJournal, encode, hear
+import sys, time; sys.path[:0] = {[str(HERE), str(HERE.parent / "support"), str(HERE.parents[1])]!r}
+from conftest import ListJournal
+from tests.client.spoken import dialogue
 from earwitness.harness.client.gevent_shell import Connection
-from earwitness.harness.client.events import Handshake
 from earwitness.harness.client.network import Network
 from earwitness.harness.client.session import ChatSession
 from earwitness.harness.client.tally import Tally
 network = Network(ca_file={certificates.authority!r})
 for url in ({server.url + "/echo"!r}, {server.secure_url + "/echo"!r}):
-    session = ChatSession(client=1, tag="run1", journal=ListJournal(), hear=hear, encode=encode, rooms={{"a": 0}},
+    session = ChatSession(client=1, tag="run1", journal=ListJournal(), rooms={{"a": 0}},
                           tally=Tally(), ack_by_echo=True)
-    connection = Connection(session, Handshake(url=url, welcome=False, network=network))
+    connection = Connection(session, dialogue(url, network=network))
     connection.open()
     for _ in range(10):
         connection.send(session.send(time.monotonic_ns(), "a", "hello" * 1000))

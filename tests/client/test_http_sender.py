@@ -14,6 +14,7 @@ from earwitness.harness.client.body import decode
 from earwitness.harness.client.events import ACK
 from earwitness.harness.client.flow import FlowError
 from earwitness.harness.client.http_sender import Poster
+from tests.client.spoken import dialogue
 
 
 class Office:
@@ -43,9 +44,8 @@ def posting(make_stage: Callable[..., Any], office: Office) -> tuple[Poster, Any
     """A poster and the stage of its session, connected."""
     poster = Poster(office.post)
     stage = make_stage(by_http=True)
-    stage.session._encode = poster.encode
     poster.session = stage.session
-    stage.session.connected(100, 0)
+    stage.session.connected(dialogue(), 100, 0)
     return poster, stage
 
 
@@ -99,7 +99,7 @@ def test_nothing_is_said_offline_and_nothing_recorded_after_the_end(
     stage.session.closed(200, 1006, False)
     poster.say("a", "hello", None)
     assert office.letters == []
-    stage.session.connected(300, 0)
+    stage.session.connected(dialogue(), 300, 0)
     poster.close()
     poster.say("a", "hello", None)
     assert kinds(stage)[-1] == Kind.INVOKE

@@ -13,7 +13,7 @@ from earwitness.harness.client.body import decode, encode
 from earwitness.harness.client.events import ACK, JOINED, MESSAGE, OTHER
 from earwitness.harness.client.session import AGENT_EVENTS
 from earwitness.harness.client.tally import ACKNOWLEDGED, ACKNOWLEDGED_FROM_PLAN
-from tests.client.spoken import frame, kinds, last, message, start
+from tests.client.spoken import dialogue, frame, kinds, last, message, start
 
 
 def test_a_message_sent_is_an_invoke_with_its_identity(stage: Any) -> None:
@@ -316,7 +316,7 @@ def test_a_request_beside_the_socket_is_answered_whatever_becomes_of_it(stage: A
     stage.session.closed(300, 1006, own=False)
     assert kinds(stage)[-2:] == [Kind.INFO, Kind.DISCONNECT]
     assert stage.session.pending == 1
-    stage.session.connected(400, 5_000_000)
+    stage.session.connected(dialogue(), 400, 5_000_000)
     stage.session.answered(410, [(ACK, "a", None, 8, None, "run1-3-2", None)])
     row = last(stage)
     assert (row["kind"], row["counter"], row["conn"], row["seq"]) == (Kind.OK, 2, 0, 8)
@@ -354,7 +354,7 @@ def test_a_message_under_a_client_id_of_others(stage: Any) -> None:
     assert body is not None
     assert (body.author, body.counter) == (3, 1)
     stage.session.closed(300, 1006, own=False)
-    stage.session.connected(400, 5_000_000)
+    stage.session.connected(dialogue(), 400, 5_000_000)
     again = json.loads(stage.session.retry(410, "run1-shared-1"))
     assert again["i"] == "run1-shared-1"
     stage.session.heard(420, frame(k="ack", c="a", i="run1-shared-1", q=7))

@@ -15,7 +15,7 @@ from earwitness.harness.client.outbox import KEPT
 from earwitness.harness.client.session import NotConnected
 from earwitness.harness.client.statements import digest_of
 from earwitness.harness.client.tally import ACKNOWLEDGED
-from tests.client.spoken import frame, kinds, last, message, start
+from tests.client.spoken import dialogue, frame, kinds, last, message, start
 
 
 def test_a_cut_connection_leaves_every_open_message_as_info(stage: Any) -> None:
@@ -36,7 +36,7 @@ def test_a_cut_connection_leaves_every_open_message_as_info(stage: Any) -> None:
         stage.session.send(350, "a", "z")
     with pytest.raises(NotConnected):
         stage.session.retry(350, "run1-3-1")
-    assert stage.session.connected(400, 0) == 2
+    assert stage.session.connected(dialogue(), 400, 0) == 2
     again = decode(json.loads(stage.session.retry(410, "run1-3-1"))["t"])
     assert again is not None
     assert (again.counter, again.attempt, again.proc) == (1, 2, 2)
@@ -75,7 +75,7 @@ def test_connect_waits_for_the_greeting_and_names_the_replica(stage: Any) -> Non
     """A greeted connection: CONNECT is first and knows the replica; identity, joins and leaves follow."""
     told: list[Any] = []
     stage.session.on_welcome = told.append
-    stage.session.connected(100, 5_000_000, greeted=True)
+    stage.session.connected(dialogue(welcome=True), 100, 5_000_000)
     assert kinds(stage) == []
     stage.session.heard(
         200,
@@ -100,7 +100,7 @@ def test_connect_waits_for_the_greeting_and_names_the_replica(stage: Any) -> Non
 @pytest.mark.parametrize("act", ["send", "close", "other frame"])
 def test_connect_comes_first_even_without_the_greeting(stage: Any, act: str) -> None:
     """Whatever happens first on a connection, its CONNECT is written before it."""
-    stage.session.connected(100, 0, greeted=True)
+    stage.session.connected(dialogue(welcome=True), 100, 0)
     if act == "send":
         stage.session.send(200, "a", "x")
     elif act == "close":

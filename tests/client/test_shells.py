@@ -71,7 +71,7 @@ def test_the_greeting_is_awaited_and_everything_offered_arrives(dial: Any, serve
         welcome=True,
         headers={"Authorization": "Bearer secret"},
         subprotocols=("chat.v1", "bearer.secret"),
-        first_frames=(json.dumps({"resume": 7}),),
+        first=(json.dumps({"resume": 7}),),
     )
     line.stage.session.on_welcome = told.append
     line.open()

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from earwitness.harness.client.dialogue import PlainDialogue
 from earwitness.harness.client.events import OTHER, WELCOME, Handshake, Heard
 from earwitness.harness.client.gevent_shell import TRANSPORT
 from earwitness.harness.client.try_connect import OPENED, knock
@@ -17,16 +18,20 @@ def hear(data: str | bytes) -> Sequence[Heard]:
     return [(kind, None, None, -1, None, None, {})]
 
 
+def dialogue(url: str) -> PlainDialogue:
+    return PlainDialogue(Handshake(url=url), hear, lambda *message: "")
+
+
 @pytest.mark.parametrize(
     ("path", "status"), [("welcome", OPENED), ("refuse/403", 403), ("close/4401", 4401), ("silent", 1006)]
 )
 def test_a_door_opens_or_says_why_not(server: Any, path: str, status: int) -> None:
     """A greeting, an HTTP status, a close code; 1006 for a socket that opens and is not greeted in time."""
     before = TRANSPORT.snapshot()
-    assert knock(hear, Handshake(url=f"{server.url}/{path}"), timeout_s=2.0) == status
+    assert knock(dialogue(f"{server.url}/{path}"), timeout_s=2.0) == status
     assert TRANSPORT.since(before) == dict.fromkeys(TRANSPORT.since(before), 0), "counted as if it had been recorded"
 
 
 def test_nobody_there_is_no_answer() -> None:
     """A refused connection is neither accepted nor refused."""
-    assert knock(hear, Handshake(url="ws://127.0.0.1:1/"), timeout_s=2.0) == 0
+    assert knock(dialogue("ws://127.0.0.1:1/"), timeout_s=2.0) == 0

@@ -37,9 +37,9 @@ def test_parts_of_the_reference_platform() -> None:
 @pytest.mark.parametrize(
     ("file", "more", "parts"),
     [
-        ("target.toml", "", set()),
-        ("target.toml", 'room_id = "circle.id"', {"names_rooms"}),
-        ("by_http.toml", "", {"sends_by_http", "has_rooms", "people"}),
+        ("target.toml", "", {"shares_frames"}),
+        ("target.toml", 'room_id = "circle.id"', {"names_rooms", "shares_frames"}),
+        ("by_http.toml", "", {"sends_by_http", "has_rooms", "people", "shares_frames"}),
     ],
 )
 def test_parts_that_a_target_file_describes(file: str, more: str, parts: set[str], tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def test_short_messages_in_long_frames() -> None:
     ann = voice()
     for number in range(50):
         ann.keep("x" * 1_000_000, [said(f"message {number}")])
-    assert [event[2] for event in ann.heard(MESSAGE)] == [f"message {number}" for number in range(50)]
+    assert [event[2] for event in ann.events(MESSAGE)] == [f"message {number}" for number in range(50)]
     assert {len(frame.data) for frame in ann.frames if not frame.whole} == {SHORT_CHARS}
     assert 6 <= sum(frame.whole for frame in ann.frames) <= 8
 
@@ -140,4 +140,4 @@ def test_a_socket_that_is_redirected(tmp_path: Path, capsys: pytest.CaptureFixtu
         elsewhere.setblocking(False)
         with pytest.raises(BlockingIOError):
             elsewhere.accept()
-    assert f"HTTP 302, a redirect to {there}, which is not followed" in capsys.readouterr().err
+    assert f"HTTP status 302: Found, a redirect to {there}, which is not followed" in capsys.readouterr().err

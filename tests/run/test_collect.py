@@ -37,15 +37,16 @@ class Speaker:
 
         credentials = run_flow(self.target.login(person), self.http)
         run_flow(self.target.open_room(credentials, room), self.http)
-        handshake = self.target.handshake(credentials)
-        with connect(handshake.url, proxy=None) as socket:
-            for frame in handshake.first_frames:
+        dialogue = self.target.dialogue(credentials, ())
+        dialogue.opened()
+        with connect(dialogue.handshake.url, proxy=None) as socket:
+            for frame in dialogue.out:
                 socket.send(frame)
             for k, text in enumerate(texts):
-                socket.send(self.target.encode(room.label, f"m{k}", text))
+                socket.send(dialogue.send(room.label, f"m{k}", text))
             answers = 0
             while answers < len(texts):
-                answers += sum(heard[0] == 2 for heard in self.target.hear(socket.recv(timeout=10)))
+                answers += sum(heard[0] == 2 for heard in dialogue.received(socket.recv(timeout=10)))
 
 
 @pytest.fixture

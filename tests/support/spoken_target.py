@@ -47,9 +47,13 @@ def speak(target: GenericTarget, rng: random.Random) -> None:
         _one(target, person, plan, rng)
     for frame in FRAMES:
         whole = mutations.as_json(mutations.tree(rng, json.loads(json.dumps(frame))))
-        target.hear(whole)
-        target.hear(whole.encode(errors="surrogatepass"))
-        target.hear(mutations.data(rng, whole.encode(errors="surrogatepass")))
+        dialogue = target.dialogue(Credentials(person=plan.people[0], user_id="u", token="T"), plan.rooms)
+        dialogue.opened()
+        dialogue.received(whole)
+        dialogue.received(whole.encode(errors="surrogatepass"))
+        dialogue.received(mutations.data(rng, whole.encode(errors="surrogatepass")))
+        dialogue.tick()
+        dialogue.closing()
 
 
 def _one(target: GenericTarget, person: Person, plan: Plan, rng: random.Random) -> None:
@@ -63,9 +67,8 @@ def _one(target: GenericTarget, person: Person, plan: Plan, rng: random.Random) 
     if (http := target.parts.sends_by_http) is not None:
         drive(http.post(credentials, room.label, "id", "text"), rng)
     else:
-        target.encode(room.label, "id", 'a "text"')
-    target.handshake(credentials, {room.label: 3})
-    list(target.rooms_on_connect(credentials, [room]))
+        target.dialogue(credentials, [room]).send(room.label, "id", 'a "text"')
+    target.dialogue(credentials, [room], {room.label: 3}).opened()
 
 
 def drive(flow: Flow[Any], rng: random.Random) -> Any:

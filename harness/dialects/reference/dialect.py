@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from importlib.resources import files
 from typing import Any, Literal, get_args
@@ -14,8 +14,10 @@ import orjson
 
 from earwitness.checks.contract import Contract
 from earwitness.checks.history.record import Place
+from earwitness.harness.client.dialogue import Dialogue, PlainDialogue
 from earwitness.harness.client.events import ACK, AGENT, JOINED, LEFT, MESSAGE, NACK, OTHER, WELCOME, Handshake, Heard
 from earwitness.harness.client.flow import Browser, Flow, FlowError, HttpRequest, HttpResponse
+from earwitness.harness.client.frame_cache import hearing
 from earwitness.harness.client.network import Network, hosts_of
 from earwitness.harness.dialects.protocol import Credentials, DatabaseQuery, Parts, Person, Room, Statement
 from earwitness.harness.dialects.reference.accounts import ReferenceAccounts
@@ -86,6 +88,7 @@ class ReferenceTarget(ReferenceRooms, ReferenceEntrance):
         edge = urlsplit(self._edge)
         self._ws = urlunsplit(("wss" if edge.scheme == "https" else "ws", edge.netloc, edge.path + "/ws", "", ""))
         self._json_labels: dict[str, str] = {}
+        self._hear: Callable[[str | bytes], Sequence[Heard]] = self.hear
         self.parts = Parts(
             tokens=ReferenceTokens(self),
             accounts=ReferenceAccounts(self._auth, self._edge),
@@ -94,6 +97,7 @@ class ReferenceTarget(ReferenceRooms, ReferenceEntrance):
             reads_history_after=self,
             removes_members=self,
             asks_agents=self,
+            shares_frames=self,
             posts_beside=self,
             agents=AGENTS,
             ids_by_sender=True,
@@ -180,13 +184,26 @@ class ReferenceTarget(ReferenceRooms, ReferenceEntrance):
 
     # -- the socket ---------------------------------------------------------------------------------------------
 
-    def handshake(self, credentials: Credentials, resume: Mapping[str, int] | None = None) -> Handshake:
-        """Implement `Target.handshake`: present the token, or the ticket in `extra`, as `via` says."""
+    def share_frames(self, rooms: Collection[str]) -> None:
+        """Implement `SharesFrames.share_frames`."""
+        self._hear = hearing(self.hear, rooms)
+
+    def dialogue(
+        self,
+        credentials: Credentials,
+        rooms: Sequence[Room] = (),
+        resume: Mapping[str, int] | None = None,
+        previous: Dialogue | None = None,
+    ) -> Dialogue:
+        """Implement `Target.dialogue`: present the token, or the ticket in `extra`, as `via` says.
+
+        The server subscribes a member to all of its conversations by itself.
+        """
         secret = str(credentials.extra["ticket"]) if self.via == "ticket" else credentials.token
         return self.open_with(secret, self.via, resume)
 
-    def open_with(self, secret: str, via: Presentation, resume: Mapping[str, int] | None = None) -> Handshake:
-        """Return how to open a socket that presents a token or, via "ticket", a ticket."""
+    def open_with(self, secret: str, via: Presentation, resume: Mapping[str, int] | None = None) -> Dialogue:
+        """Return the dialogue of a socket that presents a token or, via "ticket", a ticket."""
         query: dict[str, str] = {}
         headers: dict[str, str] = {}
         subprotocols: tuple[str, ...] = ()
@@ -196,39 +213,32 @@ class ReferenceTarget(ReferenceRooms, ReferenceEntrance):
             subprotocols = (SUBPROTOCOL, f"bearer.{secret}")
         else:
             query["token" if via == "query" else "ticket"] = secret
-        first_frames: tuple[str | bytes, ...] = ()
+        first: tuple[str, ...] = ()
         if resume is not None:
             query["resume"] = "1"
-            first_frames = (_dumps({"type": "resume", "from": dict(resume)}).decode(),)
-        return Handshake(
+            first = (_dumps({"type": "resume", "from": dict(resume)}).decode(),)
+        handshake = Handshake(
             url=f"{self._ws}?{urlencode(query)}" if query else self._ws,
             headers=headers,
             subprotocols=subprotocols,
-            first_frames=first_frames,
             network=self.network,
         )
-
-    def rooms_on_connect(self, credentials: Credentials, rooms: Sequence[Room]) -> Iterable[str | bytes]:
-        """Implement `Target.rooms_on_connect`: no frames.
-
-        The server subscribes a member to all of its conversations by itself.
-        """
-        return ()
+        return PlainDialogue(handshake, self._hear, self.encode, first)
 
     def encode(self, label: str, message_id: str, text: str) -> str:
-        """Implement `Target.encode`: one frame of type `send`."""
+        """Return one frame of type `send`."""
         label_json = self._json_labels.get(label)
         if label_json is None:
             label_json = self._json_labels[label] = _dumps(label).decode()
         quoted = _dumps(text).decode()
         return f'{{"type":"send","conversation":{label_json},"id":{_dumps(message_id).decode()},"text":{quoted}}}'
 
-    def encode_question(self, label: str, message_id: str, text: str) -> str:
-        """Implement `AsksAgents.encode_question`: a frame of type `send` with `ask`."""
+    def question(self, dialogue: Dialogue, label: str, message_id: str, text: str) -> str:
+        """Implement `AsksAgents.question`: a frame of type `send` with `ask`."""
         return f'{self.encode(label, message_id, text)[:-1]},"ask":true}}'
 
     def hear(self, data: str | bytes) -> Sequence[Heard]:
-        """Implement `Target.hear`: events of one JSON frame."""
+        """Return the events of one JSON frame; it is the `received` of every dialogue."""
         try:
             frame = _loads(data)
             if frame["type"] == "message":

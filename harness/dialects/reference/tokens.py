@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
 
 from earwitness.checks.history.record import Place, Way
-from earwitness.harness.client.events import Handshake
+from earwitness.harness.client.dialogue import Dialogue
 from earwitness.harness.client.flow import Browser, Flow, FlowError, HttpRequest
 from earwitness.harness.dialects.protocol import Credentials, Person
 from earwitness.harness.dialects.reference.forgery import FORGERIES, WITHOUT_KEY, Forger, read_key
@@ -62,8 +62,8 @@ class ReferenceTokens:
         response = yield HttpRequest("GET", url, headers, b"", f"token at {place.name.lower()}")
         return response.status
 
-    def handshake(self, secret: str, way: Way, resume: Mapping[str, int] | None = None) -> Handshake:
-        """Implement `Tokens.handshake` by calling `ReferenceTarget.open_with`."""
+    def dialogue(self, secret: str, way: Way, resume: Mapping[str, int] | None = None) -> Dialogue:
+        """Implement `Tokens.dialogue` by calling `ReferenceTarget.open_with`."""
         return self._target.open_with(secret, WAYS[way], resume)
 
     def begin_login(self, person: Person, ttl_s: float | None = None) -> Flow[BegunLogin]:

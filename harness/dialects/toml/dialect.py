@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import orjson
 
+from earwitness.harness.client.dialogue import Dialogue, PlainDialogue
 from earwitness.harness.client.events import ACK, NACK, Handshake, Heard
 from earwitness.harness.client.flow import Flow, FlowError, HttpRequest, hiding
+from earwitness.harness.client.frame_cache import hearing
 from earwitness.harness.dialects.protocol import Credentials, Parts, Person, Room, Statement, StoredRow
 from earwitness.harness.dialects.toml.description import Description
+from earwitness.harness.dialects.toml.dialogue import GreetedDialogue
 from earwitness.harness.dialects.toml.frames import listener
 from earwitness.harness.dialects.toml.logins import shape
 from earwitness.harness.dialects.toml.paths import text_or_none
@@ -53,10 +56,11 @@ class GenericTarget:
         self._label_of: dict[str, str] = {}
         self.frame_rules = description.frames
         self.history_paths = frozenset(description.history.at if description.history else ())
-        self.hear = listener(description.frames, self._label_of)
+        self._hear = listener(description.frames, self._label_of)
         self.parts = Parts(
             sends_by_http=self if description.send.request is not None else None,
             has_rooms=self if description.rooms.existing else None,
+            shares_frames=self,
             names_rooms=description.rooms.room_id is not None,
             people=self._accounts,
             databases=description.databases,
@@ -202,21 +206,39 @@ class GenericTarget:
 
     # -- the socket ---------------------------------------------------------------------------------------------
 
-    def handshake(self, credentials: Credentials, resume: Mapping[str, int] | None = None) -> Handshake:
-        """Implement `Target.handshake`: show the credentials as [socket] states, and resume as [resume] states."""
-        shown, values = self._d.to_socket, self._logged_in(credentials)
-        query = {key: template.render(values) for key, template in shown.query.items()}
-        first = [template.render(values) for template in shown.first]
-        if resume is not None and self._d.resume is not None:
-            query |= {key: template.render(values) for key, template in self._d.resume.query.items()}
+    def share_frames(self, rooms: Collection[str]) -> None:
+        """Implement `SharesFrames.share_frames`."""
+        self._hear = hearing(self._hear, rooms)
+
+    def dialogue(
+        self,
+        credentials: Credentials,
+        rooms: Sequence[Room],
+        resume: Mapping[str, int] | None = None,
+        previous: Dialogue | None = None,
+    ) -> Dialogue:
+        """Implement `Target.dialogue`: apply the tables [socket], [resume] and [rooms]."""
+        values = self._logged_in(credentials)
+        first = [template.render(values) for template in self._d.to_socket.first]
+        if resume is not None:
             first += self._resume_frames(values, resume)
+        join = self._join_frames(values, rooms)
+        handshake = self._handshake(credentials, values, resumed=resume is not None)
+        if join and handshake.welcome:
+            return GreetedDialogue(handshake, self._hear, self._frame(), first, join)
+        return PlainDialogue(handshake, self._hear, self._frame(), [*first, *join])
+
+    def _handshake(self, credentials: Credentials, values: Mapping[str, object], *, resumed: bool) -> Handshake:
+        shown = self._d.to_socket
+        query = {key: template.render(values) for key, template in shown.query.items()}
+        if resumed and self._d.resume is not None:
+            query |= {key: template.render(values) for key, template in self._d.resume.query.items()}
         parts = urlsplit(self._d.socket)
         whole = urlencode([*parse_qsl(parts.query, keep_blank_values=True), *query.items()])
         return Handshake(
             url=urlunsplit((parts.scheme, parts.netloc, parts.path or "/", whole, "")),
             headers=self._shown(credentials, shown),
             subprotocols=tuple(template.render(values) for template in shown.subprotocols),
-            first_frames=tuple(first),
             network=self.network,
             welcome=self._d.frames.welcomes,
         )
@@ -231,24 +253,24 @@ class GenericTarget:
         each = [{**values, "label": self._label_of.get(room, room), "room": room, "seq": seqs[room]} for room in seqs]
         return [template.render(room) for room in each for template in rules.frames]
 
-    def rooms_on_connect(self, credentials: Credentials, rooms: Sequence[Room]) -> Iterable[str | bytes]:
-        """Implement `Target.rooms_on_connect`: return the frames of `rooms.join`, filled in for each room."""
-        values = self._logged_in(credentials)
+    def _join_frames(self, values: Mapping[str, object], rooms: Sequence[Room]) -> list[str]:
+        """Return the frames of `rooms.join`, filled in for each room."""
         return [
-            template.render(values | {"label": room.label, "room": self._room_of.get(room.label, room.label)})
+            template.render({**values, "label": room.label, "room": self._room_of.get(room.label, room.label)})
             for room in rooms
             for template in self._d.rooms.join
         ]
 
-    def encode(self, label: str, message_id: str, text: str) -> str:
-        """Implement `Target.encode`: fill in the template `send.frame`.
+    def _frame(self) -> Callable[[str, str, str], str]:
+        """Return the function that fills in the template `send.frame`; it raises ValueError if messages go by HTTP."""
+        frame, room_of = self._d.send.frame, self._room_of
 
-        Raises ValueError if messages are sent by HTTP.
-        """
-        frame = self._d.send.frame
-        if frame is None:
-            raise ValueError("this platform is spoken to by HTTP: use post")
-        return frame.render({"label": label, "room": self._room_of.get(label, label), "id": message_id, "text": text})
+        def send(label: str, message_id: str, text: str) -> str:
+            if frame is None:
+                raise ValueError("this platform is spoken to by HTTP: use post")
+            return frame.render({"label": label, "room": room_of.get(label, label), "id": message_id, "text": text})
+
+        return send
 
     # -- helpers ------------------------------------------------------------------------------------------------
 

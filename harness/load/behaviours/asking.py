@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import partial
 
 from earwitness.harness.client.events import Heard
 from earwitness.harness.dialects.protocol import Room
@@ -42,8 +43,8 @@ class Asking(Behaviour):
         self.user.begin_action()
         if not self.user.online and not self.user.come_back():
             return 0
-        asks = self.part.target.parts.asks_agents
-        put = asks.encode_question if asks is not None else None
+        asks, connection = self.part.target.parts.asks_agents, self.user.connection
+        put = partial(asks.question, connection.dialogue) if asks is not None and connection is not None else None
         before = self.user.session.acked
         for room in rooms:
             payload = self.part.plan.payload(self.user.number, self.user.session.counter + 1)

@@ -12,7 +12,7 @@ from gevent.lock import RLock
 from locust.exception import StopUser
 
 from earwitness.checks.history.record import CONTROL, Artefact, Place, Way
-from earwitness.harness.client.events import Handshake
+from earwitness.harness.client.dialogue import Dialogue
 from earwitness.harness.client.exchange import Exchange, observed
 from earwitness.harness.client.flow import Browser, Flow, FlowError
 from earwitness.harness.client.statements import Name, write_exchange, write_request
@@ -172,7 +172,7 @@ class Tokens(Behaviour, Account):
             return self.recorded(self.ability.present(held.secret, place), place, way, held, bits)[1]
         with self.user.recording():
             sent_ns = time.monotonic_ns()
-            status = knock(self.part.target.hear, self.ability.handshake(held.secret, way))
+            status = knock(self.ability.dialogue(held.secret, way))
             write_request(
                 self.part.journal, self.user.number, place, sent_ns=sent_ns, received_ns=time.monotonic_ns(),
                 status=status, way=way, name=held.name, bits=bits,
@@ -313,8 +313,8 @@ class Tokens(Behaviour, Account):
                 status=status, way=way, name=held.name, conn=user.session.conn if status == OPENED else 0,
             )  # fmt: skip
 
-    def handshake(self, resume: Mapping[str, int] | None) -> Handshake:
-        """Return the handshake of a socket with a valid token, shown in one of `socket_ways`. Raises FlowError."""
+    def dialogue(self, resume: Mapping[str, int] | None, previous: Dialogue | None) -> Dialogue:
+        """Return the dialogue of a socket with a valid token, shown in one of `socket_ways`. Raises FlowError."""
         self._shown = None
         with self.turn:
             login = self.fresh()
@@ -322,7 +322,7 @@ class Tokens(Behaviour, Account):
         if way == Way.TICKET:
             held = self.ticket(login)
         self._shown = (held, way, time.monotonic_ns())
-        return self.ability.handshake(held.secret, way, resume)
+        return self.ability.dialogue(held.secret, way, resume)
 
     def ticket(self, login: Login) -> Held:
         """Request a ticket for one socket, and record it. Raises FlowError."""

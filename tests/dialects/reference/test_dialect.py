@@ -169,21 +169,23 @@ def test_handshakes(credentials: Credentials) -> None:
     """Four ways to show the token; resuming asks for it in the address and in the first frame."""
     urls = {}
     for via in ("header", "subprotocol", "query", "ticket"):
-        handshake = ReferenceTarget(ENDPOINTS, via=via).handshake(credentials)  # type: ignore[arg-type]
+        dialogue = ReferenceTarget(ENDPOINTS, via=via).dialogue(credentials)  # type: ignore[arg-type]
+        handshake = dialogue.handshake
         urls[via] = (handshake.url, dict(handshake.headers), handshake.subprotocols)
-        assert handshake.first_frames == ()
+        assert (dialogue.opened(), dialogue.out) == ((), [])
     assert urls == {
         "header": ("ws://127.0.0.1:1/ws", {"authorization": "Bearer T"}, ()),
         "subprotocol": ("ws://127.0.0.1:1/ws", {}, ("earwitness.v1", "bearer.T")),
         "query": ("ws://127.0.0.1:1/ws?token=T", {}, ()),
         "ticket": ("ws://127.0.0.1:1/ws?ticket=K", {}, ()),
     }
-    resumed = ReferenceTarget(ENDPOINTS).handshake(credentials, {"a": 5})
-    assert resumed.url == "ws://127.0.0.1:1/ws?resume=1"
-    assert [json.loads(frame) for frame in resumed.first_frames] == [{"type": "resume", "from": {"a": 5}}]
+    resumed = ReferenceTarget(ENDPOINTS).dialogue(credentials, resume={"a": 5})
+    resumed.opened()
+    assert resumed.handshake.url == "ws://127.0.0.1:1/ws?resume=1"
+    assert [json.loads(frame) for frame in resumed.out] == [{"type": "resume", "from": {"a": 5}}]
     secure = ReferenceTarget({**ENDPOINTS, "edge": "https://chat.example/base/"})
-    assert secure.handshake(credentials).url == "wss://chat.example/base/ws"
-    assert secure.handshake(credentials).network.hosts == {"chat.example", "localhost"}
+    assert secure.dialogue(credentials).handshake.url == "wss://chat.example/base/ws"
+    assert secure.dialogue(credentials).handshake.network.hosts == {"chat.example", "localhost"}
 
 
 def test_identity(target: ReferenceTarget, credentials: Credentials) -> None:

@@ -20,6 +20,7 @@ from earwitness.harness.client.events import (
     PROFILE,
     WELCOME,
 )
+from earwitness.harness.dialects.protocol import Credentials, Person
 from earwitness.harness.dialects.reference.dialect import ReferenceTarget
 
 
@@ -142,5 +143,6 @@ def test_encode_is_json(target: ReferenceTarget) -> None:
     for text in ("plain", 'quotes " and \\ and \n', "\U0001f600 \u202e", "\x00\x7f"):
         frame = json.loads(target.encode('a "room"', 'id"1', text))
         assert frame == {"type": "send", "conversation": 'a "room"', "id": 'id"1', "text": text}
-    asked = json.loads(target.encode_question("r", "i", "why?"))
+    somebody = Credentials(person=Person(number=0, name="ann", email="a@b"), user_id="u", token="T")
+    asked = json.loads(target.question(target.dialogue(somebody), "r", "i", "why?"))
     assert asked == {"type": "send", "conversation": "r", "id": "i", "text": "why?", "ask": True}

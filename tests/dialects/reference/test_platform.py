@@ -48,8 +48,8 @@ class Ears:
     """A socket of one person, read until what is waited for was heard."""
 
     def __init__(self, target: ReferenceTarget, credentials: Credentials, resume: dict[str, int] | None = None) -> None:
-        handshake = target.handshake(credentials, resume)
-        self.target = target
+        self.dialogue = target.dialogue(credentials, (), resume)
+        handshake = self.dialogue.handshake
         self.heard: list[Heard] = []
         self._open = contextlib.ExitStack()
         self.socket = self._open.enter_context(
@@ -61,12 +61,13 @@ class Ears:
             )
         )
         self.close = self._open.close
-        for frame in handshake.first_frames:
+        self.dialogue.opened()
+        for frame in self.dialogue.out:
             self.socket.send(frame)
 
     def until(self, what: int, count: int = 1) -> list[Heard]:
         while sum(heard[0] == what for heard in self.heard) < count:
-            self.heard += self.target.hear(self.socket.recv(timeout=ANSWER_S))
+            self.heard += self.dialogue.received(self.socket.recv(timeout=ANSWER_S))
         return [heard for heard in self.heard if heard[0] == what]
 
 

@@ -12,6 +12,7 @@ import jwt
 import pytest
 
 from earwitness.harness.client.bounds import DEFAULTS, use
+from earwitness.harness.client.dialogue import Dialogue
 from earwitness.harness.client.events import ACK, NACK
 from earwitness.harness.client.flow import Flow, FlowError, HttpRequest, HttpResponse, Unbounded
 from earwitness.harness.dialects.protocol import Credentials, Person, Room
@@ -194,11 +195,13 @@ url = "/me"
 """
     made = target(TOKENS, SEND, socket)
     credentials = logged_in(made, person(1))
-    handshake = made.handshake(credentials)
+    dialogue = made.dialogue(credentials, ())
+    dialogue.opened()
+    handshake = dialogue.handshake
     assert handshake.url == "ws://127.0.0.1:1/ws?v=2&access=tok-1"
     assert handshake.headers == {"Authorization": "Bearer tok-1", "cookie": "sid=tok-1; who=ann-1"}
     assert handshake.subprotocols == ("chat.v1", "tok-1")
-    assert handshake.first_frames == ('{"op":"auth","token":"tok-1"}', "AUTH tok-1")
+    assert dialogue.out == ['{"op":"auth","token":"tok-1"}', "AUTH tok-1"]
     assert not handshake.welcome
     status, requests = drive(made.probe(credentials), HttpResponse(401, {}, b""))
     assert status == 401
@@ -215,20 +218,26 @@ def test_a_probe_of_the_bare_address(
     assert (seen, requests[0].url) == (counts_as, "http://127.0.0.1:1/api")
 
 
+def first_frames(dialogue: Dialogue) -> list[str | bytes]:
+    """The frames that a socket sends when it opens."""
+    dialogue.opened()
+    return dialogue.out
+
+
 def test_resume(target: Callable[..., GenericTarget], person: Callable[..., Person]) -> None:
     """One frame a room, or one with all numbers; only when there is something to resume from."""
     promise = BASE.replace("history = false", 'history = false\nresume = true\nsequence = "contiguous"')
     each = '[resume]\nquery = { again = "1" }\nframes = [{ op = "since", room = "{room}", n = "{seq}" }]\n'
     made = target(TOKENS, SEND, each, base=promise)
     credentials = logged_in(made, person(0))
-    assert made.handshake(credentials).first_frames == ()
-    handshake = made.handshake(credentials, {"a": 3, "b": 0})
-    assert handshake.url.endswith("again=1")
-    assert [json.loads(frame) for frame in handshake.first_frames] == [
+    assert first_frames(made.dialogue(credentials, ())) == []
+    dialogue = made.dialogue(credentials, (), {"a": 3, "b": 0})
+    assert dialogue.handshake.url.endswith("again=1")
+    assert [json.loads(frame) for frame in first_frames(dialogue)] == [
         {"op": "since", "room": "a", "n": 3}, {"op": "since", "room": "b", "n": 0},
     ]  # fmt: skip
     made = target(TOKENS, SEND, '[resume]\nframes = [{ op = "since", from = "{seqs}" }]\n', base=promise)
-    frames = made.handshake(credentials, {"a": 3, "b": 0}).first_frames
+    frames = first_frames(made.dialogue(credentials, (), {"a": 3, "b": 0}))
     assert [json.loads(frame) for frame in frames] == [{"op": "since", "from": {"a": 3, "b": 0}}]
 
 
@@ -255,11 +264,12 @@ requests = [
     ]  # fmt: skip
     assert json.loads(requests[0].body) == {"name": "t0-r0", "who": [m.email for m in planned.members]}
     assert [json.loads(r.body)["mail"] for r in requests[1:]] == [m.email for m in planned.members]
-    assert list(made.rooms_on_connect(credentials, [planned])) == ['{"op":"join","room":"812"}']
-    assert json.loads(made.encode("t0-r0", "m1", 'say "x"')) == {
+    dialogue = made.dialogue(credentials, [planned])
+    assert first_frames(dialogue) == ['{"op":"join","room":"812"}']
+    assert json.loads(dialogue.send("t0-r0", "m1", 'say "x"')) == {
         "type": "send", "room": "812", "id": "m1", "text": 'say "x"',
     }  # fmt: skip
-    assert made.hear('{"type":"message","room":812,"text":"x","from":"a","n":1}')[0][1] == "t0-r0"
+    assert dialogue.received('{"type":"message","room":812,"text":"x","from":"a","n":1}')[0][1] == "t0-r0"
     with pytest.raises(FlowError, match=r"rooms\.room_id"):
         drive(made.open_room(credentials, room(1)), {"room": {}})
 

@@ -1,0 +1,102 @@
+"""Dialogue: what is said on one socket. A dialect makes one for each connection; the shells do the I/O.
+
+A dialogue decodes what arrives, encodes what a user sends, and decides what else must be sent: an answer to the
+server's ping, the next step of a handshake, a heartbeat. It keeps the state of its socket: counters, half a packet,
+which number stands for which room. It has no clock and does no I/O, so both shells run it, and a test needs no server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from earwitness.harness.client.events import Handshake, Heard
+
+
+class Dialogue(Protocol):
+    """Protocol of a dialogue. Frames are `str` for text and `bytes` for binary.
+
+    handshake  how the socket is opened
+    out        frames that wait to be sent; the shell sends and removes them after each call of a method
+    beat_s     seconds between two calls of `tick`; 0.0: it is never called
+    """
+
+    handshake: Handshake
+    out: list[str | bytes]
+    beat_s: float
+
+    def opened(self) -> Sequence[Heard]:
+        """Start when the socket is open, before any frame is received: put the first frames into `out`.
+
+        Returns the events that opening means on this platform, such as JOINED where opening is joining.
+        """
+        ...
+
+    def received(self, data: str | bytes) -> Sequence[Heard]:
+        """Decode a received frame into events (`harness.client.events`); () for one that matters to no check.
+
+        Never raises: a frame that cannot be decoded becomes an event OTHER. If the handshake says `welcome`, the
+        connection is usable only after the event WELCOME.
+        """
+        ...
+
+    def send(self, label: str, message_id: str, text: str) -> str | bytes:
+        """Return one frame that sends `text` to the room `label`. `message_id`: the client's id of the message."""
+        ...
+
+    def tick(self) -> Sequence[Heard]:
+        """Do what is due every `beat_s` seconds: put a heartbeat into `out`. Returns events, mostly none."""
+        ...
+
+    def closing(self) -> None:
+        """Put the frames into `out` that say goodbye, before the closing handshake that the tester begins."""
+        ...
+
+
+class BaseDialogue:
+    """Start of a dialogue: it opens with the frames `first`, and has neither heartbeat nor goodbye.
+
+    A subclass adds `received` and `send`.
+    """
+
+    beat_s = 0.0
+
+    def __init__(self, handshake: Handshake, first: Sequence[str | bytes] = ()) -> None:
+        """Keep how the socket is opened, and what is sent first."""
+        self.handshake = handshake
+        self.out: list[str | bytes] = []
+        self._first = tuple(first)
+
+    def opened(self) -> Sequence[Heard]:
+        """Implement `Dialogue.opened`: send the first frames."""
+        self.out += self._first
+        return ()
+
+    def tick(self) -> Sequence[Heard]:
+        """Implement `Dialogue.tick`: nothing is due."""
+        return ()
+
+    def closing(self) -> None:
+        """Implement `Dialogue.closing`: say nothing."""
+
+
+class PlainDialogue(BaseDialogue):
+    """Dialogue without state: every socket decodes and encodes with the same two functions.
+
+    It calls them directly, so it costs nothing on the hot path.
+    """
+
+    def __init__(
+        self,
+        handshake: Handshake,
+        received: Callable[[str | bytes], Sequence[Heard]],
+        send: Callable[[str, str, str], str | bytes],
+        first: Sequence[str | bytes] = (),
+    ) -> None:
+        """Use `received` and `send` as the methods of these names; `first`: frames that are sent first."""
+        super().__init__(handshake, first)
+        self.received = received
+        self.send = send
+
+
+__all__ = ["BaseDialogue", "Dialogue", "PlainDialogue"]
