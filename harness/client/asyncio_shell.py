@@ -7,14 +7,13 @@ import socket
 from collections.abc import Callable
 from time import monotonic_ns
 from typing import cast
-
-from websockets.uri import parse_uri
+from urllib.parse import urlsplit
 
 from earwitness.harness.client.dialogue import Dialogue
-from earwitness.harness.client.frames import data_frame
 from earwitness.harness.client.link import TRANSPORT, Hears, Link, Transport
-from earwitness.harness.client.network import ProxyError, Tunnel, place_of, proxy_of
+from earwitness.harness.client.network import SECURE, ProxyError, Tunnel, place_of, proxy_of
 from earwitness.harness.client.wire import Refused
+from earwitness.harness.client.wires import NoSocket
 
 RECV_BYTES = 65536
 
@@ -45,26 +44,28 @@ class AsyncConnection(Link, asyncio.Protocol):
         Raises Refused, or OSError where there was no answer at all (a TLS error is one too). Unlisted, an OSError,
         means that the host was not checked before the run.
         """
-        url, network = self.handshake.url, self.handshake.network
-        network.check(url)
-        tls = network.tls() if parse_uri(url).secure else None
         self._loop = asyncio.get_running_loop()
         self._begun_ns = monotonic_ns()
         end_ns = self._begun_ns + int(self.timeout_s * 1e9)
         try:
-            async with asyncio.timeout(self.timeout_s):
-                await self._loop.create_connection(
-                    lambda: self,
-                    sock=await reach(url),
-                    ssl=tls,
-                    server_hostname=place_of(url)[0] if tls else None,
-                )
+            if isinstance(self.handshake, NoSocket):
+                self._reached(self._begun_ns)
+            else:
+                async with asyncio.timeout(self.timeout_s):
+                    await self._connect(self.handshake.url)
             if not await self.wait(self._decided, (end_ns - monotonic_ns()) / 1e9):
                 raise self._late(self.timeout_s)
             self.check_usable()
         except BaseException:
             await self._drop()
             raise
+
+    async def _connect(self, url: str) -> None:
+        network = self.handshake.network
+        network.check(url)
+        tls = network.tls() if urlsplit(url).scheme in SECURE else None
+        name = place_of(url)[0] if tls else None
+        await self._loop.create_connection(lambda: self, sock=await reach(url), ssl=tls, server_hostname=name)
 
     async def __aenter__(self) -> AsyncConnection:
         """Open the connection, as `open` does and with its errors."""
@@ -82,7 +83,7 @@ class AsyncConnection(Link, asyncio.Protocol):
         """
         if self._socket is not None and not self.over:
             self.transport.frames_out += 1
-            self._write(data_frame(frame))
+            self._write(self._frame(frame))
 
     def send_soon(self, frame: str | bytes) -> None:
         """Queue one message; all messages of this turn of the event loop are written together."""
@@ -127,7 +128,10 @@ class AsyncConnection(Link, asyncio.Protocol):
         """Implement `asyncio.Protocol.connection_made`: send the upgrade request."""
         # uvloop's transports are no subclass of asyncio.Transport
         self._socket = cast(asyncio.Transport, transport)
-        self._write(self.wire.take_output())
+        try:
+            self._reached(monotonic_ns())
+        except Exception as error:
+            self._broken(error)
 
     def data_received(self, data: bytes) -> None:
         """Implement `asyncio.Protocol.data_received`: record the bytes with the present time.
@@ -174,7 +178,7 @@ class AsyncConnection(Link, asyncio.Protocol):
             frames, self._soon = self._soon, []
             if self._socket is not None and not self.over:
                 self.transport.frames_out += len(frames)
-                self._write(b"".join(map(data_frame, frames)))
+                self._write(b"".join(map(self._frame, frames)))
 
     def _beat(self, every_s: float) -> None:
         def due() -> None:

@@ -14,19 +14,19 @@ from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic_ns
 from typing import Protocol
+from urllib.parse import urlsplit
 
 import gevent
 import gevent.socket
 from gevent.event import Event
-from websockets.uri import parse_uri
 
 from earwitness.harness.client.bounds import bounds
 from earwitness.harness.client.dialogue import Dialogue
-from earwitness.harness.client.frames import data_frame
 from earwitness.harness.client.link import TRANSPORT, Hears, Link, Transport
-from earwitness.harness.client.network import ProxyError, Tunnel, proxy_of
+from earwitness.harness.client.network import SECURE, ProxyError, Tunnel, place_of, proxy_of
 from earwitness.harness.client.tls import Tls
 from earwitness.harness.client.wire import Refused
+from earwitness.harness.client.wires import NoSocket
 
 READ, WRITE = 1, 2
 RECV_BYTES = 65536
@@ -90,8 +90,9 @@ class Connection(Link):
         end_ns = monotonic_ns() + int(self.timeout_s * 1e9)
         self._begun_ns = monotonic_ns()
         try:
-            self._connect(end_ns)
-            self._write(self.wire.take_output())
+            if not isinstance(self.handshake, NoSocket):
+                self._connect(end_ns)
+            self._reached(monotonic_ns())
             in_time = self.wait(self._decided, (end_ns - monotonic_ns()) / 1e9)
         except BaseException:
             self._give_up()
@@ -108,7 +109,7 @@ class Connection(Link):
         """
         if self._sock is not None:
             self.transport.frames_out += 1
-            self._write(data_frame(frame))
+            self._write(self._frame(frame))
 
     def send_soon(self, frame: str | bytes) -> None:
         """Queue one message; all messages of this turn of the event loop are written together."""
@@ -161,12 +162,12 @@ class Connection(Link):
     def _connect(self, end_ns: int) -> None:
         url, network = self.handshake.url, self.handshake.network
         network.check(url)
-        uri = parse_uri(url)
+        place = place_of(url)
         left_s = max((end_ns - monotonic_ns()) / 1e9, 0.001)
-        sock = _reach(url, (uri.host, uri.port), left_s)
+        sock = _reach(url, place, left_s)
         try:
-            if uri.secure:
-                self._tls = Tls(uri.host, network)
+            if urlsplit(url).scheme in SECURE:
+                self._tls = Tls(place[0], network)
                 self._tls_handshake(sock, self._tls)
             sock.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
             # From here on it is read and written without gevent: its sockets would switch inside a callback.
@@ -289,7 +290,7 @@ class Connection(Link):
             frames, self._soon = self._soon, []
             if self._sock is not None:
                 self.transport.frames_out += len(frames)
-                self._write(b"".join(map(data_frame, frames)))
+                self._write(b"".join(map(self._frame, frames)))
 
     def _beat(self, every_s: float) -> None:
         timer = gevent.get_hub().loop.timer(every_s, every_s)

@@ -12,8 +12,8 @@ from typing import Protocol
 
 from earwitness.harness.client.dialogue import Dialogue
 from earwitness.harness.client.events import Heard
-from earwitness.harness.client.frames import data_frame
-from earwitness.harness.client.wire import NO_CLOSE, TOO_BIG, Refused, Wire
+from earwitness.harness.client.wire import NO_CLOSE, TOO_BIG, Refused
+from earwitness.harness.client.wires import Framing, make_wire
 from earwitness.harness.errors import Exceeded
 
 
@@ -84,6 +84,7 @@ class Link:
     __slots__ = (
         "_begun_ns",
         "_epoch",
+        "_frame",
         "_own",
         "dialogue",
         "error",
@@ -99,7 +100,8 @@ class Link:
         """Prepare the upgrade by the handshake of `dialogue`; the frames of the socket are counted in `transport`."""
         self.session, self.dialogue, self.transport = session, dialogue, transport
         self.handshake = dialogue.handshake
-        self.wire = Wire(self.handshake)
+        self.wire: Framing = make_wire(self.handshake)
+        self._frame = self.wire.frame
         self.open_now = False
         self.over = False
         self.error: BaseException | None = None
@@ -136,6 +138,12 @@ class Link:
 
     def _beat(self, every_s: float) -> None:
         raise NotImplementedError
+
+    def _reached(self, now_ns: int) -> None:
+        """Begin on a socket that is connected: send the upgrade, or start at once where there is none."""
+        self._write(self.wire.take_output())
+        if self.wire.opened:
+            self._opened(now_ns)
 
     def _received(self, now_ns: int, data: bytes) -> None:
         """Record everything that came out of one read, in its order."""
@@ -176,7 +184,7 @@ class Link:
         """Send what the dialogue wants to be sent."""
         out = self.dialogue.out
         self.transport.frames_out += len(out)
-        data = b"".join(map(data_frame, out))
+        data = b"".join(map(self._frame, out))
         out.clear()
         self._write(data)
 
@@ -245,6 +253,8 @@ class Link:
         self._say()
         self.wire.close(code, reason)
         self._write(self.wire.take_output())
+        if self.wire.over:  # nothing to agree on
+            self._ended(monotonic_ns())
 
 
 __all__ = ["NO_CLOSE", "TRANSPORT", "Hears", "Link", "Transport"]

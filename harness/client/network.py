@@ -22,7 +22,7 @@ from earwitness.harness.errors import TargetError
 FRAME_MAX = 16 * 2**20
 """Default limit for the bytes of a WebSocket message; a longer one ends the connection with 1009."""
 PORTS = {"http": 80, "ws": 80, "https": 443, "wss": 443}
-SECURE = ("https", "wss")
+SECURE = ("https", "wss", "tls")
 HERE = "localhost"
 ANSWER_MAX = 65536
 """Bytes of a proxy's answer that are read."""

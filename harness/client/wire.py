@@ -21,6 +21,7 @@ from websockets.uri import parse_uri
 from earwitness.harness.client.bounds import bounds
 from earwitness.harness.client.events import Handshake
 from earwitness.harness.client.flow import redirect_of
+from earwitness.harness.client.frames import data_frame
 from earwitness.harness.errors import TargetError
 from earwitness.harness.progress import one_line
 
@@ -110,6 +111,8 @@ class Wire:
         self.close_received: int | None = None
         self.close_sent: int | None = None
         self.close_reason = ""
+
+    frame = staticmethod(data_frame)
 
     def take_output(self) -> bytes:
         """Return the bytes to write to the socket now (request, pongs, close frames), and empty `output`."""

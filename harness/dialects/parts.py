@@ -114,6 +114,23 @@ class ReadsHistoryAfter(Protocol):
         ...
 
 
+class SocketReader(Dialogue, Protocol):
+    """Protocol of a dialogue that reads the history of a room and then has nothing more to say.
+
+    rows  all messages that the platform has stored, oldest first; None until it has read them
+    """
+
+    rows: list[StoredRow] | None
+
+
+class ReadsBySocket(Protocol):
+    """Protocol of a target whose history is read over a socket, instead of by `Target.history`."""
+
+    def reader(self, credentials: Credentials, room: Room) -> SocketReader:
+        """Return the dialogue of a new socket that reads the history of a room."""
+        ...
+
+
 class RemovesMembers(Protocol):
     """Protocol of a target that can remove a member from a room."""
 
@@ -198,6 +215,7 @@ class Parts:
     sharing: Sharing | None = None
     entrance: Entrance | None = None
     reads_history_after: ReadsHistoryAfter | None = None
+    reads_by_socket: ReadsBySocket | None = None
     removes_members: RemovesMembers | None = None
     asks_agents: AsksAgents | None = None
     shares_frames: SharesFrames | None = None

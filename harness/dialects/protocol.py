@@ -16,6 +16,7 @@ from earwitness.harness.client.flow import Flow
 from earwitness.harness.client.network import Network
 from earwitness.harness.dialects.parts import Parts
 from earwitness.harness.dialects.values import (
+    Address,
     Credentials,
     DatabaseQuery,
     FaultCommands,
@@ -26,6 +27,7 @@ from earwitness.harness.dialects.values import (
 )
 
 __all__ = [
+    "Address",
     "Credentials",
     "DatabaseQuery",
     "FaultCommands",
@@ -46,6 +48,9 @@ class Target(Protocol):
     allow_load, max_users  guard targets that are not on this machine: whether a run is allowed, and its most users
     network                reaches the hosts that were checked for the target, and no others
     parts                  optional features of the platform
+    says_joined            a dialogue reports when a room is subscribed; if not, it is unknown what a user is owed
+    logins                 how many people can log in; None: any number
+    addresses              every address that a run could use; () for the reference platform, which is on this machine
     """
 
     name: str
@@ -54,6 +59,9 @@ class Target(Protocol):
     max_users: int | None
     network: Network
     parts: Parts
+    says_joined: bool
+    logins: int | None
+    addresses: tuple[Address, ...]
 
     def reachable(self) -> Flow[None]:
         """Send a request that only a working platform answers correctly (no health page).

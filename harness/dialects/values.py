@@ -101,6 +101,14 @@ class DatabaseQuery:
     query: str
 
 
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Address, and the key of the target file that holds it."""
+
+    key: str
+    url: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FaultCommands:
     """Shell commands that switch a fault on and off.

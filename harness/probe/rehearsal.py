@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import httpx
@@ -20,7 +21,8 @@ from earwitness.harness.client.http_asyncio import http_client
 from earwitness.harness.client.link import Transport
 from earwitness.harness.client.network import Unlisted, shown
 from earwitness.harness.client.wire import NO_CLOSE, TOO_BIG, Refused
-from earwitness.harness.dialects.protocol import Credentials, Person, Room, Statement, StoredRow
+from earwitness.harness.dialects.protocol import Credentials, Person, Room, Statement, StoredRow, Target
+from earwitness.harness.dialects.reading import read_history
 from earwitness.harness.dialects.toml.dialect import GenericTarget
 from earwitness.harness.errors import TargetError
 from earwitness.harness.probe.misfits import Misfit, Sent, misfits
@@ -142,7 +144,7 @@ class Rehearsal:
     notes      sentences about what differed from the file
     """
 
-    target: GenericTarget
+    target: Target
     room: Room
     tag: str
     voices: list[Voice] = field(default_factory=list)
@@ -152,23 +154,26 @@ class Rehearsal:
 
     def misfits(self) -> list[Misfit]:
         """Return what in the file does not fit the received frames, answers and rows, fatal mistakes first."""
+        target = self.target
+        if not isinstance(target, GenericTarget):  # a dialect in Python knows itself what it reads
+            return []
         frames = [frame.data for voice in self.voices for frame in voice.frames if frame.whole and not frame.answer]
-        found = misfits(self.target.frame_rules, self.target.contract, frames, self._sent()) if frames else []
-        found += [one for voice in self.voices for one in _statement_misfits(voice)] + self._history_misfits()
+        found = misfits(target.frame_rules, target.contract, frames, self._sent(target)) if frames else []
+        found += [one for voice in self.voices for one in _statement_misfits(voice)] + self._history_misfits(target)
         return sorted(dict.fromkeys(found), key=lambda one: not one.fatal)
 
-    def _sent(self) -> Sent:
+    def _sent(self, target: GenericTarget) -> Sent:
         return Sent(
             tag=self.tag,
             texts=frozenset(text for voice in self.voices for text in voice.sent.values()),
             ids=frozenset(message_id for voice in self.voices for message_id in voice.sent),
-            rooms=frozenset({self.room.label, self.target.platform_room(self.room.label)}),
+            rooms=frozenset({self.room.label, target.platform_room(self.room.label)}),
             users=frozenset(voice.credentials.user_id for voice in self.voices),
         )
 
-    def _history_misfits(self) -> list[Misfit]:
+    def _history_misfits(self, target: GenericTarget) -> list[Misfit]:
         """Return the paths of [history] that found nothing right in any of our rows."""
-        rows, sent, mapped = own_rows(self), self._sent(), self.target.history_paths
+        rows, sent, mapped = own_rows(self), self._sent(target), target.history_paths
         promised = {"seq": self.target.contract.sequence != "none", "sender": self.target.contract.names_sender}
         fits = {
             "room": any(row.conversation in sent.rooms for row in rows),
@@ -192,7 +197,7 @@ def _statement_misfits(voice: Voice) -> list[Misfit]:
     ]
 
 
-def cast(target: GenericTarget, tag: str) -> Room:
+def cast(target: Target, tag: str) -> Room:
     """Return the room of the rehearsal, with the two users who chat in it as its members.
 
     `tag`: part of new names. Raises TargetError if the file does not provide two such users.
@@ -210,9 +215,7 @@ def cast(target: GenericTarget, tag: str) -> Room:
     raise TargetError(f"{target.name}: a probe needs an existing room with two of the accounts among its members.")
 
 
-async def rehearse(
-    target: GenericTarget, timeout_s: float, *, each: int = MESSAGES_EACH, history: bool = True
-) -> Rehearsal:
+async def rehearse(target: Target, timeout_s: float, *, each: int = MESSAGES_EACH, history: bool = True) -> Rehearsal:
     """Let two users send `each` messages, and read the history if there is one.
 
     `timeout_s` limits each step. Raises TargetError in one or two sentences if the platform cannot be reached, logged
@@ -234,7 +237,8 @@ async def rehearse(
         await _talk(rehearsal, http, timeout_s, each)
         if target.contract.history and history:
             reader = rehearsal.voices[0].credentials
-            rehearsal.rows = await _ask(http, target.history(reader, room), "the history of the room was read")
+            with _said("the history of the room was read"):
+                rehearsal.rows = await read_history(target, reader, room, http)
     return rehearsal
 
 
@@ -244,8 +248,15 @@ def _person(number: int, tag: str) -> Person:
 
 
 async def _ask(http: httpx.AsyncClient, flow: Flow[T], doing: str) -> T:
-    try:
+    with _said(doing):
         return await run_flow_async(flow, http)
+
+
+@contextmanager
+def _said(doing: str) -> Iterator[None]:
+    """Turn errors of a request within this context into a sentence that says what was being done."""
+    try:
+        yield
     except FlowError as error:
         passing = error.status >= 500 or error.status in PASSING
         raise (TargetError if passing else Unfit)(f"When {doing}, the answer did not fit. {error}") from error

@@ -32,6 +32,7 @@ from earwitness.harness.client.http_asyncio import http_client
 from earwitness.harness.client.network import Unlisted
 from earwitness.harness.client.statements import digest_of, write_seen
 from earwitness.harness.dialects.protocol import Credentials, Person, Room, StoredRow, Target
+from earwitness.harness.dialects.reading import read_history
 from earwitness.harness.dialects.registry import open_target
 from earwitness.harness.errors import EarwitnessError, Exit, RecordError, TargetError
 from earwitness.harness.progress import say, show
@@ -120,7 +121,7 @@ class Collector:
                 async with self._turn:
                     if self.target.parts.names_rooms:
                         await run_flow_async(self.target.open_room(credentials, room), self.http)
-                    rows = await run_flow_async(self.target.history(credentials, room), self.http)
+                    rows = await read_history(self.target, credentials, room, self.http)
             except Unbounded as error:
                 trouble = str(error)
                 break

@@ -190,7 +190,8 @@ def test_a_sent_frame_is_what_the_library_on_the_other_side_reads(data: str | by
 
 def test_every_frame_has_its_own_mask_key() -> None:
     """The same text twice gives different bytes on the wire, also across the refill of the keys."""
-    assert len({data_frame("same") for _ in range(3000)}) == 3000
+    # Random keys of 32 bits: two of 3,000 are equal in one run of a thousand.
+    assert len({data_frame("same") for _ in range(3000)}) > 2990
 
 
 def test_the_upgrade_may_arrive_byte_by_byte_with_frames_behind_it() -> None:

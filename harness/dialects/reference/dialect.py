@@ -19,7 +19,7 @@ from earwitness.harness.client.events import ACK, AGENT, JOINED, LEFT, MESSAGE, 
 from earwitness.harness.client.flow import Browser, Flow, FlowError, HttpRequest, HttpResponse
 from earwitness.harness.client.frame_cache import hearing
 from earwitness.harness.client.network import Network, hosts_of
-from earwitness.harness.dialects.protocol import Credentials, DatabaseQuery, Parts, Person, Room, Statement
+from earwitness.harness.dialects.protocol import Address, Credentials, DatabaseQuery, Parts, Person, Room, Statement
 from earwitness.harness.dialects.reference.accounts import ReferenceAccounts
 from earwitness.harness.dialects.reference.entrance import ReferenceEntrance
 from earwitness.harness.dialects.reference.rooms import SEQ_LIMIT, ReferenceRooms, answer_object, bearer, seq_of
@@ -58,6 +58,9 @@ class ReferenceTarget(ReferenceRooms, ReferenceEntrance):
 
     name = "reference"
     allow_load = True
+    says_joined = True
+    logins: int | None = None
+    addresses: tuple[Address, ...] = ()
     max_users: int | None = None
 
     def __init__(

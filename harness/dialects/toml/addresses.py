@@ -13,13 +13,14 @@ from earwitness.checks.declared import Text
 from earwitness.checks.history.record import Place
 from earwitness.harness.client.network import ANY, FRAME_MAX, SECURE, Network, host_of, hosts_of, is_loopback, proxy_of
 from earwitness.harness.described import Table
-from earwitness.harness.dialects.protocol import DatabaseQuery
 from earwitness.harness.dialects.toml.requests import RequestTemplate, address_fault, is_absolute
+from earwitness.harness.dialects.values import Address, DatabaseQuery
 from earwitness.harness.errors import TargetError
 
 DATABASE = "postgres"
 HTTP = Text(pattern=r"(https?://[^/\s][\s\S]*)?", problem="is no http address")
 SOCKET = Text(pattern=r"wss?://[^/\s][\s\S]*", problem="is no ws address", empty=False)
+ANY_SOCKET = Text(pattern=r"((wss?|tcp|tls)://[^/\s][\s\S]*)?", problem="is no ws and no tcp address")
 KEPT_HOSTS = 5
 """Most hosts that a sentence names; a file may have many."""
 
@@ -38,21 +39,19 @@ class Urls:
     network: Network = ANY
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Address, and the key of the target file that holds it."""
+def read_urls(top: Table, *, any_protocol: bool = False) -> Urls:
+    """Return the content of `[urls]`. Mistakes are collected in `top` and raised together later.
 
-    key: str
-    url: str
-
-
-def read_urls(top: Table) -> Urls:
-    """Return the content of `[urls]`. Mistakes are collected in `top` and raised together later."""
+    `any_protocol`: the socket may be of TCP, or absent.
+    """
     table = top.table("urls", example='{ http = "http://127.0.0.1:8000" }', required=True)
     if table is None:
         return Urls()
     http = table.value("http", HTTP, example='"http://127.0.0.1:8000"') or ""
-    socket = table.value("socket", SOCKET, example='"ws://127.0.0.1:8000/ws"', required=True) or ""
+    kind = ANY_SOCKET if any_protocol else SOCKET
+    socket = table.value("socket", kind, example='"ws://127.0.0.1:8000/ws"', required=not any_protocol) or ""
+    if any_protocol and not socket and not http:
+        table.fault("http", "or socket: one of them is needed", 'socket = "ws://127.0.0.1:8000/ws"')
     for key, url in (("http", http), ("socket", socket)):
         if url and (problem := address_fault(url)):
             table.fault(key, f"= {url!r} {problem}", f'{key} = "{"http" if key == "http" else "ws"}://127.0.0.1:8000"')

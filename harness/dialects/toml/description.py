@@ -14,8 +14,8 @@ from earwitness.checks.history.record import Place
 from earwitness.harness.client.bounds import Bounds, read_bounds
 from earwitness.harness.client.network import Network
 from earwitness.harness.described import Faults, Table, read_toml
-from earwitness.harness.dialects.protocol import DatabaseQuery, FaultCommands
-from earwitness.harness.dialects.toml.addresses import Address, all_addresses, network_of, read_urls
+from earwitness.harness.dialects.protocol import Address, DatabaseQuery, FaultCommands
+from earwitness.harness.dialects.toml.addresses import all_addresses, network_of, read_urls
 from earwitness.harness.dialects.toml.frames import FrameRules, read_frame_rules
 from earwitness.harness.dialects.toml.history import HistoryRules, read_history
 from earwitness.harness.dialects.toml.logins import Login, read_login

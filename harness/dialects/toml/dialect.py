@@ -20,7 +20,7 @@ from earwitness.harness.dialects.toml.frames import listener
 from earwitness.harness.dialects.toml.logins import shape
 from earwitness.harness.dialects.toml.paths import text_or_none
 from earwitness.harness.dialects.toml.requests import RequestTemplate, address
-from earwitness.harness.dialects.toml.sections import Presentation
+from earwitness.harness.dialects.toml.sections import Presentation, people_of
 
 WAIT = re.compile(r"\d{1,9}(\.\d{1,9})?", re.ASCII)
 """Form of a `Retry-After` in seconds."""
@@ -50,7 +50,7 @@ class GenericTarget:
         self.says_joined = description.frames.joins
         self.network = description.network
         self.addresses = description.addresses
-        self._accounts = tuple(_account(number, row) for number, row in enumerate(description.accounts))
+        self._accounts = people_of(description.accounts)
         self.logins = min((most for most in (len(self._accounts), description.login.most) if most), default=None)
         self._room_of: dict[str, str] = {}
         self._label_of: dict[str, str] = {}
@@ -314,15 +314,6 @@ class GenericTarget:
             "room": self._room_of.get(room.label, room.label),
             **{f"members.{key}": [member[key] for member in members] for key in ("number", "name", "email")},
         }
-
-
-def _account(number: int, row: Mapping[str, object]) -> Person:
-    return Person(
-        number=number,
-        name=str(row.get("name") or row.get("email", "")),
-        email=str(row.get("email", row.get("name", ""))),
-        secret=str(row.get("secret", row.get("password", ""))),
-    )
 
 
 def _json(body: bytes) -> object:

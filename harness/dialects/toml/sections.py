@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from earwitness.checks.declared import AnyOf, Many, Number, OneOf
 from earwitness.checks.history.record import Place
 from earwitness.harness.described import Table
-from earwitness.harness.dialects.protocol import DatabaseQuery, FaultCommands
+from earwitness.harness.dialects.protocol import DatabaseQuery, FaultCommands, Person
 from earwitness.harness.dialects.toml.logins import read_rows
 from earwitness.harness.dialects.toml.paths import Getter, compile_path
 from earwitness.harness.dialects.toml.requests import (
@@ -138,6 +138,19 @@ def read_accounts(top: Table, folder: Path) -> tuple[Mapping[str, object], ...]:
     """
     file = top.text("accounts", example="accounts.json")
     return tuple(read_rows(top, "accounts", folder / file, "name") or ()) if file else ()
+
+
+def people_of(accounts: Sequence[Mapping[str, object]]) -> tuple[Person, ...]:
+    """Return the people of the rows of a file of accounts, as user numbers 0, 1, …."""
+    return tuple(
+        Person(
+            number=number,
+            name=str(row.get("name") or row.get("email", "")),
+            email=str(row.get("email", row.get("name", ""))),
+            secret=str(row.get("secret", row.get("password", ""))),
+        )
+        for number, row in enumerate(accounts)
+    )
 
 
 def read_rooms(top: Table) -> Rooms:

@@ -1,0 +1,72 @@
+"""Everything that a dialect in Python needs: `from earwitness.dialects import BaseDialect, BaseDialogue, …`.
+
+A dialect describes how one platform is spoken to (docs/guide/dialects.md). These names are stable; modules below
+`earwitness.harness` may move.
+"""
+
+from __future__ import annotations
+
+from earwitness.harness.client.dialogue import BaseDialogue, Dialogue, PlainDialogue
+from earwitness.harness.client.events import (
+    ACK,
+    AGENT,
+    EDITED,
+    JOINED,
+    LEFT,
+    MARKED,
+    MESSAGE,
+    NACK,
+    OTHER,
+    PRESENCE,
+    PROFILE,
+    REPLAYED,
+    WELCOME,
+    Handshake,
+    Heard,
+)
+from earwitness.harness.client.flow import Flow, FlowError, HttpRequest, HttpResponse
+from earwitness.harness.client.wires import ByteStream, EventStream, LongPoll, NoSocket, parse_event
+from earwitness.harness.dialects.base import BaseDialect
+from earwitness.harness.dialects.parts import Parts
+from earwitness.harness.dialects.protocol import Target
+from earwitness.harness.dialects.settings import Settings
+from earwitness.harness.dialects.values import Credentials, Person, Room, Statement, StoredRow
+
+__all__ = [
+    "ACK",
+    "AGENT",
+    "EDITED",
+    "JOINED",
+    "LEFT",
+    "MARKED",
+    "MESSAGE",
+    "NACK",
+    "OTHER",
+    "PRESENCE",
+    "PROFILE",
+    "REPLAYED",
+    "WELCOME",
+    "BaseDialect",
+    "BaseDialogue",
+    "ByteStream",
+    "Credentials",
+    "Dialogue",
+    "EventStream",
+    "Flow",
+    "FlowError",
+    "Handshake",
+    "Heard",
+    "HttpRequest",
+    "HttpResponse",
+    "LongPoll",
+    "NoSocket",
+    "Parts",
+    "Person",
+    "PlainDialogue",
+    "Room",
+    "Settings",
+    "Statement",
+    "StoredRow",
+    "Target",
+    "parse_event",
+]

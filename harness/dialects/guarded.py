@@ -1,0 +1,192 @@
+"""Guard of dialects in Python: what goes wrong in one is said in a sentence, and blamed on no platform.
+
+A dialogue that raises, or returns something that is no event, ends its connection from the tester's side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from earwitness.harness.client.dialogue import Dialogue
+from earwitness.harness.client.events import AGENT, JOINED, NACK, PRESENCE, PROFILE, WELCOME, Handshake, Heard
+from earwitness.harness.client.flow import Flow, FlowError
+from earwitness.harness.dialects.protocol import Credentials, Person, Room, Statement, StoredRow, Target
+from earwitness.harness.errors import EarwitnessError, Exceeded, TargetError
+from earwitness.harness.progress import one_line
+
+T = TypeVar("T")
+SEQ_LIMIT = 1 << 62
+KINDS = frozenset(range(1, PROFILE + 1))
+TEXTS = ((1, "room"), (2, "text"), (4, "sender"), (5, "id"))
+LONGEST_REASON = 200
+
+
+class DialectError(TargetError):
+    """Error for a dialect in Python that raised an exception, or returned something that is no event."""
+
+
+class GuardedDialogue:
+    """Dialogue of a dialect in Python, whose mistakes become a DialectError."""
+
+    def __init__(self, dialogue: Dialogue, where: str) -> None:
+        """Guard `dialogue`; `where` names the dialect in sentences."""
+        self.dialogue, self._where = dialogue, where
+        self.handshake: Handshake = dialogue.handshake
+        self.beat_s = dialogue.beat_s
+        self.out: list[str | bytes] = []
+
+    def opened(self) -> Sequence[Heard]:
+        """Implement `Dialogue.opened`."""
+        return self._events("opened", self.dialogue.opened)
+
+    def received(self, data: str | bytes) -> Sequence[Heard]:
+        """Implement `Dialogue.received`."""
+        return self._events("received", self.dialogue.received, data)
+
+    def tick(self) -> Sequence[Heard]:
+        """Implement `Dialogue.tick`."""
+        return self._events("tick", self.dialogue.tick)
+
+    def closing(self) -> None:
+        """Implement `Dialogue.closing`; a failure loses only the goodbye."""
+        try:
+            self.dialogue.closing()
+            self._take_out()
+        except Exception:
+            self.out.clear()
+
+    def send(self, label: str, message_id: str, text: str) -> str | bytes:
+        """Implement `Dialogue.send`."""
+        try:
+            frame = self.dialogue.send(label, message_id, text)
+        except Exception as error:
+            raise failed(self._where, "send", error) from error
+        if not isinstance(frame, str | bytes):
+            raise DialectError(f"{self._where}: send returned {shortly(frame)}, which is no text and no bytes.")
+        return frame
+
+    def _events(self, name: str, call: Callable[..., Sequence[Heard]], *arguments: str | bytes) -> Sequence[Heard]:
+        try:
+            events = call(*arguments)
+            self._take_out()
+        except (EarwitnessError, Exceeded):
+            raise
+        except Exception as error:
+            raise failed(self._where, name, error) from error
+        if not isinstance(events, list | tuple):
+            raise DialectError(f"{self._where}: {name} returned {shortly(events)}, which is no list of events.")
+        for event in events:
+            if (fault := event_fault(event)) is not None:
+                raise DialectError(f"{self._where}: {name} returned {shortly(event)}: {fault}.")
+        return events
+
+    def _take_out(self) -> None:
+        frames = self.dialogue.out
+        for frame in frames:
+            if not isinstance(frame, str | bytes):
+                raise DialectError(f"{self._where}: out has {shortly(frame)}, which is no text and no bytes.")
+        self.out += frames
+        frames.clear()
+
+
+def event_fault(event: object) -> str | None:
+    """Return what is wrong with an event, None if nothing is."""
+    if not isinstance(event, tuple) or len(event) != 7:
+        return "an event is a tuple of seven values"
+    what, seq, extra = event[0], event[3], event[6]
+    if what not in KINDS:
+        return f"there is no kind of event {shortly(what)}"
+    for place, name in TEXTS:
+        if event[place] is not None and not isinstance(event[place], str):
+            return f"its {name} is no text"
+    if type(seq) is not int or not -1 <= seq < SEQ_LIMIT:
+        return "its number is no whole number from -1 to 2^62"
+    return _extra_fault(what, extra)
+
+
+def _extra_fault(what: int, extra: Any) -> str | None:
+    """Return what is wrong with the last value of an event."""
+    if what == NACK and not (isinstance(extra, tuple) and len(extra) == 2 and type(extra[0]) is int):
+        return "a refusal ends with (code, seconds to wait or None)"
+    if what == JOINED and not (extra is None or isinstance(extra, bool)):
+        return "joining ends with True, False or None"
+    if what == AGENT and not (isinstance(extra, tuple) and len(extra) == 3 and type(extra[2]) is int):
+        return "an agent's event ends with (run, name, number)"
+    if what == WELCOME and not (extra is None or isinstance(extra, Mapping)):
+        return "a greeting ends with a table or None"
+    if what == PRESENCE and not isinstance(extra, Mapping):
+        return "presence ends with a table of user ids"
+    return None
+
+
+class GuardedDialect:
+    """Target of a dialect in Python, whose mistakes become a sentence."""
+
+    def __init__(self, target: Target, where: str) -> None:
+        """Guard `target`; `where` names the dialect in sentences."""
+        self.target, self._where = target, where
+        self.name, self.contract, self.network, self.parts = target.name, target.contract, target.network, target.parts
+        self.allow_load, self.max_users = target.allow_load, target.max_users
+        self.says_joined, self.logins, self.addresses = target.says_joined, target.logins, target.addresses
+
+    def reachable(self) -> Flow[None]:
+        """Implement `Target.reachable`."""
+        return self._flow("reachable", self.target.reachable)
+
+    def login(self, person: Person) -> Flow[Credentials]:
+        """Implement `Target.login`."""
+        return self._flow("login", self.target.login, person)
+
+    def identity(self, credentials: Credentials) -> Flow[Sequence[Statement]]:
+        """Implement `Target.identity`."""
+        return self._flow("identity", self.target.identity, credentials)
+
+    def open_room(self, credentials: Credentials, room: Room) -> Flow[None]:
+        """Implement `Target.open_room`."""
+        return self._flow("open_room", self.target.open_room, credentials, room)
+
+    def probe(self, credentials: Credentials) -> Flow[int]:
+        """Implement `Target.probe`."""
+        return self._flow("probe", self.target.probe, credentials)
+
+    def history(self, credentials: Credentials, room: Room) -> Flow[list[StoredRow]]:
+        """Implement `Target.history`."""
+        return self._flow("history", self.target.history, credentials, room)
+
+    def dialogue(
+        self,
+        credentials: Credentials,
+        rooms: Sequence[Room],
+        resume: Mapping[str, int] | None = None,
+        previous: Dialogue | None = None,
+    ) -> Dialogue:
+        """Implement `Target.dialogue`."""
+        before = previous.dialogue if isinstance(previous, GuardedDialogue) else previous
+        try:
+            return GuardedDialogue(self.target.dialogue(credentials, rooms, resume, before), self._where)
+        except EarwitnessError:
+            raise
+        except Exception as error:
+            raise failed(self._where, "dialogue", error) from error
+
+    def _flow(self, name: str, make: Callable[..., Flow[T]], *arguments: object) -> Flow[T]:
+        try:
+            result = yield from make(*arguments)
+        except (EarwitnessError, FlowError, GeneratorExit, OSError):
+            raise
+        except Exception as error:
+            raise FlowError(name, "an answer of the dialect", detail=str(failed(self._where, name, error))) from error
+        return result
+
+
+def failed(where: str, name: str, error: Exception) -> DialectError:
+    """Return the error for an exception that the method `name` of a dialect raised."""
+    said = one_line(f"{type(error).__name__}: {error}")[:LONGEST_REASON].rstrip(": ")
+    return DialectError(f"{where}: {name} failed with {said}.")
+
+
+def shortly(value: object) -> str:
+    """Return the beginning of a value's text."""
+    text = one_line(repr(value))
+    return text if len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]} …"

@@ -1,0 +1,79 @@
+"""Final reads of a room: by requests, or by a dialogue on a socket of its own. Both end as a list of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import httpx
+
+from earwitness.harness.client.asyncio_shell import AsyncConnection
+from earwitness.harness.client.bounds import bounds
+from earwitness.harness.client.dialogue import Dialogue
+from earwitness.harness.client.events import Heard
+from earwitness.harness.client.flow import FlowError, run_flow_async
+from earwitness.harness.client.link import Transport
+from earwitness.harness.client.wire import Refused
+from earwitness.harness.dialects.guarded import GuardedDialogue
+from earwitness.harness.dialects.parts import SocketReader
+from earwitness.harness.dialects.protocol import Credentials, Room, StoredRow, Target
+from earwitness.harness.errors import TargetError
+
+
+async def read_history(
+    target: Target, credentials: Credentials, room: Room, http: httpx.AsyncClient
+) -> list[StoredRow]:
+    """Return all messages of a room that the platform has stored, oldest first.
+
+    Raises FlowError; httpx's transport errors pass through.
+    """
+    by_socket = target.parts.reads_by_socket
+    if by_socket is None:
+        return await run_flow_async(target.history(credentials, room), http)
+    return await _talk(by_socket.reader(credentials, room), target.name)
+
+
+async def _talk(reader: SocketReader, name: str) -> list[StoredRow]:
+    """Open a socket for a reader, and return its rows when it has read them. Raises FlowError."""
+    listener = _Listener()
+    # Counters of its own: these frames are not recorded.
+    connection = AsyncConnection(
+        listener, GuardedDialogue(reader, name), timeout_s=bounds().answer_s, transport=Transport()
+    )
+    try:
+        await connection.open()
+        whole = await connection.wait(lambda: reader.rows is not None or connection.over, bounds().answer_s)
+        if connection.error is not None:
+            raise connection.error
+        await connection.close()
+    except (Refused, OSError, TimeoutError, TargetError) as error:
+        raise FlowError("history", "a socket to read it from", detail=str(error) or type(error).__name__) from error
+    if reader.rows is None:
+        ended = "no whole answer in time" if not whole else f"the connection ended ({connection.wire.close_code})"
+        raise FlowError("history", "all rows of the room", detail=ended)
+    return reader.rows
+
+
+class _Listener:
+    """Session of a socket whose frames only the reader needs."""
+
+    def __init__(self) -> None:
+        self.welcomed = False
+
+    def connected(self, dialogue: Dialogue, now_ns: int, handshake_ns: int, replica: str | None = None) -> int:
+        """Implement `Hears.connected`."""
+        self._decode = dialogue.received
+        self.welcomed = True
+        return 1
+
+    def heard(self, now_ns: int, data: str | bytes) -> None:
+        """Implement `Hears.heard`: the reader keeps what it needs."""
+        self._decode(data)
+
+    def happened(self, now_ns: int, events: Sequence[Heard]) -> None:
+        """Implement `Hears.happened`."""
+
+    def closed(self, now_ns: int, code: int, own: bool, reason: str = "") -> None:
+        """Implement `Hears.closed`."""
+
+
+__all__ = ["read_history"]
