@@ -14,12 +14,12 @@ from pathlib import Path
 from urllib.parse import quote
 
 from earwitness.harness.errors import PlatformError
-from earwitness.harness.platform import pgtemplate
+from earwitness.harness.platform import stores
 from earwitness.harness.platform.ports import HOST, ReservedPort
 from earwitness.harness.platform.readiness import PostgresAnswers
 from earwitness.harness.platform.spec import ServiceSpec
 
-DATABASES = pgtemplate.DATABASES
+DATABASES = stores.DATABASES
 _UNSHARE = ("unshare", "--user", "--map-user=65534", "--map-group=65534")
 _NOBODY = "nobody"
 _CONFIGURATION = {
@@ -66,8 +66,8 @@ class Postgres:
         self.mode = resolve_mode(user_mode)
         self._databases = databases
         self._port = port
-        self._password = pgtemplate.password()
-        self._binaries = pgtemplate.find_binaries()
+        self._password = stores.password()
+        self._binaries = stores.find_binaries()
         if self.mode is UserMode.NOBODY:
             self._binaries = _readable_binaries(self._binaries, scratch)
 
@@ -102,12 +102,12 @@ class Postgres:
         if user is not None:
             directory.parent.chmod(0o711)  # the user `nobody` has to pass through the platform's directory to its own
             _give(directory, user)
-        template = pgtemplate.Template(
+        template = stores.Template(
             self._binaries, mode=str(self.mode), prefix=_prefix(self.mode), user=user, password=self._password
         )
         await template.copy_to(directory / "data")
         if user is not None:
-            await pgtemplate.to_its_end(_give, directory, user)
+            await stores.to_its_end(_give, directory, user)
         await template.rename(directory / "data", self._databases)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import quote
 
 from earwitness.harness.errors import PlatformError, SettingsError
-from earwitness.harness.platform import links, pgtemplate
+from earwitness.harness.platform import links, stores
 from earwitness.harness.platform.edge import Edge
 from earwitness.harness.platform.links import USERS, Links, matching, possible_links
 from earwitness.harness.platform.parent_death import module_environment
@@ -74,7 +74,7 @@ class StackOptions:
     defects: Mapping[str, Sequence[str]] = field(default_factory=dict)
     ports: Mapping[str, int] = field(default_factory=dict)
     port_words: Mapping[str, str] = field(default_factory=dict)
-    databases: Mapping[str, str] = field(default_factory=lambda: dict(pgtemplate.DATABASES))
+    databases: Mapping[str, str] = field(default_factory=lambda: dict(stores.DATABASES))
     redis: str = "test_redis"
     api_url: str | None = None
     links: tuple[str, ...] = ()

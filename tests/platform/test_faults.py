@@ -13,7 +13,7 @@ import pytest
 
 from earwitness.harness.errors import PlatformError
 from earwitness.harness.platform.control import ControlClient, ControlServer
-from earwitness.harness.platform.faults.kinds import (
+from earwitness.harness.platform.faults import (
     Cut,
     Disturb,
     Fault,

@@ -12,9 +12,9 @@ import asyncpg
 import pytest
 
 from earwitness.harness.errors import PlatformError
-from earwitness.harness.platform.pgtemplate import cache_folder
 from earwitness.harness.platform.ports import ReservedPort
 from earwitness.harness.platform.postgres import Postgres, UserMode, resolve_mode
+from earwitness.harness.platform.stores import cache_folder
 
 pytestmark = pytest.mark.usefixtures("temporary")
 ROOT = os.geteuid() == 0

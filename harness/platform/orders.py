@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from earwitness.harness.errors import SettingsError
-from earwitness.harness.platform.faults.kinds import Cut, Disturb, Fault, Kill, Pause, Replace, Restart, Skew, Wipe
-from earwitness.harness.platform.faults.schedule import OF_LINKS, Planned
+from earwitness.harness.platform.faults import Cut, Disturb, Fault, Kill, Pause, Replace, Restart, Skew, Wipe
 from earwitness.harness.platform.links import matching
+from earwitness.harness.platform.schedule import OF_LINKS, Planned
 
 
 def links_needed(plan: Iterable[Planned]) -> tuple[str, ...]:
