@@ -10,7 +10,7 @@ from earwitness.harness.errors import SettingsError
 from earwitness.harness.load.declaration import Story
 from earwitness.harness.load.users import ChatUser
 from earwitness.harness.planning.arrivals import Arrivals
-from earwitness.harness.platform.schedule import Planned
+from earwitness.harness.platform.faults import Planned
 from earwitness.harness.report.opportunities import BY_ID
 
 MUST_CALL = ("on_start", "on_stop")

@@ -30,7 +30,7 @@ from earwitness.harness.load.options import (
     standing_thresholds,
 )
 from earwitness.harness.load.shapes import ScaledShape, foreseen_of, shape_of
-from earwitness.harness.platform.schedule import Planned
+from earwitness.harness.platform.faults import Planned
 from earwitness.harness.shipped import STORIES
 
 SWITCH = {"true": True, "false": False}

@@ -384,8 +384,8 @@ def awaited(condition: Callable[[], bool]) -> None:
 ASKED = """
 import json, runpy, sys
 import earwitness.harness.load
-from earwitness.harness.platform.orders import links_needed
-from earwitness.harness.platform.schedule import read_schedule
+from earwitness.harness.platform.faults import links_needed
+from earwitness.harness.platform.faults import read_schedule
 
 def told(file, *, platform=None, faults="", **_):
     print(json.dumps([platform or {}, links_needed(read_schedule(faults, named=False)) if faults else ()]))

@@ -8,9 +8,19 @@ import pytest
 
 from earwitness.checks.history.record import FaultKind
 from earwitness.harness.errors import SettingsError
-from earwitness.harness.platform.faults import Cut, Disturb, Kill, Replace, Restart, Skew, Wipe
-from earwitness.harness.platform.orders import faults_of, links_needed
-from earwitness.harness.platform.schedule import EXAMPLES, read_schedule
+from earwitness.harness.platform.faults import (
+    EXAMPLES,
+    Cut,
+    Disturb,
+    Kill,
+    Replace,
+    Restart,
+    Skew,
+    Wipe,
+    faults_of,
+    links_needed,
+    read_schedule,
+)
 
 ENDPOINTS = {"backends": {"backend-1": "http://127.0.0.1:1"}, "auth": "http://127.0.0.1:2", "links": ["users/edge"]}
 SERVICES = ["postgres", "auth", "backend-1", "edge", "valkey", "links"]

@@ -10,7 +10,7 @@ from gevent.event import Event
 
 from earwitness.checks.history.record import FaultKind, Flag, Place
 from earwitness.harness.errors import PlatformError
-from earwitness.harness.platform.schedule import read_schedule
+from earwitness.harness.platform.faults import read_schedule
 from earwitness.harness.record.history import JournalView
 from earwitness.harness.record.rundir import RunDirectory
 from earwitness.harness.record.sidecar import Sidecar
