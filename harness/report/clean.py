@@ -88,8 +88,8 @@ def found(runs: Path, exports: Path, *, unfinished: bool) -> Iterator[Left]:
     for path in clean_up.left_behind():
         kept = "kept on purpose" if (path / clean_up.KEPT).exists() else "its owner is dead"
         yield Left(path, f"directory of a platform, {kept}", clean_up.remove)
-    for path in stores.left_behind():
-        yield Left(path, "half-built template of a database", stores.remove)
+    for path in stores.unfinished_templates():
+        yield Left(path, "half-built template of a database", stores.remove_template)
     if (state := discovery.stale_state(Path())) is not None:
         yield Left(state, "state file of a platform that does not answer")
     for folder in dict.fromkeys(path.absolute() for path in (exports, runs, *_folders(exports), *_folders(runs))):

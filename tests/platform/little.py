@@ -13,9 +13,9 @@ from pathlib import Path
 from earwitness.harness.platform.children import family_of
 from earwitness.harness.platform.clean_up import PlatformDirectory
 from earwitness.harness.platform.ports import ReservedPort
-from earwitness.harness.platform.postgres import Postgres
 from earwitness.harness.platform.readiness import HttpAnswers
 from earwitness.harness.platform.spec import ServiceSpec
+from earwitness.harness.platform.stores import Postgres
 from earwitness.harness.platform.supervisor import Supervisor
 
 STANDIN = str(Path(__file__).with_name("standin.py"))
