@@ -10,7 +10,9 @@ import ctypes
 import fcntl
 import os
 import shutil
+import signal
 import stat
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -184,3 +186,18 @@ def _release_shared_memory(path: Path) -> None:
             ctypes.CDLL(None).shmctl(int(line[1]), _IPC_RMID, None)
         except (OSError, IndexError, ValueError):
             continue  # it ended before it had a segment
+
+
+def main() -> None:
+    """Wait for the end of standard input, then clean up the directory that the command line names."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # meant for the platform, which this process outlives
+    directory = Path(sys.argv[1])
+    while os.read(0, 1024):
+        pass
+    if directory.exists():
+        clean_up(directory)
+
+
+if __name__ == "__main__":
+    main()

@@ -11,8 +11,7 @@ from pathlib import Path
 
 from earwitness.harness.errors import PlatformError
 from earwitness.harness.platform.ports import ReservedPort
-from earwitness.harness.platform.readiness import HttpAnswers
-from earwitness.harness.platform.spec import FD_VARIABLE, ServiceSpec
+from earwitness.harness.platform.spec import FD_VARIABLE, HttpAnswers, ServiceSpec
 
 PROGRAM_VARIABLE = "EARWITNESS_CADDY"
 

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from earwitness.harness.errors import PlatformError
+from earwitness.harness.platform.children import module_environment
 from earwitness.harness.platform.control import ControlClient
 from earwitness.harness.platform.discovery import address_of, find_offer
 from earwitness.harness.platform.environment import check_fits
 from earwitness.harness.platform.installed import require_platform
-from earwitness.harness.platform.parent_death import module_environment
 from earwitness.harness.progress import say
 from earwitness.harness.settings import load_settings
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from earwitness.harness.errors import PlatformError
-from earwitness.harness.platform.parent_death import module_environment
+from earwitness.harness.platform.children import module_environment
 from earwitness.harness.platform.ports import HOST, ReservedPort
 from earwitness.harness.platform.spec import ServiceSpec
 

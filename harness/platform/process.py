@@ -31,10 +31,9 @@ from earwitness.harness.platform.children import (
     when_ended,
 )
 from earwitness.harness.platform.clean_up import DIRECTORY_VARIABLE, KEPT
-from earwitness.harness.platform.forking import Nursery
+from earwitness.harness.platform.fork_server import Nursery
 from earwitness.harness.platform.ports import bound_socket
-from earwitness.harness.platform.readiness import wait_ready
-from earwitness.harness.platform.spec import FD_VARIABLE, SETTINGS_VARIABLE, TAKEOVER_VARIABLE, ServiceSpec
+from earwitness.harness.platform.spec import FD_VARIABLE, SETTINGS_VARIABLE, TAKEOVER_VARIABLE, ServiceSpec, wait_ready
 
 Started: TypeAlias = tuple[Child, "asyncio.Future[int]"]
 """A process, and the future of its return code."""

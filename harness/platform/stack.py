@@ -17,12 +17,11 @@ from urllib.parse import quote
 
 from earwitness.harness.errors import PlatformError, SettingsError
 from earwitness.harness.platform import links, stores
+from earwitness.harness.platform.children import module_environment
 from earwitness.harness.platform.edge import Edge
 from earwitness.harness.platform.links import USERS, Links, matching, possible_links
-from earwitness.harness.platform.parent_death import module_environment
 from earwitness.harness.platform.ports import ReservedPort
-from earwitness.harness.platform.readiness import HttpAnswers, RedisAnswers
-from earwitness.harness.platform.spec import ServiceSpec
+from earwitness.harness.platform.spec import HttpAnswers, RedisAnswers, ServiceSpec
 from earwitness.harness.platform.stores import Postgres, UserMode, Valkey
 
 CLIENT_ID = "earwitness"

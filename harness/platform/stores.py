@@ -30,8 +30,7 @@ from urllib.parse import quote
 from earwitness.harness.errors import PlatformError
 from earwitness.harness.platform.children import run_tool
 from earwitness.harness.platform.ports import HOST, ReservedPort
-from earwitness.harness.platform.readiness import PostgresAnswers, RedisAnswers
-from earwitness.harness.platform.spec import ServiceSpec
+from earwitness.harness.platform.spec import PostgresAnswers, RedisAnswers, ServiceSpec
 
 DATABASES: Mapping[str, str] = {"auth": "test_auth_db", "main": "test_main_db"}
 """Names of the databases in the template, by the role that owns each."""

@@ -17,11 +17,10 @@ from typing import Any
 import psutil
 import pytest
 
+from earwitness.harness.platform.children import module_environment
 from earwitness.harness.platform.clean_up import PlatformDirectory
-from earwitness.harness.platform.parent_death import module_environment
 from earwitness.harness.platform.ports import ReservedPort
-from earwitness.harness.platform.readiness import HttpAnswers
-from earwitness.harness.platform.spec import ServiceSpec
+from earwitness.harness.platform.spec import HttpAnswers, ServiceSpec
 from earwitness.harness.platform.supervisor import Supervisor
 
 STANDIN = str(Path(__file__).with_name("standin.py"))
