@@ -18,7 +18,7 @@ from earwitness.harness.platform.spec import ServiceSpec
 
 QUIET_S = 2.0
 """Seconds before a start is reported as slow."""
-DOWN_TIMEOUT_S = 2.0
+_DOWN_TIMEOUT_S = 2.0
 """Seconds that services have to end when the whole platform goes down; then SIGKILL."""
 
 
@@ -191,7 +191,7 @@ class Supervisor:
         self._ending = True
         for layer in _top_down(self.services):
             await asyncio.gather(
-                *(service.stop(discard=True, timeout_s=DOWN_TIMEOUT_S) for service in layer), return_exceptions=True
+                *(service.stop(discard=True, timeout_s=_DOWN_TIMEOUT_S) for service in layer), return_exceptions=True
             )
         if self._nursery is not None:
             self._nursery.close()
