@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from earwitness.harness.platform.defect import Defect
+from earwitness.harness.evidence.defect import Defect
 
 HERE = Path(__file__).resolve().parent
 MARKER = "fails_with"

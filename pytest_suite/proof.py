@@ -23,7 +23,7 @@ from earwitness.harness.errors import Exit
 from earwitness.harness.evidence.catalogue import all_defects
 from earwitness.harness.evidence.ground_truth import GroundTruth
 from earwitness.harness.evidence.published import publish
-from earwitness.harness.platform.parent_death import module_environment
+from earwitness.harness.platform.children import module_environment
 from pytest_suite.orders import HERE, collect, faults, orders_of
 from pytest_suite.proof_table import HEALTHY, Findings, Row, table
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from earwitness.harness.platform.defect import Defect
+from earwitness.harness.evidence.defect import Defect
 from pytest_suite.orders import Order
 
 HEALTHY = "no defect"

@@ -9,7 +9,7 @@ import pytest
 
 from earwitness.harness.cli import main
 from earwitness.harness.errors import PlatformError
-from earwitness.harness.platform.installed import require_platform
+from earwitness.harness.platform.stack import require_platform
 from earwitness.harness.shipped import story_files
 
 ROOT = Path(__file__).parents[1]

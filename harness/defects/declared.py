@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from earwitness.harness.defects.chance import Chance
-from earwitness.harness.platform.defect import Defect
+from earwitness.harness.evidence.defect import Defect
 
 Install = Callable[[Any, Chance], object]
 """Function that replaces a part of a service; called with the service and the chance before the service starts."""
@@ -47,7 +47,7 @@ def defect(
     """Return a decorator that declares a class or function as a defect.
 
     `kinds` are the kinds of service that can have it, by default the kind of `service`. `through` turns the decorated
-    class into the function that installs it. All other arguments are fields of `harness.platform.defect.Defect`. The
+    class into the function that installs it. All other arguments are fields of `harness.evidence.defect.Defect`. The
     decorator raises ValueError if the id or the name is declared already.
     """
     one = Defect(id=id, name=name, **described)

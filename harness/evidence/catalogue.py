@@ -8,8 +8,8 @@ import sys
 from collections.abc import Iterable, Sequence
 
 from earwitness.harness.errors import PlatformError, SettingsError
-from earwitness.harness.platform.defect import Defect
-from earwitness.harness.platform.installed import require_platform
+from earwitness.harness.evidence.defect import Defect
+from earwitness.harness.platform.stack import require_platform
 
 LIST_S = 30.0
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from earwitness.harness.errors import Exit, RecordError
+from earwitness.harness.evidence.defect import Defect, Power
 from earwitness.harness.evidence.stages import ROUGH, stories_of
-from earwitness.harness.platform.defect import Defect, Power
 
 HEALTHY = "healthy"
 """Name that stands for the defect in a run without one; `HEALTHY STORY` for stories other than the rough one."""

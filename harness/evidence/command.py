@@ -11,11 +11,11 @@ from pathlib import Path
 from earwitness.harness.errors import Exit, SettingsError
 from earwitness.harness.evidence.catalogue import all_defects, chosen, listing_text
 from earwitness.harness.evidence.cells import HEALTHY, Cell, Results, cells_of, reserved
+from earwitness.harness.evidence.defect import Defect, Power
 from earwitness.harness.evidence.matrix import Bench, RealBench, run_matrix
 from earwitness.harness.evidence.page import evidence_text
 from earwitness.harness.evidence.published import publish
 from earwitness.harness.evidence.stages import ROUGH, staged, stories_of
-from earwitness.harness.platform.defect import Defect, Power
 from earwitness.harness.progress import say, show, show_json
 
 HELP = "list the defects of the reference platform; with --matrix show that they are detected"

@@ -17,11 +17,11 @@ from typing import Any, Protocol
 
 from earwitness.harness.errors import Exit, PlatformError
 from earwitness.harness.evidence.cells import Cell, Result, Results
+from earwitness.harness.evidence.defect import Defect
 from earwitness.harness.evidence.ground_truth import GroundTruth
 from earwitness.harness.evidence.stages import file_of, stage_of
-from earwitness.harness.platform.defect import Defect
+from earwitness.harness.platform.children import dies_with_parent, module_environment
 from earwitness.harness.platform.launch import Platform, launch
-from earwitness.harness.platform.parent_death import dies_with_parent, module_environment
 
 SPAWN_RATE = 50
 CELL_S = 240.0

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Sequence
 
 from earwitness.harness.errors import Exit
 from earwitness.harness.evidence.cells import HEALTHY, Result, Results
+from earwitness.harness.evidence.defect import Defect, Power
 from earwitness.harness.evidence.intervals import none_seen_95, wilson_95
 from earwitness.harness.evidence.stages import ROUGH, stage_of, staged, stories_of
-from earwitness.harness.platform.defect import Defect, Power
 
 NOT_RUN = "not run"
 POWERS: dict[Power, str] = {"high": "many firings a run", "one": "about one firing a run"}

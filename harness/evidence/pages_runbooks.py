@@ -13,8 +13,8 @@ from earwitness.checks.engine.fold import Check
 from earwitness.harness import shipped
 from earwitness.harness.evidence import pages_stories
 from earwitness.harness.evidence.catalogue import all_defects
+from earwitness.harness.evidence.defect import Defect
 from earwitness.harness.evidence.pages_checks import anchor, documented, keys_read, promise, sentences
-from earwitness.harness.platform.defect import Defect
 from earwitness.harness.report.runbooks import FOLDER, runbook_of
 
 ROOM = FOLDER.removeprefix("docs/")

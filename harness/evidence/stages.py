@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from earwitness.harness.platform.defect import Defect
+from earwitness.harness.evidence.defect import Defect
 from earwitness.harness.shipped import STORIES
 
 ROUGH = "rough"

@@ -28,8 +28,8 @@ from earwitness.harness.load.statistics import Violations
 from earwitness.harness.load.users import ChatUser
 from earwitness.harness.load.worker import Assignment
 from earwitness.harness.planning.plan import Plan
-from earwitness.harness.platform.faults.orders import links_needed
-from earwitness.harness.platform.parent_death import dies_with_parent
+from earwitness.harness.platform.children import dies_with_parent
+from earwitness.harness.platform.faults import links_needed
 from earwitness.harness.progress import say, show, show_verdict
 from earwitness.harness.record.evidence import conclude
 from earwitness.harness.record.machine import machine, versions

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from earwitness.harness.errors import SettingsError
 from earwitness.harness.load.command_line import check_when_parsed
 from earwitness.harness.planning.arrivals import FORMS
-from earwitness.harness.platform.faults import Planned, read_schedule
-from earwitness.harness.platform.faults.schedule import EXAMPLES
+from earwitness.harness.platform.faults import EXAMPLES, Planned, read_schedule
 from earwitness.harness.report.thresholds import METRICS, Threshold, merged, parse_all, read_given
 from earwitness.harness.settings import DEFAULT_FILE
 

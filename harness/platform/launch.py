@@ -18,17 +18,15 @@ from pathlib import Path
 from typing import Any
 
 from earwitness.harness.errors import PlatformError
-from earwitness.harness.platform.control import ControlClient
-from earwitness.harness.platform.discovery import address_of, find_offer
-from earwitness.harness.platform.environment import check_fits
-from earwitness.harness.platform.installed import require_platform
-from earwitness.harness.platform.parent_death import module_environment
+from earwitness.harness.platform.children import module_environment
+from earwitness.harness.platform.control import ControlClient, address_of, find_offer
+from earwitness.harness.platform.stack import check_fits, require_platform
 from earwitness.harness.progress import say
 from earwitness.harness.settings import load_settings
 
-START_TIMEOUT_S = 180.0
+_START_TIMEOUT_S = 180.0
 """Seconds for the whole start: enough for a first start on a slow machine. Each service has a shorter deadline."""
-STOP_TIMEOUT_S = 15.0
+_STOP_TIMEOUT_S = 15.0
 _owned: weakref.WeakSet[Platform] = weakref.WeakSet()
 
 
@@ -51,7 +49,7 @@ class Platform:
         if self.owned:
             _owned.add(self)
 
-    def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> int | None:
+    def stop(self, timeout_s: float = _STOP_TIMEOUT_S) -> int | None:
         """End a platform that this process started, wait for it and return the supervisor's exit code.
 
         The code is 2 if a service had died. A platform that was found running is not ended, and None is returned.
@@ -99,7 +97,7 @@ def launch(
     log_dir: Path | None = None,
     keep: bool = False,
     postgres_user: str | None = None,
-    timeout_s: float = START_TIMEOUT_S,
+    timeout_s: float = _START_TIMEOUT_S,
     progress: Callable[[str], None] | None = None,
 ) -> Platform:
     """Start a platform and wait until it is ready.
@@ -138,7 +136,7 @@ def attach(place: str) -> Platform:
 def offered() -> Platform | None:
     """Return the running platform that `EARWITNESS_PLATFORM` or this folder's state file names, or None.
 
-    See `harness.platform.discovery.find_offer`. Raises SettingsError if the settings ask for another one.
+    See `harness.platform.control.find_offer`. Raises SettingsError if the settings ask for another one.
     """
     address = find_offer()
     if address is None:
@@ -175,7 +173,7 @@ def _spawn(arguments: list[str], timeout_s: float, progress: Callable[[str], Non
     except BaseException:
         os.close(ours)  # which ends the platform
         try:
-            process.wait(STOP_TIMEOUT_S)
+            process.wait(_STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

@@ -31,12 +31,11 @@ from earwitness.harness.platform.children import (
     when_ended,
 )
 from earwitness.harness.platform.clean_up import DIRECTORY_VARIABLE, KEPT
-from earwitness.harness.platform.forking import Nursery
+from earwitness.harness.platform.fork_server import Nursery
 from earwitness.harness.platform.ports import bound_socket
-from earwitness.harness.platform.readiness import wait_ready
-from earwitness.harness.platform.spec import FD_VARIABLE, SETTINGS_VARIABLE, TAKEOVER_VARIABLE, ServiceSpec
+from earwitness.harness.platform.spec import FD_VARIABLE, SETTINGS_VARIABLE, TAKEOVER_VARIABLE, ServiceSpec, wait_ready
 
-Started: TypeAlias = tuple[Child, "asyncio.Future[int]"]
+_Started: TypeAlias = tuple[Child, "asyncio.Future[int]"]
 """A process, and the future of its return code."""
 
 
@@ -60,7 +59,7 @@ class Usage(TypedDict):
     fds: int
 
 
-STOPPED_WITHIN_S = 5.0
+_STOPPED_WITHIN_S = 5.0
 STOPPED, STARTING, READY, PAUSED, KILLED, DIED = "stopped", "starting", "ready", "paused", "killed", "died"
 
 
@@ -119,7 +118,7 @@ class ServiceProcess:
         self.starts += 1
         self._process, self._ended = await self._spawn()
 
-    async def _spawn(self, ready_pipe: int | None = None) -> Started:
+    async def _spawn(self, ready_pipe: int | None = None) -> _Started:
         """Fork a new process of this service.
 
         The caller decides when it becomes the serving one.
@@ -148,7 +147,7 @@ class ServiceProcess:
         ended.add_done_callback(partial(self._on_end, process))
         return process, ended
 
-    async def _forked(self, env: Mapping[str, str], output: int, handed: Sequence[int]) -> Started:
+    async def _forked(self, env: Mapping[str, str], output: int, handed: Sequence[int]) -> _Started:
         spec = self.spec
         if self._nursery is not None:
             return await self._nursery.fork(
@@ -310,11 +309,11 @@ class ServiceProcess:
     async def pause(self) -> None:
         """Send SIGSTOP to the process and its descendants, and wait until all of them have stopped.
 
-        They keep their sockets. Raises PlatformError after STOPPED_WITHIN_S seconds.
+        They keep their sockets. Raises PlatformError after five seconds.
         """
         self._must_run("paused")
         assert self._process is not None
-        await stopped(self._process.pid, STOPPED_WITHIN_S)
+        await stopped(self._process.pid, _STOPPED_WITHIN_S)
         self.state = PAUSED
 
     def resume(self) -> None:

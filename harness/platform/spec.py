@@ -1,13 +1,17 @@
-"""Description of a service as data: how it is started, when it is ready, how it is ended."""
+"""Specification of a service as data: how it is started, when it is ready, how it is ended.
+
+Readiness is tested as the service's users use it: by a query, a PING, a request, never by its log.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import signal
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-
-from earwitness.harness.platform.readiness import Probe
+from typing import Protocol
+from urllib.parse import unquote, urlsplit
 
 FD_VARIABLE = "EARWITNESS_FD"
 """Variable with the number of the inherited listening socket, for services that take no JSON settings."""
@@ -18,6 +22,18 @@ TAKEOVER_VARIABLE = "EARWITNESS_TAKEOVER"
 
 The process writes to it when it is ready, before it accepts connections.
 """
+_ATTEMPT_TIMEOUT_S = 3.0
+_FIRST_PAUSE_S = 0.01
+_LONGEST_PAUSE_S = 0.1
+_SHOWN_CHARS = 200
+
+
+class Probe(Protocol):
+    """Protocol of a readiness test of a service."""
+
+    async def missing(self) -> str | None:
+        """Return None when the service is ready, else a text that fits after "not ready: "."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,3 +74,116 @@ class ServiceSpec:
     prepare: Callable[[Path], Awaitable[None]] | None = None
     user: str | None = None
     data: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HttpAnswers:
+    """Probe that expects `GET url` to answer with `status`."""
+
+    url: str
+    status: int = 200
+
+    async def missing(self) -> str | None:
+        """Implement `Probe.missing`: send the GET; return the wrong status and the start of the body."""
+        status, body = await _http_get(self.url)
+        if status == self.status:
+            return None
+        said = " ".join(body.split())[:_SHOWN_CHARS]
+        return f"GET {self.url} answers {status} instead of {self.status}" + (f", {said}" if said else "")
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresAnswers:
+    """Probe that runs `SELECT 1` on a database, logged in with its password."""
+
+    dsn: str = field(repr=False)
+
+    async def missing(self) -> str | None:
+        """Implement `Probe.missing`: run the query; return the error with which the database answers."""
+        import asyncpg  # heavy, and only needed once the server is being started
+
+        try:
+            connection = await asyncpg.connect(self.dsn, timeout=_ATTEMPT_TIMEOUT_S)
+            try:
+                await connection.fetchval("SELECT 1")
+            finally:
+                await connection.close(timeout=_ATTEMPT_TIMEOUT_S)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            return f"its database {_database(self.dsn)} answers: {error}"
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class RedisAnswers:
+    """Probe that expects `PONG` for `PING` after AUTH."""
+
+    url: str = field(repr=False)
+
+    async def missing(self) -> str | None:
+        """Implement `Probe.missing`: send `PING`; return the wrong answer."""
+        parts = urlsplit(self.url)
+        reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+        try:
+            if parts.password:
+                writer.write(_redis_command("AUTH", unquote(parts.password)))
+            writer.write(_redis_command("PING"))
+            answers = [await reader.readline() for _ in range(2 if parts.password else 1)]
+        finally:
+            writer.close()
+        last = answers[-1].decode(errors="replace").strip()
+        return None if last == "+PONG" else f"PING is answered with {last!r}"
+
+
+async def wait_ready(probes: Sequence[Probe], waiting_for: list[str]) -> None:
+    """Wait until every probe has succeeded, one after the other.
+
+    It has no deadline: the caller sets one. `waiting_for[0]` is always replaced by what was missing last.
+    """
+    for probe in probes:
+        pause = _FIRST_PAUSE_S
+        while True:
+            try:
+                async with asyncio.timeout(_ATTEMPT_TIMEOUT_S):
+                    missing = await probe.missing()
+            except TimeoutError:
+                missing = f"no answer within {_ATTEMPT_TIMEOUT_S:g} s ({probe})"
+            except (OSError, EOFError, asyncio.LimitOverrunError) as error:
+                missing = str(error) or type(error).__name__
+            if missing is None:
+                break
+            waiting_for[:] = [missing]
+            await asyncio.sleep(pause)  # polling, because a server that has not started yet cannot call back
+            pause = min(pause * 1.5, _LONGEST_PAUSE_S)
+
+
+async def _http_get(url: str) -> tuple[int, str]:
+    """Return status and start of the body of one HTTP/1.1 GET.
+
+    Raises OSError or EOFError without an answer.
+    """
+    parts = urlsplit(url)
+    reader, writer = await asyncio.open_connection(parts.hostname, parts.port or 80)
+    try:
+        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        host = parts.netloc.rpartition("@")[2]
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+        status_line = await reader.readuntil(b"\r\n")
+        words = status_line.split()
+        if len(words) < 2 or not words[0].startswith(b"HTTP/") or not words[1].isdigit():
+            raise OSError(f"GET {url} is answered by something that is not HTTP")
+        rest = await reader.read(8192)
+    finally:
+        writer.close()
+    return int(words[1]), rest.partition(b"\r\n\r\n")[2].decode(errors="replace")
+
+
+def _redis_command(*words: str) -> bytes:
+    parts = [f"*{len(words)}\r\n".encode()]
+    for word in words:
+        data = word.encode()
+        parts.append(b"$%d\r\n%s\r\n" % (len(data), data))
+    return b"".join(parts)
+
+
+def _database(dsn: str) -> str:
+    return urlsplit(dsn).path.lstrip("/")

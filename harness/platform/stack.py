@@ -1,4 +1,4 @@
-"""The reference platform: its services, their addresses and how they are connected.
+"""The reference platform: its services, their addresses and how they are connected; its options, also from settings.
 
 Read this file first.
 """
@@ -6,6 +6,9 @@ Read this file first.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import importlib.util
+import json
 import secrets
 import sys
 from collections import Counter
@@ -13,44 +16,48 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from earwitness.harness.errors import PlatformError, SettingsError
-from earwitness.harness.platform import links, pgtemplate
+from earwitness.harness.platform import links, stores
+from earwitness.harness.platform.children import module_environment
 from earwitness.harness.platform.edge import Edge
 from earwitness.harness.platform.links import USERS, Links, matching, possible_links
-from earwitness.harness.platform.parent_death import module_environment
 from earwitness.harness.platform.ports import ReservedPort
-from earwitness.harness.platform.postgres import Postgres, UserMode
-from earwitness.harness.platform.readiness import HttpAnswers, RedisAnswers
-from earwitness.harness.platform.spec import ServiceSpec
-from earwitness.harness.platform.valkey import Valkey
+from earwitness.harness.platform.spec import HttpAnswers, RedisAnswers, ServiceSpec
+from earwitness.harness.platform.stores import Postgres, UserMode, Valkey
+from earwitness.harness.settings import Settings, how_to_set
 
-CLIENT_ID = "earwitness"
-AUDIENCE = "earwitness-chat"
+_CLIENT_ID = "earwitness"
+_AUDIENCE = "earwitness-chat"
 REPLICAS = 2
-MAX_REPLICAS = 16
+_MAX_REPLICAS = 16
 _OUTSIDE_TIMEOUT_S = 5.0
 BACKEND = "backend"
 """Name that stands for all replicas in options."""
 
-BUDGET: Mapping[str, object] = {"rate_per_s": 1000, "rate_burst": 2000}
+_BUDGET: Mapping[str, object] = {"rate_per_s": 1000, "rate_burst": 2000}
 """Rate limit of a subject over auth and backend: both take from one bucket, so both must have the same numbers.
 
 It must let one user's 1,000 messages in one second pass.
 """
 
-DEFAULTS: Mapping[str, Mapping[str, object]] = {
+_DEFAULTS: Mapping[str, Mapping[str, object]] = {
     "auth": {
         "access_ttl_s": 900,
         "refresh_ttl_s": 30 * 86400,
         "test_mode": True,
-        **BUDGET,
+        **_BUDGET,
     },
-    BACKEND: {"test_mode": True, **BUDGET},
+    BACKEND: {"test_mode": True, **_BUDGET},
     "frontend": {"test_mode": True},
 }
 """Settings that a run may change with `StackOptions.settings`, by service."""
+_SECTION_OF = {"auth": "auth_service", "edge": "backend", "frontend": "frontend"}
+"""Section of the settings by the service that has the port. The backends' one address is that of the edge."""
+_MODULES = ("aiohttp", "asyncpg", "redis")
+"""Modules that the services import. Postgres, Valkey and Caddy may be the machine's; their own errors name them."""
+_HOW = "pip install 'earwitness[platform]'"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +81,7 @@ class StackOptions:
     defects: Mapping[str, Sequence[str]] = field(default_factory=dict)
     ports: Mapping[str, int] = field(default_factory=dict)
     port_words: Mapping[str, str] = field(default_factory=dict)
-    databases: Mapping[str, str] = field(default_factory=lambda: dict(pgtemplate.DATABASES))
+    databases: Mapping[str, str] = field(default_factory=lambda: dict(stores.DATABASES))
     redis: str = "test_redis"
     api_url: str | None = None
     links: tuple[str, ...] = ()
@@ -185,7 +192,7 @@ class Stack:
         url = self._url("provider")
         settings = {
             "issuer": url,
-            "client_id": CLIENT_ID,
+            "client_id": _CLIENT_ID,
             "client_secret": self._client_secret,
             "redirect_uris": [f"{self._url('auth', USERS)}/auth/google/callback"],
         }
@@ -197,10 +204,10 @@ class Stack:
             "dsn": self._dsn("auth", "auth"),
             "redis_url": self._redis_of("auth"),
             "provider_issuer": self._url("provider"),
-            "client_id": CLIENT_ID,
+            "client_id": _CLIENT_ID,
             "client_secret": self._client_secret,
             "frontend_url": self._url("frontend", USERS),
-            "audience": AUDIENCE,
+            "audience": _AUDIENCE,
         }
         return self._service(
             "auth",
@@ -215,7 +222,7 @@ class Stack:
             "redis_url": self._redis_of(name),
             "auth_url": self._url("auth", name),
             "issuer": self._url("auth", USERS),
-            "audience": AUDIENCE,
+            "audience": _AUDIENCE,
         }
         return self._service(name, settings, after=(*self._stores, *self._proxied))
 
@@ -267,7 +274,7 @@ class Stack:
     def _changed(self, kind: str, name: str) -> dict[str, object]:
         """Return the settings of a service other than addresses and keys: the defaults, and what the options change."""
         options = self.options.settings
-        return {**DEFAULTS.get(kind, {}), **options.get(kind, {}), **options.get(name, {})}
+        return {**_DEFAULTS.get(kind, {}), **options.get(kind, {}), **options.get(name, {})}
 
     @property
     def _redis_url(self) -> str:
@@ -300,8 +307,8 @@ class Stack:
     def _check(self) -> None:
         options = self.options
         faults = []
-        if not 1 <= options.replicas <= MAX_REPLICAS:
-            faults.append(f"replicas must be from 1 to {MAX_REPLICAS}, not {options.replicas}")
+        if not 1 <= options.replicas <= _MAX_REPLICAS:
+            faults.append(f"replicas must be from 1 to {_MAX_REPLICAS}, not {options.replicas}")
         services = self.names[len(self._stores) : -1]
         python = {_kind(name) for name in services} | set(services)
         for what, names, known in (
@@ -331,3 +338,74 @@ class Stack:
 def _kind(name: str) -> str:
     """Return the program that a service runs: replicas share one."""
     return BACKEND if name.startswith(f"{BACKEND}-") else name
+
+
+def with_settings(options: StackOptions, settings: Settings) -> StackOptions:
+    """Return `options` completed by the settings. Values that `options` already has take precedence."""
+    ports = {name: port for name, port in _ports(settings).items() if port is not None and name not in options.ports}
+    modes = {
+        "auth": settings.auth_service.test_mode,
+        BACKEND: settings.backend.test_mode,
+        "frontend": settings.frontend.test_mode,
+    }
+    of_services: dict[str, Mapping[str, object]] = dict(options.settings)
+    for name, mode in modes.items():
+        of_services[name] = {"test_mode": mode, **of_services.get(name, {})}
+    return dataclasses.replace(
+        options,
+        settings=of_services,
+        ports={**options.ports, **ports},
+        port_words={name: how_to_set(_SECTION_OF[name], "port", "NUMBER") for name in ports},
+        databases={"auth": settings.auth_service.database, "main": settings.backend.database},
+        redis=settings.backend.redis,
+        api_url=settings.frontend.api_url,
+    )
+
+
+def check_fits(endpoints: Mapping[str, Any], settings: Settings) -> None:
+    """Raise SettingsError if a running platform differs from settings that a user has set explicitly."""
+    usual = Settings()
+    faults = []
+    for name, port in _ports(settings).items():
+        if port not in (None, urlsplit(endpoints[name]).port):
+            faults.append(f"{_SECTION_OF[name]}.port is {port}, but it answers at {endpoints[name]}")
+    for service, wanted, default, dsn in (
+        ("auth_service", settings.auth_service.database, usual.auth_service.database, endpoints["auth_dsn"]),
+        ("backend", settings.backend.database, usual.backend.database, endpoints["main_dsn"]),
+    ):
+        has = urlsplit(dsn).path.lstrip("/")
+        if wanted not in (default, has):
+            faults.append(f"{service}.database is {wanted}, but its database is {has}")
+    if "://" in settings.backend.redis and settings.backend.redis != endpoints["redis"]:
+        faults.append("backend.redis names a server, but it has another one")
+    if faults:
+        faults[-1] += "; stop it, or take the setting back"
+        raise SettingsError("The platform that is up already does not fit the settings", faults)
+
+
+def settings_missing(endpoints: Mapping[str, Any], wanted: Mapping[str, Mapping[str, object]]) -> list[str]:
+    """Return the `wanted` settings that a running platform was not started with, in the form of `--set`.
+
+    For example `backend.rate_per_s=5`.
+    """
+    has = endpoints.get("settings", {})
+    return [
+        f"{service}.{name}={json.dumps(value)}"
+        for service, values in wanted.items()
+        for name, value in values.items()
+        if has.get(service, {}).get(name) != value
+    ]
+
+
+def _ports(settings: Settings) -> dict[str, int | None]:
+    return {"auth": settings.auth_service.port, "edge": settings.backend.port, "frontend": settings.frontend.port}
+
+
+def require_platform() -> None:
+    """Raise PlatformError with the command that installs the reference platform, if it is not installed."""
+    missing = [name for name in _MODULES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise PlatformError(
+            f"The reference platform is not installed ({', '.join(missing)} missing). Install it with: {_HOW}. "
+            "To test your own platform, name it: --target FILE."
+        )

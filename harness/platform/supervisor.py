@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from earwitness.harness.errors import PlatformError, ServiceDied
-from earwitness.harness.platform.children import tail
+from earwitness.harness.platform.children import module_environment, tail
 from earwitness.harness.platform.clean_up import PlatformDirectory
-from earwitness.harness.platform.forking import Nursery
-from earwitness.harness.platform.parent_death import Warden
+from earwitness.harness.platform.fork_server import Nursery
 from earwitness.harness.platform.process import ServiceProcess, Status, Usage
 from earwitness.harness.platform.spec import ServiceSpec
 
 QUIET_S = 2.0
 """Seconds before a start is reported as slow."""
-DOWN_TIMEOUT_S = 2.0
+_DOWN_TIMEOUT_S = 2.0
 """Seconds that services have to end when the whole platform goes down; then SIGKILL."""
 
 
 class Supervisor:
     """Services of one platform, by name.
 
-    It belongs to the event loop of the main thread (see `harness.platform.parent_death.dies_with_parent`). Methods with
+    It belongs to the event loop of the main thread (see `harness.platform.children.dies_with_parent`). Methods with
     a service's name raise PlatformError if there is none of that name.
     """
 
@@ -56,7 +57,7 @@ class Supervisor:
         self._starting = True
         self._ending = False
         self._locks = {name: asyncio.Lock() for name in self.services}
-        self._warden = Warden(directory.path)
+        self._reaper = _Reaper(directory.path)
 
     def _on_death(self, death: ServiceDied) -> None:
         self.deaths.append(death)
@@ -108,9 +109,9 @@ class Supervisor:
             self._say(f"starting: waiting for {', '.join(names)} ...")
 
     @property
-    def warden_pid(self) -> int:
+    def reaper_pid(self) -> int:
         """Return the id of the reaper, the process that cleans up if we are killed."""
-        return self._warden.pid
+        return self._reaper.pid
 
     def service(self, name: str) -> ServiceProcess:
         """Return the service `name`.
@@ -190,12 +191,38 @@ class Supervisor:
         self._ending = True
         for layer in _top_down(self.services):
             await asyncio.gather(
-                *(service.stop(discard=True, timeout_s=DOWN_TIMEOUT_S) for service in layer), return_exceptions=True
+                *(service.stop(discard=True, timeout_s=_DOWN_TIMEOUT_S) for service in layer), return_exceptions=True
             )
         if self._nursery is not None:
             self._nursery.close()
         self._directory.close()  # kills what still runs
-        self._warden.dismiss()
+        self._reaper.dismiss()
+
+
+class _Reaper:
+    """Reaper process: it waits for the supervisor's end, then kills remaining processes and removes the directory."""
+
+    def __init__(self, directory: Path) -> None:
+        """Start the reaper. It cleans up `directory` when its standard input is closed, however this process ends."""
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "earwitness.harness.platform.clean_up", str(directory)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            env=module_environment(),
+            cwd="/",
+            start_new_session=True,  # a signal to our group must not reach it
+        )
+
+    @property
+    def pid(self) -> int:
+        """Return the process id of the reaper."""
+        return self._process.pid
+
+    def dismiss(self) -> None:
+        """End the reaper after the directory was cleaned up, and wait for it."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
 
 
 def _top_down(services: Mapping[str, ServiceProcess]) -> list[list[ServiceProcess]]:

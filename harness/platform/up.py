@@ -17,12 +17,9 @@ from typing import Any
 from earwitness.harness.described import whole_number
 from earwitness.harness.errors import EarwitnessError, Exit, PlatformError, SettingsError
 from earwitness.harness.platform.clean_up import PlatformDirectory, remove_stale
-from earwitness.harness.platform.control import ControlServer
-from earwitness.harness.platform.discovery import STATE_FILE, remove_state, write_state
-from earwitness.harness.platform.environment import with_settings
-from earwitness.harness.platform.installed import require_platform
-from earwitness.harness.platform.postgres import UserMode
-from earwitness.harness.platform.stack import REPLICAS, Stack, StackOptions
+from earwitness.harness.platform.control import STATE_FILE, ControlServer, remove_state, write_state
+from earwitness.harness.platform.stack import REPLICAS, Stack, StackOptions, require_platform, with_settings
+from earwitness.harness.platform.stores import UserMode
 from earwitness.harness.platform.supervisor import Supervisor
 from earwitness.harness.progress import say, show
 from earwitness.harness.settings import load_settings
@@ -76,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     report = _Report(args.report_fd)
     try:
         require_platform()
-        options = with_settings(options_of(args), load_settings())
+        options = with_settings(_options_of(args), load_settings())
         _raise_open_file_limit()
         return asyncio.run(_up(args, options, report))
     except EarwitnessError as error:
@@ -85,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
         return error.exit_code
 
 
-def options_of(args: argparse.Namespace) -> StackOptions:
+def _options_of(args: argparse.Namespace) -> StackOptions:
     """Return the options of the platform from the command line.
 
     Raises SettingsError with every mistake in the repeatable options.

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from earwitness.harness.errors import EarwitnessError, Exit, RecordError
-from earwitness.harness.platform import clean_up, discovery, pgtemplate
+from earwitness.harness.platform import clean_up, control, stores
 from earwitness.harness.progress import printable, show
 from earwitness.harness.record import drafts
 from earwitness.harness.record.rundir import LATEST, RUN_FILE, read_json
@@ -88,9 +88,9 @@ def found(runs: Path, exports: Path, *, unfinished: bool) -> Iterator[Left]:
     for path in clean_up.left_behind():
         kept = "kept on purpose" if (path / clean_up.KEPT).exists() else "its owner is dead"
         yield Left(path, f"directory of a platform, {kept}", clean_up.remove)
-    for path in pgtemplate.left_behind():
-        yield Left(path, "half-built template of a database", pgtemplate.remove)
-    if (state := discovery.stale_state(Path())) is not None:
+    for path in stores.unfinished_templates():
+        yield Left(path, "half-built template of a database", stores.remove_template)
+    if (state := control.stale_state(Path())) is not None:
         yield Left(state, "state file of a platform that does not answer")
     for folder in dict.fromkeys(path.absolute() for path in (exports, runs, *_folders(exports), *_folders(runs))):
         for path in drafts.abandoned(folder, is_run=(folder / RUN_FILE).exists()):

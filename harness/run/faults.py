@@ -15,8 +15,7 @@ from gevent.lock import BoundedSemaphore
 from earwitness.checks.history.record import FaultKind, Flag, Kind, Place
 from earwitness.harness.errors import EarwitnessError
 from earwitness.harness.platform.control import ControlClient
-from earwitness.harness.platform.faults import Planned
-from earwitness.harness.platform.faults.kinds import Fault
+from earwitness.harness.platform.faults import Fault, Planned
 from earwitness.harness.progress import say
 from earwitness.harness.record.journal import Journal
 from earwitness.harness.record.meta import process_meta

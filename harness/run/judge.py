@@ -14,7 +14,7 @@ from gevent import subprocess
 
 from earwitness.checks.own import EXAMPLE, Asked, OwnCheck
 from earwitness.harness.errors import EarwitnessError, PlatformError, SettingsError
-from earwitness.harness.platform.parent_death import module_environment
+from earwitness.harness.platform.children import module_environment
 from earwitness.harness.record.rundir import read_json
 
 WARM_DEADLINE_S = 300.0

@@ -20,13 +20,12 @@ from earwitness.harness.dialects.toml.addresses import check_here
 from earwitness.harness.dialects.toml.fault_commands import command_faults
 from earwitness.harness.errors import PlatformError, SettingsError, TargetError
 from earwitness.harness.planning.plan import Plan, existing
+from earwitness.harness.platform.children import dies_with_parent
 from earwitness.harness.platform.control import ControlClient
-from earwitness.harness.platform.environment import settings_missing
-from earwitness.harness.platform.faults import Planned
-from earwitness.harness.platform.faults.orders import faults_of
+from earwitness.harness.platform.faults import Planned, faults_of
 from earwitness.harness.platform.launch import Platform, launch, offered
 from earwitness.harness.platform.links import matching
-from earwitness.harness.platform.parent_death import dies_with_parent
+from earwitness.harness.platform.stack import settings_missing
 from earwitness.harness.progress import say
 from earwitness.harness.run.faults import PlatformFault, Switch
 from earwitness.harness.settings import load_settings

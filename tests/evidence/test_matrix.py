@@ -19,13 +19,13 @@ from earwitness.harness.cli import main
 from earwitness.harness.errors import PlatformError, RecordError, SettingsError
 from earwitness.harness.evidence.catalogue import all_defects, chosen, listing_text
 from earwitness.harness.evidence.cells import HEALTHY, Cell, Result, Results, cells_of, reserved
+from earwitness.harness.evidence.defect import Defect
 from earwitness.harness.evidence.ground_truth import GroundTruth
 from earwitness.harness.evidence.intervals import none_seen_95, wilson_95
 from earwitness.harness.evidence.matrix import run_matrix, silent_checks
 from earwitness.harness.evidence.page import evidence_text
 from earwitness.harness.evidence.published import lost, shown
 from earwitness.harness.evidence.stages import STAGES, file_of, staged
-from earwitness.harness.platform.defect import Defect
 
 LOSS = Defect(
     id="Z5", name="drop-push", breaks="One is missing.", opportunity="a push", caught_by=("I4", "I5b"),
@@ -384,8 +384,8 @@ def awaited(condition: Callable[[], bool]) -> None:
 ASKED = """
 import json, runpy, sys
 import earwitness.harness.load
-from earwitness.harness.platform.faults.orders import links_needed
-from earwitness.harness.platform.faults.schedule import read_schedule
+from earwitness.harness.platform.faults import links_needed
+from earwitness.harness.platform.faults import read_schedule
 
 def told(file, *, platform=None, faults="", **_):
     print(json.dumps([platform or {}, links_needed(read_schedule(faults, named=False)) if faults else ()]))

@@ -4,48 +4,21 @@ from __future__ import annotations
 
 import os
 import re
-import signal
-import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
+from web_form import web_ui
 
 from pytest_suite.browser import ARGUMENTS, missing, program
 
 PICTURES = "EARWITNESS_PICTURES"
 """Environment variable: a folder for screenshots, to be looked at."""
-UP_S, RUN_MS = 90.0, 60_000
+RUN_MS = 60_000
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing() or "there is a browser")
-
-
-@contextmanager
-def served(arguments: list[str], environment: dict[str, str], port: int, log: Path) -> Iterator[str]:
-    """Locust with its web UI; its address. Ended by SIGTERM."""
-    with log.open("w") as out:
-        process = subprocess.Popen([*arguments, "--web-port", str(port)], stdout=out, stderr=out, env=environment)
-    url = f"http://127.0.0.1:{port}/"
-    try:
-        end = time.monotonic() + UP_S
-        while True:
-            assert process.poll() is None, log.read_text()
-            try:
-                httpx.get(url, timeout=5)
-                break
-            except httpx.TransportError:
-                assert time.monotonic() < end, log.read_text()
-                time.sleep(0.1)  # another process does it
-        yield url
-        process.send_signal(signal.SIGTERM)
-        process.wait(30)
-    finally:
-        process.kill()
-        process.wait()
 
 
 @contextmanager
@@ -77,10 +50,10 @@ def test_a_run_is_started_watched_and_stopped(
     """Our tab is the first and open; the form asks for no host; a finding shows while the run lasts, can be copied, and
     has its picture at the end; Locust's own header counts it; a second run begins with none."""
     arguments = command("--defect", "backend=duplicate-push:0.02", "--faults", "pause:auth@3s+2s")
-    with served(arguments, environment(), port, tmp_path / "log") as url, pages() as (browser, errors):
+    with web_ui(arguments, environment(), port, tmp_path / "log", 1) as ui, pages() as (browser, errors):
         page = browser.new_page()
         page.set_default_timeout(RUN_MS)
-        page.goto(url)
+        page.goto(str(ui.base_url))
         page.locator("input[name=userCount]").fill("10")
         page.locator("input[name=spawnRate]").fill("10")
         assert page.locator("input[name=host]").count() == 1

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from web_form import answers, until, web_ui
 
 from earwitness.checks.history.record import Kind
 from earwitness.harness.record.history import open_history
@@ -70,25 +68,6 @@ assert (run.seed, run.seconds, run.shape) == (5, None, None), run
 """
 
 
-@contextmanager
-def web_ui(
-    arguments: list[str], environment: dict[str, str], port: int, log: Path, code: int
-) -> Iterator[httpx.Client]:
-    """Locust with its web UI, and a client of it; ended by SIGTERM, with this exit code."""
-    with log.open("w") as out:
-        process = subprocess.Popen([*arguments, "--web-port", str(port)], stdout=out, stderr=out, env=environment)
-    try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=90) as ui:
-            _until(lambda: _answers(ui), 90)
-            yield ui
-        process.send_signal(signal.SIGTERM)
-        process.wait(30)
-    finally:
-        process.kill()
-        process.wait()
-    assert process.returncode == code, log.read_text()
-
-
 def test_two_runs_from_the_web_ui(
     command: Callable[..., list[str]],
     runs: Path,
@@ -111,18 +90,18 @@ def test_two_runs_from_the_web_ui(
         for _ in range(2):
             started = ui.post("/swarm", data={"user_count": 10, "spawn_rate": 10})
             assert started.json()["success"] is True, started.text
-            _until(lambda: len(_runs(runs)) == len(seen) + 1, 10)
+            until(lambda: len(_runs(runs)) == len(seen) + 1, 10)
             (newest,) = _runs(runs) - set(seen)
             seen.append(newest)
-            live = _until(lambda: _live(ui, lambda told: told["messages"]["heard"] > 1010), 30)
+            live = until(lambda: _live(ui, lambda told: told["messages"]["heard"] > 1010), 30)
             assert (live["state"], live["outcome"], live["findings"]) == ("running", "UNKNOWN", [])
             progress = ui.get("/verdict/live").json()["progress"]
             assert (progress["stage"], progress["planned"], progress["faults"]) == ("", None, [])
             assert 0 < progress["seconds"] < 30
             assert {row["id"] for row in live["checks"] if row["outcome"] == "PASS"} >= {"I1", "I2", "I4", "I6", "I12"}
-            _until(lambda run=newest: _recorded(run, Kind.PROBE), 30)
+            until(lambda run=newest: _recorded(run, Kind.PROBE), 30)
             assert ui.post("/stop").json()["success"] is True
-            _until(lambda: _live(ui, lambda told: told["state"] == "finished"), 30)
+            until(lambda: _live(ui, lambda told: told["state"] == "finished"), 30)
         told = ui.get("/verdict/live").json()
         assert [(run["run"], run["outcome"], run["judged"]) for run in told["runs"]] == [
             (run.name, "PASS", True) for run in reversed(seen)
@@ -219,17 +198,17 @@ def test_the_form_sets_our_options(
         _refuse_wrong_values(ui, {**load, **given})
         assert (ui.get("/stats/requests").json()["state"], _runs(runs)) == ("ready", set())
         assert ui.post("/swarm", data={**load, **given}).json()["success"] is True
-        _until(lambda: _live(ui, lambda told: told["messages"]["heard"] > 0), 60)
+        until(lambda: _live(ui, lambda told: told["messages"]["heard"] > 0), 60)
         assert _shown(ui) == {**given, "keep_frames": True}
         refused = ui.post("/swarm", data={**load, **given, "seed": "43"}).json()
         assert refused["message"].partition(";")[0] == "seed: fixed while a run is in progress"
         assert ui.post("/swarm", data={**load, **given}).json()["success"] is True
         (first,) = _runs(runs)
-        _until(lambda: _recorded(first, Kind.FAULT) == 2, 30)  # on and off
+        until(lambda: _recorded(first, Kind.FAULT) == 2, 30)  # on and off
         assert ui.post("/stop").json()["success"] is True
-        _until(lambda: _live(ui, lambda told: told["state"] == "finished"), 60)
+        until(lambda: _live(ui, lambda told: told["state"] == "finished"), 60)
         assert ui.post("/swarm", data={"user_count": "4", "spawn_rate": "4"}).json()["success"] is True
-        _until(lambda: _live(ui, lambda told: told["state"] == "running" and told["messages"]["heard"] > 0), 60)
+        until(lambda: _live(ui, lambda told: told["state"] == "running" and told["messages"]["heard"] > 0), 60)
         ui.post("/stop")
     (second,) = _runs(runs) - {first}
     assert _used(first) == {
@@ -276,8 +255,8 @@ def test_faults_of_the_form_are_names(
             done = _runs(runs)
             sent = load if text is None else {**load, "faults": text}
             assert ui.post("/swarm", data=sent).json()["success"] is True
-            _until(lambda done=done: _runs(runs) - done, 10)
-            _until(lambda: _live(ui, lambda told: told["state"] == "running" and told["messages"]["heard"] > 0), 60)
+            until(lambda done=done: _runs(runs) - done, 10)
+            until(lambda: _live(ui, lambda told: told["state"] == "running" and told["messages"]["heard"] > 0), 60)
             planned.append(*(_used(run)["planned_faults"] for run in _runs(runs) - done))
             ui.post("/stop")
         assert planned == [["slow@0.1s+1s"], ["slow@0.2s+1s"], ["slow@0.1s+1s"]]
@@ -338,9 +317,9 @@ def test_a_stop_before_the_planned_end(
         if not autostart:
             started = ui.post("/swarm", data={"user_count": 6, "spawn_rate": 6, "run_time": "60s"})
             assert started.json()["success"] is True, started.text
-        _until(lambda: _live(ui, lambda told: told["messages"]["heard"] > 0), 60)
+        until(lambda: _live(ui, lambda told: told["messages"]["heard"] > 0), 60)
         assert ui.post("/stop").json()["success"] is True
-        live = _until(lambda: _live(ui, lambda told: told["state"] == "finished"), 60)
+        live = until(lambda: _live(ui, lambda told: told["state"] == "finished"), 60)
         assert (live["outcome"], live["exit_code"]) == ("UNKNOWN", 3)
     verdict = json.loads((runs / "latest" / "verdict.json").read_text())
     assert re.fullmatch(r"UNKNOWN \(stopped after \d+ of 60 s\)", verdict["headline"])
@@ -368,7 +347,7 @@ def test_more_users_than_allowed(
             answer = ui.post("/swarm", data={"user_count": users, "spawn_rate": 10}).json()
             assert answer["success"] is allowed
             assert allowed or "other chat allows 3 users (max_users), 4 were asked for" in answer["message"]
-        _until(lambda: _live(ui, lambda told: told["messages"]["heard"] > 0), 60)
+        until(lambda: _live(ui, lambda told: told["messages"]["heard"] > 0), 60)
         assert ui.get("/stats/requests").json()["user_count"] == 3
         assert ui.post("/stop").json()["success"] is True
 
@@ -385,13 +364,13 @@ def test_what_breaks_stands_in_the_tab(
     arguments = command("--defect", "backend=duplicate-push:0.01")
     with web_ui(arguments, environment(), port, tmp_path / "locust.log", 1) as ui:
         ui.post("/swarm", data={"user_count": 10, "spawn_rate": 10})
-        live = _until(lambda: _live(ui, lambda told: told["findings"] and told["state"] == "running"), 60)
+        live = until(lambda: _live(ui, lambda told: told["findings"] and told["state"] == "running"), 60)
         assert live["outcome"] == "FAIL"
         assert "again, after it had been delivered there already" in live["findings"][-1]["sentence"]
         assert "earwitness: I6 no-duplication is broken: " in (tmp_path / "locust.log").read_text()
-        _until(lambda: _metrics(ui).get(("earwitness_loop_lag_seconds", "load-0", "p99")) is not None, 30)
+        until(lambda: _metrics(ui).get(("earwitness_loop_lag_seconds", "load-0", "p99")) is not None, 30)
         ui.post("/stop")
-        live = _until(lambda: _live(ui, lambda told: told["state"] == "finished"), 30)
+        live = until(lambda: _live(ui, lambda told: told["state"] == "finished"), 30)
         found = _metrics(ui)
         rows = {row["id"]: row for row in live["checks"]}
         run = (runs / "latest").resolve().name
@@ -429,12 +408,12 @@ def test_metrics_without_web_ui(
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
 
             def complete() -> bool:
-                found = _metrics(client) if _answers(client) else {}
+                found = _metrics(client) if answers(client) else {}
                 lags = {key[1] for key in found if key[0] == "earwitness_loop_lag_seconds"}
                 heard = [found.get(("earwitness_messages_total", "heard", run.name), 0) for run in _runs(runs)]
                 return lags == {"load-0", "load-1"} and sum(heard) > 0
 
-            _until(complete, 90)
+            until(complete, 90)
         assert process.wait(90) == 0, log.read_text()
     finally:
         process.kill()
@@ -471,13 +450,6 @@ def _live(ui: httpx.Client, wanted: Callable[[dict[str, Any]], Any]) -> dict[str
     return live if live is not None and wanted(live) else None
 
 
-def _answers(ui: httpx.Client) -> bool:
-    try:
-        return ui.get("/").status_code == 200
-    except httpx.TransportError:
-        return False
-
-
 def _runs(root: Path) -> set[Path]:
     return {path for path in root.glob("2*") if (path / "run.json").exists()}
 
@@ -486,11 +458,3 @@ def _recorded(run: Path, kind: Kind) -> int:
     if not any(run.glob("journals/load-0.ewj")):
         return 0
     return sum(int((view.records["kind"] == kind).sum()) for view in open_history(run).journals)
-
-
-def _until(done: Callable[[], Any], timeout_s: float) -> Any:
-    end = time.monotonic() + timeout_s
-    while not (answer := done()):
-        assert time.monotonic() < end, f"not within {timeout_s} s"
-        time.sleep(0.1)
-    return answer

@@ -17,19 +17,19 @@ from typing import Any
 import psutil
 import pytest
 
+from earwitness.harness.platform.children import module_environment
 from earwitness.harness.platform.clean_up import PlatformDirectory
-from earwitness.harness.platform.parent_death import module_environment
 from earwitness.harness.platform.ports import ReservedPort
-from earwitness.harness.platform.readiness import HttpAnswers
-from earwitness.harness.platform.spec import ServiceSpec
+from earwitness.harness.platform.spec import HttpAnswers, ServiceSpec
 from earwitness.harness.platform.supervisor import Supervisor
 
 STANDIN = str(Path(__file__).with_name("standin.py"))
 
 
 @pytest.fixture
-def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def temporary(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A temporary folder of our own, which every user may pass: what is left behind in it is ours."""
+    tmp_path_factory.getbasetemp()  # first: pytest's own folder, made in ours, would go with it
     folder = Path(tempfile.mkdtemp(prefix="ew-"))
     folder.chmod(0o755)
     monkeypatch.setenv("TMPDIR", str(folder))

@@ -1,6 +1,6 @@
 """A little platform, run as a program: two stand-ins and, with `postgres`, a database, under one supervisor.
 
-Prints one JSON line `{"directory", "pids", "ports", "warden"}` when ready; ends with standard input.
+Prints one JSON line `{"directory", "pids", "ports", "reaper"}` when ready; ends with standard input.
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ from pathlib import Path
 from earwitness.harness.platform.children import family_of
 from earwitness.harness.platform.clean_up import PlatformDirectory
 from earwitness.harness.platform.ports import ReservedPort
-from earwitness.harness.platform.postgres import Postgres
-from earwitness.harness.platform.readiness import HttpAnswers
-from earwitness.harness.platform.spec import ServiceSpec
+from earwitness.harness.platform.spec import HttpAnswers, ServiceSpec
+from earwitness.harness.platform.stores import Postgres
 from earwitness.harness.platform.supervisor import Supervisor
 
 STANDIN = str(Path(__file__).with_name("standin.py"))
@@ -46,7 +45,7 @@ async def main(options: list[str]) -> None:
                 await supervisor.pause(spec.name)
         pids = [child.pid for spec in specs for child in family_of(supervisor.service(spec.name).pid or 0)]
         numbers = [ports[spec.name].number for spec in specs]
-        about = {"directory": str(directory.path), "pids": pids, "ports": numbers, "warden": supervisor.warden_pid}
+        about = {"directory": str(directory.path), "pids": pids, "ports": numbers, "reaper": supervisor.reaper_pid}
         print(json.dumps(about), flush=True)
         await asyncio.to_thread(sys.stdin.read)
     finally:

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from earwitness.harness.errors import PlatformError
-from earwitness.harness.platform import forking
+from earwitness.harness.platform import fork_server
 from earwitness.harness.platform.supervisor import Supervisor
 
 pytestmark = [
@@ -176,7 +176,7 @@ async def test_a_nursery_that_stands_still_is_not_waited_for_without_end(
     standins: Any, supervised: Any, module: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The start fails with a sentence, and the platform can be ended."""
-    monkeypatch.setattr(forking, "ANSWER_S", 0.3)
+    monkeypatch.setattr(fork_server, "ANSWER_S", 0.3)
     still = module("import os, signal\nos.kill(os.getpid(), signal.SIGSTOP)\n")
     spec = dataclasses.replace(standins.spec("one"), argv=(sys.executable, "-m", still))
     with pytest.raises(PlatformError, match=r"one could not be started: .* does not answer within 0\.3 s"):

@@ -141,17 +141,17 @@ def test_sigkill_of_the_supervisor_takes_everything_down(
         supervisor.wait()
         until(lambda: not any(alive(pid) for pid in about["pids"]))
         until(lambda: not any(listening(port) for port in about["ports"]))
-        until(lambda: not alive(about["warden"]))
+        until(lambda: not alive(about["reaper"]))
         assert list(temporary.iterdir()) == []
 
 
-def test_without_the_warden_the_kernel_ends_them_and_the_next_start_cleans_up(
+def test_without_the_reaper_the_kernel_ends_them_and_the_next_start_cleans_up(
     until: Any, alive: Any, temporary: Path
 ) -> None:
-    """SIGKILL of the warden and the supervisor: services die with it; the directory goes with `remove_stale`."""
+    """SIGKILL of the reaper and the supervisor: services die with it; the directory goes with `remove_stale`."""
     with little_platform() as (supervisor, about):
         assert remove_stale(temporary) == []  # its owner is alive
-        os.kill(about["warden"], signal.SIGKILL)
+        os.kill(about["reaper"], signal.SIGKILL)
         supervisor.kill()
         supervisor.wait()
         until(lambda: not any(alive(pid) for pid in about["pids"][:1]))
@@ -165,7 +165,7 @@ def test_a_shell_that_looks_around_in_the_directory_is_not_killed(until: Any, al
     with little_platform() as (supervisor, about):
         shell = subprocess.Popen(["sleep", "100"], cwd=about["directory"])
         supervisor.kill()
-        until(lambda: not alive(about["warden"]))
+        until(lambda: not alive(about["reaper"]))
         assert shell.poll() is None
         shell.kill()
         shell.wait()

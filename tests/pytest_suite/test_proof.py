@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from earwitness.harness.platform.defect import Defect
+from earwitness.harness.evidence.defect import Defect
 from pytest_suite.ledger import said
 from pytest_suite.orders import Order, faults
 from pytest_suite.proof_table import HEALTHY, Findings, Row, split, table

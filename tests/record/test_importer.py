@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from earwitness.checks.history.record import NOBODY, Kind
 from earwitness.harness.cli import main
 from earwitness.harness.errors import Exit, RecordError
-from earwitness.harness.platform.parent_death import module_environment
+from earwitness.harness.platform.children import module_environment
 from earwitness.harness.record.history import open_history
 from earwitness.harness.record.importer import import_history
 from earwitness.harness.report.judging import judge_run

@@ -15,7 +15,7 @@ import pytest
 
 from earwitness.harness import cli
 from earwitness.harness.platform.clean_up import DIRECTORY_VARIABLE, KEPT, PlatformDirectory, is_alive
-from earwitness.harness.platform.discovery import STATE_FILE
+from earwitness.harness.platform.control import STATE_FILE
 from earwitness.harness.record.drafts import drafted
 from earwitness.harness.record.rundir import RunDirectory
 from earwitness.harness.report import clean

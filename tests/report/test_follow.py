@@ -27,7 +27,7 @@ from earwitness.checks.history.record import FOREIGN, RECORD_BYTES, Kind, Place
 from earwitness.checks.judge import Batch, Judge
 from earwitness.harness.client.tally import BUCKETS, Histogram, bucket_bounds, bucket_middle
 from earwitness.harness.errors import RecordError
-from earwitness.harness.platform.parent_death import module_environment
+from earwitness.harness.platform.children import module_environment
 from earwitness.harness.record.exporter import export
 from earwitness.harness.record.reading import measure
 from earwitness.harness.report.follow import Following

@@ -16,7 +16,7 @@ from literal import Told
 from earwitness.checks.history.record import RECORD_BYTES
 from earwitness.harness.cli import main
 from earwitness.harness.errors import SettingsError
-from earwitness.harness.platform.parent_death import module_environment
+from earwitness.harness.platform.children import module_environment
 from earwitness.harness.record.importer import import_history
 from earwitness.harness.record.journal import BLOCK_RECORDS
 from earwitness.harness.report.own_checks import load, stated

@@ -19,7 +19,7 @@ import pytest
 from journaled import Journaled
 from literal import Told
 
-from earwitness.harness.platform.parent_death import module_environment
+from earwitness.harness.platform.children import module_environment
 from earwitness.harness.record.rundir import read_json
 
 DEADLINE_S = 60.0

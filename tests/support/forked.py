@@ -1,7 +1,7 @@
 """Services as forks of a process that has imported them (`harness.platform.fork_server`), without an event loop.
 
-Importing is nearly all of a service's start. `Forker` is the owner of a nursery, as `harness.platform.forking` is in
-the supervisor; tests wait by themselves.
+Importing is nearly all of a service's start. `Forker` is the client of a fork server, as `Nursery` is in the
+supervisor; tests wait by themselves.
 """
 
 from __future__ import annotations

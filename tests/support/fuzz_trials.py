@@ -27,8 +27,7 @@ from earwitness.harness.described import from_json
 from earwitness.harness.dialects.registry import load_target
 from earwitness.harness.errors import EarwitnessError
 from earwitness.harness.planning.arrivals import Arrivals, Shape
-from earwitness.harness.platform.faults.orders import faults_of
-from earwitness.harness.platform.faults.schedule import read_schedule
+from earwitness.harness.platform.faults import faults_of, read_schedule
 from earwitness.harness.progress import printable
 from earwitness.harness.record.evidence import KEY
 from earwitness.harness.record.rundir import CHECKSUM, checksum, read_json

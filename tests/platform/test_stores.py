@@ -10,11 +10,13 @@ from typing import Any
 
 import asyncpg
 import pytest
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from earwitness.harness.errors import PlatformError
-from earwitness.harness.platform.pgtemplate import cache_folder
 from earwitness.harness.platform.ports import ReservedPort
-from earwitness.harness.platform.postgres import Postgres, UserMode, resolve_mode
+from earwitness.harness.platform.stores import Postgres, UserMode, Valkey, cache_folder, find_valkey, resolve_mode
 
 pytestmark = pytest.mark.usefixtures("temporary")
 ROOT = os.geteuid() == 0
@@ -94,7 +96,7 @@ async def test_a_killed_platform_leaves_no_shared_memory(
 COLD_START = """
 import asyncio, pathlib, sys
 from earwitness.harness.platform.ports import ReservedPort
-from earwitness.harness.platform.postgres import Postgres
+from earwitness.harness.platform.stores import Postgres
 from earwitness.harness.platform.clean_up import PlatformDirectory
 from earwitness.harness.platform.supervisor import Supervisor
 
@@ -145,7 +147,7 @@ async def test_nobody_gets_a_copy_of_binaries_that_it_cannot_reach(
     port: ReservedPort, supervised: Any, temporary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the environment under a 0700 folder the server runs from copied binaries."""
-    from earwitness.harness.platform import postgres as module
+    from earwitness.harness.platform import stores as module
 
     monkeypatch.setattr(module, "_everybody_may_enter", lambda folder: False)
     (temporary / "scratch").mkdir()
@@ -193,3 +195,69 @@ async def test_the_start_ends_when_it_is_cancelled_while_the_template_is_copied(
         await asyncio.gather(starting, return_exceptions=True)
     await asyncio.get_running_loop().shutdown_default_executor()
     assert list(temporary.glob("earwitness-*")) == []
+
+
+@pytest.fixture
+def valkey_port() -> Iterator[ReservedPort]:
+    reserved = ReservedPort("valkey")
+    yield reserved
+    reserved.close()
+
+
+async def test_what_was_written_survives_sigkill_and_the_password_is_asked_for(
+    valkey_port: ReservedPort, supervised: Any
+) -> None:
+    """The append-only file brings a key back; a client without the password gets nothing."""
+    valkey = Valkey(valkey_port)
+    async with supervised(valkey.spec()) as supervisor:
+        with redis.Redis.from_url(valkey.url) as client:
+            client.set("key", "kept")
+        await supervisor.kill("valkey")
+        await supervisor.start_again("valkey")
+        with redis.Redis.from_url(valkey.url) as client:
+            assert client.get("key") == b"kept"
+        once = Retry(NoBackoff(), 0)
+        with redis.Redis(port=valkey_port.number, retry=once) as stranger, pytest.raises(redis.AuthenticationError):
+            stranger.get("key")
+
+
+def test_the_program_is_the_set_one_then_one_on_path_then_the_wheels(
+    temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Setting before PATH before wheel; a setting that names nothing is refused."""
+    monkeypatch.delenv("EARWITNESS_VALKEY", raising=False)
+    own = temporary / "redis-server"
+    own.touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(temporary))
+    assert find_valkey() == own
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert find_valkey().parent.name == "bin"
+    assert find_valkey(str(own)) == own
+    monkeypatch.setenv("EARWITNESS_VALKEY", "/no/such/valkey")
+    with pytest.raises(PlatformError, match="/no/such/valkey"):
+        find_valkey()
+
+
+async def test_wiped_it_knows_nothing_and_serves(valkey_port: ReservedPort, supervised: Any) -> None:
+    """The append-only file is gone with the process; the password stays, and what is written then is kept again."""
+    valkey = Valkey(valkey_port)
+    async with supervised(valkey.spec()) as supervisor:
+        with redis.Redis.from_url(valkey.url) as client:
+            client.set("key", "lost")
+        await supervisor.wipe("valkey")
+        with redis.Redis.from_url(valkey.url) as client:
+            assert client.get("key") is None
+            client.set("other", "kept")
+        await supervisor.kill("valkey")
+        await supervisor.start_again("valkey")
+        with redis.Redis.from_url(valkey.url) as client:
+            assert client.get("other") == b"kept"
+
+
+async def test_a_service_without_data_cannot_be_wiped(standins: Any, supervised: Any) -> None:
+    """It says so, and goes on."""
+    async with supervised(standins.spec("edge")) as supervisor:
+        pid = supervisor.status()["edge"]["pid"]
+        with pytest.raises(PlatformError, match="has no data that it could lose"):
+            await supervisor.wipe("edge")
+        assert supervisor.status()["edge"]["pid"] == pid
