@@ -198,7 +198,7 @@ class Waits:
     def longest(self, client: int) -> tuple[int, int] | None:
         """Return (message, record of the end) of a device's longest wait, of equally long ones the first record."""
         late = self._late[: int(self._kept[0])]
-        own = late[(late["client"] == client) & (late["ns"] > 0)]
+        own = late[late["client"] == client]
         if not len(own):
             return None
         row = own[np.lexsort((own["rec"], -own["ns"]))[0]]

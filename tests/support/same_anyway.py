@@ -88,7 +88,6 @@ SAME_ANYWAY: dict[str, dict[str, str]] = {
     },
     "checks/resources/fairness.py": {
         "Fairness.step: if self._used[0] >= self._settle_at:": SOONER,
-        'waited: if ns > w["ns"] or (ns == w["ns"] and rec <= w["rec"]):': ONCE,
         "bucket_of: while units > 2 * OCTAVE:": "16 units are 8 of the next octave, the same bucket",
         "_slow: for k in np.flatnonzero((figures > factor * usual) & (figures >= FLOOR_S * 1e9)):": (
             "no bucket ends at half a second"
