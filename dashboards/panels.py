@@ -46,6 +46,9 @@ def share(unit: str) -> str:
     return f"{last(f'earwitness_threshold_measured_{unit}')} / ({last(f'earwitness_threshold_limit_{unit}')} > 0)"
 
 
+AT_LEAST = f"{last('earwitness_threshold_limit_per_second')} / ({last('earwitness_threshold_measured_per_second')} > 0)"
+"""Query of the same for lower limits: the limit in relation to the figure, so that beyond 100 % is missed here too."""
+
 CORRECTNESS = Dashboard(
     "correctness",
     "Earwitness: correctness",
@@ -79,7 +82,7 @@ CORRECTNESS = Dashboard(
               ((f"{last('earwitness_threshold_state')} == 1", ""),), width=10),
         Panel("Thresholds: figure / limit", "bargauge", "Missed beyond 100 %. Known at the end, for limits above 0.",
               ((share("seconds"), "{{threshold}}"), (share("bytes"), "{{threshold}}"),
-               (share("ratio"), "{{threshold}}")), unit="percentunit", width=24),
+               (share("ratio"), "{{threshold}}"), (AT_LEAST, "{{threshold}}")), unit="percentunit", width=24),
     ),
 )  # fmt: skip
 
@@ -115,6 +118,8 @@ LOAD = Dashboard(
         Panel("Answers over time", "timeseries", "From a message's sending to its acknowledgement.",
               ((quantile("0.5", "earwitness_acknowledged_seconds"), "p50"),
                (quantile("0.99", "earwitness_acknowledged_seconds"), "p99")), unit="s", width=12),
+        Panel("Streamed answers", "timeseries", "Answers of an agent on all connections: begun, ended, and tokens.",
+              ((f"sum by (event) ({rate('earwitness_stream_events_total')})", "{{event}}"),), unit="cps", width=24),
         Panel("Connections a second", "timeseries", "Connections opened, and those that are reconnections.",
               ((rate("earwitness_connections_opened_total"), "opened"),
                (rate("earwitness_reconnections_total"), "reconnections")), unit="cps", width=8),

@@ -110,7 +110,7 @@ class Flag(IntFlag):
 
     CORRUPT = 1
     MISROUTED = 2  # DELIVER, STORED: the envelope names another conversation than the body
-    OWN = 4  # DISCONNECT: the tester closed it. FAULT: on (unset: off)
+    OWN = 4  # DISCONNECT: the tester closed it. FAULT: on (unset: off). INVOKE: a question to the agent
     CONTINUED = 8  # JOIN: the platform promises that nothing was missed since `seq`
     FOREIGN_RUN = 16  # DELIVER, STORED: the body carries another run's tag, or is no body of ours at all
     TIMEOUT = 32  # INFO: no answer in time (unset: the connection was cut). PHASE: see there

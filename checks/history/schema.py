@@ -75,6 +75,7 @@ KINDS: Final[dict[Kind, KindOf]] = {
         "A message is about to be sent.",
         (
             Slot("conv author counter attempt proc size digest", "the message"),
+            Slot("flags", "OWN: a question to the platform's agent"),
             Slot(
                 "aux",
                 "highest sequence of this conversation that the sender had seen on this connection (causality)",
@@ -235,6 +236,12 @@ KINDS: Final[dict[Kind, KindOf]] = {
             Slot("conv", "the conversation in which the event is shown"),
             Slot("author", "interned run id of an agent", column="run", type=str),
             Slot("counter", "chunk", column="chunk"),
+            Slot(
+                "seq",
+                "counter of the client's own question that is answered; NONE: another client's, or the platform does "
+                "not say which",
+                column="question",
+            ),
             Slot(
                 "size digest",
                 "of the chunk's text: bytes, CRC-32; 0: not recorded. Of event 6: of the whole answer, which its "

@@ -15,6 +15,9 @@ extra         per kind: MESSAGE → the fields of its body if they have been rea
               JOINED → True if nothing was missed since the resume point, False if history must be fetched,
               None if the session is new; AGENT → (run id, event name, chunk number); OTHER → anything
 
+AGENT names the question that the answer belongs to, if the platform does: by the `message_id` of the question, or by
+its number in the conversation (`seq`). Without, the time to the first token is not known.
+
 Events about state that the devices of a user share (`text` and `seq` as of a message):
 
 MARKED    the own read mark in the conversation is at `seq` by now, on whatever device it was moved

@@ -66,8 +66,10 @@ class KeepingSession(ChatSession):
         super().heard(now_ns, data)
         self._frames.heard(self._records.records)
 
-    def _invoke(self, now_ns: int, message_id: str, sent: Sent, put: Encode | None = None) -> str | bytes:
-        frame = super()._invoke(now_ns, message_id, sent, put)
+    def _invoke(
+        self, now_ns: int, message_id: str, sent: Sent, put: Encode | None = None, flags: int = 0
+    ) -> str | bytes:
+        frame = super()._invoke(now_ns, message_id, sent, put, flags)
         self._frames.said(self._records.records, frame, self._hidden())
         return frame
 

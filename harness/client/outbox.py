@@ -12,7 +12,8 @@ from typing import Final, Protocol, TypeAlias
 from earwitness.checks.history.record import NOBODY, NONE, Flag, Kind
 from earwitness.harness.client.body import encode
 from earwitness.harness.client.events import ACK, NACK, Heard
-from earwitness.harness.client.tally import ACKNOWLEDGED, ACKNOWLEDGED_FROM_PLAN, Tally
+from earwitness.harness.client.streams import Questions
+from earwitness.harness.client.tally import ACKNOWLEDGED, ACKNOWLEDGED_FROM_PLAN, FIRST_TOKEN_FROM_PLAN, Tally
 from earwitness.harness.described import whole_number
 
 KEPT: Final = 1000
@@ -82,6 +83,7 @@ class Speaker:
         "counter",
         "on_answer",
         "on_refused",
+        "questions",
         "refused",
         "tag",
     )
@@ -110,6 +112,7 @@ class Speaker:
         self._refused: dict[str, Sent] = {}
         self._seen: dict[str, int] = {}  # highest sequence received on this connection, by label
         self._acked_seq: dict[str, int] = {}
+        self.questions = Questions(tally.histogram(FIRST_TOKEN_FROM_PLAN))
         self._due: int | None = None  # a CONNECT that is not written yet: how long its handshake took, ns
         self.conn = self.counter = self.acked = self.acked_unnumbered = self.refused = 0
         self.connected_now = False
@@ -126,12 +129,14 @@ class Speaker:
         *,
         message_id: str = "",
         posted: bool = False,
+        asks: bool = False,
     ) -> str | bytes:
         """Record the next message to the room `label` as INVOKE, and return its frame.
 
         - `planned_ns`: planned start of the message, monotonic ns; None means `now_ns`
         - `encode`: another way to put it into a frame, e.g. as a question
         - `message_id`: its client id; by default one that no other message of the run has
+        - `asks`: it is a question to the platform's agent
         - `posted`: it is sent as an HTTP request, whose answer is passed to `answered` or `abandon`
 
         Raises NotConnected; KeyError if the room is not planned.
@@ -139,7 +144,9 @@ class Speaker:
         counter, proc = self.counter + 1, self.proc
         sent = (counter, 1, self._rooms[label], proc, label, payload, now_ns, planned_ns or now_ns)
         message_id = message_id or f"{self.tag}-{self.client}-{counter}"
-        frame = self._invoke(now_ns, message_id, sent, encode)
+        frame = self._invoke(now_ns, message_id, sent, encode, int(Flag.OWN) if asks else 0)
+        if asks:
+            self.questions.asked(message_id, counter, planned_ns or now_ns)
         if posted:
             self._posted.add(message_id)
         self.counter = counter
@@ -158,7 +165,9 @@ class Speaker:
         again = (counter, min(attempt + 1, 255), conv, self.proc, label, payload, now_ns, now_ns)
         return self._invoke(now_ns, message_id, again, encode)
 
-    def _invoke(self, now_ns: int, message_id: str, sent: Sent, put: Encode | None = None) -> str | bytes:
+    def _invoke(
+        self, now_ns: int, message_id: str, sent: Sent, put: Encode | None = None, flags: int = 0
+    ) -> str | bytes:
         if not self.connected_now:
             raise NotConnected(f"client {self.client} is not connected")
         if self._due is not None:
@@ -170,7 +179,7 @@ class Speaker:
         size = len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
         seen = self._seen.get(label, NONE)
         self._write(
-            now_ns, _INVOKE, 0, attempt, proc, client, self.conn, conv, client, counter, NONE, seen, size, digest
+            now_ns, _INVOKE, flags, attempt, proc, client, self.conn, conv, client, counter, NONE, seen, size, digest
         )
         self._pending[message_id] = sent
         return frame
@@ -249,6 +258,8 @@ class Speaker:
         self._write(now_ns, _OK, 0, attempt, proc, client, conn, conv, client, counter, seq, NONE, 0, 0)
         if self._posted:
             self._posted.discard(message_id or "")
+        if self.questions.open:
+            self.questions.numbered(message_id, own_label, seq)
         self._latency.add(now_ns - sent_ns)
         self._from_plan.add(now_ns - planned_ns)
         self.acked += 1

@@ -290,9 +290,11 @@ class ChatSession(Speaker):
         elif what == AGENT:
             run, name, chunk = extra
             number = AGENT_EVENTS.get(name, 0)
-            size, digest, flags = self._streams.said(run, number, chunk, event[2] or "")
+            text = event[2] or ""
+            size, digest, flags = self._streams.said(run, number, chunk, text)
+            question = self.questions.answered(now_ns, run, number, text, (message_id, label, seq))
             self._event(
-                now_ns, Kind.RUN, attempt=number, conv=conv, author=self._intern(run), counter=chunk,
+                now_ns, Kind.RUN, attempt=number, conv=conv, author=self._intern(run), counter=chunk, seq=question,
                 aux=crc32(run.encode("utf-8", "surrogatepass")), size=size, digest=digest, flags=flags,
             )  # fmt: skip
             if self.on_agent is not None:

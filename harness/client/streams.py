@@ -1,14 +1,17 @@
-"""Answers that an agent streams, as one connection receives them: size and digest of each whole answer, for I24.
+"""Answers that an agent streams, as one device receives them.
 
+Kept are size and digest of each whole answer, for I24, and which of the device's own questions it answers.
 The record of an answer's end carries size and digest of the whole answer. If the connection received the answer from
 its beginning, they are computed from its chunks; otherwise from the text that the platform sends at the end.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from zlib import crc32
 
-from earwitness.checks.history.record import Flag
+from earwitness.checks.history.record import NONE, Flag
+from earwitness.harness.client.tally import Histogram
 
 STARTED, CHUNK, COMPLETED, ERROR = 1, 5, 6, 7
 OPEN_MAX = 1000
@@ -52,3 +55,82 @@ class Streams:
             self._open[run] = crc32(data, digest), size + len(data), number + 1
         else:
             self._open.pop(run, None)
+
+
+@dataclass(slots=True)
+class Answer:
+    """Answer under way, as the device that may have asked for it sees it.
+
+    question    counter of the question, NONE while it is not known
+    planned_ns  planned start of the question, monotonic ns
+    first_ns    time of the first token, None before it
+    timed       the time to the first token has been counted
+    """
+
+    question: int = NONE
+    planned_ns: int = 0
+    first_ns: int | None = None
+    timed: bool = False
+
+
+class Questions:
+    """A device's own questions to the agent, and the answers that name them.
+
+    The platform may name a question by the client's id of the message, or by its number in the conversation. For the
+    second the acknowledgement must state the number, so events that overtake it have no question yet.
+
+    open  message id → (counter, planned start in ns) of the questions whose answers have not begun, oldest first
+    """
+
+    __slots__ = ("_answers", "_by_number", "_from_plan", "open")
+
+    def __init__(self, from_plan: Histogram) -> None:
+        """Start without questions. `from_plan` gets the times from the planned start to the first token."""
+        self._from_plan = from_plan
+        self.open: dict[str, tuple[int, int]] = {}
+        self._by_number: dict[tuple[str, int], str] = {}  # room label, number → message id
+        self._answers: dict[str, Answer] = {}  # by run
+
+    def asked(self, message_id: str, counter: int, planned_ns: int) -> None:
+        """Note a question that is sent: its counter, and its planned start in monotonic ns."""
+        self.open[message_id] = counter, planned_ns
+        if len(self.open) > OPEN_MAX:
+            del self.open[next(iter(self.open))]
+
+    def numbered(self, message_id: str | None, label: str, seq: int) -> None:
+        """Note the number that an acknowledgement states; no-op for a message that is no open question."""
+        if message_id is not None and message_id in self.open and seq != NONE:
+            self._by_number[label, seq] = message_id
+            if len(self._by_number) > OPEN_MAX:
+                del self._by_number[next(iter(self._by_number))]
+
+    def answered(self, now_ns: int, run: str, event: int, text: str, named: tuple[str | None, str | None, int]) -> int:
+        """Process an event of the answer `run`; return the counter of the question that it answers, or NONE.
+
+        `named`: message id, room label and number of the question, None and NONE where the platform does not say. The
+        time to the first token is counted as soon as it is there and the question is known.
+        """
+        answer = self._answers.get(run)
+        if answer is None:
+            if not self.open:
+                return NONE
+            answer = self._answers[run] = Answer()
+            if len(self._answers) > OPEN_MAX:
+                del self._answers[next(iter(self._answers))]
+        if answer.question == NONE:
+            self._find(answer, *named)
+        if event == CHUNK and text and answer.first_ns is None:
+            answer.first_ns = now_ns
+        if answer.first_ns is not None and answer.question != NONE and not answer.timed:
+            answer.timed = True
+            self._from_plan.add(answer.first_ns - answer.planned_ns)
+        if event in (COMPLETED, ERROR):
+            del self._answers[run]
+        return answer.question
+
+    def _find(self, answer: Answer, message_id: str | None, label: str | None, seq: int) -> None:
+        if message_id is None and label is not None:
+            message_id = self._by_number.pop((label, seq), None)
+        found = self.open.pop(message_id, None) if message_id is not None else None
+        if found is not None:
+            answer.question, answer.planned_ns = found

@@ -13,6 +13,8 @@ ACKNOWLEDGED = "acknowledged"
 """Histogram: time from passing the bytes to the socket until the answer."""
 ACKNOWLEDGED_FROM_PLAN = "acknowledged, from its planned start"
 """Histogram: time from the planned start of the message until the answer. A stalled generator cannot hide here."""
+FIRST_TOKEN_FROM_PLAN = "first token, from its planned start"
+"""Histogram: time from the planned start of a question until the first piece of its answer that has text."""
 
 _UNIT_BITS = 6  # values are counted in units of 64 ns: 0.64 % at 10 µs
 _SUB_BITS = 7  # 128 buckets an octave: 0.8 % wide

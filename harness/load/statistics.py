@@ -12,6 +12,7 @@ from locust.stats import StatsError
 from earwitness.harness.client.tally import (
     ACKNOWLEDGED,
     ACKNOWLEDGED_FROM_PLAN,
+    FIRST_TOKEN_FROM_PLAN,
     Histogram,
     Summary,
     Tally,
@@ -23,6 +24,10 @@ PERIOD_S = 1.0
 LAG_PERIOD_S = 0.02
 CHECK: Final = "CHECK"
 """Type of the requests as which Locust shows violations."""
+KEPT: Final = {
+    ACKNOWLEDGED: "ack", ACKNOWLEDGED_FROM_PLAN: "planned ack", FIRST_TOKEN_FROM_PLAN: "planned first token",
+}  # fmt: skip
+"""Histograms that are kept for the journal's footer → their names there."""
 VIOLATION: Final = "violation; the verdict has the counterexamples"
 
 
@@ -33,7 +38,7 @@ class Publisher:
         """Start the greenlet that copies `tally` into Locust's statistics until `close`."""
         self._stats = environment.stats
         self._tally = tally
-        self._kept = {ACKNOWLEDGED: Summary(), ACKNOWLEDGED_FROM_PLAN: Summary()}
+        self._kept = {name: Summary() for name in KEPT}
         self._lately = Summary()
         self._greenlet = gevent.spawn(self._run)
 
@@ -85,15 +90,17 @@ class Publisher:
         entry.last_request_timestamp = now
 
     def close(self) -> dict[str, str]:
-        """Stop, publish the rest, and return the latencies of all acknowledgements for the journal's footer.
+        """Stop, publish the rest, and return the latencies of the whole run for the journal's footer.
 
-        They are encoded histograms under "ack" (from sending) and "planned ack" (from the planned start).
+        They are encoded histograms under "ack" (from sending), "planned ack" and "planned first token" (from the
+        planned start). The last one is absent where no agent answered.
         """
         self._greenlet.kill()
         self.publish()
         return {
             short: encoded((bucket_middle(bucket), count) for bucket, count in self._kept[name].buckets.items())
-            for name, short in ((ACKNOWLEDGED, "ack"), (ACKNOWLEDGED_FROM_PLAN, "planned ack"))
+            for name, short in KEPT.items()
+            if self._kept[name].n or name != FIRST_TOKEN_FROM_PLAN
         }
 
 

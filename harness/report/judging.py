@@ -113,6 +113,7 @@ def verdict_of(history: History, judge: Judge, reach: Reach) -> dict[str, Any]:
         "stopped": stopped(views),
         "replicas": figures.replicas((view.records, view.names) for view in history.journals),
         "latency_ms": measured.latencies(),
+        "streams": measured.streams(),
         "to_first_message_s": figures.to_first_message_s(history.journals, run.get("process_started")),
         "bursts": figures.bursts(views, history.table("bursts")),
         "flood": flood(views, history.table("floods"), history.table("bursts")),
@@ -159,7 +160,8 @@ def measure(history: History) -> Measured:
     """Return the figures of a run to which thresholds and comparisons refer."""
     sizes = [len(members) for members in history.roster.conversations]
     footers = [view.footer or {} for view in history.journals]
-    return Measured([v.records for v in history.journals], sizes, footers, history.table("services"))
+    bound_s = history.contract.stall_bound_s
+    return Measured([v.records for v in history.journals], sizes, footers, history.table("services"), bound_s)
 
 
 def row_of(verdict: Verdict, judged_by: Collection[str] | None) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from earwitness.harness.report.judging import judge_of, row_of
 from earwitness.harness.report.live_file import LADDER_S
 from earwitness.harness.report.own_checks import all_checks
 from earwitness.harness.report.reach import Reach
+from earwitness.harness.report.streams import CHUNK, COMPLETED, ERROR, STARTED
 from earwitness.harness.report.witnesses import in_lines, in_short
 
 MOST_FINDINGS = 20
@@ -44,6 +45,27 @@ class Devices:
             self.connected.update(view.records["client"][connects].tolist())
 
 
+class Answers:
+    """Watcher that counts the events of streamed answers on all connections, by what they are."""
+
+    EVENTS: Final = {"started": STARTED, "token": CHUNK, "completed": COMPLETED, "error": ERROR}
+    """Counts of live.json → event of a RUN record. Pieces count as tokens, whether they have text or not."""
+
+    def __init__(self) -> None:
+        """Start without events."""
+        self._counts = np.zeros(256, np.int64)
+
+    def step(self, view: View) -> None:
+        """Implement `Watcher.step`: count the events by number."""
+        runs = view.records["kind"] == Kind.RUN
+        if runs.any():
+            self._counts += np.bincount(view.records["attempt"][runs], minlength=256)
+
+    def counts(self) -> dict[str, int]:
+        """Return the counts by name."""
+        return {name: int(self._counts[event]) for name, event in self.EVENTS.items()}
+
+
 class LiveVerdict:
     """Judge of one run with its live verdict: pass batches to `judge.step`, then call `look`.
 
@@ -54,8 +76,9 @@ class LiveVerdict:
         """Prepare the judge of a run. `own`: own checks that the user allows to run."""
         self._history, self._say = history, say
         self._traffic, self._devices = Traffic(history.roster, BUCKETS), Devices()
+        self._answers = Answers()
         self.reach = Reach(history)
-        watchers = (self._traffic, self._devices, self.reach)
+        watchers = (self._traffic, self._devices, self._answers, self.reach)
         self.judge: Judge = judge_of(history, all_checks(history.run, own), watchers)
         self._titles = {check.id: check.title for check in self.judge.checks}
         self._findings: deque[dict[str, object]] = deque(maxlen=MOST_FINDINGS)
@@ -155,6 +178,7 @@ class LiveVerdict:
                 "open": opened - traffic.count(Kind.DISCONNECT),
                 "again": opened - len(self._devices.connected),
             },
+            "streams": self._answers.counts(),
             "fan_out": {
                 str(size): spread(counts)
                 for size, counts in zip(traffic.sizes.tolist(), traffic.delays, strict=True)

@@ -17,9 +17,12 @@ from earwitness.checks.engine.fault_windows import FaultLog, Window
 from earwitness.checks.history.record import Flag, Kind, Phase
 from earwitness.harness.record.latencies import read_latencies
 from earwitness.harness.report.figures import Records, fan_out_ms, message_keys, read_table
+from earwitness.harness.report.streams import STALL_S, Streamed, streamed
 
 Times = npt.NDArray[Any]
 ANSWERED = int(Flag.ACCEPTED | Flag.REFUSED)
+LATENCIES = ("ack", "planned ack", "first token", "planned first token", "token gap", "probe", "reconnect", "lag")
+"""Latencies of the verdict beside those of fan-out, in their order."""
 ANSWER_NS = 10_000_000_000
 """Least time in ns that a user waits for an answer, see `harness.load.connected`."""
 
@@ -31,13 +34,20 @@ class Measured:
     room_sizes  number of members by conversation number
     footers     of the journals, with their histograms of acknowledgements and their loop lag
     services    the side table of resource samples
+    stall_s     the contract's bound of a silence in a streamed answer, in seconds
     """
 
     def __init__(
-        self, views: Sequence[Records], room_sizes: Sequence[int], footers: Sequence[Mapping[str, Any]], services: Path
+        self,
+        views: Sequence[Records],
+        room_sizes: Sequence[int],
+        footers: Sequence[Mapping[str, Any]],
+        services: Path,
+        stall_s: float = STALL_S,
     ) -> None:
         """Keep what a run recorded; each figure is computed when it is first read."""
         self._views, self._sizes, self._footers, self._services = views, room_sizes, footers, services
+        self._stall_s = stall_s
 
     def figure(self, metric: str, of: str = "", statistic: str = "") -> tuple[float | None, int]:
         """Return (value, samples) of a metric; the value is None if nothing was measured.
@@ -50,18 +60,31 @@ class Measured:
         if metric in ("errors", "probe errors"):
             bad, all_of_them = self.probe_errors if metric == "probe errors" else self.errors
             return (100.0 * bad / all_of_them if all_of_them else None), all_of_them
+        if metric.startswith("streams "):
+            bad, all_of_them = self.streamed.share(metric.removeprefix("streams "))
+            return (100.0 * bad / all_of_them if all_of_them else None), all_of_them
         if metric in ("ack", "planned ack"):
-            return self._acknowledged(metric, 100.0 if statistic == "max" else float(statistic[1:]))
+            return self._counted(metric, self.unanswered, share_of(statistic))
+        if metric == "planned first token":
+            return self._counted(metric, self.streamed.never, share_of(statistic))
+        if metric == "first token":
+            return with_never(self.streamed.first_ns / 1e6, self.streamed.never, share_of(statistic))
         if metric == "lag":
             lags = [float(f["lag_ms"][statistic]) for f in self._footers if statistic in (f.get("lag_ms") or {})]
             return max(lags, default=None), len(lags)
         return quantile(self.times_ms(metric, of), statistic)
 
-    def _acknowledged(self, metric: str, share: float) -> tuple[float | None, int]:
-        """Return a percentile of the answers; an answer that never came counts as infinitely late."""
+    def never(self, metric: str) -> int:
+        """Return how many samples of a metric count as infinitely late, because what they wait for never came."""
+        if metric in ("ack", "planned ack"):
+            return self.unanswered
+        return self.streamed.never if metric in ("first token", "planned first token") else 0
+
+    def _counted(self, metric: str, never: int, share: float) -> tuple[float | None, int]:
+        """Return a percentile of the footers' histograms; what `never` came counts as infinitely late."""
         histogram = self.acknowledged.get(metric)
         came = 0 if histogram is None else int(histogram.total_count)
-        samples = came + self.unanswered
+        samples = came + never
         if histogram is None or not came:
             return (math.inf if samples else None), samples
         if share * samples > 100.0 * came:
@@ -93,6 +116,8 @@ class Measured:
             "connect": lambda: self._of(Kind.CONNECT, lambda r: r["size"] / 1e3),
             "request": lambda: self._of(Kind.REQUEST, lambda r: (r["t"] - r["seq"])[r["size"] > 0] / 1e6),
             "reconnect": lambda: joined([reconnects_ms(view) for view in self._views]),
+            "token gap": lambda: self.streamed.gaps_ns / 1e6,
+            "token rate": lambda: self.streamed.tokens_per_s,
         }
         return known[metric]()
 
@@ -100,16 +125,29 @@ class Measured:
         """Return the latency rows of the verdict: samples, p50, p99 and maximum of each metric with samples."""
         rooms = [str(int(size)) for size in np.unique(self._fan_out[1])]
         named = [("fan-out", size, f"fan-out, room of {size}") for size in rooms]
-        named += [(metric, "", metric) for metric in ("ack", "planned ack", "probe", "reconnect", "lag")]
+        named += [(metric, "", metric) for metric in LATENCIES]
         rows = {}
         for metric, of, name in named:
             found = {what: self.figure(metric, of, what) for what in ("p50", "p99", "max")}
             samples = found["p99"][1]
             if samples:
                 finite = {k: round(v, 3) for k, (v, _) in found.items() if v is not None and math.isfinite(v)}
-                never = {"unanswered": self.unanswered} if "ack" in metric and self.unanswered else {}
+                never = {"unanswered": self.never(metric)} if self.never(metric) else {}
                 rows[name] = {"samples": samples, **finite, **never}
         return rows
+
+    @cached_property
+    def streamed(self) -> Streamed:
+        """Return what was measured of the streamed answers."""
+        return streamed(self._views, self._footers, self._faults, self._stall_s)
+
+    def streams(self) -> dict[str, Any]:
+        """Return the row of the verdict about streamed answers: their counts and tokens a second; {} without any."""
+        counts = self.streamed.counts()
+        if not counts:
+            return {}
+        rates = {what: self.figure("token rate", "", what)[0] for what in ("p1", "p50")}
+        return {**counts, "tokens_per_s": {what: round(rate, 1) for what, rate in rates.items() if rate is not None}}
 
     @cached_property
     def _fan_out(self) -> tuple[Times, Times]:
@@ -117,7 +155,7 @@ class Measured:
 
     @cached_property
     def acknowledged(self) -> dict[str, HdrHistogram]:
-        """Return "ack" and "planned ack" -> hdrhistogram in microseconds, merged over all load processes."""
+        """Return "ack", "planned ack" and "planned first token" -> hdrhistogram in µs, merged over all processes."""
         return read_latencies(self._footers)
 
     @cached_property
@@ -193,8 +231,22 @@ def quantile(values: Times, statistic: str) -> tuple[float | None, int]:
     """Return (value, number of values) of a statistic: p50, p99.9, … or max. The value is None without values."""
     if not len(values):
         return None, 0
-    share = 100.0 if statistic == "max" else float(statistic[1:])
-    return float(np.percentile(values, share)), len(values)
+    return float(np.percentile(values, share_of(statistic))), len(values)
+
+
+def share_of(statistic: str) -> float:
+    """Return the percentile that a statistic names: p50, p99.9, … or max."""
+    return 100.0 if statistic == "max" else float(statistic[1:])
+
+
+def with_never(values: Times, never: int, share: float) -> tuple[float | None, int]:
+    """Return (percentile, samples) of values and of `never` more that are infinitely high; None without any."""
+    samples = len(values) + never
+    if not samples:
+        return None, 0
+    if not len(values) or share * samples > 100.0 * len(values):
+        return math.inf, samples
+    return float(np.percentile(values, min(100.0, share * samples / len(values)))), samples
 
 
 def waited_in_vain(view: Records) -> tuple[Times, Times]:

@@ -27,6 +27,15 @@ NAME = 28
 """Columns of a check's name; the longest has 26 characters."""
 
 Row = Mapping[str, Any]
+STREAM_COUNTS = (
+    ("finished", "finished"), ("failed", "ended by an error"), ("broken", "broken off"), ("stalled", "stalled"),
+    ("cut", "cut for one of several listeners"), ("differing", "other than stored or stated at the end"),
+)  # fmt: skip
+NOT_JUDGED = (
+    ("cut_short", "cut short by the tester"), ("closed", "closed with a stated reason"),
+    ("during_faults", "during faults"),
+)  # fmt: skip
+"""Counts of streamed answers in the verdict → their words, here and in `report.html`."""
 
 
 def verdict_text(verdict: Row) -> str:
@@ -172,7 +181,11 @@ def _figure_lines(verdict: Row) -> Iterable[str]:
             yield from _filled(f"{name}: {figures} ({row['samples']:,})", "  ")
     if (first_s := verdict["to_first_message_s"]) is not None:
         yield f"  from the command to the first message: {three_digits(first_s)} s"
-    others = [*_missed(verdict.get("missed_live") or {}), ending_line(verdict.get("endings", ()))]
+    others = [
+        *_missed(verdict.get("missed_live") or {}),
+        *_streams(verdict.get("streams") or {}),
+        ending_line(verdict.get("endings", ())),
+    ]
     others += [_burst(burst) for burst in verdict["bursts"]]
     others += [*_of_the_platform(verdict["checks"]), *(_drift(row) for row in verdict.get("drift", ()))]
     others += _flood(verdict["flood"]) if verdict.get("flood") else []
@@ -185,7 +198,8 @@ def _threshold(row: Row) -> str:
     seen = "not measured" if row["measured"] is None else f"{three_digits(row['measured'])} {row['unit']}"
     if row.get("unanswered"):
         seen = f"unbounded, {row['unanswered']:,} were never answered"
-    return f"{mark} {row['name']}: {seen}, at most {row['limit']:g} {row['unit']} ({row['samples']:,} samples)"
+    sign = "at least" if row.get("at_least") else "at most"
+    return f"{mark} {row['name']}: {seen}, {sign} {row['limit']:g} {row['unit']} ({row['samples']:,} samples)"
 
 
 def _missed(row: Mapping[str, int]) -> list[str]:
@@ -198,6 +212,24 @@ def _missed(row: Mapping[str, int]) -> list[str]:
     if row["not_known"]:
         line += f"; {row['not_known']:,} more are not known"
     return [line]
+
+
+def _streams(row: Row) -> list[str]:
+    """Return lines with how streamed answers ended, and how fast they came; none without any."""
+    if not row:
+        return []
+    counts = [f"{row[name]:,} {words}" for name, words in STREAM_COUNTS if row[name] or name == "finished"]
+    lines = [f"streamed answers on their connections, {row['judged']:,} judged: {', '.join(counts)}"]
+    if left := [f"{row[name]:,} {words}" for name, words in NOT_JUDGED if row[name]]:
+        lines[0] += f"; not judged: {', '.join(left)}"
+    if row["unanswered"]:
+        lines.append(f"questions whose answer never showed a token: {row['unanswered']:,}")
+    if rates := row["tokens_per_s"]:
+        lines.append(
+            f"tokens a second of an answer: p50 {three_digits(rates['p50'])}, "
+            f"slowest 1 % at most {three_digits(rates['p1'])} ({row['tokens']:,} tokens)"
+        )
+    return lines
 
 
 def _of_the_platform(checks: Sequence[Row]) -> list[str]:

@@ -1,7 +1,7 @@
 """Thresholds: `fan-out p99 < 250 ms`, `errors < 1 %`, `memory of backend < 400 MB`.
 
 Missed or not measured: exit 4. A threshold is METRIC [of WHAT] [STATISTIC] < LIMIT UNIT. Statistics are p50, p99.9, …
-and max; `<=` is accepted too.
+and max; `<=` is accepted too. A rate has a lower limit: `token rate p1 > 20 /s`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ if TYPE_CHECKING:  # load processes read thresholds, and must not load the compi
 TIMES = {"us": 1e-3, "ms": 1.0, "s": 1e3, "min": 6e4}
 SIZES = {"kB": 1e-3, "MB": 1.0, "GB": 1e3}
 SHARES = {"%": 1.0}
-UNITS = {"time": TIMES, "size": SIZES, "share": SHARES}
+RATES = {"/s": 1.0, "/min": 1 / 60}
+UNITS = {"time": TIMES, "size": SIZES, "share": SHARES, "rate": RATES}
+KINDS = {"time": "a time", "size": "a size", "share": "a share", "rate": "a rate"}
 
 METRICS: dict[str, tuple[str, str]] = {
     "fan-out": ("time", "from a message's sending to its receipt by each member; of N: in rooms of N"),
@@ -40,6 +42,22 @@ METRICS: dict[str, tuple[str, str]] = {
         "messages refused or not answered, probes not 200, requests without a clear answer, outside of faults; and "
         "failed requests of the story itself",
     ),
+    "first token": (
+        "time",
+        "from sending a question to the first piece of its streamed answer that has text; one that never came took "
+        "longer than any",
+    ),
+    "planned first token": ("time", "from when a question was to be sent; as first token"),
+    "token gap": ("time", "between two pieces of a streamed answer that follow each other on a connection"),
+    "token rate": (
+        "rate",
+        "pieces a second of each streamed answer, after its first; a lower limit, like p1 > 20 /s",
+    ),
+    "streams failed": ("share", "streamed answers that ended by an error"),
+    "streams broken": ("share", "streamed answers without an end, although nothing of the tester kept it from coming"),
+    "streams stalled": ("share", "streamed answers with a silence longer than the contract's stall_bound_s"),
+    "streams cut": ("share", "streamed answers that lack an end or pieces which another listener of the same one got"),
+    "streams differing": ("share", "streamed answers whose text is not what is stored, or stated at the end"),
     "probe errors": ("share", "probes not answered 200; outside of faults"),
     "memory": ("size", "highest resident memory; of backend, auth, frontend, load, …"),
 }
@@ -47,7 +65,7 @@ METRICS: dict[str, tuple[str, str]] = {
 
 FORM = re.compile(
     r"(?P<metric>[a-z][a-z -]*?)(?: of (?P<of>[\w-]+))?(?: (?P<statistic>p\d{1,2}(?:\.\d+)?|max))?"
-    r"\s*<=?\s*(?P<limit>\d+(?:\.\d+)?)\s*(?P<unit>[A-Za-z%]+)"
+    r"\s*(?P<sign>[<>])=?\s*(?P<limit>\d+(?:\.\d+)?)\s*(?P<unit>[A-Za-z%/]+)"
 )
 LIMIT_MOST = 1e12
 EXAMPLE = "fan-out p99 < 250 ms"
@@ -76,17 +94,29 @@ def parse(text: str) -> Threshold:
     Raises ValueError with one sentence that names the mistake and the form.
     """
     found = FORM.fullmatch(text.strip())
-    if found is None:
+    if found is None or (found["sign"] == ">" and METRICS.get(found["metric"], ("rate",))[0] != "rate"):
         raise ValueError(f"{text!r} is no threshold; write METRIC [of WHAT] [p99] < LIMIT UNIT, like {EXAMPLE}")
     metric, of, statistic, limit, unit = (found[name] or "" for name in ("metric", "of", "statistic", "limit", "unit"))
     if metric not in METRICS:
         raise ValueError(f"{text!r}: there is no metric {metric!r}{near(metric, METRICS)}")
     kind = METRICS[metric][0]
     if unit not in UNITS[kind]:
-        raise ValueError(f"{text!r}: {metric} is a {kind}; give it in {', '.join(UNITS[kind])}, not in {unit}")
+        raise ValueError(f"{text!r}: {metric} is {KINDS[kind]}; give it in {', '.join(UNITS[kind])}, not in {unit}")
+    _refuse_form(text, found)
+    if float(limit) > LIMIT_MOST:
+        raise ValueError(f"{text!r}: every run is below that; give a limit like {EXAMPLE}")
+    return Threshold(text.strip(), metric, of, statistic, float(limit), unit)
+
+
+def _refuse_form(text: str, found: re.Match[str]) -> None:
+    """Raise ValueError if statistic, sign or subject do not fit the metric, which exists."""
+    metric, of, statistic, limit, unit = (found[name] or "" for name in ("metric", "of", "statistic", "limit", "unit"))
+    kind = METRICS[metric][0]
+    if kind == "rate" and (found["sign"] == "<" or not statistic.startswith("p")):
+        raise ValueError(f"{text!r}: {metric} is many rates, with a lower limit; write {metric} p1 > {limit} {unit}")
     if kind == "time" and not statistic:
         raise ValueError(f"{text!r}: {metric} is many times; name one, like {metric} p99 < {limit} {unit}")
-    if kind != "time" and statistic:
+    if kind not in ("time", "rate") and statistic:
         raise ValueError(f"{text!r}: {metric} is one figure; leave {statistic} out")
     if bool(of) != (metric == "memory") and metric != "fan-out":
         what = "name a service, like memory of backend" if metric == "memory" else f"leave out of {of}"
@@ -95,9 +125,6 @@ def parse(text: str) -> Threshold:
         raise ValueError(f"{text!r}: {of} is no room size; write fan-out of 100 p99, or fan-out p99 for all rooms")
     if metric == "lag" and statistic not in ("p50", "p99", "max"):
         raise ValueError(f"{text!r}: of lag there are only p50, p99 and max")
-    if float(limit) > LIMIT_MOST:
-        raise ValueError(f"{text!r}: every run is below that; give a limit like {EXAMPLE}")
-    return Threshold(text.strip(), metric, of, statistic, float(limit), unit)
 
 
 def parse_all(where: str, texts: Iterable[str]) -> list[Threshold]:
@@ -175,7 +202,7 @@ class Judged(TypedDict):
 
     `limit` and `measured` are in `unit`. Without samples, `measured` and `met` are None. If so many answers never
     came that the statistic has no value, `measured` is None, `met` is False, and `unanswered` is their number.
-    Otherwise the key `unanswered` is absent.
+    Otherwise the key `unanswered` is absent. `at_least` is there, and True, where the limit is a lower one.
     """
 
     name: str
@@ -185,6 +212,7 @@ class Judged(TypedDict):
     samples: int
     met: bool | None
     unanswered: NotRequired[int]
+    at_least: NotRequired[bool]
 
 
 def judge_thresholds(wanted: Iterable[Threshold], measured: Measured) -> list[Judged]:
@@ -208,7 +236,8 @@ def _judged(one: Threshold, measured: Measured) -> Judged:
     kind = METRICS[one.metric][0]
     value, samples = measured.figure(one.metric, one.of, one.statistic)
     value = None if value is None or not samples else round(value / UNITS[kind][one.unit], 3)
-    met = None if value is None else value <= one.limit
+    lower = kind == "rate"
+    met = None if value is None else value >= one.limit if lower else value <= one.limit
     never = value is not None and math.isinf(value)
     row: Judged = {
         "name": one.name,
@@ -219,5 +248,7 @@ def _judged(one: Threshold, measured: Measured) -> Judged:
         "met": met,
     }
     if never:
-        row["unanswered"] = measured.unanswered
+        row["unanswered"] = measured.never(one.metric)
+    if lower:
+        row["at_least"] = True
     return row

@@ -70,6 +70,12 @@ TABLE: Final = (
     _described(COUNTER, "check_examined", CHECK, "Opportunities for a violation that the check examined"),
     _described(COUNTER, "check_violations", CHECK, "Violations that the check found"),
     _described(COUNTER, "messages", ("run", "event"), "Messages sent, acknowledged, refused, unanswered and received"),
+    _described(
+        COUNTER,
+        "stream_events",
+        ("run", "event"),
+        "Streamed answers begun, completed and ended by an error, and tokens",
+    ),
     _described(COUNTER, "connections_opened", ("run",), "Connections opened"),
     _described(COUNTER, "reconnections", ("run",), "Connections opened by devices that had been connected before"),
     _described(GAUGE, "connections_open", ("run",), "Connections open now"),
@@ -92,7 +98,7 @@ TABLE: Final = (
     *(
         _described(GAUGE, f"threshold_{what}_{unit}", ("run", "threshold"), f"{text}, for thresholds in {unit}")
         for what, text in (("limit", "Limit of the threshold"), ("measured", "Measured figure, known at the end"))
-        for unit in ("seconds", "bytes", "ratio")
+        for unit in ("seconds", "bytes", "ratio", "per_second")
     ),
     _described(GAUGE, "threshold_state", ("run", "threshold", "state"), "1 for the state of the threshold"),
     _described(

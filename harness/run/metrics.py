@@ -18,7 +18,7 @@ from earwitness.harness.described import from_json
 from earwitness.harness.errors import RecordError
 from earwitness.harness.record.rundir import read_json
 from earwitness.harness.report.live_file import LADDER_S
-from earwitness.harness.report.thresholds import METRICS, SHARES, SIZES, TIMES, Threshold
+from earwitness.harness.report.thresholds import METRICS, RATES, SHARES, SIZES, TIMES, Threshold
 from earwitness.harness.run.faults import FaultCount
 from earwitness.harness.run.metric_table import (
     OUTCOMES,
@@ -35,6 +35,7 @@ BASE: Final = {
     "time": ("seconds", {unit: ms / 1e3 for unit, ms in TIMES.items()}),
     "size": ("bytes", {unit: mb * 1e6 for unit, mb in SIZES.items()}),
     "share": ("ratio", {unit: percent / 1e2 for unit, percent in SHARES.items()}),
+    "rate": ("per_second", RATES),
 }
 """Kind of a threshold → its base unit, and how much of that each of its units is."""
 STALE_NS: Final = 5_000_000_000
@@ -220,6 +221,7 @@ class RunMetrics:
     def _traffic(self, live: Mapping[str, Any]) -> Iterator[Metric]:
         run, connections = [self.name], live["connections"]
         yield counter("messages", [([self.name, event], count) for event, count in live["messages"].items()])
+        yield counter("stream_events", [([self.name, event], count) for event, count in live["streams"].items()])
         yield counter("connections_opened", [(run, connections["opened"])])
         yield counter("reconnections", [(run, connections["again"])])
         yield gauge("connections_open", [(run, connections["open"])])

@@ -12,7 +12,7 @@ from earwitness.checks.history.record import FOREIGN, NOBODY, NONE, Flag, Kind
 from earwitness.harness.client.body import decode, encode
 from earwitness.harness.client.events import ACK, JOINED, MESSAGE, OTHER
 from earwitness.harness.client.session import AGENT_EVENTS
-from earwitness.harness.client.tally import ACKNOWLEDGED, ACKNOWLEDGED_FROM_PLAN
+from earwitness.harness.client.tally import ACKNOWLEDGED, ACKNOWLEDGED_FROM_PLAN, FIRST_TOKEN_FROM_PLAN
 from tests.client.spoken import dialogue, frame, kinds, last, message, start
 
 
@@ -173,6 +173,22 @@ def test_an_agents_run_is_recorded_chunk_by_chunk(stage: Any) -> None:
     assert (row["kind"], row["conv"], row["counter"], row["attempt"]) == (Kind.RUN, 1, 4, AGENT_EVENTS["chunk"])
     assert row["author"] == stage.journal.names["run-9"]
     assert len(heard) == 1
+
+
+def test_an_answer_states_the_own_question_that_it_answers(stage: Any) -> None:
+    """INVOKE of a question has OWN, RUN its counter. An ordinary message has neither."""
+    start(stage)
+    stage.session.send(150, "b", "plain")
+    assert last(stage)["flags"] == 0
+    stage.session.send(200, "b", "why?", planned_ns=120, asks=True)
+    assert (last(stage)["kind"], last(stage)["counter"], last(stage)["flags"]) == (Kind.INVOKE, 2, Flag.OWN)
+    stage.session.heard(250, frame(k="ack", c="b", i="run1-3-2", q=17))
+    stage.session.heard(300, frame(k="agent", c="b", q=16, x=["run-8", "chunk", 0], t="another's"))
+    assert last(stage)["seq"] == NONE
+    stage.session.heard(320, frame(k="agent", c="b", q=17, x=["run-9", "chunk", 0], t="mine"))
+    assert (last(stage)["kind"], last(stage)["seq"]) == (Kind.RUN, 2)
+    summaries, _ = stage.tally.drain()
+    assert summaries[FIRST_TOKEN_FROM_PLAN].total_ns == 200
 
 
 def test_what_is_no_message_is_told_with_its_time(stage: Any) -> None:

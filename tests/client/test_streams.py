@@ -6,8 +6,9 @@ from zlib import crc32
 
 import pytest
 
-from earwitness.checks.history.record import Flag
-from earwitness.harness.client.streams import CHUNK, COMPLETED, ERROR, OPEN_MAX, STARTED, Streams
+from earwitness.checks.history.record import NONE, Flag
+from earwitness.harness.client.streams import CHUNK, COMPLETED, ERROR, OPEN_MAX, STARTED, Questions, Streams
+from earwitness.harness.client.tally import Histogram
 
 WHOLE = "An answer with an é"
 PIECES = ["An ", "answer with", " an é"]
@@ -66,3 +67,57 @@ def test_no_more_are_followed_than_a_platform_may_begin() -> None:
         heard((STARTED, 0, ""), *pieces(0), run=str(number), streams=streams)
     assert heard((COMPLETED, 1, "other"), run="0", streams=streams) == of("other")
     assert heard((COMPLETED, 1, "other"), run="1", streams=streams) == of(PIECES[0], int(Flag.CORRUPT))
+
+
+def asking() -> tuple[Questions, Histogram]:
+    times = Histogram()
+    questions = Questions(times)
+    questions.asked("m-1", 4, 1_000_000)
+    return questions, times
+
+
+def test_a_question_named_by_its_message() -> None:
+    """All events of the answer have its counter; the first piece with text is timed from the planned start, once."""
+    questions, times = asking()
+    events = (
+        (STARTED, "m-1", ""),
+        (CHUNK, None, ""),
+        (CHUNK, None, "An "),
+        (CHUNK, None, "answer"),
+        (COMPLETED, None, ""),
+    )
+    found = [
+        questions.answered(5_000_000 + 1_000_000 * at, "r", event, text, (named, "a", NONE))
+        for at, (event, named, text) in enumerate(events)
+    ]
+    assert found == [4] * 5
+    assert (times.drain().total_ns, questions.open) == (6_000_000, {})
+    assert questions.answered(9_000_000, "r", CHUNK, "behind the end", ("m-1", "a", NONE)) == NONE
+
+
+def test_a_question_named_by_its_number_is_known_from_its_acknowledgement() -> None:
+    """Events that overtake the acknowledgement have no question; the time to the first token is still right."""
+    questions, times = asking()
+    assert questions.answered(3_000_000, "r", CHUNK, "early", (None, "a", 17)) == NONE
+    questions.numbered("m-1", "a", 17)
+    assert questions.answered(9_000_000, "r", CHUNK, "late", (None, "a", 17)) == 4
+    assert times.drain().total_ns == 2_000_000
+
+
+def test_what_others_asked_is_not_counted() -> None:
+    questions, times = asking()
+    questions.numbered("of another kind", "a", 16)
+    questions.numbered("m-1", "a", NONE)
+    for named in ((None, "a", 16), ("x-9", "a", NONE), (None, "b", 17), (None, None, NONE)):
+        assert questions.answered(3_000_000, "s", CHUNK, "text", named) == NONE
+    assert times.drain().n == 0
+
+
+def test_questions_and_answers_that_are_kept_are_bounded() -> None:
+    """A platform that answers nothing, or begins without end, takes no more memory."""
+    questions, _ = asking()
+    for n in range(OPEN_MAX + 50):
+        questions.asked(f"q-{n}", n, 0)
+        questions.numbered(f"q-{n}", "a", n)
+        questions.answered(1, f"other-{n}", STARTED, "", (None, "a", -5))
+    assert len(questions.open) == len(questions._by_number) == len(questions._answers) == OPEN_MAX

@@ -118,3 +118,25 @@ def test_three_digits(value: float, text: str) -> None:
 def test_figures_have_three_digits() -> None:
     """Latencies too."""
     assert "  ack: p50 1.23 ms, p99 1,234 ms (1,000)" in verdict_text(verdict([BROKEN]))
+
+
+STREAMS = {
+    "streams": 30, "judged": 24, "finished": 20, "failed": 3, "broken": 1, "stalled": 2, "cut": 1, "of_several": 12,
+    "differing": 0, "compared": 9, "cut_short": 4, "closed": 0, "during_faults": 2, "tokens": 1234, "unanswered": 1,
+    "tokens_per_s": {"p1": 9.8, "p50": 98.4},
+}  # fmt: skip
+
+
+def test_streamed_answers_have_their_lines() -> None:
+    """How they ended, what is not judged, and the speed; a lower limit is named as one. Without any, no line."""
+    rate = {"name": "token rate p1", "limit": 20.0, "unit": "/s", "measured": 9.8, "samples": 24, "met": False}
+    text = " ".join(verdict_text(verdict([BROKEN], streams=STREAMS, thresholds=[{**rate, "at_least": True}])).split())
+    for words in (
+        "24 judged: 20 finished, 3 ended by an error, 1 broken off, 2 stalled, 1 cut for one of several listeners; "
+        "not judged: 4 cut short by the tester, 2 during faults",
+        "questions whose answer never showed a token: 1",
+        "tokens a second of an answer: p50 98.4, slowest 1 % at most 9.8 (1,234 tokens)",
+        "MISSED token rate p1: 9.8 /s, at least 20 /s (24 samples)",
+    ):
+        assert words in text
+    assert "streamed" not in verdict_text(verdict([BROKEN], streams={}))

@@ -45,6 +45,9 @@ def judged(text: str, seen: Measured) -> tuple[float | None, int, bool | None]:
         ("planned ack max<2s", "planned ack max", 2, "s"),
         ("errors < 1 %", "errors", 1, "%"),
         ("memory of backend < 400 MB", "memory of backend", 400, "MB"),
+        ("first token p99 < 2 s", "first token p99", 2, "s"),
+        ("streams broken < 1 %", "streams broken", 1, "%"),
+        ("token rate p1 > 20 /s", "token rate p1", 20, "/s"),
     ],
 )
 def test_what_is_understood(text: str, name: str, limit: float, unit: str) -> None:
@@ -65,6 +68,14 @@ def test_what_is_understood(text: str, name: str, limit: float, unit: str) -> No
         ("memory < 1 GB", "name a service, like memory of backend"),
         ("ack of backend p99 < 1 s", "leave out of backend"),
         ("fan-out of backend p99 < 1 s", "backend is no room size"),
+        ("token gap > 5 ms", "is no threshold"),
+        ("token rate p1 < 20 /s", "token rate is many rates, with a lower limit; write token rate p1 > 20 /s"),
+        ("token rate > 20 /s", "token rate is many rates, with a lower limit; write token rate p1 > 20 /s"),
+        ("token rate max > 20 /s", "token rate is many rates, with a lower limit; write token rate p1 > 20 /s"),
+        ("token rate p1 > 20 ms", "token rate is a rate; give it in /s, /min, not in ms"),
+        ("streams broken p99 < 1 %", "streams broken is one figure; leave p99 out"),
+        ("streams lost < 1 %", "there is no metric 'streams lost'"),
+        ("streams broken of 5 < 1 %", "leave out of 5"),
         ("lag p95 < 1 s", "of lag there are only p50, p99 and max"),
     ],
 )
@@ -123,12 +134,55 @@ def test_errors_while_a_fault_is_on_are_its_effects(tmp_path: Path) -> None:
     assert judged("probe max < 4 ms", seen) == (5.0, 4, False)
 
 
+def asked(counter: int, ms: int) -> list[dict[str, Any]]:
+    place = {"client": 1, "conn": 1, "conv": 0, "author": 1, "counter": counter}
+    return [
+        {"kind": Kind.INVOKE, "t": ms * MS, "flags": int(Flag.OWN), **place},
+        {"kind": Kind.OK, "t": (ms + 1) * MS, **place},
+    ]
+
+
+def piece(event: int, ms: int, question: int, number: int = 0, run: int = 9) -> dict[str, Any]:
+    place = {"client": 1, "conn": 1, "conv": 0, "author": run, "aux": run, "seq": question}
+    return {"kind": Kind.RUN, "t": ms * MS, "attempt": event, "size": 4 * (event == 5), "counter": number, **place}
+
+
+def test_streamed_answers(tmp_path: Path) -> None:
+    """Times of tokens, a lower limit, and shares. A question without any token took longer than any."""
+    rows = [
+        *asked(1, 0), piece(1, 50, 1), piece(5, 100, 1), piece(5, 140, 1, 1), piece(6, 200, 1, 2),
+        *asked(2, 300), piece(1, 310, 2, run=10), piece(5, 600, 2, run=10), piece(7, 700, 2, run=10),
+        {"kind": Kind.PHASE, "t": 20_000 * MS, "counter": Phase.DRAINED},
+    ]  # fmt: skip
+    footers = [{FOOTER_KEY: {"planned first token": encoded([(150 * MS, 1), (400 * MS, 1)])}}]
+    seen = measured(tmp_path, *rows, footers=footers)
+    assert judged("first token max < 250 ms", seen) == (300.0, 2, False)
+    assert judged("planned first token p50 < 200 ms", seen) == (pytest.approx(150, rel=0.01), 2, True)
+    assert judged("token gap p99 < 40 ms", seen) == (40.0, 1, True)
+    assert judged("token rate p1 > 25 /s", seen) == (25.0, 1, True)
+    assert judged("token rate p1 > 26 /s", seen) == (25.0, 1, False)
+    assert judged("token rate p50 > 1499 /min", seen) == (1500.0, 1, True)
+    assert judged("streams failed < 49 %", seen) == (50.0, 2, False)
+    assert judged("streams broken < 1 %", seen) == (0.0, 2, True)
+    assert judged("streams cut < 1 %", seen) == (None, 0, None), "no answer had two listeners"
+    rows[-1:] = [*asked(3, 1000), rows[-1]]
+    silent = measured(tmp_path, *rows, footers=footers)
+    assert judged("first token p50 < 310 ms", silent) == (pytest.approx(250, abs=51), 3, True)
+    for metric in ("first token", "planned first token"):
+        [row] = judge_thresholds([parse(f"{metric} p99 < 1 s")], silent)
+        assert (row["measured"], row["met"], row["samples"], row["unanswered"]) == (None, False, 3, 1)
+    assert silent.latencies()["first token"]["unanswered"] == 1
+    assert silent.streams()["tokens_per_s"] == {"p1": 25.0, "p50": 25.0}
+
+
 def test_without_samples_nothing_is_met(tmp_path: Path) -> None:
     """Each is told as not measured, and the run misses it."""
     seen = measured(tmp_path)
     texts = [
         "fan-out p99 < 1 s", "fan-out of 7 p99 < 1 s", "ack p99 < 1 s", "probe p99 < 1 s", "reconnect p99 < 1 s",
-        "lag p99 < 1 s", "errors < 1 %", "memory of auth < 1 GB", "request max < 1 s", "login p50 < 1 s",
+        "first token p99 < 1 s", "planned first token p99 < 1 s", "token gap p99 < 1 s", "token rate p1 > 1 /s",
+        "streams broken < 1 %", "streams differing < 1 %", "lag p99 < 1 s", "errors < 1 %",
+        "memory of auth < 1 GB", "request max < 1 s", "login p50 < 1 s",
     ]  # fmt: skip
     for text in texts:
         assert judged(text, seen) == (None, 0, None), text

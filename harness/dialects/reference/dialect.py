@@ -19,6 +19,7 @@ from earwitness.harness.client.events import ACK, AGENT, JOINED, LEFT, MESSAGE, 
 from earwitness.harness.client.flow import Browser, Flow, FlowError, HttpRequest, HttpResponse
 from earwitness.harness.client.frame_cache import hearing
 from earwitness.harness.client.network import Network, hosts_of
+from earwitness.harness.described import whole_number
 from earwitness.harness.dialects.protocol import Address, Credentials, DatabaseQuery, Parts, Person, Room, Statement
 from earwitness.harness.dialects.reference.accounts import ReferenceAccounts
 from earwitness.harness.dialects.reference.entrance import ReferenceEntrance
@@ -342,7 +343,10 @@ def _hear_rare(frame: Mapping[str, Any]) -> Sequence[Heard]:
         return ((LEFT, str(frame["conversation"]), None, -1, None, None, None),)
     if kind == "agent":
         event = (str(frame["run"]), str(frame["event"]), int(frame.get("n") or 0))
-        return ((AGENT, frame["conversation"], frame.get("text"), -1, None, None, event),)
+        # A run's id ends with the number of its question.
+        question = whole_number(event[0].rpartition("#")[2], 1 << 53)
+        number = -1 if question is None else question
+        return ((AGENT, frame["conversation"], frame.get("text"), number, None, None, event),)
     if kind == "message":
         raise ValueError("a message with wrong types")
     return hear_sharing(frame)

@@ -8,6 +8,7 @@ from typing import Final
 
 from earwitness.harness.report.page.words import Row, counted, paragraph, section, table, text
 from earwitness.harness.report.reach import WHERE
+from earwitness.harness.report.terminal import NOT_JUDGED, STREAM_COUNTS
 
 ROOMS_MOST: Final = 60
 """Most room sizes that are shown: those with the lowest reach come first if there are more."""
@@ -151,13 +152,35 @@ def figures(verdict: Row) -> str:
     body = table("latencies", ("what", "samples", "p50 ms", "p99 ms", "max ms"), rows) if rows else ""
     met = {True: "yes", False: "NO"}
     thresholds: Sequence[Row] = verdict["thresholds"]
-    limits = [
-        (row["name"], _measured(row), f"{row['limit']:g} {row['unit']}", met.get(row["met"], "no data"))
-        for row in thresholds
-    ]
+    limits = [(row["name"], _measured(row), _limit(row), met.get(row["met"], "no data")) for row in thresholds]
     if limits:
         body += table("thresholds", ("threshold", "measured", "limit", "met"), limits)
+    body += _streams(verdict.get("streams") or {})
     return section("figures", "Other latencies and thresholds", body or paragraph("None were measured or stated."))
+
+
+def _limit(row: Row) -> str:
+    return f"{'at least ' if row.get('at_least') else ''}{row['limit']:g} {row['unit']}"
+
+
+def _streams(row: Row) -> str:
+    """Return the card of streamed answers: how they ended, and how fast they came; "" without any."""
+    if not row:
+        return ""
+    counts = [(words, f"{row[name]:,}", _share_of(row, name)) for name, words in STREAM_COUNTS]
+    counts += [(f"not judged: {words}", f"{row[name]:,}", "–") for name, words in NOT_JUDGED]
+    if row["unanswered"]:
+        counts.append(("questions whose answer never showed a token", f"{row['unanswered']:,}", "–"))
+    body = f"<h3>Streamed answers</h3>{table('streamed answers', ('what', 'streams', 'share'), counts)}"
+    rates = row["tokens_per_s"]
+    fast = f"Half of the answers came with at least {rates['p50']:,g} tokens a second. " if rates else ""
+    note = f"{fast}A stream is one answer as one connection received it; a token is a piece as the platform sent it."
+    return body + paragraph(note, "soft")
+
+
+def _share_of(row: Row, name: str) -> str:
+    among = row[{"cut": "of_several", "differing": "compared"}.get(name, "judged")]
+    return f"{100 * row[name] / among:.2f} % of {among:,}" if among else "none to judge"
 
 
 def _latency(name: str, row: Row) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from earwitness.checks.history.record import Flag, Kind, Phase
 from earwitness.harness.record.history import History
 from earwitness.harness.report.figures import Records, read_table, since_sending
 from earwitness.harness.report.measures import Times, joined
+from earwitness.harness.report.streams import BROKEN, FAILED, FINISHED, streamed_of
 
 Sample: TypeAlias = Mapping[str, Any]
 """Row of the table of resource samples, see `harness.run.sampler`."""
@@ -113,6 +114,7 @@ def plots_of(history: History, axis: Axis) -> list[Plot]:
         _latency(views, axis, "Fan-out: from a message's sending to its receipt", Kind.DELIVER),
         _connections(views, axis),
         _trouble(views, axis),
+        *_answers(history, axis),
         *_services(samples, axis),
     ]
 
@@ -199,6 +201,28 @@ def _trouble(views: Sequence[Records], axis: Axis) -> Plot:
     lines = [axis.rate(name, _times(views, which)) for name, which in wrong.items()]
     there = tuple(line for line in lines if any(line.values))
     return Plot("Errors a second", "1/s", there, note="" if there else "There was no error, so nothing is drawn.")
+
+
+def _answers(history: History, axis: Axis) -> list[Plot]:
+    """Return the plots of streamed answers, none if no agent answered."""
+    seen = streamed_of(history)
+    if not len(seen.rows):
+        return []
+
+    def percentiles(times_ns: Times, took_ns: Times) -> tuple[Line, ...]:
+        if not len(times_ns):
+            return ()
+        return tuple(axis.percentile(f"p{share:g}", times_ns, took_ns / 1e6, share) for share in PERCENTILES)
+
+    ends = {"finished": FINISHED, "ended by an error": FAILED, "broken off": BROKEN}
+    rates = [axis.rate(name, seen.rows["last"][seen.judged & (seen.rows["status"] == n)]) for name, n in ends.items()]
+    first, gaps = percentiles(seen.first_at, seen.first_ns), percentiles(seen.gaps_at, seen.gaps_ns)
+    unnamed = "" if len(seen.first_ns) else "The platform does not state which question an answer belongs to."
+    return [
+        Plot("First token of a streamed answer, by the time of its question", "ms", first, log=True, note=unnamed),
+        Plot("Gap between two tokens of a streamed answer", "ms", gaps, log=True),
+        Plot("Streamed answers a second, by their last event", "1/s", tuple(rates)),
+    ]
 
 
 def _samples(history: History) -> dict[str, list[Sample]]:

@@ -9,11 +9,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from journaled import Journaled
 from reported import SECRET, failed_run, imported_run
+from soup import soup
 
 from earwitness.checks.catalogue import ALL
 from earwitness.checks.contract import Contract
+from earwitness.checks.history.record import FOREIGN, Kind, empty
 from earwitness.harness.record.history import open_history
 from earwitness.harness.report.page.cards import KNOWN, prose, ways
 from earwitness.harness.report.page.html import report_html
@@ -357,3 +361,45 @@ def test_plots_share_their_lines() -> None:
     plot = Plot("x", "", (Line("a", (), ()),))
     assert not plot.drawn
     assert replace(plot, lines=(Line("a", (1.0,), (0.0,)),)).drawn
+
+
+def test_the_card_of_streamed_answers(again: Callable[..., str]) -> None:
+    """Counts with their shares, what was not judged, and the speed. Without answers there is no card."""
+    row = {
+        "streams": 30, "judged": 24, "finished": 20, "failed": 3, "broken": 1, "stalled": 2, "cut": 1, "of_several": 12,
+        "differing": 0, "compared": 0, "cut_short": 4, "closed": 0, "during_faults": 2, "tokens": 99, "unanswered": 1,
+        "tokens_per_s": {"p1": 9.8, "p50": 98.4},
+    }  # fmt: skip
+    limit = {"name": "token rate p1", "limit": 20.0, "unit": "/s", "measured": 9.8, "met": False, "at_least": True}
+    card = plain(part(again(streams=row, thresholds=[limit]), "figures"))
+    for words in (
+        "broken off 1 4.17 % of 24", "cut for one of several listeners 1 8.33 % of 12", "none to judge",
+        "not judged: cut short by the tester 4", "questions whose answer never showed a token 1",
+        "at least 98.4 tokens a second", "token rate p1 9.8 /s at least 20 /s NO",
+    ):  # fmt: skip
+        assert words in card, words
+    assert "Streamed answers" not in part(again(streams={}), "figures")
+
+
+def test_plots_of_streamed_answers(tmp_path: Path, run: Path) -> None:
+    """Gaps between tokens and how answers ended; the first token only where questions are named. Else no such plot."""
+    events, made_of = empty(4), soup(3, steps=50)
+    events["kind"], events["client"], events["conn"], events["conv"], events["author"] = Kind.RUN, 0, 1, 0, FOREIGN
+    events["attempt"], events["size"] = (1, 5, 5, 6), (0, 4, 4, 0)
+    events["t"] = made_of.journals[0]["t"].max() + np.arange(4) * 1_000_000
+    made_of.journals[0] = np.concatenate([made_of.journals[0], events])
+    made = Journaled(tmp_path / "run", made_of)
+    for number in made.left:
+        made.write(number, 10_000)
+    made.close()
+    history = open_history(made.directory.path)
+    axis = axis_of([view.records for view in history.journals])
+    assert axis is not None
+    plots = {plot.title.split(",")[0]: plot for plot in plots_of(history, axis)}
+    assert plots["Gap between two tokens of a streamed answer"].drawn
+    assert plots["Streamed answers a second"].drawn
+    first = plots["First token of a streamed answer"]
+    assert (first.drawn, first.note) == (False, "The platform does not state which question an answer belongs to.")
+    failed = open_history(run)
+    titles = [plot.title for plot in plots_of(failed, axis_of([view.records for view in failed.journals]))]  # type: ignore[arg-type]
+    assert not any("streamed" in title for title in titles)

@@ -1,0 +1,497 @@
+"""Streamed answers of a platform's agent, measured: how soon, how evenly and how completely they came.
+
+A *stream* is one answer as one connection receives it, from its first event to its last; in the records, RUN. A *token*
+is a piece of text as the platform sends it, which may hold several tokens of a model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from earwitness.checks.engine.fault_windows import FaultLog, Window, overlaps
+from earwitness.checks.history.record import AGENT, NOBODY, Flag, Kind, Phase, empty
+from earwitness.harness.client.session import AGENT_EVENTS
+from earwitness.harness.record.history import History
+from earwitness.harness.report.figures import Records, message_keys
+
+Rows = npt.NDArray[np.void]
+Numbers = npt.NDArray[Any]
+
+STALL_S: Final = 10.0
+"""Bound of the contract (`stall_bound_s`) for a history without one, in seconds."""
+EVENTS_MOST: Final = 5_000_000
+"""Most events of a journal that are used, the last ones; 500 bytes of memory for each."""
+NEVER: Final = np.iinfo(np.int64).max
+STARTED, CHUNK, COMPLETED, ERROR = (AGENT_EVENTS[name] for name in ("started", "chunk", "completed", "error"))
+REASONED_CODE, APPLICATION_CODES = 1008, 4000
+"""Close codes with which a platform states a reason of its own: policy, and those from 4000 on."""
+
+SHORT, CLOSED, FINISHED, FAILED, BROKEN = range(5)
+"""How a stream ended.
+
+SHORT     the tester stopped listening: the run ended, the device left, closed, or continued on another connection
+CLOSED    the platform closed the connection and stated a reason, such as an expired token
+FINISHED  by `completed`
+FAILED    by `error`
+BROKEN    without either: the connection was lost, the answer began anew, or nothing came for longer than the bound
+"""
+
+STREAM: Final = np.dtype(
+    [
+        ("conn", "<u4"),
+        ("client", "<u4"),
+        ("conv", "<u4"),
+        ("journal", "<u4"),
+        ("run", "<u4"),
+        ("name", "<i8"),
+        ("question", "<i8"),
+        ("start", "<i8"),
+        ("start_index", "<i8"),
+        ("last", "<i8"),
+        ("first_token", "<i8"),
+        ("last_token", "<i8"),
+        ("tokens", "<i8"),
+        ("reached", "<i8"),
+        ("silence", "<i8"),
+        ("until", "<i8"),
+        ("patience", "<i8"),
+        ("answer", "<u4"),
+        ("ended", "u1"),
+        ("whole", "?"),
+        ("restated", "?"),
+        ("restarted", "?"),
+        ("disturbed", "?"),
+        ("status", "u1"),
+    ]
+)
+"""One stream; times are monotonic ns.
+
+name         CRC-32 of the run's id, the same in all journals; without one a number that only this journal has
+question     counter of the device's own question, -1: another device's, or not known
+start, last  first and last event; `silence`: the longest time between two events that follow each other
+first_token, last_token   NEVER and -1 without tokens; `tokens`: how many came
+reached      number of the last piece + 1, 0 without pieces
+until        when the tester stopped to observe it, at the latest
+patience     bound of a silence: that of the contract, and by how much its load process may have been late
+answer       CRC-32 of the whole answer, 0: not known; restated: another text was stated at the end
+ended        0 not, else COMPLETED or ERROR; restarted: it began anew without an end
+disturbed    a fault was on meanwhile
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Streamed:
+    """What was measured of all streams of a run.
+
+    rows       a STREAM row for each stream, with its status
+    gaps_ns    time between two tokens that follow each other in a stream; `gaps_at`: time of the second one
+    first_ns   time from sending a question to the first token of its answer; `first_at`: time of sending
+    never      questions whose answers showed no token for longer than the bound
+    several    rows that at least one other stream of the same answer can be compared with; `cut`: those cut off
+    compared   rows whose text is known from the final state, or was stated again; `differing`: that is another one
+    """
+
+    rows: Rows
+    gaps_ns: Numbers
+    gaps_at: Numbers
+    first_ns: Numbers
+    first_at: Numbers
+    never: int
+    several: Numbers
+    cut: Numbers
+    compared: Numbers
+    differing: Numbers
+
+    @property
+    def judged(self) -> Numbers:
+        """Return which streams count in shares: not cut short by the tester, not closed with a reason, no fault."""
+        return _judged(self.rows)
+
+    @property
+    def stalled(self) -> Numbers:
+        """Return which of the judged streams showed nothing for longer than the bound, between two events."""
+        result: Numbers = self.judged & (self.rows["silence"] > self.rows["patience"])
+        return result
+
+    @property
+    def tokens_per_s(self) -> Numbers:
+        """Return the tokens a second of each stream with two tokens or more, after the first one."""
+        lasted = self.rows["last_token"] - self.rows["first_token"]
+        flowing = (self.rows["tokens"] > 1) & (lasted > 0)
+        result: Numbers = (self.rows["tokens"][flowing] - 1) / (lasted[flowing] / 1e9)
+        return result
+
+    def share(self, what: str) -> tuple[int, int]:
+        """Return (bad, all) of a share: broken, failed, stalled, cut or differing."""
+        judged, status = self.judged, self.rows["status"]
+        bad, among = {
+            "broken": (judged & (status == BROKEN), judged),
+            "failed": (judged & (status == FAILED), judged),
+            "stalled": (self.stalled, judged),
+            "cut": (self.cut, self.several),
+            "differing": (self.differing, self.compared),
+        }[what]
+        return int(bad.sum()), int(among.sum())
+
+    def counts(self) -> dict[str, int]:
+        """Return the counts of the verdict; {} without any stream."""
+        if not len(self.rows):
+            return {}
+        counted = {"streams": len(self.rows), "judged": int(self.judged.sum())}
+        counted["finished"] = int((self.judged & (self.rows["status"] == FINISHED)).sum())
+        counted |= {what: self.share(what)[0] for what in SHARES}
+        disturbed, status = self.rows["disturbed"], self.rows["status"]
+        return {
+            **counted,
+            "of_several": int(self.several.sum()),
+            "compared": int(self.compared.sum()),
+            "cut_short": int((~disturbed & (status == SHORT)).sum()),
+            "closed": int((~disturbed & (status == CLOSED)).sum()),
+            "during_faults": int(disturbed.sum()),
+            "tokens": int(self.rows["tokens"].sum()),
+            "unanswered": self.never,
+        }
+
+
+SHARES: Final = ("failed", "broken", "stalled", "cut", "differing")
+"""Names of the shares, in the order of the verdict."""
+
+
+@dataclass(slots=True)
+class Observed:
+    """When the tester stopped to observe a device in a conversation, of one journal.
+
+    Positions in the journal decide what came after what; times are monotonic ns.
+    """
+
+    view: Records
+    end: int = field(init=False)
+    _ends: Records = field(init=False)
+    _leaves: Records = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Read the ends of connections, and the end of the observation as a whole: DRAINED, or the last record."""
+        kind = self.view["kind"]
+        drained = self.view["t"][(kind == Kind.PHASE) & (self.view["counter"] == Phase.DRAINED)]
+        self.end = int(drained[0]) if len(drained) else int(self.view["t"].max(initial=0))
+        ends = self.view[kind == Kind.DISCONNECT]
+        self._ends = ends[np.unique(ends["conn"], return_index=True)[1]]
+        leaves = self.view[kind == Kind.LEAVE]
+        self._leaves = leaves[np.lexsort((leaves["index"], leaves["conv"], leaves["conn"]))]
+
+    def until(self, conns: Numbers, convs: Numbers, since: Numbers) -> tuple[Numbers, Numbers]:
+        """Return (end of observation in ns, close code of a loss) of each connection and conversation.
+
+        `since`: index of the record from which it is observed. The code is -1 unless the platform ended the connection
+        before the device left and before the drain was over.
+        """
+        until, codes = np.full(len(conns), self.end), np.full(len(conns), -1)
+        if len(self._ends):
+            at = np.minimum(np.searchsorted(self._ends["conn"], conns), len(self._ends) - 1)
+            ends = self._ends[at]
+            lost = (ends["conn"] == conns) & (ends["t"] <= until)
+            until[lost] = ends["t"][lost]
+            theirs = lost & (ends["flags"] & int(Flag.OWN) == 0)
+            codes[theirs] = ends["counter"][theirs]
+        left = self._left(conns, convs, since)
+        codes[left < until] = -1
+        return np.minimum(until, left), codes
+
+    def _left(self, conns: Numbers, convs: Numbers, since: Numbers) -> Numbers:
+        """Return the time of the first LEAVE after `since`, NEVER without one."""
+        found = np.full(len(conns), NEVER)
+        if not len(self._leaves) or not len(conns):
+            return found
+        pairs = [(rows.astype(np.uint64) << np.uint64(32)) | of.astype(np.uint64)
+                 for rows, of in ((self._leaves["conn"], self._leaves["conv"]), (conns, convs))]  # fmt: skip
+        known, group = np.unique(pairs[0], return_inverse=True)
+        at = np.minimum(np.searchsorted(known, pairs[1]), len(known) - 1)
+        # One number that grows with the pair, and within it with the position: a journal has less than 2^40 records.
+        keys = (group.astype(np.int64) << 40) | self._leaves["index"].astype(np.int64)
+        place = np.searchsorted(keys, (at.astype(np.int64) << 40) | since.astype(np.int64), side="right")
+        there = (known[at] == pairs[1]) & (place < len(keys))
+        place = np.minimum(place, len(keys) - 1)
+        there &= group[place] == at
+        found[there] = self._leaves["t"][place[there]]
+        return found
+
+
+def streamed(
+    views: Sequence[Records], footers: Sequence[Mapping[str, Any]], windows: list[Window], stall_s: float = STALL_S
+) -> Streamed:
+    """Return the measurements of all streams of a run.
+
+    `footers`: of the same journals, for the longest lag of each load process, by which silences may seem longer;
+    `windows`: of faults; `stall_s`: the bound in seconds.
+    """
+    stall_ns, kicks = int(stall_s * 1e9), _kicks(views)
+    parts, gaps, questions = [], [], []
+    for journal, view in enumerate(views):
+        events = _events(view)
+        rows, gap = _streams(events, journal)
+        footer = footers[journal] if journal < len(footers) else {}
+        patience = stall_ns + int(float((footer.get("lag_ms") or {}).get("max", 0)) * 1e6)
+        _end(rows, Observed(view), kicks, patience)
+        parts.append(rows)
+        gaps.append(gap)
+        questions.append((view, rows, patience))
+    rows = np.concatenate([np.empty(0, STREAM), *parts])
+    _excuse_continued(rows)
+    # Nothing that begins after the bound has passed can have broken a stream off.
+    over = np.minimum(rows["until"], rows["last"] + rows["patience"])
+    rows["disturbed"] = overlaps(windows, rows["start"], np.where(rows["ended"] > 0, rows["last"], over))
+    several, cut = _cut(rows)
+    compared, differing = _differing(views, rows)
+    first_ns, first_at, never = _first_tokens(questions, rows, windows, kicks)
+    none = np.empty(0, np.int64)
+    return Streamed(
+        rows=rows,
+        gaps_ns=np.concatenate([none, *(gap for gap, _ in gaps)]),
+        gaps_at=np.concatenate([none, *(at for _, at in gaps)]),
+        first_ns=first_ns,
+        first_at=first_at,
+        never=never,
+        several=several,
+        cut=cut,
+        compared=compared,
+        differing=differing,
+    )
+
+
+def streamed_of(history: History) -> Streamed:
+    """Return the measurements of all streams of a run."""
+    log = FaultLog()
+    for number, view in enumerate(history.journals):
+        log.add(number, view.records)
+    footers = [view.footer or {} for view in history.journals]
+    views = [view.records for view in history.journals]
+    return streamed(views, footers, log.windows(), history.contract.stall_bound_s)
+
+
+def _judged(rows: Rows) -> Numbers:
+    result: Numbers = (rows["status"] >= FINISHED) & ~rows["disturbed"]
+    return result
+
+
+def _events(view: Records) -> Records:
+    """Return the events of answers on connections, sorted by stream and then by time."""
+    events = view[view["kind"] == Kind.RUN][-EVENTS_MOST:]
+    events = events[events["conn"] > 0]
+    result: Records = events[np.lexsort((events["index"], events["author"], events["conn"]))]
+    return result
+
+
+def _streams(events: Records, journal: int) -> tuple[Rows, tuple[Numbers, Numbers]]:
+    """Return the streams of sorted events, not ended yet, and the gaps between tokens with the times of the second.
+
+    A second start of an answer begins another stream. What follows an end is left out: I24 finds it.
+    """
+    event = events["attempt"]
+    new = _changes(events["conn"]) | _changes(events["author"])
+    first = np.flatnonzero(new | (event == STARTED))
+    ends = np.isin(event, (COMPLETED, ERROR)).astype(np.int64)
+    before = np.cumsum(ends) - ends
+    stream = np.cumsum(new | (event == STARTED)) - 1
+    sized = bool(((event == CHUNK) & (events["size"] > 0)).any())
+    keep = before == before[first][stream] if len(first) else np.empty(0, bool)
+    events, stream = events[keep], stream[keep]
+    rows = np.zeros(len(first), STREAM)
+    if not len(rows):
+        return rows, (np.empty(0, np.int64), np.empty(0, np.int64))
+    at = np.searchsorted(stream, np.arange(len(first)))
+    _fill(rows, events, at, journal)
+    # A start that does not follow an end: the answer began anew.
+    rows["restarted"][:-1] = ~new[first[1:]] & (rows["ended"][:-1] == 0)
+    return rows, _fill_times(rows, events, stream, at, sized)
+
+
+def _changes(values: Numbers) -> Numbers:
+    return np.concatenate([np.ones(min(1, len(values)), bool), values[1:] != values[:-1]])
+
+
+def _fill(rows: Rows, events: Records, at: Numbers, journal: int) -> None:
+    """Fill in what an event states; `at`: the first event of each stream."""
+    event = events["attempt"]
+    for name in ("conn", "client", "conv"):
+        rows[name] = events[name][at]
+    rows["run"], rows["journal"], rows["start_index"] = events["author"][at], journal, events["index"][at]
+    named = np.maximum.reduceat(events["aux"], at)
+    rows["name"] = np.where(named >= 0, named, ((journal + 1) << 33) | rows["run"].astype(np.int64))
+    rows["question"] = np.maximum.reduceat(events["seq"], at)
+    rows["whole"] = event[at] == STARTED
+    ended = np.isin(event, (COMPLETED, ERROR))
+    rows["ended"] = np.maximum.reduceat(np.where(ended, event, 0), at)
+    completed = event == COMPLETED
+    rows["answer"] = np.maximum.reduceat(np.where(completed, events["digest"], 0), at)
+    rows["restated"] = np.maximum.reduceat(completed & (events["flags"] & int(Flag.CORRUPT) > 0), at)
+    numbers = events["counter"].astype(np.int64) + 1
+    rows["reached"] = np.maximum.reduceat(np.where(event == CHUNK, numbers, 0), at)
+
+
+def _fill_times(rows: Rows, events: Records, stream: Numbers, at: Numbers, sized: bool) -> tuple[Numbers, Numbers]:
+    """Fill in times and tokens; return the gaps between tokens, and the time of the second token of each.
+
+    `sized`: the history holds the sizes of pieces; else each piece counts as a token.
+    """
+    t = events["t"]
+    rows["start"], rows["last"] = t[at], np.maximum.reduceat(t, at)
+    silence = np.diff(t, prepend=t[:1])
+    silence[at] = 0
+    rows["silence"] = np.maximum.reduceat(silence, at)
+    token = (events["attempt"] == CHUNK) & ((events["size"] > 0) | (not sized))
+    rows["tokens"] = np.add.reduceat(token.astype(np.int64), at)
+    rows["first_token"] = np.minimum.reduceat(np.where(token, t, NEVER), at)
+    rows["last_token"] = np.maximum.reduceat(np.where(token, t, -1), at)
+    times, of = t[token], stream[token]
+    same = of[1:] == of[:-1]
+    return (times[1:] - times[:-1])[same], times[1:][same]
+
+
+def _kicks(views: Sequence[Records]) -> Records:
+    """Return the losses of a membership, sorted by conversation and time."""
+    kicks: Records = np.concatenate([empty(0), *(view[view["kind"] == Kind.KICK] for view in views)])
+    result: Records = kicks[np.lexsort((kicks["t"], kicks["conv"]))]
+    return result
+
+
+def _kicked(kicks: Records, convs: Numbers, since: Numbers) -> Numbers:
+    """Return the time of the first loss of a membership in each conversation after `since` (ns), NEVER without one.
+
+    Whose it was does not count: a user has several devices, and one stream that is not judged costs little.
+    """
+    found = np.full(len(convs), NEVER)
+    for conv in np.unique(kicks["conv"]) if len(kicks) else ():
+        times, mine = kicks["t"][kicks["conv"] == conv], np.flatnonzero(convs == conv)
+        at = np.searchsorted(times, since[mine])
+        found[mine[at < len(times)]] = times[at[at < len(times)]]
+    return found
+
+
+def _end(rows: Rows, observed: Observed, kicks: Records, patience: int) -> None:
+    """Fill in until when each stream was observed, and how it ended; `patience`: bound of a silence in ns."""
+    until, codes = observed.until(rows["conn"], rows["conv"], rows["start_index"])
+    kicked = _kicked(kicks, rows["conv"], rows["start"])
+    codes[kicked < until] = -1
+    rows["until"] = np.maximum(np.minimum(until, kicked), rows["last"])
+    stated = (codes == REASONED_CODE) | (codes >= APPLICATION_CODES)
+    status = np.select([codes < 0, stated], [SHORT, CLOSED], BROKEN)
+    rows["patience"] = patience
+    status[rows["until"] - rows["last"] > patience] = BROKEN
+    status[rows["restarted"]] = BROKEN
+    status[rows["ended"] == COMPLETED] = FINISHED
+    status[rows["ended"] == ERROR] = FAILED
+    rows["status"] = status
+
+
+def _excuse_continued(rows: Rows) -> None:
+    """Make SHORT of broken streams that the same device continued to receive on a later connection."""
+    order = np.lexsort((rows["start"], rows["conv"], rows["name"], rows["client"], rows["journal"]))
+    mine = rows[order]
+    same = np.ones(max(0, len(rows) - 1), bool)
+    for name in ("journal", "client", "name", "conv"):
+        same &= mine[name][1:] == mine[name][:-1]
+    same &= mine["conn"][1:] != mine["conn"][:-1]
+    earlier = order[:-1][same]
+    rows["status"][earlier[rows["status"][earlier] == BROKEN]] = SHORT
+
+
+def _cut(rows: Rows) -> tuple[Numbers, Numbers]:
+    """Return which judged streams can be compared with another device's, and which of them lack what that received.
+
+    That is: the end while another device got it, or the last pieces before the end.
+    """
+    several, cut = np.zeros(len(rows), bool), np.zeros(len(rows), bool)
+    if not len(rows):
+        return several, cut
+    order = np.lexsort((rows["client"], rows["conv"], rows["name"]))
+    mine = rows[order]
+    at = np.flatnonzero(_changes(mine["name"]) | _changes(mine["conv"]))
+    group = np.repeat(np.arange(len(at)), np.diff(np.append(at, len(rows))))
+    finished = mine["status"] == FINISHED
+    reached = np.maximum.reduceat(np.where(finished, mine["reached"], 0), at)[group]
+    fewest, most = (one.reduceat(mine["client"], at)[group] for one in (np.minimum, np.maximum))
+    there = np.add.reduceat(finished.astype(np.int64), at)[group] > 0
+    comparable = _judged(mine) & (mine["status"] != FAILED) & there & (fewest != most)
+    lacking = finished & (mine["reached"] > 0) & (mine["reached"] < reached)
+    several[order] = comparable
+    cut[order] = comparable & (lacking | (mine["status"] == BROKEN))
+    return several, cut
+
+
+def _differing(views: Sequence[Records], rows: Rows) -> tuple[Numbers, Numbers]:
+    """Return which finished streams can be compared with the stored answer, and which of them differ from it.
+
+    That is in conversations that were read to their end and have answers of the agent at all. A text that the platform
+    stated again at the end is compared too.
+    """
+    read = np.unique(np.concatenate([v["conv"][v["kind"] == Kind.READ_END] for v in views] or [np.empty(0, np.uint32)]))
+    stored = [v[(v["kind"] == Kind.STORED) & (v["author"] == AGENT) & (v["digest"] > 0)] for v in views]
+    texts = np.concatenate([_pairs(one["conv"], one["digest"]) for one in stored] or [np.empty(0, np.uint64)])
+    kept = np.intersect1d(read, (texts >> np.uint64(32)).astype(np.uint32))
+    finished = (rows["status"] == FINISHED) & rows["whole"]
+    known = finished & (rows["answer"] > 0) & np.isin(rows["conv"], kept) & (rows["conv"] != NOBODY)
+    differing = (known & ~np.isin(_pairs(rows["conv"], rows["answer"]), texts)) | (finished & rows["restated"])
+    return known | differing, differing
+
+
+def _pairs(high: Numbers, low: Numbers) -> Numbers:
+    result: Numbers = (high.astype(np.uint64) << np.uint64(32)) | low.astype(np.uint64)
+    return result
+
+
+def _first_tokens(
+    parts: Sequence[tuple[Records, Rows, int]], rows: Rows, windows: list[Window], kicks: Records
+) -> tuple[Numbers, Numbers, int]:
+    """Return the times to the first token, the times of sending (both ns), and the number of questions without one."""
+    took, sent_at, never, begin = [], [], 0, 0
+    named = bool((rows["question"] >= 0).any())
+    for view, part, patience in parts:
+        mine = rows[begin : begin + len(part)]  # with what was found out since
+        begin += len(part)
+        asked = view[(view["kind"] == Kind.INVOKE) & (view["attempt"] <= 1)] if named else view[:0]
+        answers = mine[mine["question"] >= 0]
+        keys = _pairs(answers["client"], answers["question"])
+        # Of several streams of one answer the one that showed a token first. If none did, one that excuses it.
+        blamed = (answers["status"] == BROKEN) & ~answers["disturbed"]
+        order = np.lexsort((blamed, answers["first_token"], keys))
+        answers, keys = answers[order], keys[order]
+        asked = asked[np.isin(message_keys(asked), keys) | (asked["flags"] & int(Flag.OWN) > 0)]
+        at = np.searchsorted(keys, message_keys(asked))
+        found = at < len(keys)
+        at = np.minimum(at, max(0, len(keys) - 1))
+        found &= keys[at] == message_keys(asked) if len(keys) else False
+        shown = found.copy()
+        shown[found] = answers["first_token"][at[found]] < NEVER
+        took.append(answers["first_token"][at[shown]] - asked["t"][shown])
+        sent_at.append(asked["t"][shown])
+        silent = answers[at[found & ~shown]]
+        never += int((silent["status"] == BROKEN)[~silent["disturbed"]].sum())
+        never += _never(view, asked[~found], mine, patience, windows, kicks)
+    none = np.empty(0, np.int64)
+    return np.concatenate([none, *took]), np.concatenate([none, *sent_at]), never
+
+
+def _never(
+    view: Records, asked: Records, rows: Rows, patience: int, windows: list[Window], kicks: Records
+) -> int:  # fmt: skip
+    """Return how many accepted questions had no answer for longer than `patience` (ns) on a connection that lasted.
+
+    A question is left out if an answer without a known question began on its connection after it was sent.
+    """
+    asked = asked[np.isin(message_keys(asked), message_keys(view[view["kind"] == Kind.OK]))]
+    until, _ = Observed(view).until(asked["conn"], asked["conv"], asked["index"])
+    until = np.minimum(until, _kicked(kicks, asked["conv"], asked["t"]))
+    silent = until - asked["t"] > patience
+    silent &= ~overlaps(windows, asked["t"], asked["t"] + patience)
+    asked = asked[silent]
+    unnamed = rows[rows["question"] < 0]
+    pairs = _pairs(unnamed["conn"], unnamed["conv"])
+    order = np.lexsort((unnamed["start"], pairs))
+    latest = {int(pair): int(start) for pair, start in zip(pairs[order], unnamed["start"][order], strict=True)}
+    mine = zip(_pairs(asked["conn"], asked["conv"]).tolist(), asked["t"].tolist(), strict=True)
+    return sum(latest.get(pair, -1) < sent for pair, sent in mine)
