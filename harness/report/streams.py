@@ -6,7 +6,7 @@ is a piece of text as the platform sends it, which may hold several tokens of a 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -24,8 +24,10 @@ Numbers = npt.NDArray[Any]
 
 STALL_S: Final = 10.0
 """Bound of the contract (`stall_bound_s`) for a history without one, in seconds."""
-EVENTS_MOST: Final = 5_000_000
-"""Most events of a journal that are used, the last ones; 500 bytes of memory for each."""
+EVENTS_MOST: Final = 20_000_000
+"""Most events of a journal that are used, the last ones; 40 bytes of memory for each."""
+PART: Final = 500_000
+"""Events that are sorted together, about; 200 bytes of memory for each."""
 NEVER: Final = np.iinfo(np.int64).max
 STARTED, CHUNK, COMPLETED, ERROR = (AGENT_EVENTS[name] for name in ("started", "chunk", "completed", "error"))
 REASONED_CODE, APPLICATION_CODES = 1008, 4000
@@ -232,13 +234,13 @@ def streamed(
     stall_ns, kicks = int(stall_s * 1e9), _kicks(views)
     parts, gaps, questions = [], [], []
     for journal, view in enumerate(views):
-        events = _events(view)
-        rows, gap = _streams(events, journal)
+        found = [_streams(events, journal, sized) for events, sized in _events(view)]
+        rows = np.concatenate([np.empty(0, STREAM), *(rows for rows, _ in found)])
         footer = footers[journal] if journal < len(footers) else {}
         patience = stall_ns + int(float((footer.get("lag_ms") or {}).get("max", 0)) * 1e6)
         _end(rows, Observed(view), kicks, patience)
         parts.append(rows)
-        gaps.append(gap)
+        gaps += [gap for _, gap in found]
         questions.append((view, rows, patience))
     rows = np.concatenate([np.empty(0, STREAM), *parts])
     _excuse_continued(rows)
@@ -278,16 +280,25 @@ def _judged(rows: Rows) -> Numbers:
     return result
 
 
-def _events(view: Records) -> Records:
-    """Return the events of answers on connections, sorted by stream and then by time."""
-    events = view[view["kind"] == Kind.RUN][-EVENTS_MOST:]
-    events = events[events["conn"] > 0]
-    result: Records = events[np.lexsort((events["index"], events["author"], events["conn"]))]
-    return result
+def _events(view: Records, part: int = PART) -> Iterator[tuple[Records, bool]]:
+    """Yield the events of answers on connections, sorted by stream and then by time, and whether pieces have sizes.
+
+    All events of a connection are yielded together; otherwise in parts of about `part` events, which bound the memory.
+    Where no piece of a journal has a size, the history holds none.
+    """
+    where = np.flatnonzero((view["kind"] == Kind.RUN) & (view["conn"] > 0))[-EVENTS_MOST:]
+    sized = bool(((view["attempt"][where] == CHUNK) & (view["size"][where] > 0)).any())
+    parts = -(-len(where) // part)
+    of = view["conn"][where] % max(1, parts)
+    for number in range(parts):
+        events = view[where[of == number]]
+        yield events[np.lexsort((events["index"], events["author"], events["conn"]))], sized
 
 
-def _streams(events: Records, journal: int) -> tuple[Rows, tuple[Numbers, Numbers]]:
+def _streams(events: Records, journal: int, sized: bool) -> tuple[Rows, tuple[Numbers, Numbers]]:
     """Return the streams of sorted events, not ended yet, and the gaps between tokens with the times of the second.
+
+    `sized`: the history holds the sizes of pieces; else each piece counts as a token.
 
     A second start of an answer begins another stream. What follows an end is left out: I24 finds it.
     """
@@ -297,7 +308,6 @@ def _streams(events: Records, journal: int) -> tuple[Rows, tuple[Numbers, Number
     ends = np.isin(event, (COMPLETED, ERROR)).astype(np.int64)
     before = np.cumsum(ends) - ends
     stream = np.cumsum(new | (event == STARTED)) - 1
-    sized = bool(((event == CHUNK) & (events["size"] > 0)).any())
     keep = before == before[first][stream] if len(first) else np.empty(0, bool)
     events, stream = events[keep], stream[keep]
     rows = np.zeros(len(first), STREAM)
@@ -334,10 +344,7 @@ def _fill(rows: Rows, events: Records, at: Numbers, journal: int) -> None:
 
 
 def _fill_times(rows: Rows, events: Records, stream: Numbers, at: Numbers, sized: bool) -> tuple[Numbers, Numbers]:
-    """Fill in times and tokens; return the gaps between tokens, and the time of the second token of each.
-
-    `sized`: the history holds the sizes of pieces; else each piece counts as a token.
-    """
+    """Fill in times and tokens; return the gaps between tokens, and the time of the second token of each."""
     t = events["t"]
     rows["start"], rows["last"] = t[at], np.maximum.reduceat(t, at)
     silence = np.diff(t, prepend=t[:1])

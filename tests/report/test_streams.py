@@ -12,7 +12,7 @@ from oracle_streams import streams_by_hand
 
 from earwitness.checks.engine.fault_windows import FaultLog
 from earwitness.checks.history.record import AGENT, FOREIGN, RECORD, Flag, Kind, Phase, empty
-from earwitness.harness.report.streams import CLOSED, SHORT, Streamed, streamed
+from earwitness.harness.report.streams import CLOSED, SHORT, Streamed, _events, streamed
 
 MS, S = 1_000_000, 1_000_000_000
 STARTED, THINKING, TOOL, TOOL_END, CHUNK, COMPLETED, ERROR = range(1, 8)
@@ -234,6 +234,21 @@ def test_a_question_without_an_answer_took_longer_than_any() -> None:
     unnamed = questioned()
     unnamed.rows.insert(-1, {**Told().event(1500, STARTED, run=3).rows[0]})
     assert unnamed.found().never == 0, "an answer of which it is not known what it answers may be this one's"
+
+
+def test_a_long_run_is_sorted_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connection by connection, with the same result; a part without sizes is no history without sizes."""
+    told = Told()
+    for who in (1, 2, 3):
+        told.answer(who, run=who)
+    told.event(450, STARTED, who=4, run=9).event(460, CHUNK, 0, who=4, run=9, size=0).over(20_000)
+    whole = told.found()
+    monkeypatch.setattr(_events, "__defaults__", (4,))
+    parts = told.found()
+    assert len(list(_events(records(told.rows)))) > 2
+    assert (parts.counts(), shares(parts)) == (whole.counts(), shares(whole))
+    assert whole.counts()["tokens"] == 6
+    assert sorted(parts.gaps_ns.tolist()) == sorted(whole.gaps_ns.tolist())
 
 
 def test_without_any_answer_nothing_is_measured() -> None:
