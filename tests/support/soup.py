@@ -175,7 +175,8 @@ class _Cook:
             attempts.append(slots)
             self.unanswered[client, counter] = slots
             heard = self.rng.randint(1, self.seqs) if self.contract.sequence != "none" else NONE
-            journal.write(Kind.INVOKE, t, **place, **slots, aux=self.rng.choice((NONE, NONE, heard)))
+            asks = int(Flag.OWN) * (t % 5 == 0)  # a question: no check judges it otherwise than another message
+            journal.write(Kind.INVOKE, t, **place, **slots, aux=self.rng.choice((NONE, NONE, heard)), flags=asks)
 
     def aside(self, journal: _Journal, t: int, place: Mapping[str, int]) -> None:
         """Anything that is not about messages, and answers that nobody asked for."""
@@ -200,7 +201,9 @@ class _Cook:
         else:
             run, events = rng.choice(list(self.runs.items()))
             event, number = events.pop(0) if events and rng.random() < 0.9 else (rng.randint(1, 7), rng.randint(0, 2))
-            journal.write(Kind.RUN, t, **place, author=FOREIGN + run, attempt=event, counter=number, conv=conv)
+            journal.write(
+                Kind.RUN, t, **place, author=FOREIGN + run, attempt=event, counter=number, conv=conv, seq=t % 9 - 1
+            )
 
     def answer(self, journal: _Journal, t: int, place: Mapping[str, int], client: int) -> None:
         waiting = [m for m in self.unanswered if m[0] == client]

@@ -344,7 +344,7 @@ def _hear_rare(frame: Mapping[str, Any]) -> Sequence[Heard]:
     if kind == "agent":
         event = (str(frame["run"]), str(frame["event"]), int(frame.get("n") or 0))
         # A run's id ends with the number of its question.
-        question = whole_number(event[0].rpartition("#")[2], 1 << 53)
+        question = whole_number(event[0].rpartition("#")[2], (1 << 53) - 1)
         number = -1 if question is None else question
         return ((AGENT, frame["conversation"], frame.get("text"), number, None, None, event),)
     if kind == "message":

@@ -111,6 +111,15 @@ def test_agent(target: ReferenceTarget) -> None:
 
 
 @pytest.mark.parametrize(
+    ("run", "question"), [("room-1#12", 12), ("a#b#7", 7), ("12", 12), ("r#", -1), ("r#²", -1), ("r#" + "9" * 99, -1)]
+)
+def test_an_answer_names_its_question(target: ReferenceTarget, run: str, question: int) -> None:
+    """By the number with which the id of the run ends; -1 if there is none that can be one."""
+    frame = {"type": "agent", "conversation": "room-1", "run": run, "event": "started", "n": 0, "text": ""}
+    assert [event[3] for event in target.hear(json.dumps(frame))] == [question]
+
+
+@pytest.mark.parametrize(
     "data",
     [
         "", "{", "[]", "7", "null", '"text"', '{"type":"new thing"}', '{"no":"type"}', b"\xff\xfe", '{"type":[]}',
