@@ -89,3 +89,7 @@ def test_all_at_once(locust: Callable[..., Any]) -> None:
     assert run.code in (0, 3), run.out  # in so short a run not every check need have looked at something
     for kind in ("READ", "KICK", "RUN", "TOKEN", "REVOKE", "WRITE", "SEEN", "PRESENCE", "REQUEST"):
         assert run.recorded(kind) > 0, kind
+    streams, latency = run.verdict["streams"], run.verdict["latency_ms"]
+    assert streams["judged"] > 0
+    assert {streams[what] for what in ("failed", "broken", "stalled", "cut", "differing", "unanswered")} == {0}, streams
+    assert latency["first token"]["samples"] == latency["planned first token"]["samples"] > 0
