@@ -215,7 +215,7 @@ def _answers(history: History, axis: Axis) -> list[Plot]:
         return tuple(axis.percentile(f"p{share:g}", times_ns, took_ns / 1e6, share) for share in PERCENTILES)
 
     ends = {"finished": FINISHED, "ended by an error": FAILED, "broken off": BROKEN}
-    rates = [axis.rate(name, seen.rows["last"][seen.judged & (seen.rows["status"] == n)]) for name, n in ends.items()]
+    rates = [axis.rate(name, seen.rows["last"][seen.rows["status"] == n]) for name, n in ends.items()]
     first, gaps = percentiles(seen.first_at, seen.first_ns), percentiles(seen.gaps_at, seen.gaps_ns)
     unnamed = "" if len(seen.first_ns) else "The platform does not state which question an answer belongs to."
     return [
