@@ -31,7 +31,7 @@ def script(page: str, port: int) -> str:
             lines.append(line.replace("server.py", f"server.py --port {port}"))
             lines.append("answers" if line.endswith("&") else f"done_with {code or 0} '{line}'")
             if "--copy" in line:
-                lines.append(f"sed -i 's/8765/{port}/' examples/tiny_chat/chat.toml")
+                lines.append(f"sed -i 's/8765/{port}/' examples/tiny_chat/chat.toml examples/tiny_chat/dialect.py")
     return "\n".join(lines)
 
 
@@ -60,6 +60,13 @@ def test_your_first_target(tmp_path: Path) -> None:
     """It passes; with lost deliveries it fails by the checks that must find them."""
     said = run_page("your-first-target.md", tmp_path)
     assert re.search(r"broken: .*I4 gap-free, I5b delivered", said), said
+
+
+@pytest.mark.timeout(240)
+def test_a_dialect_in_python(tmp_path: Path) -> None:
+    """The same server, spoken to in Python: probed, and judged as by its target file."""
+    said = run_page("guide/dialects.md", tmp_path)
+    assert re.search(r"PASS .*I4 gap-free", said), said
 
 
 @pytest.mark.timeout(240)
