@@ -278,7 +278,7 @@ def _other_column(rng: random.Random, table: pa.Table) -> pa.Table:
     if way == 0:
         return table.remove_column(number)
     if way == 1:
-        other = mutations.text(rng, name) or "x"
+        other = mutations.text(rng, name).encode(errors="replace").decode() or "x"  # Parquet's names are UTF-8
         return table.rename_columns([other if n == number else one for n, one in enumerate(table.column_names)])
     if way == 2:
         kinds = (pa.float64(), pa.string(), pa.binary(), pa.timestamp("ns"), pa.int8(), pa.large_string(), pa.bool_())

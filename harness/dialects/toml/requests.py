@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import quote, urlsplit
 
 from earwitness.checks.declared import TABLE, TEXT, AnyOf, Many, Number, Open
 from earwitness.harness.client.flow import HttpRequest
@@ -70,7 +70,8 @@ class RequestTemplate:
 
 def address(base: str, url: str) -> str:
     """Return `url` itself if it is absolute, else `url` below `base`; a path in `base` is kept."""
-    return url if is_absolute(url) else urljoin(base.rstrip("/") + "/", url.lstrip("/"))
+    # Not by `urljoin`: it leaves out line breaks and tabs, so that a relative address could become one of another host.
+    return url if is_absolute(url) else f"{base.rstrip('/')}/{url.lstrip('/')}"
 
 
 def is_absolute(url: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -152,6 +153,8 @@ def test_a_relative_address_with_another_in_its_query() -> None:
     """It is still relative."""
     assert address("http://h/api", "/go?to=http://x/") == "http://h/api/go?to=http://x/"
     assert address("http://h/api", "https://x/go") == "https://x/go"
+    for odd in ("\t//evil.example/x", "/\n/ex\u2100mple.com", "//evil.example/x"):
+        assert urlsplit(address("http://h/api", odd)).netloc == "h"
 
 
 def test_a_redirect_is_named() -> None:
