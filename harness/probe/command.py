@@ -24,8 +24,9 @@ from earwitness.harness.client.events import (
 )
 from earwitness.harness.dialects.registry import load_target
 from earwitness.harness.errors import Exit
-from earwitness.harness.probe.proposals import proposals
-from earwitness.harness.probe.rehearsal import Rehearsal, Voice, own_messages, own_rows, rehearse, unheard
+from earwitness.harness.probe.kinds import SHOWN, kind_of
+from earwitness.harness.probe.proposals import proposals, write_promises
+from earwitness.harness.probe.rehearsal import Frame, Rehearsal, Voice, own_messages, own_rows, rehearse, unheard
 from earwitness.harness.progress import show
 
 HELP = "run two users against a target file and list what can be judged"
@@ -46,14 +47,20 @@ WORDS = {
     PRESENCE: "presence",
     OTHER: "not understood (no rule fits)",
 }
-NOTHING = 0
 UNSHARED = "a target file cannot describe edits, read marks and presence yet"
 JUDGED, NOT_PROMISED, UNKNOWN = "can be judged", "not promised", "UNKNOWN"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `earwitness probe` to its parser."""
-    parser.add_argument("file", type=Path, metavar="FILE", help="the target.toml of the platform")
+    parser.add_argument(
+        "file", type=Path, metavar="FILE", help="the target.toml of the platform, or its dialect in Python"
+    )
+    parser.add_argument(
+        "--write",
+        action="store_true",
+        help="write the promises that were kept into the [contract] of the file, with what was seen",
+    )
     parser.add_argument(
         "--timeout", type=float, default=TIMEOUT_S, metavar="SECONDS", help="how long to wait for each answer"
     )
@@ -69,6 +76,8 @@ def run(args: argparse.Namespace) -> int:
     rehearsal = asyncio.run(rehearse(target, args.timeout))
     for line in report(rehearsal):
         show(line)
+    if args.write:
+        show(f"\n{write_promises(args.file, rehearsal)}")
     unknown = [row for row in judgeable(rehearsal) if row[2].startswith(UNKNOWN)]
     return Exit.UNKNOWN if unknown or rehearsal.notes or rehearsal.misfits() else Exit.PASS
 
@@ -116,14 +125,17 @@ def _who(voice: Voice) -> Iterator[str]:
 
 def _frames(rehearsal: Rehearsal) -> Iterator[str]:
     """Yield each frame that shows a kind not shown before, raw and as it was understood; tokens are left out."""
-    seen: set[int] = set()
-    tokens = [voice.credentials.token for voice in rehearsal.voices]
+    seen: set[int | str] = set()
+    tokens = [voice.credentials.token for voice in rehearsal.voices if voice.credentials.token]
     for voice in rehearsal.voices:
         for frame in voice.frames:
-            kinds = {heard[0] for heard in frame.heard} or {NOTHING}
+            kinds = _kinds(frame)
             if kinds <= seen:
                 continue
             seen |= kinds
+            if len(seen) > SHOWN:
+                yield "  … and more kinds of frames that were not understood"
+                return
             raw = frame.data if isinstance(frame.data, str) else repr(frame.data)
             for token in tokens:
                 raw = raw.replace(token, "(token)")
@@ -133,6 +145,14 @@ def _frames(rehearsal: Rehearsal) -> Iterator[str]:
                 yield "    = ignored: no rule reads it"
     if not seen:
         yield "  none"
+
+
+def _kinds(frame: Frame) -> set[int | str]:
+    """Return the kinds of events in a frame; of one that was not understood, or says nothing, its own form."""
+    kinds: set[int | str] = {heard[0] for heard in frame.heard if heard[0] != OTHER}
+    if len(kinds) < len(frame.heard) or not frame.heard:
+        kinds.add(kind_of(frame.data))
+    return kinds
 
 
 def words(heard: Heard) -> str:

@@ -17,6 +17,8 @@ from earwitness.harness.dialects.toml.paths import compile_path, seq_or_none, te
 DEPTH = 12
 """Most levels of nesting that are searched for a value."""
 KEYS_SHOWN = 20
+KIND_CHARS = 40
+KINDS_MOST = 12
 OPTIONAL = {"welcome": frozenset({"replica", "session"}), "joined": frozenset({"complete"})}
 """Paths to values that a platform need not send on every connection."""
 
@@ -134,7 +136,21 @@ def _kinds(rules: FrameRules, values: list[object]) -> str:
     frames = f"{len(values)} frame{'s'[: len(values) != 1]}"
     if kinds:
         return f"{frames} of kind {' or '.join(kinds[:KEYS_SHOWN])}"
-    return f"{frames} without a kind, with {_keys(values)}"
+    return f"{frames} without a kind, with {_keys(values)}{_kind_hint(values)}"
+
+
+def _kind_hint(values: list[object]) -> str:
+    """Return where the kind of these frames may stand: short words that most of them have, and few of them."""
+    words: dict[str, list[str]] = {}
+    for value in values:
+        for path, leaf in _leaves(value):
+            if len(leaf) <= KIND_CHARS and not any(char.isdigit() for char in leaf):
+                words.setdefault(path, []).append(leaf)
+    for path, found in sorted(words.items(), key=lambda one: (-len(one[1]), len(one[0]))):
+        different = sorted(set(found))
+        if 2 * len(found) > len(values) and len(different) <= KINDS_MOST and PREFIX not in "".join(different):
+            return f"; their kind may stand at {path!r} ({', '.join(map(repr, different))}): frames.kind = {path!r}"
+    return ""
 
 
 # -- paths ------------------------------------------------------------------------------------------------------------

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
 from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
+from pathlib import Path
 
 from earwitness.harness.client.events import ACK, Heard
+from earwitness.harness.errors import TargetError
 from earwitness.harness.probe.rehearsal import Rehearsal, Voice, own_messages, own_rows, unheard
+from earwitness.harness.progress import one_line
+from earwitness.harness.record.rundir import write_whole
+
+NOT_KEPT = "not kept here"
+"""Beginning of the evidence against a promise."""
 
 
 def proposals(rehearsal: Rehearsal) -> Iterator[tuple[str, str]]:
@@ -42,6 +51,40 @@ def proposals(rehearsal: Rehearsal) -> Iterator[tuple[str, str]]:
         yield "durable = true", f"{len(sent)} messages are in the history"
 
 
+def write_promises(path: Path, rehearsal: Rehearsal) -> str:
+    """Write the promises that were kept into the [contract] of a target file; return a sentence about it.
+
+    Each line has what was seen as its comment. Promises that were not kept stay out. Raises TargetError for a dialect
+    in Python, whose settings are no TOML.
+    """
+    if path.suffix != ".toml":
+        raise TargetError(f"{path} is no target.toml: write the promises above into PROMISES yourself.")
+    kept = [(line, seen) for line, seen in proposals(rehearsal) if not seen.startswith(NOT_KEPT)]
+    if not kept:
+        return f"{path} has every promise that was seen kept: nothing was written."
+    text = path.read_text("utf-8")
+    lines = "".join(f"{line}  # {one_line(seen)}\n" for line, seen in kept)
+    header = re.search(r"(?m)^\[contract\][^\n]*\n?", text)
+    if header is None:
+        whole = f"{text.rstrip()}\n\n[contract]\n{lines}"
+    else:
+        whole = f"{text[: header.end()].rstrip()}\n{_without(text[header.end() :], kept, lines)}"
+    try:
+        tomllib.loads(whole)
+    except ValueError:  # for instance [contract] written as an inline table
+        raise TargetError(f"{path} has its [contract] in a form that cannot be completed; add:\n{lines}") from None
+    write_whole(path, whole.encode())
+    return f"{len(kept)} promise{'s'[: len(kept) != 1]} written into {path}: read them, and take out what is chance."
+
+
+def _without(rest: str, kept: list[tuple[str, str]], lines: str) -> str:
+    """Return `lines` and then the rest of a file, whose [contract] loses the lines that are replaced."""
+    table, header, others = rest.partition("\n[")
+    replaced = [line.partition(" ")[0] for line, _ in kept]
+    old = [one for one in table.split("\n") if one.partition("=")[0].strip() not in replaced]
+    return lines + "\n".join(old) + header + others
+
+
 def _texts(messages: list[Heard]) -> list[str]:
     return [str(message[2]) for message in messages]
 
@@ -71,6 +114,6 @@ def _sequence(rehearsal: Rehearsal, heard: list[list[Heard]]) -> Iterator[tuple[
         wanted, seen = "increasing", f"{len(given)} messages had numbers from {low} to {high}, with gaps"
     else:
         seen = f"{len(given)} messages had the numbers {low} to {high}, each once"
-    if not rising and not seen.startswith("not kept"):
+    if not rising and not seen.startswith(NOT_KEPT):
         seen = f"not kept here: numbers from {low} to {high} did not come in their order"
     yield f'sequence = "{wanted}"', seen

@@ -75,6 +75,37 @@ def test_a_wrong_path_is_named(other_chat: Any, tmp_path: Path, capsys: pytest.C
     assert "the keys at 'what' are by, body, n" in out
 
 
+def test_promises_are_written(other_chat: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What was seen kept stands in [contract] with its evidence, once; the rest of the file is as it was."""
+    text = other_chat.target_file.read_text().replace('sender = "what.by" }', 'sender = "what.by", seq = "what.n" }', 1)
+    file = tmp_path / "target.toml"
+    file.write_text(text)
+    assert main(["probe", str(file), "--write"]) == 0
+    assert "written into" in capsys.readouterr().out
+    contract = load_target(file).contract
+    assert (contract.sequence, contract.echo, contract.history) == ("contiguous", True, True)
+    whole = file.read_text()
+    assert whole.startswith(text[: text.index("[contract]")])
+    assert whole.count("sequence =") == 1
+    assert 'sequence = "contiguous"  # 6 messages had the numbers 0 to 5, each once' in whole
+    assert main(["probe", str(file), "--write"]) == 0
+    assert "nothing was written" in capsys.readouterr().out
+    assert file.read_text() == whole
+
+
+def test_each_unknown_kind_is_shown_once(other_chat: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two rules are missing: one frame of each of these kinds, of many."""
+    text = other_chat.target_file.read_text()
+    for line in ('ack = { is = "ok", id = "ref" }', 'joined = { is = "entered", room = "circle" }'):
+        assert line in text
+        text = text.replace(line, "")
+    file = tmp_path / "target.toml"
+    file.write_text(text.replace("[contract]", "[contract]\nacknowledges = false"))
+    assert main(["probe", str(file)]) == 3
+    out = capsys.readouterr().out
+    assert out.count("not understood (no rule fits)") == 2
+
+
 @pytest.mark.parametrize(
     ("old", "new", "sentence"),
     [

@@ -90,7 +90,11 @@ def test_a_right_file_fits() -> None:
         ("message.sender", "from", ["finds nothing", "'by.id'"]),
         ("message.sender", "where.name", ["is never one of the users who spoke", "login.user_id", "'by.id'"]),
         ("message.is", "sayd", ["frames.message.is = 'sayd' at 'what'", "1 frame of kind 'said'"]),
-        ("kind", "waht", ["what was sent came in 1 frame without a kind, with what, where, body, by, ref"]),
+        (
+            "kind",
+            "waht",
+            ["what was sent came in 1 frame without a kind, with what, where, body, by, ref", "frames.kind = 'what'"],
+        ),
         ("ack.id", "rfe", ["frames.ack.id = 'rfe' finds nothing", "keys there are what, ref, no", "'ref'"]),
         ("ack.id", "no", ["is never the id of what was sent", "'ref'"]),
         ("ack.is", "okay", ["the ids of what was sent came in 1 frame of kind 'ok'"]),

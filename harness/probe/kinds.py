@@ -1,0 +1,43 @@
+"""Kinds of received frames: frames that look alike are shown once."""
+
+from __future__ import annotations
+
+import re
+
+import orjson
+
+SHOWN = 20
+"""Most kinds of frames that are shown."""
+KEYS = 8
+HEAD = 8
+NAMES = ("type", "event", "ev", "kind", "op", "action", "method", "cmd")
+"""Keys that usually tell kinds of frames apart."""
+_DIGITS = re.compile(r"\d+")
+
+
+def kind_of(data: str | bytes) -> str:
+    """Return what frames of one kind have in common: the values that tell kinds apart, or the form of the frame."""
+    text = data if isinstance(data, str) else data.decode(errors="replace")
+    start = re.search(r"[\[{]", text)
+    prefix = "" if start is None else text[: start.start()]
+    if start is not None and len(prefix) <= HEAD:
+        try:
+            return f"{_DIGITS.sub('0', prefix)}{_form(orjson.loads(text[start.start() :]))}"
+        except ValueError:
+            pass
+    if isinstance(data, bytes):
+        return f"bytes {data[:2].hex()}"
+    return f"text {_DIGITS.sub('0', text[:HEAD])}"
+
+
+def _form(value: object) -> str:
+    if isinstance(value, dict):
+        named = {key: found for key in NAMES if (found := value.get(key))}
+        short = {key: found for key, found in named.items() if isinstance(found, str | int)}
+        return f"object {short}" if short else f"object with {sorted(value)[:KEYS]}"
+    if isinstance(value, list):
+        if value and isinstance(value[0], dict):
+            return f"list of {_form(value[0])}"
+        words = [item for item in value if isinstance(item, str) and not any(c.isdigit() for c in item)]
+        return f"list {words[:1]} of {len(value)}"
+    return type(value).__name__
