@@ -24,7 +24,7 @@ from earwitness.harness.client.events import (
 )
 from earwitness.harness.dialects.registry import load_target
 from earwitness.harness.errors import Exit
-from earwitness.harness.probe.kinds import SHOWN, kind_of
+from earwitness.harness.probe.kinds import SHOWN, form_of, kind_of
 from earwitness.harness.probe.proposals import proposals, write_promises
 from earwitness.harness.probe.rehearsal import Frame, Rehearsal, Voice, own_messages, own_rows, rehearse, unheard
 from earwitness.harness.progress import show
@@ -140,11 +140,21 @@ def _frames(rehearsal: Rehearsal) -> Iterator[str]:
             for token in tokens:
                 raw = raw.replace(token, "(token)")
             yield f"  {voice.person.name} got  {raw[:RAW_CHARS]}{' …' if len(raw) > RAW_CHARS else ''}"
-            yield from (f"    = {words(heard)}" for heard in frame.heard)
+            yield from (f"    = {words(heard)}" for heard in _different(frame))
             if not frame.heard:
                 yield "    = ignored: no rule reads it"
     if not seen:
         yield "  none"
+
+
+def _different(frame: Frame) -> Iterator[Heard]:
+    """Yield the first event of each kind in a frame, which may have many."""
+    seen: set[str] = set()
+    for heard in frame.heard:
+        kind = form_of(heard[6]) if heard[0] == OTHER else str(heard[0])
+        if kind not in seen:
+            seen.add(kind)
+            yield heard
 
 
 def _kinds(frame: Frame) -> set[int | str]:

@@ -22,7 +22,7 @@ def kind_of(data: str | bytes) -> str:
     prefix = "" if start is None else text[: start.start()]
     if start is not None and len(prefix) <= HEAD:
         try:
-            return f"{_DIGITS.sub('0', prefix)}{_form(orjson.loads(text[start.start() :]))}"
+            return f"{_DIGITS.sub('0', prefix)}{form_of(orjson.loads(text[start.start() :]))}"
         except ValueError:
             pass
     if isinstance(data, bytes):
@@ -30,14 +30,15 @@ def kind_of(data: str | bytes) -> str:
     return f"text {_DIGITS.sub('0', text[:HEAD])}"
 
 
-def _form(value: object) -> str:
+def form_of(value: object) -> str:
+    """Return what decoded frames of one kind have in common."""
     if isinstance(value, dict):
         named = {key: found for key in NAMES if (found := value.get(key))}
         short = {key: found for key, found in named.items() if isinstance(found, str | int)}
         return f"object {short}" if short else f"object with {sorted(value)[:KEYS]}"
     if isinstance(value, list):
         if value and isinstance(value[0], dict):
-            return f"list of {_form(value[0])}"
+            return f"list of {form_of(value[0])}"
         words = [item for item in value if isinstance(item, str) and not any(c.isdigit() for c in item)]
         return f"list {words[:1]} of {len(value)}"
     return type(value).__name__
