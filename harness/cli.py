@@ -41,6 +41,10 @@ VERBS = {
         "earwitness.harness.evidence.command",
         "list the defects of the reference platform; with --matrix show that they are detected",
     ),
+    "conform": (
+        "earwitness.harness.evidence.conformance.command",
+        "run stories against every chat server that is installed, and write what each one kept of its promises",
+    ),
     "export": ("earwitness.harness.record.exporter", "write a run's history as Parquet or JSON lines, or as a trace"),
     "clean": ("earwitness.harness.report.clean", "list and remove what runs left behind on disk"),
     "import": ("earwitness.harness.record.importer", "create a run directory from a history recorded by any client"),

@@ -1,0 +1,1 @@
+"""Conformance: what real servers keep of the promises of their protocols, `earwitness conform`."""

@@ -1,0 +1,99 @@
+"""The verb `earwitness conform`: run stories against every server that is installed, and write one page."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from earwitness.harness.errors import Exit, PlatformError, SettingsError
+from earwitness.harness.evidence.conformance.page import Tried, page_text, summary
+from earwitness.harness.evidence.conformance.servers import (
+    Server,
+    missing,
+    of_dialects,
+    read_servers,
+    running,
+    version_of,
+)
+from earwitness.harness.evidence.conformance.trials import Load, Trial, try_story
+from earwitness.harness.evidence.published import publish
+from earwitness.harness.progress import say, show
+
+HELP = "run stories against every chat server that is installed, and write what each one kept of its promises"
+WORK = Path("runs/conformance")
+PAGE = Path("docs/conformance.md")
+FIRST_SEED = 701
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `earwitness conform`."""
+    parser.add_argument("dialects", nargs="*", metavar="DIALECT", help="dialects or servers, instead of all")
+    parser.add_argument("--list", action="store_true", help="list the servers, and how to get those that are missing")
+    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="runs of each story (default 3)")
+    parser.add_argument("-u", "--users", type=int, default=10, metavar="N", help="users of a run (default 10)")
+    parser.add_argument("-t", "--duration", default="12s", metavar="TIME", help="duration of a run (default 12s)")
+    parser.add_argument("--servers", type=Path, metavar="FILE", help="another list of servers")
+    parser.add_argument("--work", type=Path, default=WORK, metavar="DIR", help=f"folder for results (default {WORK})")
+    parser.add_argument(
+        "--page", type=Path, default=PAGE, metavar="FILE",
+        help=f"the page to write, unless the existing one shows more (default {PAGE})",
+    )  # fmt: skip
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the trials and write the page; return 0, or 3 if a server gave no verdict or none is installed.
+
+    A broken promise of a foreign server is a result, not an error, so it does not change the exit code. Raises
+    SettingsError for a dialect without a server.
+    """
+    root = Path.cwd()
+    servers = of_dialects(read_servers(args.servers), args.dialects)
+    if not servers:
+        known = ", ".join(sorted({one.dialect for one in read_servers(args.servers)}))
+        raise SettingsError("earwitness conform", [f"no server of {' '.join(args.dialects)} is listed; known: {known}"])
+    if args.list:
+        for server in servers:
+            absent = ", ".join(missing(server, root))
+            show(
+                f"{server.dialect:<14} {server.name:<34} {f'missing {absent}: {server.get}' if absent else 'installed'}"
+            )
+        return Exit.PASS
+    all_tried = [_tried(server, args, root) for server in servers]
+    names = " ".join(args.dialects)
+    command = (
+        f"earwitness conform{f' {names}' if names else ''} --seeds {args.seeds} -u {args.users} -t {args.duration}"
+    )
+    show(publish(args.page, page_text(all_tried, command), args.work / args.page.name))
+    without = any(trial.trouble for tried in all_tried for trial in tried.trials)
+    return Exit.UNKNOWN if without or not any(tried.trials for tried in all_tried) else Exit.PASS
+
+
+def _tried(server: Server, args: argparse.Namespace, root: Path) -> Tried:
+    """Start a server, run the stories with all seeds, and stop it; say how it went."""
+    absent = ", ".join(missing(server, root))
+    if absent:
+        say(f"{server.name}: not run, {absent} is missing: {server.get}")
+        return Tried(server=server, absent=f"{absent} is missing")
+    work = args.work / server.name.replace(" ", "-").replace("/", "-")
+    work.mkdir(parents=True, exist_ok=True)
+    try:
+        with running(server, root, work / "server.log"):
+            trials = _trials(server, args, root, work)
+    except PlatformError as error:
+        say(str(error))
+        return Tried(server=server, absent=f"did not start ({error})")
+    tried = Tried(server=server, version=version_of(server, root), trials=tuple(trials))
+    say(f"{server.name} {tried.version}: {summary(tried)}")
+    return tried
+
+
+def _trials(server: Server, args: argparse.Namespace, root: Path, work: Path) -> Sequence[Trial]:
+    done = []
+    for story in server.stories:
+        for seed in range(FIRST_SEED, FIRST_SEED + args.seeds):
+            load = Load(users=args.users, duration=args.duration, seed=seed)
+            trial = try_story(server, story, load, root=root, runs=work)
+            say(f"  {server.name}, {trial.story}, seed {seed}: exit code {trial.exit_code} {trial.trouble}".rstrip())
+            done.append(trial)
+    return done

@@ -1,0 +1,113 @@
+"""Page of conformance: promise × server × version, with what was examined and the first counterexamples."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from earwitness.harness.evidence.conformance.servers import Server
+from earwitness.harness.evidence.conformance.trials import Trial
+
+SEEN = 3
+"""Runs in which a promise must be broken before the page calls it a finding."""
+RANKS = ("FAIL", "UNKNOWN", "PASS")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tried:
+    """Server with its runs. `absent`: what is missing on this machine; then there are no runs."""
+
+    server: Server
+    version: str = ""
+    trials: tuple[Trial, ...] = ()
+    absent: str = ""
+
+
+def page_text(all_tried: Sequence[Tried], command: str) -> str:
+    """Return the page in Markdown. `command`: the one that writes it."""
+    lines = [
+        "# Conformance",
+        "",
+        f"Written by `{command}`; do not edit by hand.",
+        "",
+        "What real servers kept of the promises in their target files, when a story of this project was run against",
+        f"them. A broken promise is called a finding only if it was seen in at least {SEEN} runs.",
+        "",
+        "| server | version | dialect | runs | outcome |",
+        "|---|---|---|---|---|",
+        *(_row(tried) for tried in all_tried),
+    ]
+    for tried in all_tried:
+        if tried.trials:
+            lines += ["", *_server(tried)]
+    return "\n".join(lines) + "\n"
+
+
+def _row(tried: Tried) -> str:
+    server = tried.server
+    name = f"{server.name} (ours)" if server.ours else server.name
+    if tried.absent:
+        return f"| {name} | not run | {server.dialect} | 0 | {tried.absent}: `{server.get}` |"
+    return f"| {name} | {tried.version or 'unknown'} | {server.dialect} | {len(tried.trials)} | {summary(tried)} |"
+
+
+def summary(tried: Tried) -> str:
+    """Return the outcome of all runs of a server in words."""
+    broken = Counter(name for trial in tried.trials for name in trial.findings)
+    if any(trial.trouble for trial in tried.trials):
+        return f"no verdict in {sum(bool(trial.trouble) for trial in tried.trials)} of {len(tried.trials)} runs"
+    if broken:
+        return ", ".join(f"{name} broken in {count} of {len(tried.trials)}" for name, count in sorted(broken.items()))
+    unknown = sum(trial.exit_code == 3 for trial in tried.trials)
+    return f"UNKNOWN in {unknown} of {len(tried.trials)}" if unknown else "every promise kept"
+
+
+def _server(tried: Tried) -> Iterator[str]:
+    server = tried.server
+    yield f"## {server.name}"
+    yield ""
+    if server.ours:
+        yield "No other server of this protocol can be installed here: this is a small one of our own, so it shows only"
+        yield "that the dialect works."
+        yield ""
+    yield f"Started by `{server.start}`, tested with `{server.target}`."
+    yield ""
+    yield "| promise | " + " | ".join(f"{trial.story} {trial.seed}" for trial in tried.trials) + " |"
+    yield "|---|" + "---|" * len(tried.trials)
+    names = sorted({name for trial in tried.trials for name in trial.checks}, key=_order)
+    for name in names:
+        yield f"| {name} | " + " | ".join(_cell(trial, name) for trial in tried.trials) + " |"
+    yield ""
+    yield from _findings(tried)
+    yield "To repeat the first run, with the server running:"
+    yield ""
+    yield "```bash"
+    yield tried.trials[0].command
+    yield "```"
+
+
+def _findings(tried: Tried) -> Iterator[str]:
+    for trial in tried.trials:
+        if trial.trouble:
+            yield f"- {trial.story}, seed {trial.seed}: no verdict ({trial.trouble})"
+    broken = Counter(name for trial in tried.trials for name in trial.findings)
+    for name, count in sorted(broken.items()):
+        first = next(trial for trial in tried.trials if name in trial.findings)
+        kind = "Finding" if count >= SEEN else f"Seen {count} time{'s'[: count != 1]}, so no finding"
+        yield f"- {kind}: {name}, for example {first.findings[name]} ({first.story}, seed {first.seed})"
+    if broken or any(trial.trouble for trial in tried.trials):
+        yield ""
+
+
+def _cell(trial: Trial, name: str) -> str:
+    check = trial.checks.get(name)
+    if check is None:
+        return "–"
+    broken = f", {check['violations']:,} broken" if check["outcome"] == "FAIL" else ""
+    return f"{check['outcome']} ({check['examined']:,}{broken})"
+
+
+def _order(name: str) -> tuple[str, int, str]:
+    digits = "".join(char for char in name if char.isdigit())
+    return name[:1], int(digits or 0), name

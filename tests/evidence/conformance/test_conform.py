@@ -1,0 +1,126 @@
+"""`earwitness conform`: servers that are there, missing, broken or do not start, and the page about them."""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from earwitness.harness.cli import main
+from earwitness.harness.evidence.conformance.page import Tried, page_text, summary
+from earwitness.harness.evidence.conformance.servers import missing, read_servers
+from earwitness.harness.evidence.conformance.trials import Trial
+
+ROOT = Path(__file__).resolve().parents[3]
+ONE = """
+[[server]]
+name = "a server"
+dialect = "json"
+target = "{target}"
+needs = [{needs}]
+get = "get it"
+start = "{start}"
+ready = "127.0.0.1:{port}"
+version = "python --version"
+"""
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as one:
+        return int(one.getsockname()[1])
+
+
+@pytest.fixture
+def listed(tmp_path: Path) -> Callable[..., Path]:
+    """A list of one server: tiny_chat with some options, on a free port."""
+
+    def make(options: str = "", *, needs: str = "", start: str = "", port: int = 0) -> Path:
+        port = port or free_port()
+        folder = ROOT / "examples/tiny_chat"
+        target = tmp_path / "chat.toml"
+        text = (folder / "chat.toml").read_text()
+        target.write_text(text.replace("8765", str(port)).replace("file:key.txt", f"file:{folder / 'key.txt'}"))
+        start = start or f"python examples/tiny_chat/server.py --port {port} {options}"
+        file = tmp_path / "servers.toml"
+        file.write_text(ONE.format(target=target, needs=needs, start=start, port=port))
+        return file
+
+    return make
+
+
+def conform(file: Path, tmp_path: Path, *more: str) -> tuple[int, str]:
+    page = tmp_path / "conformance.md"
+    code = main(["conform", "--servers", str(file), "--page", str(page), "--work", str(tmp_path / "work"), *more])
+    return code, page.read_text() if page.exists() else ""
+
+
+@pytest.mark.timeout(200)
+def test_a_server_that_loses_messages(listed: Callable[..., Path], tmp_path: Path) -> None:
+    """Three runs break the same promises: findings, with a counterexample and the command to repeat."""
+    code, page = conform(listed("--lose 10"), tmp_path, "-t", "2s", "-u", "6")
+    assert code == 0
+    assert "| a server | Python 3." in page
+    assert "I4 broken in 3 of 3, I5b broken in 3 of 3" in page
+    assert re.search(r"- Finding: I4, for example \S+ .* number \d+", page), page
+    assert "earwitness run examples/tiny_chat/story.py --headless -u 6 -t 2s --seed 701" in page
+    with socket.socket() as one:  # nothing is left running
+        assert one.connect_ex(("127.0.0.1", int(page.partition("--port ")[2].split()[0]))) != 0
+
+
+def test_what_is_missing_counts_as_not_run(
+    listed: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It says how to get it, and the exit code is that of nothing known."""
+    file = listed(needs='"program:no-such-program", "module:json", "file:nothing"')
+    assert missing(read_servers(file)[0], ROOT) == ["program:no-such-program", "file:nothing"]
+    code, page = conform(file, tmp_path)
+    assert code == 3
+    assert "| not run | json | 0 | program:no-such-program, file:nothing is missing: `get it` |" in page
+    assert main(["conform", "--servers", str(file), "--list"]) == 0
+    assert "missing program:no-such-program, file:nothing: get it" in capsys.readouterr().out
+
+
+def test_a_server_that_does_not_start(
+    listed: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its last words are shown; a port that is in use is named."""
+    code, page = conform(listed(start="python -c 'print(3.25 * 3); exit(4)'"), tmp_path)
+    assert (code, "did not start (a server ended: 9.75)" in page) == (3, True)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        file = listed(port=taken.getsockname()[1])
+        code, page = conform(file, tmp_path)
+    assert code == 3
+    assert "is in use: end what listens there" in capsys.readouterr().err
+
+
+def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An unknown dialect, and a list with a mistake: one sentence, exit code 2."""
+    assert main(["conform", "smoke-signals"]) == 2
+    assert "no server of smoke-signals is listed; known: " in capsys.readouterr().err
+    (tmp_path / "servers.toml").write_text('[[server]]\nname = "x"\ndialct = "json"\n')
+    assert main(["conform", "--servers", str(tmp_path / "servers.toml")]) == 2
+    assert "did you mean dialect" in capsys.readouterr().err
+
+
+def trial(seed: int, **checks: dict[str, Any]) -> Trial:
+    findings = {name: "ann-0 never received #1 of bob-1" for name, one in checks.items() if one["outcome"] == "FAIL"}
+    return Trial(
+        story="story", seed=seed, exit_code=int(bool(findings)), checks=checks, findings=findings, trouble="",
+        command="earwitness run story",
+    )  # fmt: skip
+
+
+def test_a_finding_was_seen_three_times(listed: Callable[..., Path]) -> None:
+    """What was seen less often is shown, and not called one."""
+    bad, good = {"outcome": "FAIL", "examined": 9, "violations": 2}, {"outcome": "PASS", "examined": 9, "violations": 0}
+    server = read_servers(listed())[0]
+    twice = Tried(server=server, trials=(trial(1, I4=bad, I6=good), trial(2, I4=bad, I6=good), trial(3, I4=good)))
+    page = page_text([twice], "earwitness conform")
+    assert "- Seen 2 times, so no finding: I4, for example ann-0 never received #1 of bob-1" in page
+    assert "| I4 | FAIL (9, 2 broken) | FAIL (9, 2 broken) | PASS (9) |" in page
+    assert "| I6 | PASS (9) | PASS (9) | – |" in page
+    assert summary(Tried(server=server, trials=(trial(1, I4=good),))) == "every promise kept"
