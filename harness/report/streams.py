@@ -24,6 +24,8 @@ Numbers = npt.NDArray[Any]
 
 STALL_S: Final = 10.0
 """Bound of the contract (`stall_bound_s`) for a history without one, in seconds."""
+LONGEST_NS = 1 << 61
+"""Longest silence (ns) that is told from an endless one: twice as much still fits into a record's time."""
 EVENTS_MOST: Final = 20_000_000
 """Most events of a journal that are used, the last ones; 40 bytes of memory for each."""
 PART: Final = 500_000
@@ -231,13 +233,13 @@ def streamed(
     `footers`: of the same journals, for the longest lag of each load process, by which silences may seem longer;
     `windows`: of faults; `stall_s`: the bound in seconds.
     """
-    stall_ns, kicks = int(stall_s * 1e9), _kicks(views)
+    kicks = _kicks(views)
     parts, gaps, questions = [], [], []
     for journal, view in enumerate(views):
         found = [_streams(events, journal, sized) for events, sized in _events(view)]
         rows = np.concatenate([np.empty(0, STREAM), *(rows for rows, _ in found)])
         footer = footers[journal] if journal < len(footers) else {}
-        patience = stall_ns + int(float((footer.get("lag_ms") or {}).get("max", 0)) * 1e6)
+        patience = _patience_ns(stall_s, footer)
         _end(rows, Observed(view), kicks, patience)
         parts.append(rows)
         gaps += [gap for _, gap in found]
@@ -377,6 +379,17 @@ def _kicked(kicks: Records, convs: Numbers, since: Numbers) -> Numbers:
         at = np.searchsorted(times, since[mine])
         found[mine[at < len(times)]] = times[at[at < len(times)]]
     return found
+
+
+def _patience_ns(stall_s: float, footer: Mapping[str, Any]) -> int:
+    """Return the bound of a silence in ns, with the longest lag that the footer of a load process states.
+
+    Both come from files that may say anything.
+    """
+    lags = footer.get("lag_ms")
+    lag_ms = lags.get("max", 0.0) if isinstance(lags, Mapping) else 0.0
+    sound = isinstance(lag_ms, int | float) and 0 <= lag_ms < LONGEST_NS
+    return int(min(stall_s * 1e9 + (lag_ms * 1e6 if sound else 0.0), LONGEST_NS))
 
 
 def _end(rows: Rows, observed: Observed, kicks: Records, patience: int) -> None:

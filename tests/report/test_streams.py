@@ -138,6 +138,14 @@ def test_a_late_load_generator_makes_no_stall() -> None:
     assert shares(broken.found(lag_ms=900))["broken"] == (0, 0)
 
 
+@pytest.mark.parametrize("lag", ["x", None, -5, float("nan"), float("inf"), 10**400, [1]])
+def test_bounds_that_no_file_should_state(lag: Any) -> None:
+    """A contract or a footer may say anything: an endless bound breaks nothing off, an odd lag is none."""
+    told = Told().answer(end=None).event(11_000, COMPLETED, 2).over(12_000)
+    assert shares(told.found(stall_s=1e300, lag_ms=lag))["stalled"] == (0, 1)
+    assert shares(told.found(lag_ms=lag))["stalled"] == (1, 1)
+
+
 @pytest.mark.parametrize(
     ("code", "broken"), [(1006, (1, 1)), (1000, (1, 1)), (1012, (1, 1)), (1008, (0, 0)), (4401, (0, 0))]
 )
