@@ -21,6 +21,7 @@ from earwitness.harness.draft.evidence import (
     TIME_NAME,
     Found,
     Rule,
+    Score,
     after,
     best_path,
     ends_named,
@@ -42,6 +43,12 @@ HINTS: Final = {
     "replayed": re.compile(r"replay|backlog|history|missed|catch|sync|resum", re.I),
 }
 """Kinds whose names hint at a role."""
+REFUSED: Final = {"code": re.compile(r"code|status|why|reason", re.I), "retry_after": re.compile(r"retry|wait", re.I)}
+"""Roles of the values in a refusal, and the names that hint at them."""
+OF_SENT: Final = {
+    "id": "the client id of the sent message stands there",
+    "room": "the room of the sent message stands there",
+}
 USER: Final = re.compile(r"^(?:name|me|id|nick)$")
 OVER: Final = re.compile(r"left|leave|unsub|exit|typing|presence", re.I)
 
@@ -103,7 +110,7 @@ def chat_of(traffic: Traffic, posts: Sequence[Group], own: Collection[str]) -> C
     join, first, beats = _openings(traffic.sent, sending, rules)
     rules |= _around(traffic.received, rules, join, message, own)
     numbers = _numbers(message)
-    texts = {unit.leaves.get(echo.path) for unit in echo.source.units} if echo else set()
+    texts = {text for unit in echo.source.units if (text := unit.leaves.get(echo.path))} if echo else set()
     back = {unit.leaves.get(message.at["text"].path) for unit in message.group.units} & texts if message else set()
     user = _own_id(message, texts)
     return Chat(
@@ -210,7 +217,8 @@ def _as_room(path: str, units: Sequence[Unit], received: Collection[str]) -> tup
     back = sum(str(value) in received for value in values) / len(values)
     few = len(set(map(str, values))) <= max(1, len(values) / 2)
     known = ends_named(path, ROOM_NAME)
-    score = 1.0 * known + 0.5 * back + 0.3 * few - 0.6 * (ends_named(path, SENDER_NAME) and not known)
+    letters = all(re.search(r"[^\W\d_]", str(value)) for value in values)
+    score = 1.0 * known + 0.5 * back + 0.3 * few + 0.15 * letters - 0.6 * (ends_named(path, SENDER_NAME) and not known)
     return score - 0.5 * (
         path.startswith("/") and not back
     ), "named like a room" if known else "it comes back, and repeats"
@@ -246,17 +254,17 @@ def _message(traffic: Traffic, echo: _Echo | None, sending: Sending | None, own:
     inner = inside(group, items) if items else group
     seen, of = inner.share(path)
     at = {"text": Found(path=path, seen=seen, of=of, how=how)}
-    places = sending.at if sending else {}
-    sent = {
-        role: {str(unit.leaves.get(one.path)) for unit in sending.group.units} if sending else set()
-        for role, one in places.items()
-    }
     taken = {kind, path}
-    roles = {
-        "id": lambda p, u: _as_same(p, u, sent.get("id", ()), ID_NAME, "the client id of a sent message", 0.1),
-        "room": lambda p, u: _as_same(p, u, sent.get("room", ()), ROOM_NAME, "the room of a sent message", 0.8),
+    same_id = partial(
+        _as_same, sent=_pairs(inner, path, sending, "id"), pattern=ID_NAME, what=OF_SENT["id"], by_name=0.1
+    )
+    rooms = _pairs(inner, path, sending, "room")
+    same_room = partial(_as_same, sent=rooms, pattern=ROOM_NAME, what=OF_SENT["room"], by_name=0.8)
+    roles: dict[str, Score] = {
+        "id": same_id,
+        "room": same_room,
         "seq": _as_number,
-        "sender": lambda p, u: _as_sender(p, u, own),
+        "sender": lambda path, units: _as_sender(path, units, own),
     }
     for role, score in roles.items():
         if found := best_path(inner, score, 0.9, taken):
@@ -289,18 +297,26 @@ def _likely_text(group: Group, kind: str) -> Found | None:
     return best_path(group, score, 0.9, {kind})
 
 
+def _pairs(message: Group, path: str, sending: Sending | None, role: str) -> dict[int, str]:
+    """Return identity of a received message -> the value of a role in the message that was sent with the same text."""
+    if sending is None or role not in sending.at:
+        return {}
+    text, there = sending.at["text"].path, sending.at[role].path
+    sent = {unit.leaves.get(text): str(unit.leaves.get(there, "")) for unit in sending.group.units}
+    known = {id(unit): sent[unit.leaves[path]] for unit in message.units if unit.leaves.get(path) in sent}
+    return {unit: value for unit, value in known.items() if value}
+
+
 def _as_same(
-    path: str, units: Sequence[Unit], sent: Collection[str], pattern: re.Pattern[str], what: str, by_name: float
+    path: str, units: Sequence[Unit], *, sent: Mapping[int, str], pattern: re.Pattern[str], what: str, by_name: float
 ) -> tuple[float, str]:
-    """Score a path by the values that sent messages had, and by its name, which alone is not enough for an id."""
-    values = [str(unit.leaves[path]) for unit in units if is_word(unit.leaves[path])]
-    if not values:
+    """Score a path by the values of `sent`, and by its name, which alone is not enough for an id."""
+    pairs = [(str(unit.leaves[path]), sent[id(unit)]) for unit in units if id(unit) in sent]
+    if not all(is_word(unit.leaves[path]) for unit in units):
         return 0.0, ""
-    same = sum(value in sent for value in values) / len(values)
+    same = sum(value == other for value, other in pairs) / len(pairs) if pairs else 0.0
     known = ends_named(path, pattern)
-    return 1.2 * (same > 0) * (0.5 + same / 2) + (
-        by_name + 0.2
-    ) * known, f"{what} stands there" if same else "by its name"
+    return 1.2 * (same if same >= 0.5 else 0.0) + (by_name + 0.2) * known, what if same >= 0.5 else "by its name"
 
 
 def _as_number(path: str, units: Sequence[Unit]) -> tuple[float, str]:
@@ -368,8 +384,12 @@ def _answers(received: Side, sending: Sending | None, message: Rule | None) -> d
         if found is None or (role in rules and len(rules[role].group.units) >= len(group.units)):
             continue
         at = {"id": found}
-        if role == "ack":
-            at |= _also(group, {received.kind, found.path}, message)
+        taken = {received.kind, found.path}
+        at |= (
+            _also(group, taken, _answered(group, found.path, sending, message), message)
+            if role == "ack"
+            else _codes(group, taken)
+        )
         rules[role] = Rule(group=group, how="it repeats the client id of a sent message", at=at)
     return rules
 
@@ -380,18 +400,50 @@ def _repeats(path: str, units: Sequence[Unit], ids: Mapping[str, Unit]) -> tuple
     return 1.2 * len(good) / len(units) + 0.2 * bool(good) * named(path, ID_NAME), "it repeats a client id"
 
 
-def _also(group: Group, taken: Collection[str], message: Rule | None) -> dict[str, Found]:
-    """Return number and room of acknowledgements: they have the values of messages."""
+def _also(group: Group, taken: Collection[str], answered: Mapping[int, Unit], message: Rule | None) -> dict[str, Found]:
+    """Return number and room of acknowledgements: they equal those of the message that is acknowledged.
+
+    answered: identity of an acknowledgement -> the received message of the same text.
+    """
     found: dict[str, Found] = {}
     for role in ("seq", "room"):
         if message is None or role not in message.at:
             continue
-        values = {str(unit.leaves.get(message.at[role].path)) for unit in message.group.units}
-        score = partial(_has_all, values=values, is_number=role == "seq")
+        score = partial(_equals, answered=answered, there=message.at[role].path, role=role)
         path = best_path(group, score, 0.4, {*taken, *(one.path for one in found.values())})
         if path:
             found[role] = path
     return found
+
+
+def _equals(
+    path: str, units: Sequence[Unit], *, answered: Mapping[int, Unit], there: str, role: str
+) -> tuple[float, str]:
+    pairs = [(unit.leaves[path], answered[id(unit)].leaves.get(there)) for unit in units if id(unit) in answered]
+    same = bool(pairs) and all(str(value) == str(other) for value, other in pairs)
+    return 1.0 * same, f"it equals the {'number' if role == 'seq' else 'room'} of the message"
+
+
+def _answered(group: Group, path: str, sending: Sending, message: Rule | None) -> dict[int, Unit]:
+    """Return identity of an acknowledgement, whose id stands at `path` -> the received message of the same text."""
+    if message is None:
+        return {}
+    text, own = sending.at["text"].path, sending.at["id"].path
+    by_text = {unit.leaves.get(message.at["text"].path): unit for unit in message.group.units}
+    texts = {str(unit.leaves.get(own)): unit.leaves.get(text) for unit in sending.group.units}
+    known = {id(unit): texts.get(str(unit.leaves.get(path))) for unit in group.units}
+    return {unit: by_text[text] for unit, text in known.items() if text in by_text}
+
+
+def _codes(group: Group, taken: Collection[str]) -> dict[str, Found]:
+    """Return code and wait of refusals: numbers with such names."""
+
+    def score(path: str, units: Sequence[Unit], pattern: re.Pattern[str]) -> tuple[float, str]:
+        numbers = all(isinstance(unit.leaves[path], (int, float)) for unit in units)
+        return 1.0 * (numbers and ends_named(path, pattern)), "a number, by its name"
+
+    both = {role: best_path(group, partial(score, pattern=pattern), 0.4, taken) for role, pattern in REFUSED.items()}
+    return {role: found for role, found in both.items() if found}
 
 
 def _has_all(path: str, units: Sequence[Unit], *, values: Collection[str], is_number: bool) -> tuple[float, str]:
@@ -441,7 +493,7 @@ def _around(
     used = {id(rule.group) for rule in rules.values()}
     rest = [group for group in received.groups if id(group) not in used]
     rooms = room_values(None, message) | {str(value) for unit in join for value in unit.leaves.values()}
-    as_room = partial(_as_same, sent=rooms, pattern=ROOM_NAME, what="the room that was joined", by_name=0.3)
+    as_room = partial(_as_joined, rooms=rooms)
     found: dict[str, Rule] = {}
     firsts = {
         min((unit.place for unit in received.units if unit.place[0] == n), default=None)
@@ -457,6 +509,13 @@ def _around(
         if rule is not None:
             found[role] = rule
     return found
+
+
+def _as_joined(path: str, units: Sequence[Unit], *, rooms: Collection[str]) -> tuple[float, str]:
+    values = [str(unit.leaves[path]) for unit in units if is_word(unit.leaves[path])]
+    same = sum(value in rooms for value in values) / len(units)
+    known = ends_named(path, ROOM_NAME)
+    return 1.0 * same + 0.5 * known, "the room that was joined stands there" if same else "by its name"
 
 
 def _role(group: Group, answers: bool, is_first: bool) -> str:
@@ -483,7 +542,7 @@ def _rule_around(
         return Rule(group=group, how=how, at={"user": user} if user else {})
     if role == "nack":
         own_id = best_path(group, lambda path, units: (1.0 * named(path, ID_NAME), "by its name"), 0.9, {kind})
-        return Rule(group=group, how=how, at={"id": own_id}) if own_id else None
+        return Rule(group=group, how=how, at={"id": own_id} | _codes(group, {kind, own_id.path})) if own_id else None
     return _replayed(group, message, how)
 
 

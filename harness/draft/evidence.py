@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 from earwitness.harness.draft.kinds import Group, Unit
 
@@ -23,6 +23,10 @@ SEQ_NAME: Final = re.compile(r"seq|^n$|^no$|num|index|^idx$|offset|^pos|position
 TIME_NAME: Final = re.compile(r"time|date|(?:^|_)at$|^ts$|At$|stamp|expir|ttl|age|ms$", re.I)
 LATE: Final = 1_000_000_000
 """Numbers from here on are times rather than numbers of messages."""
+
+
+Score: TypeAlias = Callable[[str, Sequence[Unit]], tuple[float, str]]
+"""Function (path, units that have it) -> (score of the path for a role, phrase for the comment)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,9 +72,7 @@ def ends_named(path: str, pattern: re.Pattern[str]) -> bool:
     return bool(pattern.search(path.rpartition(".")[2]))
 
 
-def best_path(
-    group: Group, score: Callable[[str, Sequence[Unit]], tuple[float, str]], least: float, without: Iterable[str]
-) -> Found | None:
+def best_path(group: Group, score: Score, least: float, without: Iterable[str]) -> Found | None:
     """Return the path of a group with the highest score, None if none reaches `least`.
 
     score    (path, units that have it) -> (score, phrase for the comment)

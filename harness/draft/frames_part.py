@@ -101,6 +101,12 @@ def _rule(sheet: Sheet, found: Guesses, role: str, rule: Rule) -> None:
         sheet.guess("items", rule.items, "a list of messages")
     for name, one in rule.at.items():
         sheet.path(name, one, one.path, _check(name, one))
+    sending = found.chat.sending
+    if role == "ack" and sending and len(group.units) > len(sending.group.units):
+        sheet.todo(
+            f"{len(group.units)} frames of this kind came for {len(sending.group.units)} messages: it answers other "
+            "frames too, such as joins, and a rule cannot tell them apart"
+        )
     for name, wanted in PATHS.get(role, {}).items():
         if name not in rule.at and wanted:
             sheet.todo(f"{name}: the path of {wanted}", f'{name} = "{name}"')
@@ -163,8 +169,9 @@ def _contract(sheet: Sheet, found: Guesses) -> None:
     acknowledged = "ack" in chat.rules or bool(chat.sending and chat.sending.by_http)
     sheet.guess("acknowledges", acknowledged, "messages were answered" if acknowledged else "no answer was found")
     back, sent = chat.echoed
-    sheet.guess("echo", sent > 0 and back == sent, f"{back} of {sent} own messages came back")
-    sheet.guess("unchanged", True, f"{back} of {sent} texts came back as they were sent")
+    echoed = f"{back} of {sent} own messages came back as they were sent" if sent else "no own message was found"
+    sheet.guess("echo", sent > 0 and back == sent, echoed)
+    sheet.guess("unchanged", True, echoed if sent else "nothing contradicts it")
     sheet.guess(
         "names_sender", _has(chat, "sender"), "a sender was found" if _has(chat, "sender") else "none was found"
     )

@@ -64,8 +64,8 @@ def guess(recording: Recording) -> Guesses:
     traffic = traffic_of(sockets)
     chat = chat_of(traffic, posts_of(recording.exchanges), login.names.keys())
     history = history_of(recording.exchanges, chat)
-    used = [one.url for one in (login.exchange, history.exchange if history else None) if one]
-    used += [one.url for one in recording.exchanges if host_of(one.url) == host_of(address)]
+    used = [one.url for one in (login.exchange, history.exchange if history else None) if one and one.url]
+    used += [one.url for one in recording.exchanges if one.url and host_of(one.url) == host_of(address)]
     return Guesses(
         recording=recording,
         sockets=sockets,

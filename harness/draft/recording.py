@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,8 +29,12 @@ MOST_CHARS: Final = 64 << 10
 """Longest frame whose content is examined."""
 ANSWER_CHARS: Final = 1 << 20
 """Longest body of a request or an answer whose content is examined."""
+NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
+"""Form of the name of a header or a cookie (RFC 9110 §5.1)."""
 TEXT: Final = 1
 """Opcode of a text frame (RFC 6455 §5.2)."""
+MILLISECONDS: Final = 1e11
+"""Times of frames from here on are milliseconds: some recorders write these, Chromium itself seconds."""
 RECORD: Final = (
     "Record it in Chromium: open the developer tools (Network) before the page, log in, send three messages, "
     "export with sensitive data"
@@ -40,6 +45,7 @@ RECORD: Final = (
 class Exchange:
     """Request and its answer.
 
+    url          "" if it is no http address
     headers      of the request, with names in lower case
     form         fields of a form, {} if the body is none
     body         body of the request as JSON, None if it is none
@@ -181,7 +187,9 @@ def _frame(one: Mapping[str, Any]) -> Frame | None:
     if kind not in ("send", "receive") or not isinstance(data, str):
         return None
     whole = one.get("opcode", TEXT) == TEXT and len(data) <= MOST_CHARS
-    return Frame(sent=kind == "send", time=_number(one.get("time")), data=_text(data) if whole else None)
+    at = _number(one.get("time"))
+    at = at / 1000 if at > MILLISECONDS else at
+    return Frame(sent=kind == "send", time=at, data=_text(data) if whole else None)
 
 
 def _exchange(entry: Mapping[str, Any]) -> Exchange:
@@ -191,7 +199,7 @@ def _exchange(entry: Mapping[str, Any]) -> Exchange:
     form, body = _sent_body(_table(request.get("postData")))
     return Exchange(
         method=_text(request.get("method")).upper() or "GET",
-        url=url if _splits(url) else "",
+        url=url if _splits(url) and url.lower().startswith(("http://", "https://")) else "",
         headers=headers,
         cookies=_cookies(request, headers),
         form=form,
@@ -245,7 +253,7 @@ def _headers(message: Mapping[str, Any]) -> dict[str, str]:
 
 def _cookies(request: Mapping[str, Any], headers: Mapping[str, str]) -> dict[str, str]:
     pairs = [part.strip().partition("=") for part in headers.get("cookie", "").split(";")]
-    return {name: value for name, _, value in pairs if name} | dict(_named(request.get("cookies")))
+    return {name: value for name, _, value in pairs if NAME.fullmatch(name)} | dict(_named(request.get("cookies")))
 
 
 def _set_cookies(response: Mapping[str, Any]) -> dict[str, str]:
@@ -256,14 +264,16 @@ def _set_cookies(response: Mapping[str, Any]) -> dict[str, str]:
         for line in value.splitlines()
     ]
     pairs = [line.partition(";")[0].partition("=") for line in lines]
-    return {name.strip(): value for name, _, value in pairs if name.strip()} | dict(_named(response.get("cookies")))
+    return {name.strip(): value for name, _, value in pairs if NAME.fullmatch(name.strip())} | dict(
+        _named(response.get("cookies"))
+    )
 
 
 def _named(value: object) -> Iterator[tuple[str, str]]:
     """Yield (name, value) of a HAR list of headers or cookies."""
     for one in _list(value)[:200]:
         name = _text(_table(one).get("name"))
-        if name:
+        if NAME.fullmatch(name):
             yield name, _text(_table(one).get("value"))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 from urllib.parse import quote
@@ -23,6 +24,8 @@ from earwitness.harness.draft.templates import as_text
 
 MOST_NAMED: Final = 5
 KEY: Final = "env:CHAT_TEST_KEY"
+SHOWN: Final = re.compile(r"([A-Za-z]{1,12} )?\{token\}")
+"""Header that shows a token, with the name of the scheme."""
 SUBPROTOCOLS: Final = "sec-websocket-protocol"
 OF_USERS: Final = ("user.id", "user_id", "userId", "id", "uid", "sub", "claims.sub", "user.name", "username", "name")
 """Paths that often hold the user's id, the likeliest first."""
@@ -310,7 +313,7 @@ def _http(sheet: Sheet, found: Guesses) -> None:
     sheet.table("[http]")
     for place in ("headers", "cookies"):
         shown = {found.maker.key(use.name): use.value for use in login.http if use.place == place}
-        shown = {name: value if value in ("{token}", "Bearer {token}") else "{token}" for name, value in shown.items()}
+        shown = {name: value if SHOWN.fullmatch(value) else "{token}" for name, value in shown.items()}
         if shown:
             sheet.guess(place, shown, "requests after the login show the token there")
 

@@ -137,15 +137,12 @@ class Recorder:
         async with httpx.AsyncClient() as client:
             done = await client.request(method, url, headers=headers, json=what.get("body"), data=what.get("form"))
         given = dict(done.cookies)
-        self.entries.append(
-            exchange(
-                method, url, at=begun, took_ms=1000 * (time.time() - begun), headers=headers, cookies=dict(self.cookies),
-                body=what.get("body"), form=what.get("form"), status=done.status_code, set_cookies=given,
-                answer=done.json() if done.content else None,
-            )
-        )  # fmt: skip
+        answer = done.json() if done.content else None
+        sent = {"body": what.get("body"), "form": what.get("form"), "headers": headers, "cookies": dict(self.cookies)}
+        got = {"status": done.status_code, "set_cookies": given, "answer": answer}
+        self.entries.append(exchange(method, url, at=begun, took_ms=1000 * (time.time() - begun), **sent, **got))
         self.cookies |= given
-        return done.json() if done.content else None
+        return answer
 
     @asynccontextmanager
     async def socket(self, url: str) -> AsyncIterator[RecordedSocket]:
