@@ -11,7 +11,7 @@ from earwitness.harness.draft.writing import draft_of
 from earwitness.harness.errors import TargetError
 from earwitness.harness.progress import say, show
 
-HELP = "draft a target file from a browser's recording (HAR with the frames of sockets)"
+HELP = "draft a target file from a browser's recording (HAR)"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

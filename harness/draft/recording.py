@@ -50,6 +50,7 @@ class Exchange:
     form         fields of a form, {} if the body is none
     body         body of the request as JSON, None if it is none
     answer       body of the answer as JSON, None if it is none
+    status       of the answer; 0 if the recording has none
     set_cookies  cookies that the answer set
     start, end   seconds since the epoch; 0.0 if the recording does not state them
     """
@@ -196,6 +197,7 @@ def _exchange(entry: Mapping[str, Any]) -> Exchange:
     request, response = _table(entry.get("request")), _table(entry.get("response"))
     url = _text(request.get("url"))
     headers, start = _headers(request), _time(entry.get("startedDateTime"))
+    status = int(_number(response.get("status")))
     form, body = _sent_body(_table(request.get("postData")))
     return Exchange(
         method=_text(request.get("method")).upper() or "GET",
@@ -204,7 +206,7 @@ def _exchange(entry: Mapping[str, Any]) -> Exchange:
         cookies=_cookies(request, headers),
         form=form,
         body=body,
-        status=int(_number(response.get("status"))),
+        status=status if 100 <= status <= 599 else 0,
         set_cookies=_set_cookies(response),
         answer=_json(_content(_table(response.get("content")))),
         start=start,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -149,7 +150,9 @@ def _same_values(group: Group, text: str, chat: Chat) -> dict[str, Found]:
     by_text = {}
     if message is not None:
         inner = inside(message.group, message.items) if message.items else message.group
-        by_text = {unit.leaves.get(message.at["text"].path): unit for unit in inner.units}
+        said = [(unit.leaves.get(message.at["text"].path), unit) for unit in inner.units]
+        often = Counter(words for words, _ in said)
+        by_text = {words: unit for words, unit in said if often[words] == 1}  # two of one text cannot be told apart
     names = {"seq": SEQ_NAME, "sender": SENDER_NAME, "id": ID_NAME}
     for role in ("seq", "sender", "id", "room"):
         there = message.at.get(role) if message is not None else None
@@ -203,6 +206,17 @@ def room_requests(
         if values & set(rooms):
             found.append(one)
     return found[:3]
+
+
+def who_am_i(exchanges: Sequence[Exchange], own: str) -> tuple[Exchange, str] | None:
+    """Return the request with the shortest answer that has the user's own id, and the path there; None if none has."""
+    found = []
+    for number, one in enumerate(exchanges):
+        values = leaves(one.answer)
+        path = next((path for path, value in values if own and str(value) == own), "")
+        if one.method == "GET" and one.url and path and 200 <= one.status < 300 and not isinstance(one.answer, list):
+            found.append((len(values), number, path))
+    return (exchanges[min(found)[1]], min(found)[2]) if found else None
 
 
 def answer_path(exchange: Exchange, values: Collection[str]) -> str:

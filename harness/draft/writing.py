@@ -17,7 +17,7 @@ from earwitness.harness.draft.kinds import Unit
 from earwitness.harness.draft.leaves import leaves
 from earwitness.harness.draft.login import LoginGuess, Use, person_placeholder, uses_of
 from earwitness.harness.draft.recording import Exchange, Recording, query_of
-from earwitness.harness.draft.requests import answer_path, number_in_answers, room_requests
+from earwitness.harness.draft.requests import answer_path, number_in_answers, room_requests, who_am_i
 from earwitness.harness.draft.secrets import REMOVED, SECRET_NAME, UNKNOWN, UUID
 from earwitness.harness.draft.sheet import Sheet
 from earwitness.harness.draft.templates import as_text
@@ -47,6 +47,7 @@ def draft_of(recording: Recording, source: str) -> str:
     _login(sheet, found)
     _socket(sheet, found)
     _http(sheet, found)
+    _who(sheet, found)
     _rooms(sheet, found)
     _send(sheet, found)
     write_frames(sheet, found)
@@ -307,8 +308,7 @@ def _frame(found: Guesses, template: object) -> object:
 
 def _http(sheet: Sheet, found: Guesses) -> None:
     login = found.login
-    same = {(use.place, use.name) for use in login.uses}
-    if not login.http or {(use.place, use.name) for use in login.http} <= same:
+    if not login.http:
         return
     sheet.table("[http]")
     for place in ("headers", "cookies"):
@@ -316,6 +316,23 @@ def _http(sheet: Sheet, found: Guesses) -> None:
         shown = {name: value if SHOWN.fullmatch(value) else "{token}" for name, value in shown.items()}
         if shown:
             sheet.guess(place, shown, "requests after the login show the token there")
+
+
+def _who(sheet: Sheet, found: Guesses) -> None:
+    """Write the request that asks who the user is, as identity and as probe."""
+    history = found.history.exchange if found.history else None
+    known = [one for one in (found.login.exchange, history) if one]
+    asked = who_am_i([one for one in found.recording.exchanges if one not in known], found.chat.own)
+    if asked is None:
+        return
+    exchange, path = asked
+    url = found.maker.url(exchange, found.base, {}, {})
+    sheet.table("[[identity]]")
+    sheet.guess("place", "backend", "a place for a service of the platform", check="auth, backend or frontend")
+    sheet.guess("url", url, "its answer has the id of the user")
+    sheet.guess("id", path, "the sender of own messages stands there")
+    sheet.table("[probe]")
+    sheet.guess("url", url, "a cheap request of a user who is logged in")
 
 
 # -- rooms and sending ----------------------------------------------------------------------------------------------
