@@ -10,7 +10,7 @@ from functools import partial
 from itertools import pairwise
 from typing import Final
 
-from earwitness.harness.dialects.toml.paths import compile_path
+from earwitness.harness.draft.around import HINTS, around, codes, openings_of
 from earwitness.harness.draft.evidence import (
     ID_NAME,
     LATE,
@@ -22,44 +22,25 @@ from earwitness.harness.draft.evidence import (
     Found,
     Rule,
     Score,
+    Sending,
     after,
+    as_sender,
     best_path,
     ends_named,
+    in_list,
+    inside,
     is_word,
     named,
     number_of,
 )
 from earwitness.harness.draft.kinds import Group, Side, Traffic, Unit
-from earwitness.harness.draft.leaves import leaves
 from earwitness.harness.draft.secrets import SECRET_NAME
 
-IN_LIST: Final = re.compile(r"^(.*?)\.(\d+)\.(.+)$")
 LEAST_TEXT: Final = 1.7
-HINTS: Final = {
-    "nack": re.compile(r"nack|err|fail|reject|denied|refus|invalid|^no$", re.I),
-    "welcome": re.compile(r"welcome|hello|ready|connect|greet|session|auth|init|open", re.I),
-    "joined": re.compile(r"join|enter|subscri|member", re.I),
-    "left": re.compile(r"left|leave|part|unsub|exit", re.I),
-    "replayed": re.compile(r"replay|backlog|history|missed|catch|sync|resum", re.I),
-}
-"""Kinds whose names hint at a role."""
-REFUSED: Final = {"code": re.compile(r"code|status|why|reason", re.I), "retry_after": re.compile(r"retry|wait", re.I)}
-"""Roles of the values in a refusal, and the names that hint at them."""
 OF_SENT: Final = {
     "id": "the client id of the sent message stands there",
     "room": "the room of the sent message stands there",
 }
-USER: Final = re.compile(r"^(?:name|me|id|nick)$")
-OVER: Final = re.compile(r"left|leave|unsub|exit|typing|presence", re.I)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sending:
-    """How messages are sent: the units, and where text, room and client id stand in them. `back`: seen as received."""
-
-    group: Group
-    by_http: bool
-    at: Mapping[str, Found]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,8 +88,8 @@ def chat_of(traffic: Traffic, posts: Sequence[Group], own: Collection[str]) -> C
     message = _message(traffic, echo, sending, own)
     rules: dict[str, Rule] = {"message": message} if message else {}
     rules |= _answers(traffic.received, sending, message)
-    join, first, beats = _openings(traffic.sent, sending, rules)
-    rules |= _around(traffic.received, rules, join, message, own)
+    join, first, beats = openings_of(traffic.sent, sending, rules)
+    rules |= around(traffic.received, rules, join, message, own)
     numbers = _numbers(message)
     texts = {text for unit in echo.source.units if (text := unit.leaves.get(echo.path))} if echo else set()
     back = {unit.leaves.get(message.at["text"].path) for unit in message.group.units} & texts if message else set()
@@ -155,7 +136,7 @@ def _echo(source: Group, path: str, index: Mapping[object, Sequence[tuple[Unit, 
     groups: dict[int, Group] = {}
     for unit in units:
         found = {
-            (id(group), *_in_list(other, back))
+            (id(group), *in_list(other, back))
             for other, group, back in index.get(unit.leaves[path], ())[:50]
             if after(unit, other) and not groups.update({id(group): group})
         }
@@ -175,16 +156,6 @@ def _echo(source: Group, path: str, index: Mapping[object, Sequence[tuple[Unit, 
 
 def _named_text(path: str) -> bool:
     return bool(TEXT_NAME.match(path.rpartition(".")[2]))
-
-
-def _in_list(unit: Unit, path: str) -> tuple[str, str]:
-    """Return (path of a list of objects, path inside its items) of a path that leads through one, else ("", path)."""
-    found = IN_LIST.match(path)
-    if found is None:
-        return "", path
-    held = compile_path(found[1])(unit.value)
-    whole = isinstance(held, list) and all(isinstance(one, dict) for one in held)
-    return (found[1], found[3]) if whole else ("", path)
 
 
 def _sending(traffic: Traffic, posts: Sequence[Group], echo: _Echo) -> Sending:
@@ -264,25 +235,13 @@ def _message(traffic: Traffic, echo: _Echo | None, sending: Sending | None, own:
         "id": same_id,
         "room": same_room,
         "seq": _as_number,
-        "sender": lambda path, units: _as_sender(path, units, own),
+        "sender": lambda path, units: as_sender(path, units, own),
     }
     for role, score in roles.items():
         if found := best_path(inner, score, 0.9, taken):
             at[role] = found
             taken.add(found.path)
     return Rule(group=group, how=how, items=items, at=at)
-
-
-def inside(group: Group, items: str) -> Group:
-    """Return the items of the lists at a path of the units, as a group of their own."""
-    found = Group(value=group.value)
-    for unit in group.units:
-        held = compile_path(items)(unit.value)
-        for one in held[:200] if isinstance(held, list) else ():
-            found.units.append(
-                Unit(sent=unit.sent, time=unit.time, place=unit.place, value=one, leaves=dict(leaves(one)))
-            )
-    return found
 
 
 def _likely_text(group: Group, kind: str) -> Found | None:
@@ -334,16 +293,6 @@ def _as_number(path: str, units: Sequence[Unit]) -> tuple[float, str]:
     return 1.0 * known + 0.5 * rising + 0.5 * by_one, ("named like a number" if known else "a number") + grows
 
 
-def _as_sender(path: str, units: Sequence[Unit], own: Collection[str]) -> tuple[float, str]:
-    values = [str(unit.leaves[path]) for unit in units if is_word(unit.leaves[path])]
-    if len(values) < len(units):
-        return 0.0, ""
-    ours = any(value in own for value in values)
-    known = named(path, SENDER_NAME)
-    how = "the user's own id stands there" if ours else "named like a sender"
-    return 1.0 * known + 0.7 * ours + 0.1 * ends_named(path, ID_NAME), how
-
-
 def _numbers(message: Rule | None) -> str:
     if message is None or "seq" not in message.at:
         return "none"
@@ -388,7 +337,7 @@ def _answers(received: Side, sending: Sending | None, message: Rule | None) -> d
         at |= (
             _also(group, taken, _answered(group, found.path, sending, message), message)
             if role == "ack"
-            else _codes(group, taken)
+            else codes(group, taken)
         )
         rules[role] = Rule(group=group, how="it repeats the client id of a sent message", at=at)
     return rules
@@ -433,133 +382,3 @@ def _answered(group: Group, path: str, sending: Sending, message: Rule | None) -
     texts = {str(unit.leaves.get(own)): unit.leaves.get(text) for unit in sending.group.units}
     known = {id(unit): texts.get(str(unit.leaves.get(path))) for unit in group.units}
     return {unit: by_text[text] for unit, text in known.items() if text in by_text}
-
-
-def _codes(group: Group, taken: Collection[str]) -> dict[str, Found]:
-    """Return code and wait of refusals: numbers with such names."""
-
-    def score(path: str, units: Sequence[Unit], pattern: re.Pattern[str]) -> tuple[float, str]:
-        numbers = all(isinstance(unit.leaves[path], (int, float)) for unit in units)
-        return 1.0 * (numbers and ends_named(path, pattern)), "a number, by its name"
-
-    both = {role: best_path(group, partial(score, pattern=pattern), 0.4, taken) for role, pattern in REFUSED.items()}
-    return {role: found for role, found in both.items() if found}
-
-
-def _has_all(path: str, units: Sequence[Unit], *, values: Collection[str], is_number: bool) -> tuple[float, str]:
-    same = all(str(unit.leaves[path]) in values for unit in units)
-    good = number_of(units[0].leaves[path]) is not None or not is_number
-    return 1.0 * (same and good), f"it has the {'number' if is_number else 'room'} of a message"
-
-
-def _openings(
-    sent: Side, sending: Sending | None, rules: Mapping[str, Rule]
-) -> tuple[tuple[Unit, ...], tuple[Unit, ...], tuple[Group, ...]]:
-    """Return (units that join a room, units before everything else, groups of heartbeats)."""
-    rooms = room_values(sending, rules.get("message"))
-    beats = tuple(group for group in sent.groups if re.search(r"ping|pong|heartbeat|keep_?alive", group.name, re.I))
-    messages = {unit.place for unit in sending.group.units} if sending and not sending.by_http else set()
-    beating = {unit.place for group in beats for unit in group.units}
-    join, first = [], []
-    for unit in sent.units:
-        if unit.place in messages | beating:
-            continue
-        kind = str(unit.leaves.get(sent.kind, ""))
-        has_room = any(str(value) in rooms for path, value in unit.leaves.items() if path != sent.kind)
-        if has_room and not OVER.search(kind):
-            join.append(unit)
-        elif not any(other.place < unit.place and other.place[0] == unit.place[0] for other in sent.units):
-            first.append(unit)
-    kinds: dict[str, Unit] = {}
-    for unit in join:
-        kinds.setdefault(str(unit.leaves.get(sent.kind, "")), unit)
-    wanted = [unit for kind, unit in kinds.items() if HINTS["joined"].search(kind)] or list(kinds.values())[:1]
-    return tuple(wanted), tuple(first[:1]), beats
-
-
-def room_values(sending: Sending | None, message: Rule | None) -> set[str]:
-    """Return the rooms that sent and received messages name."""
-    found = set()
-    for rule in (sending, message):
-        if rule is not None and "room" in rule.at:
-            found |= {str(unit.leaves.get(rule.at["room"].path, "")) for unit in rule.group.units}
-    return found - {""}
-
-
-def _around(
-    received: Side, rules: Mapping[str, Rule], join: Sequence[Unit], message: Rule | None, own: Collection[str]
-) -> dict[str, Rule]:
-    """Return the rules of the frames around messages: greeting, joined, left, refusals, replayed."""
-    used = {id(rule.group) for rule in rules.values()}
-    rest = [group for group in received.groups if id(group) not in used]
-    rooms = room_values(None, message) | {str(value) for unit in join for value in unit.leaves.values()}
-    as_room = partial(_as_joined, rooms=rooms)
-    found: dict[str, Rule] = {}
-    firsts = {
-        min((unit.place for unit in received.units if unit.place[0] == n), default=None)
-        for n in {unit.place[0] for unit in received.units}
-    }
-    for group in rest:
-        room = best_path(group, as_room, 0.7, {received.kind})
-        answers = any(after(unit, group.units[0]) for unit in join) and room is not None
-        role = _role(group, answers, group.units[0].place in firsts)
-        if not role or role in found or role in rules:
-            continue
-        rule = _rule_around(role, group, room, message, received.kind, own)
-        if rule is not None:
-            found[role] = rule
-    return found
-
-
-def _as_joined(path: str, units: Sequence[Unit], *, rooms: Collection[str]) -> tuple[float, str]:
-    values = [str(unit.leaves[path]) for unit in units if is_word(unit.leaves[path])]
-    same = sum(value in rooms for value in values) / len(units)
-    known = ends_named(path, ROOM_NAME)
-    return 1.0 * same + 0.5 * known, "the room that was joined stands there" if same else "by its name"
-
-
-def _role(group: Group, answers: bool, is_first: bool) -> str:
-    """Return the role of a kind of frame by its name and its place, "" if none fits."""
-    for role in ("left", "replayed", "nack"):
-        if HINTS[role].search(group.name):
-            return role
-    if answers and (HINTS["joined"].search(group.name) or not is_first):
-        return "joined"
-    if is_first or HINTS["welcome"].search(group.name):
-        return "welcome"
-    return ""
-
-
-def _rule_around(
-    role: str, group: Group, room: Found | None, message: Rule | None, kind: str, own: Collection[str]
-) -> Rule | None:
-    how = "by its name" if HINTS[role].search(group.name) else "by its place in the recording"
-    if role in ("joined", "left"):
-        return Rule(group=group, how=how, at={"room": room}) if room else None
-    if role == "welcome":
-        user = best_path(group, lambda path, units: _as_sender(path, units, own), 0.9, {kind})
-        user = user or best_path(group, lambda path, units: (1.0 * ends_named(path, USER), "by its name"), 0.9, {kind})
-        return Rule(group=group, how=how, at={"user": user} if user else {})
-    if role == "nack":
-        own_id = best_path(group, lambda path, units: (1.0 * named(path, ID_NAME), "by its name"), 0.9, {kind})
-        return Rule(group=group, how=how, at={"id": own_id} | _codes(group, {kind, own_id.path})) if own_id else None
-    return _replayed(group, message, how)
-
-
-def _replayed(group: Group, message: Rule | None, how: str) -> Rule | None:
-    """Return the rule of frames with a list of messages, whose items are read as messages are."""
-    if message is None:
-        return None
-    for path in group.paths():
-        items, inner = _in_list(group.units[0], path)
-        if items and inner.rpartition(".")[2] == message.at["text"].path.rpartition(".")[2]:
-            each = inside(group, items)
-            lead = inner.rpartition(".")[0]
-            at = {}
-            for role, one in message.at.items():
-                last = one.path.rpartition(".")[2]
-                there = next((p for p in (one.path, f"{lead}.{last}" if lead else last) if each.share(p)[0]), "")
-                if there:
-                    at[role] = Found(path=there, seen=each.share(there)[0], of=len(each.units), how="as in messages")
-            return Rule(group=group, how=how, items=items, at=at) if "text" in at else None
-    return None

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+from earwitness.harness.dialects.toml.paths import compile_path
 from earwitness.harness.draft.kinds import Group, Unit
+from earwitness.harness.draft.leaves import leaves
 
 TEXT_NAME: Final = re.compile(r"^(?:text|body|message|msg|content|payload|markdown|said|plain_?text|input|m)$", re.I)
 ROOM_NAME: Final = re.compile(
@@ -21,6 +23,9 @@ ID_NAME: Final = re.compile(
 SENDER_NAME: Final = re.compile(r"sender|from|author|user|(?:^|_)by$|handle|nick|member|who|owner|posted", re.I)
 SEQ_NAME: Final = re.compile(r"seq|^n$|^no$|num|index|^idx$|offset|^pos|position|order|counter|serial|cursor", re.I)
 TIME_NAME: Final = re.compile(r"time|date|(?:^|_)at$|^ts$|At$|stamp|expir|ttl|age|ms$", re.I)
+IN_LIST: Final = re.compile(r"^(.*?)\.(\d+)\.(.+)$")
+MOST_ITEMS: Final = 1_000
+"""Items of lists in frames of one kind that are examined."""
 LATE: Final = 1_000_000_000
 """Numbers from here on are times rather than numbers of messages."""
 
@@ -95,3 +100,54 @@ def after(sent: Unit, received: Unit) -> bool:
     if sent.place[0] == received.place[0]:
         return received.place > sent.place
     return not sent.time or not received.time or received.time >= sent.time - 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sending:
+    """How messages are sent: the units, and where text, room and client id stand in them. `back`: seen as received."""
+
+    group: Group
+    by_http: bool
+    at: Mapping[str, Found]
+
+
+def room_values(sending: Sending | None, message: Rule | None) -> set[str]:
+    """Return the rooms that sent and received messages name."""
+    found = set()
+    for rule in (sending, message):
+        if rule is not None and "room" in rule.at:
+            found |= {str(unit.leaves.get(rule.at["room"].path, "")) for unit in rule.group.units}
+    return found - {""}
+
+
+def in_list(unit: Unit, path: str) -> tuple[str, str]:
+    """Return (path of a list of objects, path inside its items) of a path that leads through one, else ("", path)."""
+    found = IN_LIST.match(path)
+    if found is None:
+        return "", path
+    held = compile_path(found[1])(unit.value)
+    whole = isinstance(held, list) and all(isinstance(one, dict) for one in held)
+    return (found[1], found[3]) if whole else ("", path)
+
+
+def inside(group: Group, items: str) -> Group:
+    """Return the items of the lists at a path of the units, as a group of their own."""
+    found = Group(value=group.value)
+    for unit in group.units:
+        held = compile_path(items)(unit.value)
+        for one in held[: MOST_ITEMS - len(found.units)] if isinstance(held, list) else ():
+            found.units.append(
+                Unit(sent=unit.sent, time=unit.time, place=unit.place, value=one, leaves=dict(leaves(one)))
+            )
+    return found
+
+
+def as_sender(path: str, units: Sequence[Unit], own: Collection[str]) -> tuple[float, str]:
+    """Score a path as that of a sender: by its name, and because one of `own` ids stands there."""
+    values = [str(unit.leaves[path]) for unit in units if is_word(unit.leaves[path])]
+    if len(values) < len(units):
+        return 0.0, ""
+    ours = any(value in own for value in values)
+    known = named(path, SENDER_NAME)
+    how = "the user's own id stands there" if ours else "named like a sender"
+    return 1.0 * known + 0.7 * ours + 0.1 * ends_named(path, ID_NAME), how

@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from earwitness.harness.client.network import host_of
-from earwitness.harness.draft.chat import Chat, chat_of, room_values
+from earwitness.harness.draft.chat import Chat, chat_of
+from earwitness.harness.draft.evidence import room_values
 from earwitness.harness.draft.kinds import Traffic, traffic_of
 from earwitness.harness.draft.login import LoginGuess, login_of
 from earwitness.harness.draft.recording import Recording, Socket
 from earwitness.harness.draft.requests import History, history_of, posts_of
 from earwitness.harness.draft.secrets import Secrets
 from earwitness.harness.draft.templates import Maker
+
+
+MOST_SOCKETS: Final = 10
+"""Connections of the drafted address that are examined: later ones are reconnections."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +65,7 @@ def guess(recording: Recording) -> Guesses:
     for socket in recording.sockets:
         frames[socket.address] += 1 + 10 * sum(frame.data is not None for frame in socket.frames)
     address = frames.most_common(1)[0][0]
-    sockets = [socket for socket in recording.sockets if socket.address == address]
+    sockets = [socket for socket in recording.sockets if socket.address == address][:MOST_SOCKETS]
     login = login_of(recording, sockets)
     traffic = traffic_of(sockets)
     chat = chat_of(traffic, posts_of(recording.exchanges), login.names.keys())

@@ -18,6 +18,8 @@ KIND_NAME: Final = re.compile(
 KIND_VALUE: Final = re.compile(r"[A-Za-z0-9_][\w.:/@ -]{0,63}")
 EVENT: Final = "phx_"
 """Prefix of the events of Phoenix channels, whose frames are lists."""
+MOST_UNITS: Final = 10_000
+"""JSON values of all frames of one side that are examined."""
 BEATS: Final = ("1", "2", "3", "5", "6", "2probe", "3probe", "ping", "pong", "")
 """Texts of frames that keep a connection open."""
 LEAST: Final = 0.6
@@ -118,6 +120,8 @@ def traffic_of(sockets: Sequence[Socket]) -> Traffic:
         if not one.values:
             plain[sent][data[:40]] += 1
         elif one.prefix == prefix or (not prefix and sent):
+            if len(units[sent]) > MOST_UNITS:
+                continue
             units[sent] += [
                 Unit(sent=sent, time=time, place=place, value=value, leaves=dict(leaves(value))) for value in one.values
             ]

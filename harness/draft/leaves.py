@@ -16,6 +16,8 @@ MOST_LEAVES: Final = 120
 """Values of one frame that are examined."""
 MOST_POSITIONS: Final = 8
 """Positions of one list that are examined."""
+MOST_VALUES: Final = 100
+"""JSON values of one frame that are examined."""
 STEP: Final = re.compile(r"[^.\s]{1,80}")
 """Key that a path of a target file can name."""
 PREFIX: Final = re.compile(r"(\d{1,2}(?:-\d+)?(?:/[^,\s]*,)?)(\d*)(?=[\[{])")
@@ -65,14 +67,14 @@ def parse(data: str) -> Parsed:
     """Take a frame apart: JSON, JSON behind a prefix, JSON texts on lines of their own, or a list of objects."""
     value = _loads(data)
     if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
-        return Parsed(tuple(value), split="list")
+        return Parsed(tuple(value[:MOST_VALUES]), split="list")
     if value is not None:
         return Parsed((value,))
     if found := PREFIX.match(data):
         behind = _loads(data[found.end() :])
         return Parsed((behind,) if behind is not None else (), found[1])
     lines = [line for line in data.split("\n") if line.strip()]
-    each = [_loads(line) for line in lines] if 1 < len(lines) <= 100 else []
+    each = [_loads(line) for line in lines] if 1 < len(lines) <= MOST_VALUES else []
     if each and None not in each:
         return Parsed(tuple(each), split="lines")
     return Parsed(())

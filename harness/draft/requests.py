@@ -11,7 +11,7 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from earwitness.harness.dialects.toml.paths import compile_path
-from earwitness.harness.draft.chat import Chat, inside
+from earwitness.harness.draft.chat import Chat
 from earwitness.harness.draft.evidence import (
     ID_NAME,
     SENDER_NAME,
@@ -20,6 +20,7 @@ from earwitness.harness.draft.evidence import (
     Found,
     best_path,
     ends_named,
+    inside,
     named,
     number_of,
 )

@@ -9,8 +9,7 @@ from urllib.parse import quote
 
 from earwitness.harness.client.network import host_of, is_loopback
 from earwitness.harness.dialects.toml.logins import ALGORITHMS
-from earwitness.harness.draft.chat import Sending
-from earwitness.harness.draft.evidence import Found
+from earwitness.harness.draft.evidence import Found, Sending
 from earwitness.harness.draft.frames_part import write_frames
 from earwitness.harness.draft.guesses import Guesses, guess
 from earwitness.harness.draft.kinds import Unit
@@ -162,7 +161,7 @@ def _password(sheet: Sheet, found: Guesses, exchange: Exchange) -> None:
     )
     sheet.guess("by", "password", f"{found.secrets.path(exchange.url)}: {origin}")
     sheet.key("url", maker.url(exchange, found.base, {}, {}))
-    if exchange.method not in ("POST", "GET"):
+    if exchange.method != ("POST" if exchange.form or exchange.body is not None else "GET"):
         sheet.key("method", exchange.method)
     if exchange.form or exchange.body is not None:
         name, body = maker.person(exchange)
@@ -274,8 +273,8 @@ def _socket(sheet: Sheet, found: Guesses) -> None:
 
 def _sockets(found: Guesses, place: str) -> tuple[int, int]:
     """Return (connections that showed the token at a place, all connections)."""
-    value = found.login.value
-    shown = sum(any(use.place == place and use.value == value for use in uses_of(one)) for one in found.sockets)
+    names = {use.name for use in found.login.uses if use.place == place}
+    shown = sum(any(use.place == place and use.name in names for use in uses_of(one)) for one in found.sockets)
     return shown, len(found.sockets)
 
 
