@@ -60,17 +60,19 @@ def openings_of(
     rooms = room_values(sending, rules.get("message"))
     beats = tuple(group for group in sent.groups if re.search(r"ping|pong|heartbeat|keep_?alive", group.name, re.I))
     messages = {unit.place for unit in sending.group.units} if sending and not sending.by_http else set()
-    beating = {unit.place for group in beats for unit in group.units}
-    join, first = [], []
+    skipped = messages | {unit.place for group in beats for unit in group.units}
+    join, first, begun = [], [], set[int]()
     for unit in sent.units:
-        if unit.place in messages | beating:
+        if unit.place in skipped:
+            begun.add(unit.place[0])
             continue
         kind = str(unit.leaves.get(sent.kind, ""))
         has_room = any(str(value) in rooms for path, value in unit.leaves.items() if path != sent.kind)
         if has_room and not OVER.search(kind):
             join.append(unit)
-        elif not any(other.place < unit.place and other.place[0] == unit.place[0] for other in sent.units):
+        elif unit.place[0] not in begun:
             first.append(unit)
+        begun.add(unit.place[0])
     kinds: dict[str, Unit] = {}
     for unit in join:
         kinds.setdefault(str(unit.leaves.get(sent.kind, "")), unit)

@@ -17,7 +17,6 @@ from earwitness.harness.draft.requests import History, history_of, posts_of
 from earwitness.harness.draft.secrets import Secrets
 from earwitness.harness.draft.templates import Maker
 
-
 MOST_SOCKETS: Final = 10
 """Connections of the drafted address that are examined: later ones are reconnections."""
 

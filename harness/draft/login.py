@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,6 +17,9 @@ from earwitness.harness.draft.secrets import MAIL, PASSWORD_NAME, SECRET_NAME, T
 USER_NAME: Final = re.compile(r"user|login|name|nick|handle|account|identifier|mail|who|(?:^|_)id$", re.I)
 LEAST_TOKEN: Final = 6
 """Shortest text (characters) that can be a token."""
+MOST_USES: Final = 500
+MOST_ORIGINS: Final = 20
+"""Answers that hold one value and are examined."""
 FIRST_FRAMES: Final = 3
 """Frames at the start of a socket that may show a token."""
 
@@ -79,14 +83,14 @@ class LoginGuess:
 
 def login_of(recording: Recording, sockets: Sequence[Socket]) -> LoginGuess:
     """Return the guess of the login before the first of `sockets`, which are those that are drafted."""
-    shown = [use for socket in sockets for use in uses_of(socket)]
+    shown = [use for socket in sockets for use in uses_of(socket)][:MOST_USES]
+    origins = _origins(recording.exchanges, {use.value for use in shown})
     best: tuple[float, Use, Exchange, str, str] | None = None
     for use in shown:
-        for exchange in recording.exchanges:
-            for token, cookie in _origins(exchange, use.value):
-                worth = _worth(use, exchange, token or cookie)
-                if best is None or worth > best[0]:
-                    best = (worth, use, exchange, token, cookie)
+        for exchange, token, cookie in origins.get(use.value, ()):
+            worth = _worth(use, exchange, token or cookie)
+            if best is None or worth > best[0]:
+                best = (worth, use, exchange, token, cookie)
     if best is None:
         return _without_origin(recording, shown)
     _, use, exchange, token, cookie = best
@@ -127,14 +131,16 @@ def _worth(use: Use, exchange: Exchange, name: str) -> float:
     return 1.0 + 3.0 * bool(passwords(exchange)) + 1.0 * (use.place != "cookies") + 0.5 * named
 
 
-def _origins(exchange: Exchange, value: str) -> Iterator[tuple[str, str]]:
-    """Yield (path in the answer, "") and ("", cookie) for each place of an answer that holds the value."""
-    for path, found in leaves(exchange.answer):
-        if found == value:
-            yield path, ""
-    for name, found in exchange.set_cookies.items():
-        if found == value:
-            yield "", name
+def _origins(exchanges: Sequence[Exchange], values: Collection[str]) -> dict[str, list[tuple[Exchange, str, str]]]:
+    """Return value -> (exchange, path in the answer, name of a cookie) for the answers that hold it; one name is ""."""
+    found: dict[str, list[tuple[Exchange, str, str]]] = defaultdict(list)
+    for exchange in exchanges:
+        places = [(path, "", value) for path, value in leaves(exchange.answer)]
+        places += [("", name, value) for name, value in exchange.set_cookies.items()]
+        for path, name, value in places:
+            if isinstance(value, str) and value in values and len(found[value]) < MOST_ORIGINS:
+                found[value].append((exchange, path, name))
+    return found
 
 
 def uses_of(socket: Socket) -> Iterator[Use]:

@@ -17,6 +17,7 @@ from earwitness.harness.draft.secrets import REMOVED, SECRET_NAME, UNKNOWN, Secr
 
 HOLE: Final = re.compile(r"\{[a-z_][a-z0-9_.]*(?::[a-z]+)?\}")
 MOST_ITEMS: Final = 40
+MOST_QUERY: Final = 12
 LONGEST: Final = 60
 """Longest constant text (characters) that is kept."""
 SHORTEST: Final = 3
@@ -103,7 +104,7 @@ class Maker:
         ]
         path = "/".join(parts) or "/"
         origin = self.secrets.origin(exchange.url)
-        return ("" if origin == base else origin) + path + (f"?{'&'.join(pairs[:MOST_ITEMS])}" if pairs else "")
+        return ("" if origin == base else origin) + path + (f"?{'&'.join(pairs[:MOST_QUERY])}" if pairs else "")
 
     def _part(self, part: str, values: Mapping[str, str]) -> str:
         for known, hole in values.items():

@@ -22,6 +22,8 @@ from earwitness.harness.draft.sheet import Sheet
 from earwitness.harness.draft.templates import as_text
 
 MOST_NAMED: Final = 5
+MOST_KEPT: Final = 12
+"""Parameters of a query, subprotocols and steps that are kept."""
 KEY: Final = "env:CHAT_TEST_KEY"
 SHOWN: Final = re.compile(r"([A-Za-z]{1,12} )?\{token\}")
 """Header that shows a token, with the name of the scheme."""
@@ -108,7 +110,7 @@ def _head(sheet: Sheet, found: Guesses) -> None:
     removed: list[tuple[str, str]] = []
     for name, value in query_of(found.sockets[0].url).items():
         harmless = not SECRET_NAME.search(name) and found.maker.constant(value) == value
-        if name not in shown:
+        if name not in shown and len(kept) < MOST_KEPT:
             (kept if harmless else removed).append((name, value))
     query = "&".join(f"{quote(name, safe='')}={quote(value, safe='')}" for name, value in kept)
     address = f"{found.secrets.origin(found.sockets[0].url)}{found.secrets.path(found.sockets[0].url)}"
@@ -254,7 +256,9 @@ def _socket(sheet: Sheet, found: Guesses) -> None:
         shown = {found.maker.key(use.name): _bearer(use) for use in uses if use.place == place}
         if shown:
             sheet.guess(place, shown, "the token was shown there", *_sockets(found, place), what="connection")
-    words = [word.strip() for word in found.sockets[0].headers.get(SUBPROTOCOLS, "").split(",") if word.strip()]
+    words = [word.strip() for word in found.sockets[0].headers.get(SUBPROTOCOLS, "").split(",") if word.strip()][
+        :MOST_KEPT
+    ]
     if words:
         token = found.login.value
         given = [

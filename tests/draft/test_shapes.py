@@ -255,6 +255,32 @@ def test_a_token_that_no_answer_holds(drafted: Callable[..., Any]) -> None:
     assert "# TODO: no answer of the recording holds the token" in ready.text
 
 
+def test_a_ticket_and_joins_that_nobody_asked_for(drafted: Callable[..., Any]) -> None:
+    """A POST without a body keeps its method; rooms are in the greeting; each socket shows a ticket of its own."""
+    tickets = ["tick-0000-aaaa-0001", "tick-0000-aaaa-0002"]
+    entries = []
+    for number, ticket in enumerate(tickets):
+        asked = {"Authorization": f"Bearer {JWT}"}
+        answer = {"ticket": ticket, "expires_in": 30}
+        at = 5.0 + 10 * number
+        entries.append(exchange("POST", f"{HTTP}/auth/ticket", at=at, headers=asked, answer=answer))
+        rooms = {"lobby": 5 * number}
+        frames: Frames = [("<", {"type": "welcome", "user": 42, "replica": "b-1", "rooms": rooms if number else {}})]
+        if not number:
+            frames += [("<", {"type": "joined", "room": "lobby", "head": 4}), *plain([])[2:]]
+        entries.append(socket(f"{SOCKET}?ticket={ticket}", frames, at=at + 1))
+    found = drafted(*entries)
+    assert {key: found.tables["login"][key] for key in ("url", "method", "token")} == {
+        "url": "/auth/ticket", "method": "POST", "token": "ticket",
+    }  # fmt: skip
+    assert "this request shows a token of its own" in found.text
+    assert "seen in 2 of 2 connections" in found.text
+    assert found.tables["frames"]["welcome"] == {
+        "is": "welcome", "user": "user", "replica": "replica", "rooms": "rooms",
+    }  # fmt: skip
+    assert found.tables["frames"]["joined"] == {"is": "joined", "room": "room", "seq": "head"}
+
+
 def test_every_guess_states_its_evidence(drafted: Callable[..., Any]) -> None:
     """A key beside a count of the frames; what was not found has a line that names it."""
     text = drafted(LOGIN, socket(SOCKET, plain([]))).text
