@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import copy
 import random
+import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from earwitness.harness.draft.recording import read_recording
 from earwitness.harness.draft.secrets import REMOVED, Secrets
+from earwitness.harness.draft.sheet import toml
 from earwitness.harness.errors import TargetError
 from tests.support.recorder import exchange, har, socket, write
 
@@ -66,12 +69,34 @@ def test_short_secrets_leave_other_words_as_they_are(drafted: Callable[..., Any]
     assert drafted(login, socket("ws://127.0.0.1:1/ws", frames)).tables["send"]["frame"]["type"] == "sayings"
 
 
+NAMES = ("conversation.message.created", "/api/v1/rooms", "UserTypingIndicatorEvent", "chat.v1", "authenticate")
+
+
 @pytest.mark.parametrize(
-    "text", ["conversation.message.created", "/api/v1/rooms", "UserTypingIndicatorEvent", "chat.v1"]
+    ("text", "cleaned"),
+    [
+        *((name, name) for name in NAMES),
+        (SHORT, REMOVED),  # a short one, only as a whole
+        (f"room-{SHORT}", f"room-{SHORT}"),
+        (f"room-{COOKIE}.js", f"room-{REMOVED}.js"),
+        ("eve@mail.example", REMOVED),
+        ("x9Yz81mQ0pLw72Kd55Tt", REMOVED),  # not known as a secret, and looks like one
+        ("a\nb\x1b", "a\\x0ab\\x1b"),
+    ],
 )
-def test_names_are_no_secrets(text: str, tmp_path: Any) -> None:
-    secrets = Secrets(read_recording(write(tmp_path / "s.har", har(socket("ws://h/ws", [(">", {"a": 1})])))))
-    assert secrets.clean(text) == text
+def test_what_is_cleaned(text: str, cleaned: str, tmp_path: Path) -> None:
+    entry = exchange("POST", "http://h/login", body={"password": SHORT}, set_cookies={"sid": COOKIE})
+    file = write(tmp_path / "s.har", har(entry, socket("ws://h/ws", [(">", {"a": 1})])))
+    assert Secrets(read_recording(file)).clean(text) == cleaned
+
+
+@pytest.mark.parametrize(
+    "value", ["a\x7fb", 'say "hi"', 'it\'s "so"', "\\d\n\t", "\u2028", 1e300, [None, {"a b": [True]}], {}]
+)
+def test_values_as_toml(value: Any) -> None:
+    """null is left out, everything else comes back."""
+    wanted = [{"a b": [True]}] if isinstance(value, list) else value
+    assert tomllib.loads(f"x = {toml(value)}") == {"x": wanted}
 
 
 def parts_of(value: Any) -> Iterator[tuple[Any, Any]]:

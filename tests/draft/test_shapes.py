@@ -69,6 +69,8 @@ def test_an_event_in_a_nested_field(drafted: Callable[..., Any]) -> None:
         "GET", f"{HTTP}/api/channels/general/messages?after=0&limit=50", at=30,
         headers={"Authorization": f"Bearer {JWT}"}, answer={"data": {"items": rows}},
     )  # fmt: skip
+    # A field above that never changes is named like a kind, and is none.
+    frames = [(way, {"type": "event", **frame} if way == "<" else frame) for way, frame in frames]
     found = drafted(LOGIN, history, socket(f"{SOCKET}?access_token={JWT}&v=2", frames))
     tables = found.tables
     assert tables["urls"] == {"http": HTTP, "socket": f"{SOCKET}?v=2"}
@@ -241,6 +243,35 @@ def test_a_cookie_is_the_token(drafted: Callable[..., Any]) -> None:
     assert tables["login"]["form"] == {"nick": "{name}", "pass": "{secret}"}
     assert [step["url"] for step in tables["login"]["before"]] == ["/signup"]
     assert tables["socket"]["cookies"] == {"sid": "{token}"}
+
+
+def test_a_token_in_the_address_comes_before_a_cookie(drafted: Callable[..., Any]) -> None:
+    """A browser sends its cookies anyway. A login that moves elsewhere keeps its status; none is not written."""
+    entry = socket(f"{SOCKET}?jwt={JWT}", plain([]), cookies={"sid": "0123456789abcdef0123"})
+    for status, accepted in ((302, [302]), (-1, None), (200, None)):
+        fields = {"name": "ann", "password": "Hunter2!x"}
+        login = exchange(
+            "POST", f"{HTTP}/login", at=1, form=fields, status=status, answer={"access": JWT},
+            set_cookies={"sid": "0123456789abcdef0123"},
+        )  # fmt: skip
+        tables = drafted(login, entry).tables
+        assert tables["login"]["token"] == "access"
+        assert tables["login"].get("accept") == accepted
+
+
+def test_messages_of_one_text_are_not_compared(drafted: Callable[..., Any]) -> None:
+    """Rows of a history are matched with messages by texts that came once."""
+    frames: Frames = []
+    rows = []
+    for number, text in enumerate(["ok"] * 5 + ["good day"]):
+        frames += [
+            (">", {"type": "say", "text": text}),
+            ("<", {"type": "said", "text": text, "num": number, "w": "ann"}),
+        ]
+        rows.append({"text": text, "x": number, "y": "ann"})
+    history = exchange("GET", f"{HTTP}/log?skip=0", at=30, answer={"rows": rows})
+    found = drafted(history, socket(SOCKET, frames)).tables["history"]
+    assert found == {"url": "/log?skip={offset}", "paging": "offset", "items": "rows", "text": "text", "seq": "x"}
 
 
 def test_a_token_that_no_answer_holds(drafted: Callable[..., Any]) -> None:
