@@ -175,18 +175,7 @@ def _password(sheet: Sheet, found: Guesses, exchange: Exchange) -> None:
             )
     if exchange.status and exchange.status not in (200, 201, 202, 204):
         sheet.guess("accept", [exchange.status], "the status of the answer")
-    if login.cookie:
-        sheet.guess("cookie", maker.key(login.cookie), "the answer set it and the socket is shown its value")
-    elif login.token:
-        sheet.guess("token", login.token, "the value that is shown later stands there in the answer")
-    else:
-        sheet.todo("which path of the answer, or which cookie (cookie = …), is the token", 'token = "token"')
-    _user_id(sheet, found)
-    for name in ("expires_in", "expiresIn", "ttl"):
-        path = next((path for path, _ in leaves(exchange.answer) if path.rpartition(".")[2] == name), "")
-        if path:
-            sheet.guess("expires_in", path, "by its name", check="that it is in seconds")
-            break
+    _token(sheet, found, exchange)
     if login.before:
         steps = [
             {
@@ -200,6 +189,22 @@ def _password(sheet: Sheet, found: Guesses, exchange: Exchange) -> None:
         sheet.guess("before", steps, "earlier requests with the same password", check="whether each user needs them")
     if login.asked:
         sheet.todo('this request shows a token of its own, which steps cannot pass on; if so write by = "function"')
+
+
+def _token(sheet: Sheet, found: Guesses, exchange: Exchange) -> None:
+    login, maker = found.login, found.maker
+    if login.cookie:
+        sheet.guess("cookie", maker.key(login.cookie), "the answer set it and the socket is shown its value")
+    elif login.token:
+        sheet.guess("token", login.token, "the value that is shown later stands there in the answer")
+    else:
+        sheet.todo("which path of the answer, or which cookie (cookie = …), is the token", 'token = "token"')
+    _user_id(sheet, found)
+    for name in ("expires_in", "expiresIn", "ttl"):
+        path = next((path for path, _ in leaves(exchange.answer) if path.rpartition(".")[2] == name), "")
+        if path:
+            sheet.guess("expires_in", path, "by its name", check="that it is in seconds")
+            break
 
 
 def _user_id(sheet: Sheet, found: Guesses) -> None:
