@@ -31,6 +31,9 @@ TOKEN_LIKE: Final = re.compile(r"eyJ[\w-]{8,}\.[\w.-]+|[A-Za-z0-9+/_=.~-]{20,}")
 """Text that may be a credential: a JWT, or one long word of letters and digits."""
 UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 MAIL: Final = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
+CLEAR: Final = 8
+WORDS: Final = re.compile(r"[A-Za-z_ -]+|.*[{}\n\"'\\].*", re.S)
+"""Secrets searched for in a whole draft have at least CLEAR characters, and are neither words nor hold marks of TOML."""
 LONG: Final = 5
 """Length (characters) from which a secret is searched for inside other texts; a shorter one must be the whole text."""
 MOST: Final = 5_000
@@ -54,6 +57,16 @@ class Secrets:
         for value in self._long:
             text = text.replace(value, REMOVED)
         return one_line(TOKEN_LIKE.sub(lambda found: REMOVED if is_random(found[0]) else found[0], text))
+
+    def scrub(self, text: str) -> str:
+        """Return a whole draft without the secrets that came in as keys of objects, which paths are made of.
+
+        Texts that are words are left: a password may be a word that a draft is made of.
+        """
+        for value in self._long:
+            if len(value) >= CLEAR and not WORDS.fullmatch(value):
+                text = text.replace(value, REMOVED)
+        return text
 
     def path(self, url: str) -> str:
         """Return the path of an address, each part of it cleaned by itself; no query."""

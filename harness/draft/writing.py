@@ -52,7 +52,7 @@ def draft_of(recording: Recording, source: str) -> str:
     _rooms(sheet, found)
     _send(sheet, found)
     write_frames(sheet, found)
-    return sheet.text()
+    return found.secrets.scrub(sheet.text())
 
 
 def _notes(sheet: Sheet, found: Guesses) -> None:

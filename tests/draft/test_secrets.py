@@ -59,6 +59,16 @@ def test_no_secret_is_written(drafted: Callable[..., Any]) -> None:
     assert REMOVED in found.tables["urls"]["socket"]
 
 
+def test_a_secret_that_is_a_key(drafted: Callable[..., Any]) -> None:
+    """Paths are made of keys; one may be a cookie."""
+    frames: list[tuple[str, Any]] = []
+    for text in ("good morning", "how are you?"):
+        frames += [(">", {"type": "say", "text": text}), ("<", {"type": "said", COOKIE: {"text": text, "n": 1}})]
+    found = drafted(socket("ws://127.0.0.1:1/ws", frames, cookies={"sid": COOKIE}))
+    assert found.tables["frames"]["message"]["text"] == f"{REMOVED}.text"
+    assert COOKIE not in found.text
+
+
 def test_short_secrets_leave_other_words_as_they_are(drafted: Callable[..., Any]) -> None:
     """A password that is a usual word takes no part out of longer ones."""
     login = exchange("POST", "http://127.0.0.1:1/login", at=1, body={"name": "ann", "password": "say"}, answer={})
