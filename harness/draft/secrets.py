@@ -33,7 +33,7 @@ UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNO
 MAIL: Final = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 CLEAR: Final = 8
 WORDS: Final = re.compile(r"[A-Za-z_ -]+|.*[{}\n\"'\\].*", re.S)
-"""Secrets searched for in a whole draft have at least CLEAR characters, and are neither words nor hold marks of TOML."""
+"""Secrets searched for in a whole draft have CLEAR characters or more, and are neither words nor hold marks of TOML."""
 LONG: Final = 5
 """Length (characters) from which a secret is searched for inside other texts; a shorter one must be the whole text."""
 MOST: Final = 5_000
