@@ -36,6 +36,7 @@ VERBS = {
         "keep the figures of a set of runs, and compare new runs with them",
     ),
     "probe": ("earwitness.harness.probe.command", "run two users against a target file and list what can be judged"),
+    "draft": ("earwitness.harness.draft.command", "draft a target file from a browser's recording (HAR)"),
     "schema": ("earwitness.harness.dialects.schemas", "print the JSON schema of a target file or of the settings"),
     "defects": (
         "earwitness.harness.evidence.command",

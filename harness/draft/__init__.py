@@ -1,0 +1,1 @@
+"""Drafts of target files from a browser's recording: `earwitness draft SESSION.har`."""
