@@ -7,7 +7,7 @@ ARGS ?=
 # Some images set it for everybody. Without bytecode each of our processes would compile a thousand files at its start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: load test check suite setup up lint types contracts quick site docs bench campaign lock clean help
+.PHONY: load test test-servers check suite setup up lint types contracts quick site docs bench campaign lock clean help
 
 load: setup ## start the whole platform, run 100 users, print the verdict
 	@$(BIN)/locust -f locustfiles/ws_ordering.py --headless $(ARGS)
@@ -17,6 +17,9 @@ test: setup ## lint, types, import contracts and every test
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/pytest -q -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+test-servers: setup ## the tests that need foreign servers of npm or Debian; says what is missing, and counts it as not run
+	@$(BIN)/pytest -q -rs -m servers tests $(ARGS)
 
 check: setup ## what to run before a commit: lint, types, contracts, docs, and the quick tests
 	@$(MAKE) --no-print-directory -j2 lint types contracts site quick
@@ -80,4 +83,4 @@ clean: ## remove the environment, caches and runs
 	@rm -rf $(VENV) runs build *.egg-info .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 help:
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
