@@ -53,7 +53,7 @@ contracts: setup ## the rules of who imports whom
 	@$(BIN)/lint-imports
 
 quick: setup ## the tests that start no processes and are not slow
-	@$(BIN)/pytest -q -n 2 --dist loadfile -m "not processes and not slow and not campaign" $(ARGS)
+	@$(BIN)/pytest -q -n 2 --dist loadfile -m "not processes and not slow and not campaign and not servers" $(ARGS)
 
 site: setup ## build docs/ into build/site as it is; a warning is an error
 	@$(BIN)/zensical build --strict --clean
