@@ -22,6 +22,7 @@ from earwitness.harness.report.comparison.rows import (
 )
 from earwitness.harness.report.comparison.samples import (
     ENOUGH_S,
+    QUANTILES,
     Sample,
     described,
     finished,
@@ -170,6 +171,8 @@ def compare_samples(
     if not names:
         raise SettingsError("compare", [f"the runs have no figure in common; latencies need {ENOUGH_S} s in each run"])
     notes += [f"not compared, as not all runs have it (or it is zero): {name}" for name in partly]
+    if not any(name.endswith(tuple(f" p{one}" for one in QUANTILES)) for name in names):
+        notes.append(f"latencies are not compared: they need samples in {ENOUGH_S} different seconds of each run")
     rows = compare_sets(*figures, margin / 100)
     regression = any(row.regression for row in rows)
     if as_json:

@@ -19,6 +19,7 @@ from earwitness.harness.report.judging import measure
 from earwitness.harness.report.measures import Measured
 from earwitness.harness.report.series import Series, latency_series, load_span_ns
 
+QUANTILES: Final = (50, 99)
 ENOUGH_S: Final = 10
 """Seconds with samples that a latency needs: rare operations such as logins span too few."""
 SIZES_MOST: Final = 4
@@ -173,7 +174,7 @@ def _latencies(series: Mapping[str, Series]) -> Iterator[tuple[str, float]]:
     """Yield median and 99th percentile in ms of each latency that lasted ENOUGH_S."""
     for name, (t, values) in series.items():
         if len(np.unique(t // SECOND_NS)) >= ENOUGH_S:
-            for quantile in (50, 99):
+            for quantile in QUANTILES:
                 yield f"{name} p{quantile}", float(np.percentile(values, quantile))
 
 

@@ -81,6 +81,16 @@ def test_runs_that_are_not_alike(recorded: dict[str, list[str]], capsys: pytest.
     assert "not alike: load: users 5 and 50" in capsys.readouterr().out
 
 
+def test_runs_too_short_for_latencies(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody takes a comparison without them for one that found nothing."""
+    monkeypatch.setattr("measured.SECONDS", 8)
+    runs = [str(measured_run(tmp_path / f"{n}", n)) for n in range(4)]
+    assert main(["compare", *runs[:2], "--", *runs[2:]]) == 0
+    assert "latencies are not compared: they need samples in 10 different seconds" in capsys.readouterr().out
+
+
 def test_a_run_that_was_not_pass_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     runs = [str(measured_run(tmp_path / f"{n}", n)) for n in range(4)]
     write_json(tmp_path / "3/verdict.json", {"outcome": "FAIL"})
