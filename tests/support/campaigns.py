@@ -22,7 +22,8 @@ LEAST_COVERED = 70
 
 COVERAGE = (
     *("-m", "pytest", "tests/checks", "tests/record", "-q", "-n", "2", "--dist", "loadfile", "--timeout", "300"),
-    *("-m", "not processes and not slow and not campaign and not servers", "--cov", "checks", "--cov", "harness/record"),
+    *("-m", "not processes and not slow and not campaign and not servers"),
+    *("--cov", "checks", "--cov", "harness/record"),
     *("--cov-report", "term:skip-covered", "--cov-fail-under", str(LEAST_COVERED)),
 )
 
