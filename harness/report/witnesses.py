@@ -14,9 +14,9 @@ from typing import Any, TypedDict
 import numpy as np
 
 from earwitness.checks.contract import Contract
-from earwitness.checks.engine.fold import Check
+from earwitness.checks.engine.fold import Check, Described
 from earwitness.checks.findings.lines import Told, line
-from earwitness.checks.findings.names import person
+from earwitness.checks.findings.names import person, room
 from earwitness.checks.findings.scene import Scene, scene
 from earwitness.checks.findings.sentences import said_by, sentence, tell
 from earwitness.checks.own_fold import Own
@@ -39,11 +39,20 @@ Step = TypedDict("Step", {"at_ms": float | None, "from": int, "to": int, "label"
 
 
 class Promise(TypedDict):
-    """Check that was broken, with the keys of the contract that it reads."""
+    """Check that was broken: its question, its promise as a statement, and the keys of the contract that it reads."""
 
     check: str
     title: str
+    statement: str
     contract: dict[str, object]
+
+
+class Where(TypedDict):
+    """Conversation of a finding, its number of members, and the user who was hit; None if it names none."""
+
+    room: str | None
+    members: int | None
+    user: str | None
 
 
 class Lanes(TypedDict):
@@ -53,10 +62,11 @@ class Lanes(TypedDict):
     steps: list[Step]
 
 
-class Witness(Lanes):
+class Witness(Lanes, Where):
     """Finding in detail, as verdict.json has it.
 
     records, context  columns of each record that proves it, and of others about the same
+    room, members     name of the conversation and how many members it has; user: who was hit; None if it names none
     svg               its drawing in the run directory, None for later findings
     """
 
@@ -115,12 +125,23 @@ class Teller:
             "check": verdict.id,
             "number": n,
             "sentence": self._short(sentence(finding, verdict, roster, said)),
+            **self._where(finding),
             "records": [self._row(told, first) for told in proven],
             "context": [self._row(told, first) for told in context],
             "promise": self._promise(verdict.id),
             "command": command(self._history.path, self._checks[verdict.id], n),
             "svg": f"witnesses/{verdict.id}-{n}.svg" if n <= DRAWN else None,
             **self._lanes(drawn),
+        }
+
+    def _where(self, finding: Finding) -> Where:
+        """Return the conversation of a finding and the user whom it hit, each None if it names none."""
+        roster, conv, client = self._history.roster, finding.facts.get("conv", -1), finding.facts.get("client", -1)
+        there = 0 <= conv < len(roster.conversations)
+        return {
+            "room": self._short(room(roster, conv)) if there else None,
+            "members": len(roster.conversations[conv]) if there else None,
+            "user": self._short(person(roster, client)) if 0 <= client < len(roster.user_of) else None,
         }
 
     def _row(self, told: Told, first: int) -> dict[str, object]:
@@ -133,7 +154,13 @@ class Teller:
 
     def _promise(self, id: str) -> Promise:
         check = self._checks[id]
-        return {"check": id, "title": check.title, "contract": promise(check, self._contract)}
+        statement = check.statement if isinstance(check, Described) else check.title
+        return {
+            "check": id,
+            "title": check.title,
+            "statement": statement,
+            "contract": promise(check, self._contract),
+        }
 
     def _lanes(self, drawn: Scene) -> Lanes:
         steps: list[Step] = [
@@ -191,9 +218,10 @@ def promise(check: Check, contract: Contract) -> dict[str, object]:
 
 
 def promise_words(told: Promise) -> str:
-    """Return a counterexample's `promise` as text: the check's question and the contract's keys."""
+    """Return a counterexample's `promise` as text: what is promised, and the contract's keys."""
     keys = ", ".join(f"{key} = {json.dumps(value)}" for key, value in told["contract"].items())
-    return f"{told['title']} (contract: {keys or 'always promised'})"
+    stated = told.get("statement") or told["title"]  # a verdict of an earlier version has the question only
+    return f"{stated.removesuffix('.')} (contract: {keys or 'always promised'})"
 
 
 def command(run_dir: Path, check: Check, n: int) -> str:

@@ -50,7 +50,8 @@ PARTS = {
     "its legend": (f"{FOUND} .lanes label", ""),
     "its records": (f"{FOUND} .records li", "load-0:|import:"),
     "command to see it again": (FOUND, "--only I4 --witness 1"),
-    "jump to the first error": ('header a[href="#first-error"]', "jump to the first error"),
+    "jump to the first violation": ('header a[href="#first-error"]', "jump to the first violation"),
+    "how often it broke": ("header .broken li", "received numbers|jumped over numbers"),
     "health of the tester": ("#health", "H1 record-complete"),
     "losses by sender": ("#losses", "prefix|no delivery counts as owed"),
     "not exercised": ("#not-exercised", "I36"),
@@ -124,7 +125,7 @@ async def test_each_part_is_filled(kind: str, runs: dict[str, Path]) -> None:
 
 
 async def test_jump_and_lanes_with_the_keyboard(runs: dict[str, Path]) -> None:
-    """Enter on the link shows the first error; Space on a box hides its lane there, and in no other picture."""
+    """Enter on the link shows the first violation; Space on a box hides its lane there, and in no other picture."""
     async with opened(runs["failed"]) as page:
         await page.focus('header a[href="#first-error"]')
         await page.keyboard.press("Enter")

@@ -111,8 +111,10 @@ def test_the_verdict_has_the_whole_witness(verdict: dict[str, Any]) -> None:
     assert witness["promise"] == {
         "check": "I1",
         "title": "Did everyone receive each sender's messages in the order in which they were sent?",
+        "statement": "Messages of one author on one connection to one conversation keep their order.",
         "contract": {"ordered": True},
     }
+    assert (witness["room"], witness["members"], witness["user"]) == ("r0-of-3", 3, "bob-1")
     assert witness["command"].endswith("check run --only I1 --witness 1")
     said, *_ = records = witness["records"]
     assert 2 <= len(records) <= 6
@@ -151,7 +153,7 @@ def test_the_terminal_says_how_to_see_it_alone(
             assert main(words[1:]) == 1
             out = " ".join(capsys.readouterr().out.split())
             assert witness["sentence"] in out
-            assert witness["promise"]["title"] in out
+            assert witness["promise"]["statement"].removesuffix(".") in out
             assert all(record["words"] in out for record in witness["records"])
             assert sorted((path, path.stat().st_mtime_ns) for path in run_dir.rglob("*")) == before
 
@@ -254,7 +256,7 @@ def test_a_picture_says_what_the_words_say(verdict: dict[str, Any]) -> None:
         words = words_of(svg)
         for text in (*witness["lanes"], *(step["label"] for step in witness["steps"])):
             assert text in words
-        assert any(witness["promise"]["title"] in line for line in words)
+        assert witness["promise"]["statement"].removesuffix(".") in " ".join(words)
         width = float(ET.fromstring(svg).get("width", ""))
         places = [float(e.get(key, "0")) for e in ET.fromstring(svg).iter() for key in ("x", "x1", "x2", "cx")]
         assert min(places) >= 0

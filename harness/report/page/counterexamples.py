@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from earwitness.checks.history.record import Kind
 from earwitness.harness.report.page.words import TEXT_MOST, Row, counted, paragraph, picture, section, text
 from earwitness.harness.report.swim_svg import witness_svg
 from earwitness.harness.report.swim_text import clock
 from earwitness.harness.report.witnesses import Witness, promise_words
 
+LIVE: Final = frozenset(kind.name.lower() for kind in (Kind.INVOKE, Kind.OK, Kind.FAIL, Kind.INFO, Kind.DELIVER))
+"""Kinds of records of a message while it is under way, as verdict.json names them."""
 DRAWN: Final = 3
 """Most counterexamples of a check that are drawn; all that verdict.json has are listed."""
 FRAME_MOST: Final = 4_000
@@ -40,13 +43,10 @@ def counterexamples(checks: Sequence[Row]) -> str:
 
 
 def first_error(checks: Sequence[Row]) -> Witness | None:
-    """Return the counterexample whose records end first, of checks that count, or else of all.
-
-    The records of an absence end with the message that did not come, so its moment is that of the message.
-    """
+    """Return the counterexample that happened first, of checks that count, or else of all; see `happened_ns`."""
     return min(
         (witness for check in checks if check["outcome"] == "FAIL" for witness in check["witnesses"]),
-        key=lambda witness: (not _counts(checks, witness), proven_ns(witness) or 0),
+        key=lambda witness: (not _counts(checks, witness), happened_ns(witness) or 0),
         default=None,
     )
 
@@ -55,10 +55,16 @@ def _counts(checks: Sequence[Row], witness: Witness) -> bool:
     return any(check["id"] == witness["check"] and check["counts"] for check in checks)
 
 
-def proven_ns(witness: Witness) -> int | None:
-    """Return the time (ns) of the last record that proves a counterexample; None without records."""
-    times = (record.get("time_ns") for record in witness["records"])
-    return max((time for time in times if isinstance(time, int)), default=None)
+def happened_ns(witness: Witness) -> int | None:
+    """Return the time (ns) at which a violation happened; None without records.
+
+    A violation about messages happened with the first record of them, which may be long before the final read that
+    shows it, and after the joining from which numbers count. Other violations happened with the last of their records.
+    """
+    timed = [(record["time_ns"], record.get("kind")) for record in witness["records"]]
+    known = [(time, kind) for time, kind in timed if isinstance(time, int)]
+    live = [time for time, kind in known if kind in LIVE]
+    return min(live) if live else max((time for time, _ in known), default=None)
 
 
 def swim(witness: Witness, check: Row) -> str:
@@ -68,8 +74,8 @@ def swim(witness: Witness, check: Row) -> str:
 
 def _article(check: Row, witness: Witness, *, drawn: bool, brief: bool, first: bool) -> str:
     id = f"{text(check['id'])}-{int(witness['number'])}"
-    # The first error has an anchor of its own, because links by its number lead to the article too.
-    anchor = '<span id="first-error"></span><p class="first">The first error of this run.</p>' if first else ""
+    # The first violation has an anchor of its own, because links by its number lead to the article too.
+    anchor = '<span id="first-error"></span><p class="first">The first violation of this run.</p>' if first else ""
     most = BRIEF_MOST if brief else TEXT_MOST
     head = (
         f'<article id="witness-{id}" class="witness">{anchor}<p class="sentence">{text(witness["sentence"], most)}</p>'

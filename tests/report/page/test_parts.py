@@ -19,13 +19,14 @@ from earwitness.checks.catalogue import ALL
 from earwitness.checks.contract import Contract
 from earwitness.checks.history.record import FOREIGN, Kind, empty
 from earwitness.harness.record.history import open_history
-from earwitness.harness.report.page.cards import KNOWN, prose, ways
-from earwitness.harness.report.page.html import report_html
+from earwitness.harness.report.page.cards import prose, ways
+from earwitness.harness.report.page.html import platform_of, report_html
 from earwitness.harness.report.page.repeat import run_again
 from earwitness.harness.report.page.rooms import ROOMS_MOST, rooms, share_of
 from earwitness.harness.report.page.style import STYLE
 from earwitness.harness.report.page.svg import COLOURS, legend, plot_svg
 from earwitness.harness.report.page.timeline import BINS, Line, Plot, axis_of, plots_of
+from earwitness.harness.report.summary import KNOWN
 from earwitness.harness.shipped import judged_by
 
 
@@ -66,13 +67,45 @@ def test_the_first_screen(page: str) -> None:
     """Outcome, why, what was planned and reached, duration, the generator's health, and one picture."""
     first = plain(page[page.index("<header") : page.index('<section id="counterexamples"')])
     for words in (
-        "FAIL", "broken: I4 gap-free, I5a stored, I5b delivered", "jump to the first error",
+        "FAIL", "broken: I4 gap-free, I5a stored, I5b delivered", "jump to the first violation",
+        "I5a stored : 1 of 8 acknowledged messages is not in the final state (12.5 %), in 1 room.",
+        "I5b delivered : 4 of 13 deliveries that were due never came (30.8 %), in 1 room, for 1 user.",
+        "Planted defects: backend=drop-push:0.05. A planted defect is a mistake that was built into",
+        "A fault is an event of the run",
         "1.2 s of records: 1.0 s of load, 0.2 s of drain and final reads",
         "3 users; 1 s; 3 users started a second; arrivals 10/s; faults kill:backend-1@0.5s+0.2s",
         "3 users, 3 connections; 8 messages sent, 11 received", "H4 load-attained: 0 of 3 users connected", "seed 42",
     ):  # fmt: skip
         assert words in first, words
     assert page[: page.index('<section id="counterexamples"')].count("<svg") == 1
+
+
+def test_the_platform_the_start_and_the_load(again: Callable[..., str], run: Path) -> None:
+    """Version of the reference platform, date and time, the burst; a plan that was reached is not said again."""
+    harness = json.loads((run / "verdict.json").read_text("utf-8"))["harness"]
+    facts = {"sent": 8, "offered": 8, "actions_planned": 9, "actions_started": 7}
+    changed = [{**row, "facts": facts} if row["id"] == "H4" else row for row in harness]
+    burst = {"count": 1000, "client": 0, "sent_s": 1.24}
+    page = again(created="2026-11-30T11:28:04.477+00:00", harness=changed, bursts=[burst])
+    head = plain(part(page, "facts"))
+    assert "started 2026-11-30 11:28:04 UTC" in head
+    assert "1,000 of them sent by one user in a burst of 1.2 s; 7 of 9 planned actions started" in head
+    assert "8 of 8" not in head
+    tested = {"versions": {"earwitness": "0.2.0", "commit": "0bac75a5126c3d0c"}, "contract": {"name": "reference"}}
+    named = platform_of(tested, {"target": "reference"})
+    assert named == "reference platform 0.2.0, commit 0bac75a512, contract reference"
+    assert platform_of({"contract": {"name": "mine"}}, {"target": "file"}) == "file, contract mine"
+    assert platform_of({"imported_from": "x"}, {"target": "imported"}) == "that of an imported history"
+
+
+def test_no_fault_does_not_hide_planted_defects(again: Callable[..., str], tmp_path: Path) -> None:
+    """Where the plots say that no fault was injected, the planted defects stand too."""
+    run = imported_run(tmp_path / "run")
+    verdict = json.loads((run / "verdict.json").read_text("utf-8"))
+    page = report_html(open_history(run), {**verdict, "defect": "backend=leak:0.1"}).decode()
+    words = "No fault was injected in this run. But defects were planted for all of it: backend=leak:0.1."
+    assert words in plain(part(page, "plots"))
+    assert "Planted defects" not in again(defect="")
 
 
 def test_raw_frames_are_shown_and_secrets_are_not(page: str) -> None:
@@ -97,15 +130,16 @@ def test_a_long_frame_is_cut(again: Callable[..., str], run: Path) -> None:
     assert len(frame[1]) == 4_000
 
 
-def test_the_first_error_is_the_earliest(page: str) -> None:
-    """The link leads to the counterexample whose records end first, in time; the plots mark its moment.
+def test_the_first_violation_is_the_earliest(page: str) -> None:
+    """The link leads to the counterexample that happened first; the plots mark its moment.
 
-    Ann's #1 was accepted at 0.11 s and never came to Cleo; the jump that shows the same came at 0.22 s.
+    Ann's #1 was sent at 0.10 s and never came to Cleo; the jump that shows the same came at 0.22 s, and the final read
+    that shows the loss of her #2 at 1.2 s.
     """
     article = page[page.rindex("<article", 0, page.index('id="first-error"')) :]
     assert article.startswith('<article id="witness-I5b-1"')
     assert page.count('id="first-error"') == 1
-    assert "first error: I5b: at 0.11 s" in page
+    assert "first violation: I5b: at 0.10 s" in page
 
 
 def test_lanes_can_be_hidden_without_a_script(page: str) -> None:
@@ -171,11 +205,11 @@ def test_cards_have_all_that_a_check_states(page: str) -> None:
     failed, held = part(page, "check-I5b"), part(page, "check-I1")
     for card, words in (
         (failed, "Did every member who was subscribed throughout receive every message?"),
-        (failed, "13 examined · 4 violations ·"),
+        (failed, "13 examined · 4 violations · rate 30.8 %"),
         (failed, "contract: delivers = true (promised)"),
         (failed, '<a href="#witness-I5b-1">'),
         (failed, '<a href="#page-I5b">'),
-        (held, "12 examined · 0 violations · violation rate below 0.25 (95 %)"),
+        (held, "12 examined · 0 violations · violation rate below 25 % (at 95 % confidence)"),
     ):
         assert words in card[: card.index("</article>")], words
     assert "contract: misses_nothing = false (never promised: an observation)" in page
