@@ -11,6 +11,7 @@ from typing import Final
 from earwitness.checks.contract import Contract
 from earwitness.harness.report.opportunities import ALL as OPPORTUNITIES
 from earwitness.harness.report.opportunities import BY_ID
+from earwitness.harness.report.page.runbook import runbook_link
 from earwitness.harness.report.page.words import MARKS, Row, counted, paragraph, section, table, text
 from earwitness.harness.report.runbooks import runbook_of
 from earwitness.harness.report.summary import KNOWN, per_cent
@@ -69,11 +70,13 @@ def _card(check: Row, contract: Contract) -> str:
 def _links(check: Row) -> str:
     links = []
     if check["outcome"] == "FAIL" and check["witnesses"]:
-        links.append(f'<a href="#witness-{text(check["id"])}-1">its first counterexample</a>')
+        first = min(int(witness["number"]) for witness in check["witnesses"])
+        links.append(f'<a href="#witness-{text(check["id"])}-{first}">its first counterexample</a>')
     if check["id"] in KNOWN:
         links.append(f'<a href="#page-{text(check["id"])}">how it is judged</a>')
     if check["outcome"] != "PASS":
-        links.append(f"runbook: {text(runbook_of(check['id']))}")
+        broken = check["outcome"] == "FAIL"
+        links.append(f"runbook: {runbook_link(check['id']) if broken else text(runbook_of(check['id']))}")
     return f"<p>{' · '.join(links)}</p>" if links else ""
 
 

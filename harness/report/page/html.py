@@ -11,6 +11,7 @@ from earwitness.harness.report.page.cards import cards, not_exercised, pages
 from earwitness.harness.report.page.counterexamples import counterexamples, first_error, happened_ns, swim
 from earwitness.harness.report.page.repeat import repeat
 from earwitness.harness.report.page.rooms import figures, losses, rooms
+from earwitness.harness.report.page.runbook import runbooks
 from earwitness.harness.report.page.style import STYLE
 from earwitness.harness.report.page.svg import legend, plot_svg
 from earwitness.harness.report.page.timeline import Axis, Band, Plot, axis_of, bands_of, plots_of
@@ -44,7 +45,7 @@ def report_html(history: History, verdict: Row) -> bytes:
     links = "".join(f'<a href="#{id}">{name}</a>' for id, name in SECTIONS)
     body = [
         _first_screen(history, verdict, axis, plots, bands),
-        counterexamples(verdict["checks"]),
+        counterexamples(verdict["checks"], axis),
         _plots(verdict, axis, plots, bands),
         rooms(verdict),
         losses(verdict),
@@ -54,6 +55,7 @@ def report_html(history: History, verdict: Row) -> bytes:
         not_exercised(verdict["checks"], verdict.get("opportunities") or {}, history.contract),
         repeat(history, verdict),
         pages([*verdict["checks"], *verdict["harness"]]),
+        runbooks(verdict["checks"]),
     ]
     page = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
@@ -177,9 +179,9 @@ def _reached(verdict: Row) -> Iterator[str]:
     """Yield what was reached: users, connections, messages, bursts, and what of the plan was not reached."""
     load = verdict["load"]
     yield f"{load['users']:,} users, {load['connections']:,} connections"
-    yield f"{load['messages_sent']:,} messages sent, {load['messages_delivered']:,} received"
-    for burst in verdict.get("bursts") or ():
-        yield f"{burst['count']:,} of them sent by one user in a burst of {burst['sent_s']:.1f} s"
+    bursts = [f"{one['count']:,} in a burst of {one['sent_s']:.1f} s" for one in verdict.get("bursts") or ()]
+    among = f" ({', '.join(bursts)})" if bursts else ""
+    yield f"{load['messages_sent']:,} messages sent{among}, {load['messages_delivered']:,} received"
     facts: Row = next((check["facts"] for check in verdict["harness"] if check["id"] == "H4"), {})
     if (facts.get("offered") or 0) > (facts.get("sent") or 0):
         yield f"{facts['sent']:,} of {facts['offered']:,} messages that users wanted to send were sent"

@@ -49,6 +49,7 @@ pre{background:var(--card);padding:.6rem;white-space:pre-wrap;overflow-wrap:anyw
 .witness{border:1px solid var(--line);border-radius:8px;padding:.6rem 1rem;margin:.7rem 0}
 .sentence{font-weight:600;margin:.2rem 0}.first{color:var(--fail);font-weight:600;margin:0}.what{margin:.5rem 0 0}
 .records{margin:.2rem 0;padding-left:1.4rem}.records b{font-weight:600;font-variant-numeric:tabular-nums}
+.records .wrong,.records .wrong b{color:var(--fail);font-weight:600}.records .wrong .frame{font-weight:400}
 .records .frame{border-left:3px solid var(--line)}
 .lanes>span{color:var(--soft);margin-right:.4rem}.lanes label{margin-right:.9rem;white-space:nowrap}
 .cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(27rem,100%),1fr));gap:.5rem}

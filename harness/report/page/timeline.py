@@ -53,7 +53,7 @@ class Plot:
 
 @dataclass(frozen=True, slots=True)
 class Band:
-    """Span of time to shade; `kind`: "fault", "drain" (the end of the load), or "error", which is one moment."""
+    """Span of time to shade; `kind`: "fault", "drain" (the end of the load), or "error", the moment of a violation."""
 
     name: str
     start_s: float
@@ -200,7 +200,12 @@ def _trouble(views: Sequence[Records], axis: Axis) -> Plot:
     }
     lines = [axis.rate(name, _times(views, which)) for name, which in wrong.items()]
     there = tuple(line for line in lines if any(line.values))
-    return Plot("Errors a second", "1/s", there, note="" if there else "There was no error, so nothing is drawn.")
+    return Plot(
+        "Failed requests and lost connections a second",
+        "1/s",
+        there,
+        note="" if there else "No request failed and no connection was lost, so nothing is drawn.",
+    )
 
 
 def _answers(history: History, axis: Axis) -> list[Plot]:
