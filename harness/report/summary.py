@@ -12,9 +12,8 @@ Row = Mapping[str, Any]
 KNOWN: Final[Mapping[str, Described]] = {check.id: check for check in ALL if isinstance(check, Described)}
 GENERAL: Final = "{violations} violations in {examined} examined"
 PLANTED: Final = (
-    "A planted defect is a mistake that was built into the reference platform for this run, to see it detected. "
-    "The number behind its name is the probability with which it acts at each opportunity. "
-    "A fault is an event of the run, such as a service that is killed."
+    "Planted on purpose, to see it detected; the number is the probability with which it acts at each opportunity. "
+    "A defect is a mistake in the platform; a fault is an event of the run, such as a service that is killed."
 )
 """Explanation of planted defects, below the names of those of a run."""
 

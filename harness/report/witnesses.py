@@ -16,11 +16,11 @@ import numpy as np
 from earwitness.checks.contract import Contract
 from earwitness.checks.engine.fold import Check, Described
 from earwitness.checks.findings.lines import Told, line
-from earwitness.checks.findings.names import person, room
+from earwitness.checks.findings.names import message, person, room
 from earwitness.checks.findings.scene import Scene, scene
 from earwitness.checks.findings.sentences import said_by, sentence, tell
 from earwitness.checks.findings.wrong import wrong_records
-from earwitness.checks.history.record import Kind
+from earwitness.checks.history.record import FOREIGN, Kind
 from earwitness.checks.own_fold import Own
 from earwitness.checks.verdict import Finding, Verdict
 from earwitness.harness.record.columns import Columns
@@ -57,11 +57,12 @@ class Promise(TypedDict):
 
 
 class Where(TypedDict):
-    """Conversation of a finding, its number of members, and the user who was hit; None if it names none."""
+    """Conversation of a finding, its number of members, the user who was hit, the message; None if it names none."""
 
     room: str | None
     members: int | None
     user: str | None
+    message: str | None
 
 
 class Lanes(TypedDict):
@@ -75,7 +76,8 @@ class Witness(Lanes, Where):
     """Finding in detail, as verdict.json has it.
 
     records, context  columns of each record that proves it, and of others about the same
-    room, members     name of the conversation and how many members it has; user: who was hit; None if it names none
+    room, members     name of the conversation and how many members it has, None if it names none
+    user, message     who was hit, and the message as "#3 of ann"; None if it names none
     svg               its drawing in the run directory, None for later findings
     """
 
@@ -164,13 +166,15 @@ class Teller:
         }
 
     def _where(self, finding: Finding) -> Where:
-        """Return the conversation of a finding and the user whom it hit, each None if it names none."""
-        roster, conv, client = self._history.roster, finding.facts.get("conv", -1), finding.facts.get("client", -1)
+        """Return the conversation, user and message of a finding, each None if it names none."""
+        roster, facts = self._history.roster, finding.facts
+        conv, client, author, counter = (facts.get(name, -1) for name in ("conv", "client", "author", "counter"))
         there = 0 <= conv < len(roster.conversations)
         return {
             "room": self._short(room(roster, conv)) if there else None,
             "members": len(roster.conversations[conv]) if there else None,
             "user": self._short(person(roster, client)) if 0 <= client < len(roster.user_of) else None,
+            "message": self._short(message(roster, author, counter)) if 0 <= author < FOREIGN and counter > 0 else None,
         }
 
     def _proving(self, told: Told, first: int, wrong: str | None) -> dict[str, object]:
@@ -262,7 +266,7 @@ def promise_words(told: Promise) -> str:
     """Return a counterexample's `promise` as text: what is promised, and the contract's keys."""
     keys = ", ".join(f"{key} = {json.dumps(value)}" for key, value in told["contract"].items())
     stated = told.get("statement") or told["title"]  # a verdict of an earlier version has the question only
-    return f"{stated.removesuffix('.')} (contract: {keys or 'always promised'})"
+    return f"{stated} (contract: {keys or 'always promised'})"
 
 
 def command(run_dir: Path, check: Check, n: int) -> str:

@@ -64,7 +64,7 @@ def test_load_rates_and_faults() -> None:
     assert "planted" not in text
     planted = verdict_text(verdict([BROKEN], defect="backend=drop-push:0.05"))
     assert "\nplanted defects, with which the platform was started: backend=drop-push:0.05\n" in planted
-    assert "the probability with which it acts at each opportunity. A fault is" in " ".join(planted.split())
+    assert "the probability with which it acts at each opportunity. A defect is" in " ".join(planted.split())
 
 
 def test_each_check_stands_in_its_group() -> None:

@@ -46,10 +46,14 @@ def counterexamples(checks: Sequence[Row], axis: Axis | None = None) -> str:
 
 
 def grouped(witnesses: Sequence[Witness]) -> list[list[Witness]]:
-    """Return the counterexamples in the order in which they happened; those with one sentence are one group."""
-    groups: dict[str, list[Witness]] = {}
+    """Return the counterexamples in the order in which they happened.
+
+    Those that say the same of one message are one group: each receipt of it is a violation.
+    """
+    groups: dict[tuple[object, ...], list[Witness]] = {}
     for witness in sorted(witnesses, key=lambda witness: (happened_ns(witness) or 0, witness["number"])):
-        groups.setdefault(witness["sentence"], []).append(witness)
+        alone = None if witness.get("message") else witness["number"]
+        groups.setdefault((witness["sentence"], witness.get("message"), alone), []).append(witness)
     return list(groups.values())
 
 
