@@ -33,12 +33,20 @@ def counterexamples(checks: Sequence[Row], axis: Axis | None = None) -> str:
     """
     failed = [check for check in checks if check["outcome"] == "FAIL"]
     first = first_error(checks)
+    broken_by = _broken_by(failed)
     parts, size = [], 0
     for check in failed:
         groups = grouped(check["witnesses"])
         parts.append(_head(check, len(groups)))
         for n, group in enumerate(groups):
-            article = _article(check, group, axis, drawn=n < DRAWN, brief=size > BYTES_MOST, first=first in group)
+            article = _article(
+                check,
+                group,
+                _about(check, group, axis, broken_by),
+                drawn=n < DRAWN,
+                brief=size > BYTES_MOST,
+                first=first in group,
+            )
             size += len(article)
             parts.append(article)
     body = "".join(parts) or paragraph("No check found a violation in this run, so there is no counterexample.")
@@ -105,7 +113,7 @@ def swim(witness: Witness, check: Row) -> str:
     return witness_svg(witness, check, styled=False).decode().partition("?>")[2].strip()
 
 
-def _article(check: Row, group: Sequence[Witness], axis: Axis | None, *, drawn: bool, brief: bool, first: bool) -> str:
+def _article(check: Row, group: Sequence[Witness], about: str, *, drawn: bool, brief: bool, first: bool) -> str:
     witness = group[0]
     id = f"{text(check['id'])}-{int(witness['number'])}"
     # Links by the number of a counterexample lead here, also to those that stand together with another one.
@@ -114,22 +122,47 @@ def _article(check: Row, group: Sequence[Witness], axis: Axis | None, *, drawn: 
     most = BRIEF_MOST if brief else TEXT_MOST
     head = (
         f'<article id="witness-{id}" class="witness">{anchor}<p class="sentence">{text(witness["sentence"], most)}</p>'
-        f"{paragraph(_when_and_by_whom(group, axis), 'soft')}"
+        f"{paragraph(about, 'soft')}"
     )
     command = f"<p>see it again: <code>{text(witness.get('command', ''), most)}</code></p></article>"
     if brief:
         note = "Its records are left out here, because this page is full; the command below shows them."
         return head + paragraph(note) + command
-    return head + (_lanes(check, witness, id) if drawn and witness["steps"] else "") + _records(witness) + command
+    lanes = _lanes(check, witness, id) if drawn and witness["steps"] else ""
+    if first and lanes:  # the head of the page has the same picture, without the boxes that hide lanes
+        lanes = (
+            f"<details><summary>its picture stands at the top of the page; show it here too</summary>{lanes}</details>"
+        )
+    return head + lanes + _records(witness) + command
 
 
-def _when_and_by_whom(group: Sequence[Witness], axis: Axis | None) -> str:
-    """Return when a group of counterexamples happened in the run, and who saw it if there are several."""
+def _broken_by(failed: Sequence[Row]) -> dict[tuple[object, object], list[str]]:
+    """Return (journal, index) of each record that is wrong by itself → the checks that it violates."""
+    found: dict[tuple[object, object], list[str]] = {}
+    for check in failed:
+        for witness in check["witnesses"]:
+            for place in _wrong_places(witness):
+                found.setdefault(place, []).append(check["id"])
+    return found
+
+
+def _wrong_places(witness: Witness) -> list[tuple[object, object]]:
+    return [(record["journal"], record["index"]) for record in witness["records"] if "wrong" in record]
+
+
+def _about(
+    check: Row, group: Sequence[Witness], axis: Axis | None, broken_by: dict[tuple[object, object], list[str]]
+) -> str:
+    """Return when a group of counterexamples happened, who saw it, and what else the same wrong record violates."""
     at_ns = happened_ns(group[0])
     parts = [f"at {axis.at_s(at_ns):.3f} s of the run"] if axis is not None and at_ns is not None else []
     if len(group) > 1:
         users = list(dict.fromkeys(user for one in group if (user := one.get("user"))))
         parts.append(f"seen {len(group)} times" + (f", by {', '.join(users)}" if users else "") + "; one is shown")
+    others = dict.fromkeys(id for one in group for place in _wrong_places(one) for id in broken_by.get(place, ()))
+    others.pop(check["id"], None)
+    if others:
+        parts.append(f"the same record violates {', '.join(others)} too")
     return "; ".join(parts)
 
 

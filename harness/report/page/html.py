@@ -14,6 +14,7 @@ from earwitness.harness.report.page.rooms import figures, losses, rooms
 from earwitness.harness.report.page.runbook import runbooks
 from earwitness.harness.report.page.style import STYLE
 from earwitness.harness.report.page.svg import legend, plot_svg
+from earwitness.harness.report.page.terms import terms
 from earwitness.harness.report.page.timeline import Axis, Band, Plot, axis_of, bands_of, plots_of
 from earwitness.harness.report.page.words import MARKS, Row, paragraph, picture, section, text
 from earwitness.harness.report.summary import PLANTED, broken_sentence
@@ -29,6 +30,7 @@ SECTIONS: Final = (
     ("health", "Tester"),
     ("not-exercised", "Not exercised"),
     ("again", "Again"),
+    ("words", "Words"),
 )
 """Links at the top: ids of sections and their short names."""
 
@@ -54,6 +56,7 @@ def report_html(history: History, verdict: Row) -> bytes:
         cards("health", "Health of the tester", verdict["harness"], history.contract),
         not_exercised(verdict["checks"], verdict.get("opportunities") or {}, history.contract),
         repeat(history, verdict),
+        terms(),
         pages([*verdict["checks"], *verdict["harness"]]),
         runbooks(verdict["checks"]),
     ]

@@ -76,9 +76,11 @@ def _note(reach: Row | None) -> str:
         return paragraph(
             "Reach is not known: the verdict is of an earlier version, or clocks of several hosts were not compared."
         )
+    stored = reach["stored"]["lost"]
+    other = f" Reach says nothing about storage, which lost {stored:,}: see Losses." if stored else ""
     return paragraph(
         "Reach is received ÷ owed. Owed is each message that took effect, to each device that was subscribed from "
-        "before its sending until the end (as in I5b). Not known: the record or the drain ended before.",
+        f"before its sending until the end (as in I5b). Not known: the record or the drain ended before.{other}",
         "soft",
     )
 

@@ -202,12 +202,31 @@ def test_counterexamples_of_one_message_stand_together(again: Callable[..., str]
     assert "Shown 4 of 37: the verdict describes the first ones only." in words
     assert "4 violations stand in 2 cards" in words
     assert "at 0.100 s of the run; seen 3 times, by ann, bob; one is shown" in words
+    assert "the same record violates" not in words
     unnamed = part(
         again(checks=[{**changed, "witnesses": [{**one, "message": None} for one in seen]}]), "counterexamples"
     )
     assert unnamed.count("<article") == 3  # a sentence that names no message may be of several
     assert found.index('id="witness-I5b-4"') < found.index('id="witness-I5b-1"')
     assert {"witness-I5b-2", "witness-I5b-3"} <= set(re.findall(r' id="([^"]+)"', found))
+
+
+def test_one_record_may_break_several_promises(again: Callable[..., str], run: Path) -> None:
+    """Then each card names the other checks, since the cause is one."""
+    checks = json.loads((run / "verdict.json").read_text("utf-8"))["checks"]
+    bad = next(check for check in checks if check["id"] == "I4")
+    other = {**bad, "id": "I1", "name": "per-sender-fifo"}
+    found = plain(part(again(checks=[bad, other]), "counterexamples"))
+    assert "the same record violates I1 too" in found
+    assert "the same record violates I4 too" in found
+
+
+def test_the_first_picture_is_open_once(page: str) -> None:
+    """It stands at the top; its card has it folded, with the boxes that hide lanes."""
+    article = page[page.rindex("<article", 0, page.index('id="first-error"')) :]
+    article = article[: article.index("</article>")]
+    assert article.index("<details>") < article.index('class="lanes"') < article.index("</details>")
+    assert page.count("<details>") == 1
 
 
 def test_a_runbook_is_a_link_into_the_page(page: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -369,7 +388,7 @@ def test_all_plots_of_a_run(run: Path, page: str) -> None:
     planned = plots["Acknowledgement, by the time of sending"].lines[-1]
     assert planned.name == "p99 from the planned start"
     assert planned.values == (40.0, 40.0, 40.0)
-    cpu, memory = plots["Processor, per cent of one"], plots["Memory"]
+    cpu, memory = plots["Processor time, per cent of one core"], plots["Memory"]
     assert [(line.name, line.values) for line in cpu.lines] == [("backend-1", (50.0, 50.0)), ("load-0", (50.0, 50.0))]
     assert memory.lines[0].values == (61.0, 66.0, 71.0)
     section = part(page, "plots")
