@@ -8,6 +8,7 @@ fold.finish(end)           # the verdict
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -156,6 +157,8 @@ class Described:
     when       function: whether a contract promises it
     sentences  kind of finding (`Finding.what`) -> sentence about it, with facts in braces that
                `checks.findings.sentences` replaces by names
+    tally      sentence about all violations together: `{violations}`, `{examined}`, `{are}` and facts of the verdict
+               stand in braces; "" if only a general one fits
     """
 
     id: str
@@ -164,6 +167,18 @@ class Described:
     fold: Callable[[Described, Roster, Contract], Fold]
     when: Callable[[Contract], bool] = lambda contract: True
     sentences: Mapping[str, str] = field(default_factory=dict)
+    tally: str = ""
+
+    @property
+    def definition(self) -> str:
+        """Return the definition of the check: the docstring of its fold, whose first paragraph states the promise."""
+        text = inspect.cleandoc(inspect.getdoc(self.fold) or "").removeprefix(f"State of {self.id}: ")
+        return text[:1].upper() + text[1:]
+
+    @property
+    def statement(self) -> str:
+        """Return the promise as a statement; the question where the docstring was stripped (`python -OO`)."""
+        return " ".join(self.definition.partition("\n\n")[0].split()) or self.title
 
     def promised(self, contract: Contract) -> bool:
         """Implement `Check.promised`: return the result of `when`."""

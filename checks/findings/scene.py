@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from earwitness.checks.findings.lines import HERE, IN, MANNERS, OUT, THERE, Direction, NameOf, Told, label
 from earwitness.checks.findings.names import device, message, numbers
+from earwitness.checks.findings.wrong import wrong_records
 from earwitness.checks.history.record import FOREIGN
 from earwitness.checks.roster import Roster
 from earwitness.checks.verdict import Finding
@@ -35,6 +36,7 @@ class Step:
     at_ms    milliseconds after the first record of the scene; None: the event did not happen
     proof    whether it is one of the records that prove the finding; the others are context
     record   (journal number, index), None if there is none
+    wrong    why this step is wrong by itself, in a few words, perhaps ""; None if it is not
     """
 
     at_ms: float | None
@@ -43,6 +45,7 @@ class Step:
     label: str
     proof: bool
     record: tuple[int, int] | None
+    wrong: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,7 @@ def scene(
     absent = NEVER.get((check, finding.what))
     lanes = _lanes(records, proof, finding, absent)
     first = int(records[0].record["t"]) if records else 0
+    wrong = wrong_records(check, finding, records, roster, name_of)
     steps = []
     for told in records:
         start, end = _between(told, lanes)
@@ -78,7 +82,7 @@ def scene(
             continue  # its device got no lane, see LANES_MAX
         key = (told.journal, told.index)
         at_ms = (int(told.record["t"]) - first) / 1e6
-        steps.append(Step(at_ms, start, end, label(told, roster, name_of), key in proven, key))
+        steps.append(Step(at_ms, start, end, label(told, roster, name_of), key in proven, key, wrong.get(key)))
     if absent is not None:
         steps.append(_never(finding, *absent, lanes, roster))
     names = tuple(PLATFORM if client is None else device(roster, client) for client in lanes)

@@ -374,6 +374,7 @@ FAILED_NO_EFFECT = Described(
     name="failed-no-effect",
     title="Did refused messages have no effect?",
     fold=FailedNoEffect,
+    tally="{violations} of {examined} refused messages took effect",
     sentences={
         "heard": "{message} was refused, but was delivered in {where}",
         "stored": "{message} was refused, but is stored in {where}",
@@ -385,6 +386,7 @@ SINGLE_COMPLETION = Described(
     title="Was every attempt answered at most once?",
     fold=SingleCompletion,
     when=lambda contract: contract.acknowledges,
+    tally="{violations} of {examined} answers {are} one too many",
     sentences={
         "again": "{who} got a second answer to {message} in {where}, which had been answered already",
         "surplus": "{who} got one answer more to {message} than it was sent",
@@ -398,6 +400,7 @@ CONNECTION_SCOPE = Described(
     title="Did every answer come to the connection that asked, and account changes to their owner only?",
     fold=ConnectionScope,
     when=lambda contract: contract.acknowledges or contract.account_news_s is not None,
+    tally="{violations} of {examined} answers and notices went to the wrong connection",
     sentences={
         "elsewhere": "{who} got the answer to {message} in {where} on another connection than the one that sent it",
         "account": "{who} was sent what the account of {stated} shows",

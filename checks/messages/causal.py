@@ -96,6 +96,7 @@ CAUSAL_ORDER = Described(
     title="Did every reply get a higher number than the messages that its sender had received?",
     fold=CausalOrder,
     when=lambda contract: contract.total_order and contract.sequence != "none",
+    tally="{violations} of {examined} messages {have} a number below one that their sender had received",
     sentences={
         "below-cause": "{where} gave {message} the number {seq}, although its sender had received number "
         "{other_seq} before sending it",

@@ -206,6 +206,7 @@ NO_CREATION = Described(
     name="no-creation",
     title="Was every message that was delivered or stored sent in this run?",
     fold=NoCreation,
+    tally="{violations} of {examined} messages that were received or stored {were} not sent in this run",
     sentences={
         "foreign": "{who} got a message in {where} that nobody had sent in this run",
         "unknown": "{who} got a message in {where} of an author or counter that cannot be: {raw}",

@@ -280,6 +280,7 @@ DELIVERED_CHECK = Described(
     title="Did every member who was subscribed throughout receive every message?",
     fold=Delivered,
     when=lambda contract: contract.delivers,
+    tally="{violations} of {examined} deliveries that were due never came",
     sentences={
         "absent": "{who} was subscribed to {where} from before {message} was sent until the end, and never received it",
     },

@@ -285,6 +285,7 @@ FIFO = Described(
     title="Did everyone receive each sender's messages in the order in which they were sent?",
     fold=Fifo,
     when=lambda contract: contract.ordered,
+    tally="{violations} of {examined} pairs of consecutive messages of one sender {are} in the wrong order",
     sentences={
         "heard": "{who} received {other} before {message} in {where}, although {author} sent #{counter} "
         "first on the same connection",

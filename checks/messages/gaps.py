@@ -232,6 +232,8 @@ GAP_FREE = Described(
     title="Did every connection receive each conversation's numbers without a gap?",
     fold=GapFree,
     when=lambda contract: contract.sequence == "contiguous",
+    tally="{violations} of {examined} deliveries jumped over numbers: "
+    "{reorder} jumps whose numbers came late, {open} whose numbers never came",
     sentences={
         "open": "{who} never received {range} of {where} on this connection: {left} missing after a jump",
         "reorder": "{who} received {range} of {where} only after later numbers",

@@ -450,6 +450,7 @@ NO_DUPLICATION = Described(
     title="Did every device receive each message at most once?",
     fold=NoDuplication,
     when=lambda contract: contract.at_most_once != "no",
+    tally="{violations} of {examined} deliveries brought a message again",
     sentences={
         "repeated": "{who} received {message} in {where} again, after it had been delivered there already",
         "repeated-later": "{who} received {message} in {where} again on a later connection, after it had been "
@@ -462,6 +463,7 @@ INTEGRITY = Described(
     title="Did every message arrive unchanged?",
     fold=Integrity,
     when=lambda contract: contract.unchanged,
+    tally="{violations} of {examined} messages that were received or stored {are} not as they were sent",
     sentences={
         "corrupt": "{who} got a message whose content does not fit its own checksum",
         "corrupt-in-store": "the final state of {where} has a message whose content does not fit its own checksum",
@@ -474,6 +476,7 @@ ISOLATION = Described(
     name="isolation",
     title="Did only members receive a conversation's messages?",
     fold=Isolation,
+    tally="{violations} of {examined} receipts leaked something of a conversation to where it does not belong",
     sentences={
         "stranger": "{who} received {message} in {where} without being a member",
         "stranger-run": "{who} was sent an agent's answer in {where} without being a member",
@@ -489,6 +492,7 @@ IDENTITY = Described(
     title="Did the platform name the true sender everywhere?",
     fold=Identity,
     when=lambda contract: contract.names_sender,
+    tally="{violations} of {examined} statements of a sender or user {name} a wrong one",
     sentences={
         "sender": "the platform named {stated} as the sender of {message} in {where}",
         "identity": "{place} took {who} for {stated}",

@@ -273,6 +273,7 @@ LIVENESS_BOUND = Described(
     title="Did every subscribed member receive each message in time?",
     fold=LivenessBound,
     when=lambda contract: contract.delivery_bound_s is not None,
+    tally="{violations} of {examined} messages came later than promised",
     sentences={
         "late": "{message} was delivered in {where} {low} ms after it was acknowledged, later than promised",
         "missed": "{who} was connected to {where} until after the deadline of {message}, and it did not "

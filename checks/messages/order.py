@@ -91,7 +91,10 @@ def refill(old: Array, keys: Array) -> None:
 
 
 class TotalOrder(Folding):
-    """State of I2: all members receive the messages of a conversation in one order.
+    """State of I2: a sequence number names one message, and one order explains the deliveries of all members.
+
+    Deliveries are compared where numbers may have gaps or are missing. Contiguous numbers state the order themselves,
+    and I4 judges whether each member received them in it.
 
     Not a violation: messages that only some devices have received; retries, where each attempt may take effect; the
     order across an own reconnect; a repeated delivery (I6); history replayed on joining. A number that another
@@ -198,9 +201,10 @@ def _cycle_finding(world: World, cycle: Array) -> Finding:
 TOTAL_ORDER = Described(
     id="I2",
     name="total-order",
-    title="Did all members see the messages of a conversation in one order?",
+    title="Does each number name one message, and do deliveries without contiguous numbers (I4) agree on one order?",
     fold=TotalOrder,
     when=lambda contract: contract.total_order,
+    tally="{violations} of {examined} numbers and deliveries contradict the one order of their conversation",
     sentences={
         "number": "number {seq} of {where} names two messages: {message} and {other}",
         "cycle": "members received the messages of {where} in orders that contradict each other: some "

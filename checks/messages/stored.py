@@ -102,6 +102,7 @@ STORED_CHECK = Described(
     title="Is every acknowledged message in the conversation's final state?",
     fold=Stored,
     when=lambda contract: contract.durable and contract.history and contract.acknowledges,
+    tally="{violations} of {examined} acknowledged messages {are} not in the final state",
     sentences={
         "lost": "{message} was acknowledged, but the final state of {where} does not have it",
     },
@@ -113,6 +114,7 @@ ONCE = Described(
     title="Did every message take effect once, however often it was sent?",
     fold=Once,
     when=lambda contract: contract.idempotent,
+    tally="{violations} of {examined} messages took effect more than once",
     sentences={
         "numbers": "{message} took effect twice in {where}: as number {seq} and as number {other_seq}",
         "rows": "{message} is stored {rows} times in {where}",

@@ -282,6 +282,7 @@ MISSES_NOTHING = Described(
     title="Did every device that stayed a member get each message in the end?",
     fold=Unreceived,
     when=lambda contract: contract.misses_nothing,
+    tally="{violations} of {examined} messages due to devices of members never came",
     sentences={
         "missed": "{who} belonged to {where} from before {message} was sent until the end, and never "
         "received it: neither live, nor by a replay, nor by reading the history",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,7 +20,14 @@ LETTER = 7.4
 TITLE_LETTER = 9.2
 """The same for the title (15 px, bold). Both are of DejaVu Sans, a wide face, so other fonts leave some room."""
 
-NOTE = "time runs downwards · “7 · #3 of ann” is Ann's third message, number 7 of its room"
+NOTE = "time runs downwards, not to scale; records of one time stand in the order in which they were recorded"
+KEYS = (
+    ("proof", "proves it"), ("wrong", "is wrong"), ("other", "also recorded of these messages"),
+    ("never", "never happened"),
+)  # fmt: skip
+"""Kinds of lines, and their words in the legend."""
+PLANNED_ROOM = re.compile(r"r\d+-of-\d+")
+"""Name of a room of the plan: its number, and how many members it has."""
 
 STYLE = """
 text { font-family: system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif; font-size: 12px; fill: #1b1f24 }
@@ -34,6 +42,8 @@ text { font-family: system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-se
 .tip { fill: #0550ae }
 .other { stroke: #8c959f; stroke-width: 1.2; stroke-dasharray: 5 4; fill: none }
 .othertip { fill: #8c959f }
+.wrong { stroke: #cf222e; stroke-width: 2.8; fill: none }
+.wrongtip { fill: #cf222e }
 .never { stroke: #cf222e; stroke-width: 2.6 }
 .nevertext { fill: #cf222e; font-weight: 600 }
 .halo { stroke: #ffffff; stroke-width: 5; stroke-linejoin: round }
@@ -47,6 +57,8 @@ text { font-family: system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-se
   .tip { fill: #79b8ff }
   .other { stroke: #7d8590 }
   .othertip { fill: #7d8590 }
+  .wrong { stroke: #ff7b72 }
+  .wrongtip { fill: #ff7b72 }
   .never { stroke: #ff7b72 }
   .nevertext { fill: #ff7b72 }
   .halo { stroke: #161b22 }
@@ -66,8 +78,10 @@ def witness_svg(witness: Witness, check: Mapping[str, Any], *, styled: bool = Tr
     head = _head(witness, check, width) if styled else []
     top = MARGIN + sum(height for _, _, height in head) + (12 if styled else 0)
     steps: Sequence[Step] = witness["steps"]
-    notes = textwrap.wrap(NOTE, int((width - 2 * MARGIN) / LETTER))
-    height = top + TOP + ROW * len(steps) + 54 + 20 * len(notes)
+    letters = int((width - 2 * MARGIN) / LETTER)
+    notes = [line for note in _notes(witness) for line in textwrap.wrap(printable(note), letters)]
+    keys = _keys(steps, width)
+    height = top + TOP + ROW * len(steps) + 34 + 20 * (len(keys) + len(notes))
     marked = {} if styled else {"class": "swim"}
     size = {"viewBox": f"0 0 {width} {height}", "width": str(width), "height": str(height)}
     svg = ET.Element("svg", {"xmlns": "http://www.w3.org/2000/svg", **size, **marked, "role": "img"})
@@ -84,7 +98,7 @@ def witness_svg(witness: Witness, check: Mapping[str, Any], *, styled: bool = Tr
     _lanes(svg, lanes, top, ROW * len(steps))
     for number, step in enumerate(steps):
         _step(svg, step, top + TOP + ROW * number + ROW * 0.7, columns)
-    _legend(svg, steps, height - 18 - 20 * len(notes), notes)
+    _legend(svg, keys, notes, height + 2 - 20 * (len(keys) + len(notes)))
     return bytes(ET.tostring(svg, encoding="utf-8", xml_declaration=True))
 
 
@@ -120,34 +134,36 @@ def _step(svg: ET.Element, step: Step, y: float, lanes: int) -> None:
     touched = dict.fromkeys((step["from"], step["to"]))
     svg = ET.SubElement(svg, "g", {"class": " ".join(f"l{lane}" for lane in touched)})
     _text(svg, MARGIN + TIME - 12, y + 4, clock(step["at_ms"]), "time", "end")
-    if step["at_ms"] is None:
+    kind = _kind(step)
+    words = {"other": "dim", "never": "nevertext", "wrong": "nevertext"}.get(kind, "")
+    if kind == "never":
         for one in (-1, 1):
             _line(svg, "never", start - 6, y - 6 * one, start + 6, y + 6 * one)
-        _beside(svg, step, start, y, lanes, "nevertext")
+        _beside(svg, step, start, y, lanes, words)
         return
-    line, tip = ("proof", "tip") if step["proof"] else ("other", "othertip")
-    words = "" if step["proof"] else "dim"
+    tip = {"proof": "tip", "wrong": "wrongtip"}.get(kind, "othertip")
     ET.SubElement(svg, "circle", {"class": tip}, cx=f"{start:g}", cy=f"{y:g}", r="4")
     if start == end:
         _beside(svg, step, start, y, lanes, words)
         return
     ahead = 1 if end > start else -1
-    _line(svg, line, start, y, end - 8 * ahead, y)
+    _line(svg, kind, start, y, end - 8 * ahead, y)
     points = f"{end:g},{y:g} {end - 10 * ahead:g},{y - 5:g} {end - 10 * ahead:g},{y + 5:g}"
     ET.SubElement(svg, "polygon", {"class": tip}, points=points)
     # At the device's end of an arrow over many lanes: there is always one whole lane of room.
     near = start if step["to"] < step["from"] else end
     x = near - LANE / 2 if abs(end - start) > LANE else (start + end) / 2
     _label(svg, x, y - 7, step["label"], words, "middle", LANE - 24)
+    if wrong := step.get("wrong"):
+        _label(svg, x, y + 15, wrong, words, "middle", LANE - 4)
 
 
 def _beside(svg: ET.Element, step: Step, x: float, y: float, lanes: int, kind: str) -> None:
     """Draw a text at a lane: right of it, over the following lanes; left of the last lane, where the card ends."""
     behind = lanes - 1 - step["from"]
-    if behind:
-        _label(svg, x + 12, y + 4, step["label"], kind, "start", LANE * (behind + 0.5) - 24)
-    else:
-        _label(svg, x - 12, y + 4, step["label"], kind, "end", LANE * (lanes - 0.5) - 24)
+    at = (x + 12, "start", LANE * (behind + 0.5) - 24) if behind else (x - 12, "end", LANE * (lanes - 0.5) - 24)
+    for line, words in enumerate(filter(None, (step["label"], step.get("wrong")))):
+        _label(svg, at[0], y + 4 + 15 * line, words, kind, at[1], at[2])
 
 
 def _label(svg: ET.Element, x: float, y: float, text: str, kind: str, anchor: str, room: float) -> None:
@@ -156,18 +172,61 @@ def _label(svg: ET.Element, x: float, y: float, text: str, kind: str, anchor: st
     _text(svg, x, y, text, kind, anchor, room)
 
 
-def _legend(svg: ET.Element, steps: Sequence[Step], y: int, notes: Sequence[str]) -> None:
-    x = float(MARGIN)
-    for shown, kind, words in (
-        (True, "proof", "proves it"),
-        (any(not step["proof"] for step in steps), "other", "what else was recorded of the same"),
-        (any(step["at_ms"] is None for step in steps), "never", "never happened"),
-    ):
-        if shown:
+def _keys(steps: Sequence[Step], width: int) -> list[list[tuple[str, str]]]:
+    """Return the lines of the legend, each as (class, words) of its keys; keys of no step are left out."""
+    there = {_kind(step) for step in steps} | {"proof"}
+    rows: list[list[tuple[str, str]]] = [[]]
+    room = free = width - 2.0 * MARGIN
+    for kind, words in KEYS:
+        if kind in there:
+            if rows[-1] and _key_width(words) > free:
+                rows.append([])
+                free = room
+            rows[-1].append((kind, words))
+            free -= _key_width(words)
+    return rows
+
+
+def _key_width(words: str) -> float:
+    return 52 + len(words) * LETTER
+
+
+def _kind(step: Step) -> str:
+    """Return the kind of a step's line; see KEYS."""
+    if step["at_ms"] is None:
+        return "never"
+    if step.get("wrong") is not None:
+        return "wrong"
+    return "proof" if step["proof"] else "other"
+
+
+def _notes(witness: Witness) -> list[str]:
+    """Return what the legend says of this picture: its room, numbers that stand in it, and the time."""
+    notes = []
+    name, members = witness.get("room"), witness.get("members")
+    if name and members:
+        named = f"“{name}” is the room {name.partition('-')[0]}" if PLANNED_ROOM.fullmatch(name) else f"room “{name}”"
+        notes.append(f"{named} with {members:,} members")
+    labels = "\n".join(step["label"] for step in witness["steps"])
+    if found := re.search(r"(\d+) · #(\d+) of (.+)", labels):
+        number, counter, author = found.groups()
+        notes.append(
+            f"“{found[0]}”: message {counter} of {author}, to which the platform gave number {number} of its room"
+        )
+    elif found := re.search(r"accepted #(\d+) as (\d+)", labels):
+        notes.append(f"“{found[0]}”: the sender's message {found[1]} is accepted as number {found[2]} of its room")
+    return [*notes, NOTE]
+
+
+def _legend(svg: ET.Element, keys: Sequence[Sequence[tuple[str, str]]], notes: Sequence[str], y: int) -> None:
+    for row in keys:
+        x = float(MARGIN)
+        for kind, words in row:
             _line(svg, kind, x, y - 4, x + 26, y - 4)
             _text(svg, x + 32, y, words, "dim")
-            x += 52 + len(words) * LETTER
-    for number, note in enumerate(notes, start=1):
+            x += _key_width(words)
+        y += 20
+    for number, note in enumerate(notes):
         _text(svg, MARGIN, y + 20 * number, note, "dim")
 
 

@@ -29,7 +29,7 @@ def witness_text(witness: Witness, check: Mapping[str, Any], width: int) -> str:
         lines += record_lines(record, width)
     lines += ["", *swim_lines(witness, width)]
     if any(not step["proof"] for step in witness["steps"]):
-        lines += ["", "━ proves it   ─ what else was recorded of the same"]
+        lines += ["", "━ proves it   ─ also recorded of these messages   ✗ is wrong, or never came"]
     return "\n".join(lines)
 
 
@@ -69,7 +69,10 @@ def swim_lines(witness: Witness, width: int) -> list[str]:
     rows = [" " * TIME + heads.rstrip()]
     for step in witness["steps"]:
         drawn = _row(step, len(lanes), lane)
-        rows.append(f"{clock(step['at_ms']):>{TIME - 2}}  {drawn}  {one_line(step['label'])}")
+        wrong = step.get("wrong")
+        why = f" – {one_line(wrong)}" if wrong else ""
+        mark = "✗ " if wrong is not None else ""
+        rows.append(f"{clock(step['at_ms']):>{TIME - 2}}  {drawn}  {mark}{one_line(step['label'])}{why}")
     return rows
 
 

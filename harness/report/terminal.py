@@ -15,6 +15,7 @@ from earwitness.harness.progress import one_line
 from earwitness.harness.report import opportunities
 from earwitness.harness.report.endings import ending_line, stopped_line
 from earwitness.harness.report.runbooks import runbook_of
+from earwitness.harness.report.summary import PLANTED, broken_sentence
 from earwitness.harness.report.swim_text import record_lines
 from earwitness.harness.report.witnesses import DRAWN
 
@@ -97,6 +98,7 @@ def _load_lines(verdict: Row) -> list[str]:
     ]
     if planted := verdict.get("defect"):
         lines += _filled(f"planted defects, with which the platform was started: {planted}")
+        lines += _filled(PLANTED, "  ", "")
     return lines + (_filled(f"faults: {', '.join(faults)}") if faults else [])
 
 
@@ -138,7 +140,8 @@ def _names(checks: Iterable[Row]) -> str:
 
 def _broken_line(check: Row) -> list[str]:
     violations = f"{check['violations']:,} violation{'s' if check['violations'] != 1 else ''}"
-    return [f"{_name(check)}{violations} in {check['examined']:,} examined"]
+    head = f"{_name(check)}{violations} in {check['examined']:,} examined"
+    return [head, *_filled(broken_sentence(check), "       ", "")]
 
 
 def _unknown_lines(check: Row) -> list[str]:

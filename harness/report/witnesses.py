@@ -9,16 +9,18 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
 from earwitness.checks.contract import Contract
-from earwitness.checks.engine.fold import Check
+from earwitness.checks.engine.fold import Check, Described
 from earwitness.checks.findings.lines import Told, line
-from earwitness.checks.findings.names import person
+from earwitness.checks.findings.names import message, person, room
 from earwitness.checks.findings.scene import Scene, scene
 from earwitness.checks.findings.sentences import said_by, sentence, tell
+from earwitness.checks.findings.wrong import wrong_records
+from earwitness.checks.history.record import FOREIGN, Kind
 from earwitness.checks.own_fold import Own
 from earwitness.checks.verdict import Finding, Verdict
 from earwitness.harness.record.columns import Columns
@@ -34,16 +36,33 @@ DRAWN = 3
 """Most counterexamples of each failed check that are printed in the terminal and drawn."""
 
 
-Step = TypedDict("Step", {"at_ms": float | None, "from": int, "to": int, "label": str, "proof": bool})
-"""Arrow of a swim-lane, from one lane to another; `at_ms` is None for what never happened."""
+Step = TypedDict(
+    "Step",
+    {"at_ms": float | None, "from": int, "to": int, "label": str, "proof": bool, "wrong": NotRequired[str | None]},
+)
+"""Arrow of a swim-lane, from one lane to another.
+
+`at_ms` is None for what never happened. `wrong`: why it is wrong by itself, in a few words, perhaps ""; None if it is
+not. A verdict of an earlier version lacks it.
+"""
 
 
 class Promise(TypedDict):
-    """Check that was broken, with the keys of the contract that it reads."""
+    """Check that was broken: its question, its promise as a statement, and the keys of the contract that it reads."""
 
     check: str
     title: str
+    statement: str
     contract: dict[str, object]
+
+
+class Where(TypedDict):
+    """Conversation of a finding, its number of members, the user who was hit, the message; None if it names none."""
+
+    room: str | None
+    members: int | None
+    user: str | None
+    message: str | None
 
 
 class Lanes(TypedDict):
@@ -53,10 +72,12 @@ class Lanes(TypedDict):
     steps: list[Step]
 
 
-class Witness(Lanes):
+class Witness(Lanes, Where):
     """Finding in detail, as verdict.json has it.
 
     records, context  columns of each record that proves it, and of others about the same
+    room, members     name of the conversation and how many members it has, None if it names none
+    user, message     who was hit, and the message as "#3 of ann"; None if it names none
     svg               its drawing in the run directory, None for later findings
     """
 
@@ -70,6 +91,24 @@ class Witness(Lanes):
     svg: str | None
 
 
+class Replicas:
+    """Look-up of the replica that a connection reached, as its CONNECT record names it."""
+
+    def __init__(self, history: History) -> None:
+        """Prepare for the journals of a history; each is searched when it is first asked for."""
+        self._journals = history.journals
+        self._found: dict[int, Any] = {}
+
+    def of(self, journal: int, conn: int) -> str | None:
+        """Return the name of the replica of a connection, None if the record names none."""
+        if journal not in self._found:
+            records = self._journals[journal].records
+            self._found[journal] = records[records["kind"] == Kind.CONNECT][["conn", "author"]]
+        found = self._found[journal]
+        at = np.flatnonzero(found["conn"] == conn)
+        return self._journals[journal].names.get(int(found["author"][at[-1]])) if len(at) else None
+
+
 class Teller:
     """Renderer of the findings of one history as counterexamples."""
 
@@ -79,6 +118,7 @@ class Teller:
         self._checks = {check.id: check for check in checks}
         self._tag = tag_of(history)
         self._clients = first_clients(history.journals)
+        self._replicas = Replicas(history)
         self._users = np.array(history.roster.user_of, dtype=np.int64)
 
     def witnesses(self, verdicts: Sequence[Verdict]) -> dict[str, list[Witness]]:
@@ -108,6 +148,7 @@ class Teller:
         proven, context = choose(finding, proof, wanted.found)
         roster = self._history.roster
         drawn = scene(verdict.id, finding, proven, context, roster, self._name_of)
+        wrong = wrong_records(verdict.id, finding, proven, roster, self._name_of)
         last = proof[-1] if proof else None
         said = said_by(last.record, last.journal, self._name_of) if last else None
         first = min((int(told.record["t"]) for told in (*proven, *context)), default=0)
@@ -115,7 +156,8 @@ class Teller:
             "check": verdict.id,
             "number": n,
             "sentence": self._short(sentence(finding, verdict, roster, said)),
-            "records": [self._row(told, first) for told in proven],
+            **self._where(finding),
+            "records": [self._proving(told, first, wrong.get((told.journal, told.index))) for told in proven],
             "context": [self._row(told, first) for told in context],
             "promise": self._promise(verdict.id),
             "command": command(self._history.path, self._checks[verdict.id], n),
@@ -123,22 +165,52 @@ class Teller:
             **self._lanes(drawn),
         }
 
+    def _where(self, finding: Finding) -> Where:
+        """Return the conversation, user and message of a finding, each None if it names none."""
+        roster, facts = self._history.roster, finding.facts
+        conv, client, author, counter = (facts.get(name, -1) for name in ("conv", "client", "author", "counter"))
+        there = 0 <= conv < len(roster.conversations)
+        return {
+            "room": self._short(room(roster, conv)) if there else None,
+            "members": len(roster.conversations[conv]) if there else None,
+            "user": self._short(person(roster, client)) if 0 <= client < len(roster.user_of) else None,
+            "message": self._short(message(roster, author, counter)) if 0 <= author < FOREIGN and counter > 0 else None,
+        }
+
+    def _proving(self, told: Told, first: int, wrong: str | None) -> dict[str, object]:
+        """Return the row of a record that proves a finding; `wrong`: why it is wrong itself, see `Step`."""
+        row = self._row(told, first)
+        if wrong is None:
+            return row
+        why = self._short(wrong)
+        return {**row, "words": f"{row['words']} – {why}" if why else row["words"], "wrong": why}
+
     def _row(self, told: Told, first: int) -> dict[str, object]:
         view = self._history.journals[told.journal]
         columns = Columns(np.array([told.record]), view.name, view.names, self._clients, self._users)
         words = line(told, self._history.roster, self._name_of)
+        conn = int(told.record["conn"])
+        replica = self._replicas.of(told.journal, conn) if conn else None
+        if replica:
+            words = words.replace(f"(connection {conn})", f"(connection {conn}, {replica})", 1)
         row = {"at_ms": round((int(told.record["t"]) - first) / 1e6, 6), "words": self._short(words)}
         frame = frames_of(view.path).of(told.index)
         return {**row, **columns.rows()[0], **({"frame": frame.text()} if frame else {})}
 
     def _promise(self, id: str) -> Promise:
         check = self._checks[id]
-        return {"check": id, "title": check.title, "contract": promise(check, self._contract)}
+        statement = check.statement if isinstance(check, Described) else check.title
+        return {
+            "check": id,
+            "title": check.title,
+            "statement": statement,
+            "contract": promise(check, self._contract),
+        }
 
     def _lanes(self, drawn: Scene) -> Lanes:
         steps: list[Step] = [
             {"at_ms": step.at_ms, "from": step.start, "to": step.end, "label": self._short(step.label),
-             "proof": step.proof}
+             "proof": step.proof, "wrong": None if step.wrong is None else self._short(step.wrong)}
             for step in drawn.steps
         ]  # fmt: skip
         return {"lanes": [self._short(name) for name in drawn.lanes], "steps": steps}
@@ -191,9 +263,10 @@ def promise(check: Check, contract: Contract) -> dict[str, object]:
 
 
 def promise_words(told: Promise) -> str:
-    """Return a counterexample's `promise` as text: the check's question and the contract's keys."""
+    """Return a counterexample's `promise` as text: what is promised, and the contract's keys."""
     keys = ", ".join(f"{key} = {json.dumps(value)}" for key, value in told["contract"].items())
-    return f"{told['title']} (contract: {keys or 'always promised'})"
+    stated = told.get("statement") or told["title"]  # a verdict of an earlier version has the question only
+    return f"{stated} (contract: {keys or 'always promised'})"
 
 
 def command(run_dir: Path, check: Check, n: int) -> str:

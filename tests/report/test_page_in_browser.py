@@ -34,8 +34,8 @@ PARTS = {
     "latency from the planned start": ("#plots", "from the planned start"),
     "fan-out over time": ("#plots", "Fan-out: from a message's sending to its receipt"),
     "connections": ("#plots", "Open connections"),
-    "errors": ("#plots", "Errors a second"),
-    "processor": ("#plots", "Processor, per cent of one"),
+    "errors": ("#plots", "Failed requests and lost connections a second"),
+    "processor": ("#plots", "Processor time, per cent of one core"),
     "memory": ("#plots", "Memory"),
     "fan-out latency by room size": ("#rooms", "p99 ms"),
     "reach by room size": ("#rooms", "reach"),
@@ -46,15 +46,23 @@ PARTS = {
     "link to its page": ('#check-I4 a[href="#page-I4"]', "how it is judged"),
     "its page": ("#page-I4", "anything across LEAVE or another connection"),
     "sentence of a counterexample": (f"{FOUND} .sentence", "never received number"),
-    "swim-lane": (f"{FOUND} svg.swim", "never receives"),
-    "its legend": (f"{FOUND} .lanes label", ""),
+    "swim-lane": ("article.witness > .lanes svg.swim", "never receives"),
+    "its legend": ("article.witness > .lanes label", ""),
     "its records": (f"{FOUND} .records li", "load-0:|import:"),
+    "arrow that is wrong": ("main > figure svg .wrongtip, article.witness > .lanes svg .wrongtip", ""),
+    "why it is wrong": ("main > figure svg .nevertext, article.witness > .lanes svg .nevertext", "skips number"),
+    "record that is wrong": (f"{FOUND} .records li.wrong", "skips number"),
+    "its time": (FOUND, "s of the run"),
+    "link to the runbook": ('#counterexamples a[href^="#runbook-"]', "docs/runbooks/I4.md"),
+    "runbook": ("#runbook-I4", "What to examine next"),
     "command to see it again": (FOUND, "--only I4 --witness 1"),
-    "jump to the first error": ('header a[href="#first-error"]', "jump to the first error"),
+    "jump to the first violation": ('header a[href="#first-error"]', "jump to the first violation"),
+    "how often it broke": ("header .broken li", "received numbers|jumped over numbers"),
     "health of the tester": ("#health", "H1 record-complete"),
     "losses by sender": ("#losses", "prefix|no delivery counts as owed"),
     "not exercised": ("#not-exercised", "I36"),
     "what would exercise it": ("#not-exercised", "earwitness run rate_limits"),
+    "words": ("#words", "room r7, with 4 members"),
     "command to repeat": ("#again pre", "earwitness check "),
 }
 """Parts of the page: where each is, and words of it (one of several)."""
@@ -124,7 +132,7 @@ async def test_each_part_is_filled(kind: str, runs: dict[str, Path]) -> None:
 
 
 async def test_jump_and_lanes_with_the_keyboard(runs: dict[str, Path]) -> None:
-    """Enter on the link shows the first error; Space on a box hides its lane there, and in no other picture."""
+    """Enter on the link shows the first violation; Space on a box hides its lane there, and in no other picture."""
     async with opened(runs["failed"]) as page:
         await page.focus('header a[href="#first-error"]')
         await page.keyboard.press("Enter")

@@ -64,6 +64,7 @@ def test_load_rates_and_faults() -> None:
     assert "planted" not in text
     planted = verdict_text(verdict([BROKEN], defect="backend=drop-push:0.05"))
     assert "\nplanted defects, with which the platform was started: backend=drop-push:0.05\n" in planted
+    assert "the probability with which it acts at each opportunity. A defect is" in " ".join(planted.split())
 
 
 def test_each_check_stands_in_its_group() -> None:
@@ -79,6 +80,7 @@ def test_each_check_stands_in_its_group() -> None:
     text = verdict_text(verdict(checks))
     groups = {part.split(" (")[0]: part for part in text.split("\n\n")}
     assert re.search(r"I5b +delivered +23 violations in 48 examined", groups["Broken"])
+    assert "23 of 48 deliveries that were due never came (47.9 %)" in groups["Broken"]
     assert re.search(r"I2 +total-order +3 examined\n +journal load-1 is torn", groups["Not known"])
     assert re.search(r"I1 +per-sender-fifo +12,345 +fewer than 0.0243 %", groups["Held"])
     assert re.search(r"I44 +recent-reads +2 violations in 9 examined", groups["Not promised, only observed"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -12,7 +13,7 @@ import pytest
 
 from earwitness.checks.catalogue import ALL
 from earwitness.checks.contract import Contract
-from earwitness.checks.history.record import NOBODY, NONE, Kind, Phase
+from earwitness.checks.history.record import NOBODY, NONE, Kind, Phase, empty
 from earwitness.harness.cli import main
 from earwitness.harness.planning.plan import Plan
 from earwitness.harness.record.evidence import conclude
@@ -22,7 +23,7 @@ from earwitness.harness.record.rundir import RunDirectory
 from earwitness.harness.report.judging import judge_run
 from earwitness.harness.report.swim_svg import MARGIN, witness_svg
 from earwitness.harness.report.swim_text import swim_lines, witness_text
-from earwitness.harness.report.witnesses import promise
+from earwitness.harness.report.witnesses import Replicas, promise
 
 PLAN = Plan(seed=1, tag="t4g", users=3, sizes=(3,))
 ANN, BOB, CLEO = range(3)
@@ -111,8 +112,13 @@ def test_the_verdict_has_the_whole_witness(verdict: dict[str, Any]) -> None:
     assert witness["promise"] == {
         "check": "I1",
         "title": "Did everyone receive each sender's messages in the order in which they were sent?",
+        "statement": "Messages of one author on one connection to one conversation keep their order.",
         "contract": {"ordered": True},
     }
+    about = [witness[key] for key in ("room", "members", "user", "message")]
+    assert about == ["r0-of-3", 3, "bob-1", "#1 of ann-0"]
+    assert [record.get("wrong") for record in witness["records"]] == [None, None, None, "too early", "too late"]
+    assert witness["records"][-1]["words"].endswith("as number 1 – too late")
     assert witness["command"].endswith("check run --only I1 --witness 1")
     said, *_ = records = witness["records"]
     assert 2 <= len(records) <= 6
@@ -151,7 +157,7 @@ def test_the_terminal_says_how_to_see_it_alone(
             assert main(words[1:]) == 1
             out = " ".join(capsys.readouterr().out.split())
             assert witness["sentence"] in out
-            assert witness["promise"]["title"] in out
+            assert witness["promise"]["statement"] in out
             assert all(record["words"] in out for record in witness["records"])
             assert sorted((path, path.stat().st_mtime_ns) for path in run_dir.rglob("*")) == before
 
@@ -254,7 +260,7 @@ def test_a_picture_says_what_the_words_say(verdict: dict[str, Any]) -> None:
         words = words_of(svg)
         for text in (*witness["lanes"], *(step["label"] for step in witness["steps"])):
             assert text in words
-        assert any(witness["promise"]["title"] in line for line in words)
+        assert witness["promise"]["statement"] in " ".join(words)
         width = float(ET.fromstring(svg).get("width", ""))
         places = [float(e.get(key, "0")) for e in ET.fromstring(svg).iter() for key in ("x", "x1", "x2", "cx")]
         assert min(places) >= 0
@@ -262,6 +268,46 @@ def test_a_picture_says_what_the_words_say(verdict: dict[str, Any]) -> None:
         title = ["".join(e.itertext()) for e in ET.fromstring(svg).iter() if e.get("class") == "title"]
         assert " ".join(title) == witness["sentence"]
         assert max(map(len, title)) * TITLE_LETTER_PX <= width - 2 * MARGIN
+
+
+def test_what_is_wrong_is_red(verdict: dict[str, Any]) -> None:
+    """The crossed pair has lines of its own kind with the reason below; the legend explains room and numbers."""
+    row = of(verdict, "I1")
+    svg = witness_svg(row["witnesses"][0], row)
+    lines = [e for e in ET.fromstring(svg).iter() if e.tag.endswith("line") and e.get("class") == "wrong"]
+    assert len(lines) == 3  # two arrows, and the legend's
+    words = words_of(svg)
+    assert {"too early", "too late", "is wrong", "“r0-of-3” is the room r0 with 3 members"} <= set(words)
+    assert any(line.startswith("“1 · #1 of ann-0”: message 1 of ann-0, to which the platform gave") for line in words)
+    assert b".wrong { stroke: #cf222e" in svg
+    shown = swim_lines(row["witnesses"][0], 100)
+    assert any(line.endswith("✗ 1 · #1 of ann-0 – too late") for line in shown)
+
+
+def test_a_verdict_of_an_earlier_version_is_drawn(verdict: dict[str, Any]) -> None:
+    """Its steps say nothing of what is wrong, and its room has no size."""
+    row = of(verdict, "I1")
+    steps = [{key: value for key, value in step.items() if key != "wrong"} for step in row["witnesses"][0]["steps"]]
+    svg = witness_svg({**row["witnesses"][0], "steps": steps, "room": None}, row)
+    assert b"is wrong" not in svg
+
+
+def test_records_name_the_replica_of_their_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the CONNECT record names it; where it names none, the connection stands alone."""
+    monkeypatch.setattr(Replicas, "of", lambda self, journal, conn: "backend-2" if conn == 2 else None)
+    (witness,) = of(judge_run(spoilt_run(tmp_path / "run")), "I1")["witnesses"]
+    assert "(connection 1) sends" in witness["records"][0]["words"]
+    assert "(connection 2, backend-2) receives" in witness["records"][-1]["words"]
+
+
+def test_the_replica_of_a_connection() -> None:
+    """The latest CONNECT of a connection counts; one without a name, or no such connection, is None."""
+    records = empty(4)
+    records["kind"], records["conn"] = Kind.CONNECT, (1, 2, 1, 3)
+    records["author"] = (7, 8, 8, NOBODY)
+    view = SimpleNamespace(records=records, names={7: "backend-1", 8: "backend-2"})
+    replicas = Replicas(SimpleNamespace(journals=[view]))  # type: ignore[arg-type]
+    assert [replicas.of(0, conn) for conn in (1, 2, 3, 9)] == ["backend-2", "backend-2", None, None]
 
 
 def test_a_picture_of_one_lane_has_room_for_its_labels(verdict: dict[str, Any]) -> None:

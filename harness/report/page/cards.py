@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Final
 
-from earwitness.checks.catalogue import ALL
 from earwitness.checks.contract import Contract
-from earwitness.checks.engine.fold import Described
 from earwitness.harness.report.opportunities import ALL as OPPORTUNITIES
 from earwitness.harness.report.opportunities import BY_ID
+from earwitness.harness.report.page.runbook import runbook_link
 from earwitness.harness.report.page.words import MARKS, Row, counted, paragraph, section, table, text
 from earwitness.harness.report.runbooks import runbook_of
+from earwitness.harness.report.summary import KNOWN, per_cent
 from earwitness.harness.report.witnesses import promise
 from earwitness.harness.shipped import judged_by
 
-KNOWN: Final[Mapping[str, Described]] = {check.id: check for check in ALL if isinstance(check, Described)}
 PAGE: Final = "docs/reference/checks.md"
 NEEDS: Final[Mapping[str, str]] = {
     "I9": "a message that the platform refuses: earwitness run rate_limits",
@@ -55,9 +53,9 @@ def _card(check: Row, contract: Contract) -> str:
     mark, bound = MARKS.get(check["outcome"], "unknown"), check["upper_bound_95"]
     facts = [f"{check['examined']:,} examined", counted(check["violations"], "violation")]
     if check["violations"]:
-        facts.append("an upper bound needs a run without violations")
+        facts.append(f"rate {per_cent(check['violations'], check['examined']) or 'not known'}")
     elif bound and check["outcome"] == "PASS" and not check["id"].startswith("H"):
-        facts.append(f"violation rate below {bound:.2g} (95 %)")
+        facts.append(f"violation rate below {100 * bound:.3g} % (at 95 % confidence)")
     elif not check["id"].startswith("H"):
         facts.append("no upper bound, as the outcome is not known")
     return (
@@ -72,11 +70,13 @@ def _card(check: Row, contract: Contract) -> str:
 def _links(check: Row) -> str:
     links = []
     if check["outcome"] == "FAIL" and check["witnesses"]:
-        links.append(f'<a href="#witness-{text(check["id"])}-1">its first counterexample</a>')
+        first = min(int(witness["number"]) for witness in check["witnesses"])
+        links.append(f'<a href="#witness-{text(check["id"])}-{first}">its first counterexample</a>')
     if check["id"] in KNOWN:
         links.append(f'<a href="#page-{text(check["id"])}">how it is judged</a>')
     if check["outcome"] != "PASS":
-        links.append(f"runbook: {text(runbook_of(check['id']))}")
+        broken = check["outcome"] == "FAIL"
+        links.append(f"runbook: {runbook_link(check['id']) if broken else text(runbook_of(check['id']))}")
     return f"<p>{' · '.join(links)}</p>" if links else ""
 
 
@@ -147,17 +147,12 @@ def pages(checks: Sequence[Row]) -> str:
     shown = [KNOWN[check["id"]] for check in checks if check["id"] in KNOWN and exercised(check)]
     entries = "".join(
         f'<article class="page" id="page-{check.id}"><h3>{check.id} {check.name}</h3>'
-        f"<p><b>{text(check.title)}</b></p>{prose(_documented(check))}"
+        f"<p><b>{text(check.title)}</b></p>{prose(check.definition)}"
         f'<p class="soft">{PAGE}#{check.id.lower()}-{check.name} · <a href="#check-{check.id}">back to its card</a></p>'
         f"</article>"
         for check in shown
     )
     return section("pages", "How the checks judge", entries) if entries else ""
-
-
-def _documented(check: Described) -> str:
-    found = inspect.cleandoc(inspect.getdoc(check.fold) or "").removeprefix(f"State of {check.id}: ")
-    return found[:1].upper() + found[1:]
 
 
 def prose(docstring: str) -> str:

@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from earwitness.checks.history.record import Kind
+from earwitness.harness.report.page.runbook import runbook_link
+from earwitness.harness.report.page.timeline import Axis
 from earwitness.harness.report.page.words import TEXT_MOST, Row, counted, paragraph, picture, section, text
+from earwitness.harness.report.summary import broken_sentence
 from earwitness.harness.report.swim_svg import witness_svg
 from earwitness.harness.report.swim_text import clock
 from earwitness.harness.report.witnesses import Witness, promise_words
 
+LIVE: Final = frozenset(kind.name.lower() for kind in (Kind.INVOKE, Kind.OK, Kind.FAIL, Kind.INFO, Kind.DELIVER))
+"""Kinds of records of a message while it is under way, as verdict.json names them."""
 DRAWN: Final = 3
 """Most counterexamples of a check that are drawn; all that verdict.json has are listed."""
 FRAME_MOST: Final = 4_000
@@ -20,33 +26,68 @@ BYTES_MOST: Final = 1_500_000
 """Size of all counterexamples: later ones are listed by their sentence and command alone."""
 
 
-def counterexamples(checks: Sequence[Row]) -> str:
-    """Return the section with the counterexamples of all failed checks, at most about BYTES_MOST long."""
+def counterexamples(checks: Sequence[Row], axis: Axis | None = None) -> str:
+    """Return the section with the counterexamples of all failed checks, at most about BYTES_MOST long.
+
+    Those of a check stand in the order in which they happened. `axis`: the time axis of the run, for their times.
+    """
     failed = [check for check in checks if check["outcome"] == "FAIL"]
     first = first_error(checks)
+    broken_by = _broken_by(failed)
     parts, size = [], 0
     for check in failed:
-        note = "" if check["promised"] else " (never promised: an observation)"
-        heading = f"{check['id']} {check['name']}: {counted(check['violations'], 'violation')}{note}"
-        parts.append(f'<h3><a href="#check-{text(check["id"])}">{text(heading)}</a></h3>')
-        promise = next((promise_words(witness["promise"]) for witness in check["witnesses"]), "")
-        parts.append(paragraph(f"{broken(check)}: {promise}" if promise else "", "soft"))
-        for n, witness in enumerate(check["witnesses"]):
-            article = _article(check, witness, drawn=n < DRAWN, brief=size > BYTES_MOST, first=witness is first)
+        groups = grouped(check["witnesses"])
+        parts.append(_head(check, len(groups)))
+        for n, group in enumerate(groups):
+            article = _article(
+                check,
+                group,
+                _about(check, group, axis, broken_by),
+                drawn=n < DRAWN,
+                brief=size > BYTES_MOST,
+                first=first in group,
+            )
             size += len(article)
             parts.append(article)
     body = "".join(parts) or paragraph("No check found a violation in this run, so there is no counterexample.")
     return section("counterexamples", "Counterexamples", body)
 
 
-def first_error(checks: Sequence[Row]) -> Witness | None:
-    """Return the counterexample whose records end first, of checks that count, or else of all.
+def grouped(witnesses: Sequence[Witness]) -> list[list[Witness]]:
+    """Return the counterexamples in the order in which they happened.
 
-    The records of an absence end with the message that did not come, so its moment is that of the message.
+    Those that say the same of one message are one group: each receipt of it is a violation.
     """
+    groups: dict[tuple[object, ...], list[Witness]] = {}
+    for witness in sorted(witnesses, key=lambda witness: (happened_ns(witness) or 0, witness["number"])):
+        alone = None if witness.get("message") else witness["number"]
+        groups.setdefault((witness["sentence"], witness.get("message"), alone), []).append(witness)
+    return list(groups.values())
+
+
+def _head(check: Row, cards: int) -> str:
+    """Return the heading of a check's counterexamples: how many there are and are shown, the promise, the runbook."""
+    note = "" if check["promised"] else " (never promised: an observation)"
+    heading = f"{check['id']} {check['name']}: {counted(check['violations'], 'violation')}{note}"
+    shown = len(check["witnesses"])
+    parts = [f"{broken_sentence(check)}."]
+    if shown < check["violations"]:
+        parts.append(f"Shown {shown:,} of {check['violations']:,}: the verdict describes the first ones only.")
+    if cards < shown:
+        parts.append(f"{shown:,} violations stand in {counted(cards, 'card')}: those of one message together.")
+    promise = next((promise_words(witness["promise"]) for witness in check["witnesses"]), "")
+    return (
+        f'<h3><a href="#check-{text(check["id"])}">{text(heading)}</a></h3>{paragraph(" ".join(parts))}'
+        f"{paragraph(f'{broken(check)}: {promise}' if promise else '', 'soft')}"
+        f'<p class="soft">Likely causes, and what to examine next: {runbook_link(check["id"])}</p>'
+    )
+
+
+def first_error(checks: Sequence[Row]) -> Witness | None:
+    """Return the counterexample that happened first, of checks that count, or else of all; see `happened_ns`."""
     return min(
         (witness for check in checks if check["outcome"] == "FAIL" for witness in check["witnesses"]),
-        key=lambda witness: (not _counts(checks, witness), proven_ns(witness) or 0),
+        key=lambda witness: (not _counts(checks, witness), happened_ns(witness) or 0),
         default=None,
     )
 
@@ -55,10 +96,16 @@ def _counts(checks: Sequence[Row], witness: Witness) -> bool:
     return any(check["id"] == witness["check"] and check["counts"] for check in checks)
 
 
-def proven_ns(witness: Witness) -> int | None:
-    """Return the time (ns) of the last record that proves a counterexample; None without records."""
-    times = (record.get("time_ns") for record in witness["records"])
-    return max((time for time in times if isinstance(time, int)), default=None)
+def happened_ns(witness: Witness) -> int | None:
+    """Return the time (ns) at which a violation happened; None without records.
+
+    A violation about messages happened with the first record of them, which may be long before the final read that
+    shows it, and after the joining from which numbers count. Other violations happened with the last of their records.
+    """
+    timed = [(record["time_ns"], record.get("kind")) for record in witness["records"]]
+    known = [(time, kind) for time, kind in timed if isinstance(time, int)]
+    live = [time for time, kind in known if kind in LIVE]
+    return min(live) if live else max((time for time, _ in known), default=None)
 
 
 def swim(witness: Witness, check: Row) -> str:
@@ -66,19 +113,57 @@ def swim(witness: Witness, check: Row) -> str:
     return witness_svg(witness, check, styled=False).decode().partition("?>")[2].strip()
 
 
-def _article(check: Row, witness: Witness, *, drawn: bool, brief: bool, first: bool) -> str:
+def _article(check: Row, group: Sequence[Witness], about: str, *, drawn: bool, brief: bool, first: bool) -> str:
+    witness = group[0]
     id = f"{text(check['id'])}-{int(witness['number'])}"
-    # The first error has an anchor of its own, because links by its number lead to the article too.
-    anchor = '<span id="first-error"></span><p class="first">The first error of this run.</p>' if first else ""
+    # Links by the number of a counterexample lead here, also to those that stand together with another one.
+    anchor = "".join(f'<span id="witness-{text(check["id"])}-{int(one["number"])}"></span>' for one in group[1:])
+    anchor += '<span id="first-error"></span><p class="first">The first violation of this run.</p>' if first else ""
     most = BRIEF_MOST if brief else TEXT_MOST
     head = (
         f'<article id="witness-{id}" class="witness">{anchor}<p class="sentence">{text(witness["sentence"], most)}</p>'
+        f"{paragraph(about, 'soft')}"
     )
     command = f"<p>see it again: <code>{text(witness.get('command', ''), most)}</code></p></article>"
     if brief:
         note = "Its records are left out here, because this page is full; the command below shows them."
         return head + paragraph(note) + command
-    return head + (_lanes(check, witness, id) if drawn and witness["steps"] else "") + _records(witness) + command
+    lanes = _lanes(check, witness, id) if drawn and witness["steps"] else ""
+    if first and lanes:  # the head of the page has the same picture, without the boxes that hide lanes
+        lanes = (
+            f"<details><summary>its picture stands at the top of the page; show it here too</summary>{lanes}</details>"
+        )
+    return head + lanes + _records(witness) + command
+
+
+def _broken_by(failed: Sequence[Row]) -> dict[tuple[object, object], list[str]]:
+    """Return (journal, index) of each record that is wrong by itself → the checks that it violates."""
+    found: dict[tuple[object, object], list[str]] = {}
+    for check in failed:
+        for witness in check["witnesses"]:
+            for place in _wrong_places(witness):
+                found.setdefault(place, []).append(check["id"])
+    return found
+
+
+def _wrong_places(witness: Witness) -> list[tuple[object, object]]:
+    return [(record["journal"], record["index"]) for record in witness["records"] if "wrong" in record]
+
+
+def _about(
+    check: Row, group: Sequence[Witness], axis: Axis | None, broken_by: dict[tuple[object, object], list[str]]
+) -> str:
+    """Return when a group of counterexamples happened, who saw it, and what else the same wrong record violates."""
+    at_ns = happened_ns(group[0])
+    parts = [f"at {axis.at_s(at_ns):.3f} s of the run"] if axis is not None and at_ns is not None else []
+    if len(group) > 1:
+        users = list(dict.fromkeys(user for one in group if (user := one.get("user"))))
+        parts.append(f"seen {len(group)} times" + (f", by {', '.join(users)}" if users else "") + "; one is shown")
+    others = dict.fromkeys(id for one in group for place in _wrong_places(one) for id in broken_by.get(place, ()))
+    others.pop(check["id"], None)
+    if others:
+        parts.append(f"the same record violates {', '.join(others)} too")
+    return "; ".join(parts)
 
 
 def broken(check: Row) -> str:
@@ -103,10 +188,11 @@ def _records(witness: Witness) -> str:
 def _record(record: Row) -> str:
     place = f"{record['journal']}:{record['index']}"
     said = f"<code>{text(place)}</code> <b>{text(clock(record['at_ms']))}</b> {text(record['words'])}"
+    begin = '<li class="wrong">' if "wrong" in record else "<li>"
     frame = record.get("frame")
     if frame is None:
-        return f"<li>{said}</li>"
-    return f'<li>{said}<pre class="frame" title="raw frame">{text(pretty(frame), 3 * FRAME_MOST)}</pre></li>'
+        return f"{begin}{said}</li>"
+    return f'{begin}{said}<pre class="frame" title="raw frame">{text(pretty(frame), 3 * FRAME_MOST)}</pre></li>'
 
 
 def pretty(frame: str) -> str:

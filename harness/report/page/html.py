@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from earwitness.harness.record.history import History
 from earwitness.harness.report.page.cards import cards, not_exercised, pages
-from earwitness.harness.report.page.counterexamples import counterexamples, first_error, proven_ns, swim
+from earwitness.harness.report.page.counterexamples import counterexamples, first_error, happened_ns, swim
 from earwitness.harness.report.page.repeat import repeat
 from earwitness.harness.report.page.rooms import figures, losses, rooms
+from earwitness.harness.report.page.runbook import runbooks
 from earwitness.harness.report.page.style import STYLE
 from earwitness.harness.report.page.svg import legend, plot_svg
+from earwitness.harness.report.page.terms import terms
 from earwitness.harness.report.page.timeline import Axis, Band, Plot, axis_of, bands_of, plots_of
 from earwitness.harness.report.page.words import MARKS, Row, paragraph, picture, section, text
+from earwitness.harness.report.summary import PLANTED, broken_sentence
 from earwitness.harness.report.witnesses import Witness
 
 SECTIONS: Final = (
@@ -26,6 +30,7 @@ SECTIONS: Final = (
     ("health", "Tester"),
     ("not-exercised", "Not exercised"),
     ("again", "Again"),
+    ("words", "Words"),
 )
 """Links at the top: ids of sections and their short names."""
 
@@ -42,8 +47,8 @@ def report_html(history: History, verdict: Row) -> bytes:
     links = "".join(f'<a href="#{id}">{name}</a>' for id, name in SECTIONS)
     body = [
         _first_screen(history, verdict, axis, plots, bands),
-        counterexamples(verdict["checks"]),
-        _plots(axis, plots, bands),
+        counterexamples(verdict["checks"], axis),
+        _plots(verdict, axis, plots, bands),
         rooms(verdict),
         losses(verdict),
         figures(verdict),
@@ -51,7 +56,9 @@ def report_html(history: History, verdict: Row) -> bytes:
         cards("health", "Health of the tester", verdict["harness"], history.contract),
         not_exercised(verdict["checks"], verdict.get("opportunities") or {}, history.contract),
         repeat(history, verdict),
+        terms(),
         pages([*verdict["checks"], *verdict["harness"]]),
+        runbooks(verdict["checks"]),
     ]
     page = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
@@ -68,7 +75,9 @@ def _first_screen(
 ) -> str:
     mark = MARKS.get(verdict["outcome"], "unknown")
     facts = [
-        ("story", f"{verdict['story']} on {verdict['target']}"),
+        ("story", verdict["story"]),
+        ("platform", platform_of(history.run, verdict)),
+        ("started", _started(verdict.get("created"))),
         ("seed", "none" if verdict["seed"] is None else verdict["seed"]),
         ("duration", f"{axis.seconds:.1f} s of records{_load(axis, bands)}" if axis else "no records"),
         ("planned", "; ".join(_planned(history.run))),
@@ -79,22 +88,61 @@ def _first_screen(
     listed = "".join(f"<dt>{text(name)}</dt><dd>{text(value)}</dd>" for name, value in facts)
     warnings = "".join(paragraph(warning, "warning") for warning in verdict["warnings"])
     first = first_error(verdict["checks"])
-    jump = '<p><a href="#first-error">jump to the first error</a></p>' if first is not None else ""
+    jump = '<p><a href="#first-error">jump to the first violation</a></p>' if first is not None else ""
     return (
         f'<header class="{mark}"><h1>{text(verdict["headline"])}</h1>'
-        f"{paragraph(verdict['why'] or 'Every check that counts passed.', 'why')}{jump}</header>"
+        f"{paragraph(verdict['why'] or 'Every check that counts passed.', 'why')}{_broken(verdict['checks'])}"
+        f"{_planted(verdict)}{jump}</header>"
         f'<dl id="facts">{listed}</dl>{warnings}{_picture(verdict, first, axis, plots, bands)}'
     )
+
+
+def _broken(checks: Sequence[Row]) -> str:
+    """Return a list with one sentence for each broken promise: how often, at what rate, and who was hit."""
+    rows = "".join(
+        f'<li><a href="#check-{text(check["id"])}">{text(check["id"])} {text(check["name"])}</a>: '
+        f"{text(broken_sentence(check))}.</li>"
+        for check in checks
+        if check["outcome"] == "FAIL" and check["promised"]
+    )
+    return f'<ul class="broken">{rows}</ul>' if rows else ""
+
+
+def _planted(verdict: Row) -> str:
+    """Return the paragraph that names the planted defects of a run and explains them, "" without any."""
+    defect = verdict.get("defect")
+    return f'<p class="planted"><b>Planted defects: {text(defect)}.</b> {text(PLANTED)}</p>' if defect else ""
+
+
+def platform_of(run: Row, verdict: Row) -> str:
+    """Return what was tested: the kind of platform, its version if it is ours, and the name of the contract."""
+    if "imported_from" in run:
+        return "that of an imported history"
+    kind, versions = verdict["target"], run.get("versions") or {}
+    if kind == "reference":
+        commit = str(versions.get("commit") or "")[:10]
+        version = (
+            f" {versions['earwitness']}{f', commit {commit}' if commit else ''}" if "earwitness" in versions else ""
+        )
+        kind = f"reference platform{version}"
+    name = (run.get("contract") or {}).get("name")
+    return f"{kind}, contract {name}" if name else str(kind)
+
+
+def _started(created: object) -> str:
+    """Return date and time of the start, as run.json states it, to the second."""
+    found = re.fullmatch(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.\d+)?(?:\+00:00|Z)", str(created or ""))
+    return f"{found[1]} {found[2]} UTC" if found else str(created or "not stated")
 
 
 def _picture(
     verdict: Row, first: Witness | None, axis: Axis | None, plots: Sequence[Plot], bands: Sequence[Band]
 ) -> str:
-    """Return the one picture of the first screen: the first error, or else the messages over the time."""
+    """Return the one picture of the first screen: the first violation, or else the messages over the time."""
     if first is not None and first["steps"]:
         check = next(check for check in verdict["checks"] if check["id"] == first["check"])
         name = f"{check['id']} {check['name']}: {first['sentence']}"
-        return paragraph(name, "sentence") + picture(swim(first, check), "the first error")
+        return paragraph(name, "sentence") + picture(swim(first, check), "the first violation")
     drawn = next((plot for plot in plots if plot.drawn), None)
     if axis is None or drawn is None:
         return paragraph("There is no picture, because nothing was recorded that could be drawn.", "note")
@@ -131,14 +179,16 @@ def _planned(run: dict[str, Any]) -> Iterator[str]:
 
 
 def _reached(verdict: Row) -> Iterator[str]:
-    """Yield what was reached: users, connections, messages, actions."""
+    """Yield what was reached: users, connections, messages, bursts, and what of the plan was not reached."""
     load = verdict["load"]
     yield f"{load['users']:,} users, {load['connections']:,} connections"
-    yield f"{load['messages_sent']:,} messages sent, {load['messages_delivered']:,} received"
+    bursts = [f"{one['count']:,} in a burst of {one['sent_s']:.1f} s" for one in verdict.get("bursts") or ()]
+    among = f" ({', '.join(bursts)})" if bursts else ""
+    yield f"{load['messages_sent']:,} messages sent{among}, {load['messages_delivered']:,} received"
     facts: Row = next((check["facts"] for check in verdict["harness"] if check["id"] == "H4"), {})
-    if facts.get("offered"):
-        yield f"{facts['sent']:,} of {facts['offered']:,} offered messages sent"
-    if facts.get("actions_planned"):
+    if (facts.get("offered") or 0) > (facts.get("sent") or 0):
+        yield f"{facts['sent']:,} of {facts['offered']:,} messages that users wanted to send were sent"
+    if (facts.get("actions_planned") or 0) > (facts.get("actions_started") or 0):
         yield f"{facts['actions_started']:,} of {facts['actions_planned']:,} planned actions started"
 
 
@@ -148,18 +198,19 @@ def _health(harness: Sequence[Row]) -> str:
 
 
 def _error(axis: Axis, verdict: Row) -> Iterator[Band]:
-    """Yield the moment of the first error."""
+    """Yield the moment of the first violation: where it happened, not where it was noticed."""
     first = first_error(verdict["checks"])
-    at = None if first is None else proven_ns(first)
+    at = None if first is None else happened_ns(first)
     if first is not None and at is not None:
-        yield Band(f"first error: {first['check']}", axis.at_s(at), axis.at_s(at), "error")
+        yield Band(f"first violation: {first['check']}", axis.at_s(at), axis.at_s(at), "error")
 
 
-def _plots(axis: Axis | None, plots: Sequence[Plot], bands: Sequence[Band]) -> str:
+def _plots(verdict: Row, axis: Axis | None, plots: Sequence[Plot], bands: Sequence[Band]) -> str:
     if axis is None:
         return section("plots", "Over time", paragraph("Nothing was recorded."))
+    planted = f" But defects were planted for all of it: {verdict['defect']}." if verdict.get("defect") else ""
     faults = [f"{band.name} ({band.start_s:.1f} s to {band.end_s:.1f} s)" for band in bands if band.kind == "fault"]
-    shaded = f"Shaded: {', '.join(faults)}." if faults else "No fault was injected in this run."
+    shaded = f"Shaded: {', '.join(faults)}." if faults else f"No fault was injected in this run.{planted}"
     drawn = "".join(_plot(plot, axis, bands) for plot in plots)
     return section("plots", "Over time", paragraph(f"All plots have one time axis. {shaded}", "note") + drawn)
 

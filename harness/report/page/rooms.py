@@ -19,6 +19,8 @@ MEANINGS: Final = (
     ("whole", "nothing of that sender came: typical of a route that was never there"),
 )
 """Places of a loss within the messages that a device was owed of one sender."""
+BAR: Final = 70
+"""Length in px of a bar for all losses of a row."""
 PERCENTILES: Final = ("p50", "p99", "max")
 
 
@@ -74,9 +76,11 @@ def _note(reach: Row | None) -> str:
         return paragraph(
             "Reach is not known: the verdict is of an earlier version, or clocks of several hosts were not compared."
         )
+    stored = reach["stored"]["lost"]
+    other = f" Reach says nothing about storage, which lost {stored:,}: see Losses." if stored else ""
     return paragraph(
         "Reach is received ÷ owed. Owed is each message that took effect, to each device that was subscribed from "
-        "before its sending until the end (as in I5b). Not known: the record or the drain ended before.",
+        f"before its sending until the end (as in I5b). Not known: the record or the drain ended before.{other}",
         "soft",
     )
 
@@ -92,12 +96,12 @@ def _missed(verdict: Row) -> str:
 
 
 def losses(verdict: Row) -> str:
-    """Return the section that states for each sender where in its messages losses lie."""
+    """Return the section that states where in each sender's messages lost deliveries lie, and what storage lost."""
     reach = verdict.get("reach")
     if reach is None:
         return section("losses", "Where losses lie", paragraph("Not known: the verdict has no reach of this run."))
     body = _losses("Deliveries that were owed and never came", reach["deliveries"])
-    body += _losses("Acknowledged messages that the final state lacks", reach["stored"])
+    body += _stored(reach["stored"])
     doubtful = sum(row["not_known"] for row in reach["rooms"])
     if doubtful:
         body += paragraph(f"Whether {doubtful:,} more deliveries came is not known, so their places are not either.")
@@ -105,7 +109,7 @@ def losses(verdict: Row) -> str:
         body += paragraph("No device is known to have been subscribed until the end, so no delivery counts as owed.")
     elif not reach["deliveries"]["lost"] and not reach["stored"]["lost"]:
         body += paragraph("No delivery is known to be missing, and no acknowledged message is missing in the end.")
-    if reach["deliveries"]["lost"] or reach["stored"]["lost"]:
+    if reach["deliveries"]["lost"]:
         meanings = "".join(f"<dt>{text(name)}</dt><dd>{text(meaning)}</dd>" for name, meaning in MEANINGS)
         few = "With only a few messages of a sender, a loss at the beginning or the end may be chance."
         body += f"<dl>{meanings}</dl>{paragraph(few, 'soft')}"
@@ -118,10 +122,10 @@ def _losses(title: str, found: Row) -> str:
     sums = {"sender": f"all ({counted(found['of'], 'sender')})", **found, "lost": found["placed"]}
     body = table(
         title,
-        ("sender", "lost", *WHERE, "prefix | middle | end | whole"),
-        [(row["sender"], f"{row['lost']:,}", *(f"{row[name]:,}" for name in WHERE), bar(row))
+        ("sender", "lost", *WHERE),
+        [(row["sender"], f"{row['lost']:,}", *(_place(row, n) for n in range(len(WHERE))))
          for row in (sums, *found["senders"])],
-        raw=frozenset({len(WHERE) + 2}),
+        raw=frozenset(range(2, 2 + len(WHERE))),
     )  # fmt: skip
     parts = [f"{found['lost']:,} in all."]
     if found["placed"] < found["lost"]:
@@ -131,18 +135,25 @@ def _losses(title: str, found: Row) -> str:
     return f"<h3>{text(title)}</h3>{paragraph(' '.join(parts))}{body}"
 
 
-def bar(row: Row) -> str:
-    """Return a bar whose parts are as long as the shares of prefix, middle, end and whole."""
-    total, x, parts = max(1, sum(row[name] for name in WHERE)), 0.0, []
-    for n, name in enumerate(WHERE):
-        width = 160 * row[name] / total
-        if width:
-            title = f"<title>{name}: {row[name]:,}</title>"
-            parts.append(f'<rect class="f{n}" x="{x:.1f}" y="0" width="{width:.1f}" height="12">{title}</rect>')
-        x += width
-    words = ", ".join(f"{name} {row[name]:,}" for name in WHERE)
-    size = 'viewBox="0 0 160 12" width="160" height="12"'
-    return f'<svg class="bar" {size} role="img" aria-label="{words}">{"".join(parts)}</svg>'
+def _place(row: Row, n: int) -> str:
+    """Return the cell of one place: its count, and a bar as long as its share of the row."""
+    count, total = row[WHERE[n]], max(1, sum(row[name] for name in WHERE))
+    width = BAR * count / total
+    bar = f'<rect class="f{n}" width="{width:.1f}" height="8"/>' if count else ""
+    return f'{count:,}<svg class="bar" viewBox="0 0 {BAR} 8" width="{BAR}" height="8" aria-hidden="true">{bar}</svg>'
+
+
+def _stored(found: Row) -> str:
+    """Return what the final state lacks, by sender: storage lost it, so no place among deliveries explains it."""
+    if not found["lost"]:
+        return ""
+    body = "<h3>Acknowledged messages that the final state lacks</h3>" + paragraph(
+        f"{found['lost']:,} in all. Storage lost them, not delivery, so reconnections and subscriptions do not explain "
+        "them: examine how they are written, and the counterexamples of I5a."
+    )
+    listed = [(row["sender"], f"{row['lost']:,}") for row in found["senders"]]
+    more = f"The {len(listed)} senders with the most are listed." if found["of"] > len(listed) else ""
+    return body + table("acknowledged messages that are not stored", ("sender", "lost"), listed) + paragraph(more)
 
 
 def figures(verdict: Row) -> str:

@@ -35,7 +35,8 @@ header.pass{border-color:var(--pass)}header.fail{border-color:var(--fail)}
 header.pass h1{color:var(--pass)}header.fail h1{color:var(--fail)}header.unknown h1{color:var(--unknown)}
 h1{margin:0;font-size:2rem;line-height:1.2}h2{margin:2.5rem 0 .5rem;border-bottom:1px solid var(--line)}
 h3{margin:1.25rem 0 .25rem;font-size:1.05rem}h3 a{color:inherit}
-.why{font-size:1.1rem;margin:.3rem 0}
+.why{font-size:1.1rem;margin:.3rem 0}.broken{margin:.3rem 0;padding-left:1.2rem}.planted{border:1px solid var(--line);
+border-radius:6px;padding:.3rem .7rem;margin:.5rem 0}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:.1rem 1rem}dt{color:var(--soft)}dd{margin:0}
 figure{margin:.4rem 0}.scroll{overflow-x:auto;max-width:100%}
 .swim{max-width:100%;height:auto;display:block}
@@ -48,6 +49,7 @@ pre{background:var(--card);padding:.6rem;white-space:pre-wrap;overflow-wrap:anyw
 .witness{border:1px solid var(--line);border-radius:8px;padding:.6rem 1rem;margin:.7rem 0}
 .sentence{font-weight:600;margin:.2rem 0}.first{color:var(--fail);font-weight:600;margin:0}.what{margin:.5rem 0 0}
 .records{margin:.2rem 0;padding-left:1.4rem}.records b{font-weight:600;font-variant-numeric:tabular-nums}
+.records .wrong,.records .wrong b{color:var(--fail);font-weight:600}.records .wrong .frame{font-weight:400}
 .records .frame{border-left:3px solid var(--line)}
 .lanes>span{color:var(--soft);margin-right:.4rem}.lanes label{margin-right:.9rem;white-space:nowrap}
 .cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(27rem,100%),1fr));gap:.5rem}

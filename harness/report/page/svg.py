@@ -13,8 +13,8 @@ from html import escape
 from earwitness.harness.progress import printable
 from earwitness.harness.report.page.timeline import Band, Line, Plot
 
-WIDTH, HEIGHT = 860, 200
-LEFT, RIGHT, TOP, BOTTOM = 56, 12, 22, 26
+WIDTH, HEIGHT = 860, 214
+LEFT, RIGHT, TOP, BOTTOM = 56, 12, 36, 26
 NAME_MOST, LETTER = 32, 6.2
 """Longest name of a band in letters, and the width of a letter in px."""
 COLOURS = 8
@@ -70,7 +70,10 @@ def _ticks(low: float, high: float, most: int) -> list[float]:
 
 
 def _bands(bands: Sequence[Band], scale: _Scale) -> list[str]:
-    """Return the shaded spans with their names above them; a name without room is only in the tooltip."""
+    """Return the shaded spans with their names above them; a name without room is only in the tooltip.
+
+    The name of a moment ("error") always stands beside its mark.
+    """
     parts, free = [], 0.0
     for band in sorted(bands, key=lambda band: (band.start_s, band.name)):
         x = scale.x(band.start_s)
@@ -81,6 +84,12 @@ def _bands(bands: Sequence[Band], scale: _Scale) -> list[str]:
             f"<title>{escape(printable(f'{band.name}: {when}'))}</title></rect>"
         )
         name = printable(band.name)[:NAME_MOST]
+        if band.kind == "error":  # it has a line of its own above, on the side of its mark with more room
+            end = x > (LEFT + WIDTH - RIGHT) / 2
+            anchor = ' text-anchor="end"' if end else ""
+            at = f'x="{x + (-4 if end else 6):.2f}" y="{TOP - 18}"'
+            parts.append(f'<text class="tick errorname" {at}{anchor}>{escape(name)}</text>')
+            continue
         room = len(name) * LETTER
         left = min(x, WIDTH - RIGHT - room)
         if left >= free:

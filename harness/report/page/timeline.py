@@ -22,6 +22,7 @@ Sample: TypeAlias = Mapping[str, Any]
 BINS = 240
 """Most points of a line: more cannot be told apart on a screen."""
 PERCENTILES = (50.0, 99.0)
+GAPS = "A line is broken where nothing was sent."
 SHORTEST_NS = 200_000_000
 """Shortest time between two samples of processor time (ns): it is counted in steps of 10 ms."""
 
@@ -53,7 +54,7 @@ class Plot:
 
 @dataclass(frozen=True, slots=True)
 class Band:
-    """Span of time to shade; `kind`: "fault", "drain" (the end of the load), or "error", which is one moment."""
+    """Span of time to shade; `kind`: "fault", "drain" (the end of the load), or "error", the moment of a violation."""
 
     name: str
     start_s: float
@@ -152,7 +153,8 @@ def _throughput(views: Sequence[Records], axis: Axis) -> Plot:
 def _latency(views: Sequence[Records], axis: Axis, title: str, kind: Kind) -> Plot:
     delay_ms, _, sent_ns = since_sending(list(views), kind)
     lines = [axis.percentile(f"p{share:g}", sent_ns, delay_ms, share) for share in PERCENTILES] if len(sent_ns) else []
-    return Plot(f"{title}, by the time of sending", "ms", tuple(lines), log=True)
+    note = GAPS if len(sent_ns) else ""
+    return Plot(f"{title}, by the time of sending", "ms", tuple(lines), log=True, note=note)
 
 
 def _connections(views: Sequence[Records], axis: Axis) -> Plot:
@@ -170,9 +172,13 @@ def _acknowledged(views: Sequence[Records], axis: Axis, samples: Mapping[str, Se
         note = (
             "The latency from the planned start was not recorded over time; see the other latencies for the whole run."
         )
-        return replace(plot, note=note)
-    note = "From the planned start: the slowest load process, by the second of the answer. Without planned arrivals it "
-    return replace(plot, lines=(*plot.lines, planned), note=note + "equals the latency from the real start.")
+        return replace(plot, note=f"{plot.note} {note}".strip())
+    parts = (
+        plot.note,
+        "From the planned start: the slowest load process, by the second of the answer.",
+        "Without planned arrivals it equals the latency from the real start.",
+    )
+    return replace(plot, lines=(*plot.lines, planned), note=" ".join(filter(None, parts)))
 
 
 def _planned(axis: Axis, samples: Mapping[str, Sequence[Sample]]) -> Line:
@@ -200,7 +206,12 @@ def _trouble(views: Sequence[Records], axis: Axis) -> Plot:
     }
     lines = [axis.rate(name, _times(views, which)) for name, which in wrong.items()]
     there = tuple(line for line in lines if any(line.values))
-    return Plot("Errors a second", "1/s", there, note="" if there else "There was no error, so nothing is drawn.")
+    return Plot(
+        "Failed requests and lost connections a second",
+        "1/s",
+        there,
+        note="" if there else "No request failed and no connection was lost, so nothing is drawn.",
+    )
 
 
 def _answers(history: History, axis: Axis) -> list[Plot]:
@@ -243,7 +254,7 @@ def _services(samples: Mapping[str, Sequence[Sample]], axis: Axis) -> list[Plot]
     cpu = [Line(name, *_by_bin(axis, list(_shares(rows)))) for name, rows in samples.items()]
     note = "" if samples else "Not recorded: an imported history and a platform of others have no such samples."
     return [
-        Plot("Processor, per cent of one", "%", tuple(cpu), note=note),
+        Plot("Processor time, per cent of one core", "%", tuple(cpu), note=note),
         Plot("Memory", "MB", tuple(memory), note=note),
     ]
 

@@ -19,13 +19,15 @@ from earwitness.checks.catalogue import ALL
 from earwitness.checks.contract import Contract
 from earwitness.checks.history.record import FOREIGN, Kind, empty
 from earwitness.harness.record.history import open_history
-from earwitness.harness.report.page.cards import KNOWN, prose, ways
-from earwitness.harness.report.page.html import report_html
+from earwitness.harness.report.page import runbook
+from earwitness.harness.report.page.cards import prose, ways
+from earwitness.harness.report.page.html import platform_of, report_html
 from earwitness.harness.report.page.repeat import run_again
 from earwitness.harness.report.page.rooms import ROOMS_MOST, rooms, share_of
 from earwitness.harness.report.page.style import STYLE
 from earwitness.harness.report.page.svg import COLOURS, legend, plot_svg
-from earwitness.harness.report.page.timeline import BINS, Line, Plot, axis_of, plots_of
+from earwitness.harness.report.page.timeline import BINS, Band, Line, Plot, axis_of, plots_of
+from earwitness.harness.report.summary import KNOWN
 from earwitness.harness.shipped import judged_by
 
 
@@ -66,13 +68,45 @@ def test_the_first_screen(page: str) -> None:
     """Outcome, why, what was planned and reached, duration, the generator's health, and one picture."""
     first = plain(page[page.index("<header") : page.index('<section id="counterexamples"')])
     for words in (
-        "FAIL", "broken: I4 gap-free, I5a stored, I5b delivered", "jump to the first error",
+        "FAIL", "broken: I4 gap-free, I5a stored, I5b delivered", "jump to the first violation",
+        "I5a stored : 1 of 8 acknowledged messages is not in the final state (12.5 %), in 1 room.",
+        "I5b delivered : 4 of 13 deliveries that were due never came (30.8 %), in 1 room, for 1 user.",
+        "Planted defects: backend=drop-push:0.05. Planted on purpose, to see it detected; the number is",
+        "a fault is an event of the run",
         "1.2 s of records: 1.0 s of load, 0.2 s of drain and final reads",
         "3 users; 1 s; 3 users started a second; arrivals 10/s; faults kill:backend-1@0.5s+0.2s",
         "3 users, 3 connections; 8 messages sent, 11 received", "H4 load-attained: 0 of 3 users connected", "seed 42",
     ):  # fmt: skip
         assert words in first, words
     assert page[: page.index('<section id="counterexamples"')].count("<svg") == 1
+
+
+def test_the_platform_the_start_and_the_load(again: Callable[..., str], run: Path) -> None:
+    """Version of the reference platform, date and time, the burst; a plan that was reached is not said again."""
+    harness = json.loads((run / "verdict.json").read_text("utf-8"))["harness"]
+    facts = {"sent": 8, "offered": 8, "actions_planned": 9, "actions_started": 7}
+    changed = [{**row, "facts": facts} if row["id"] == "H4" else row for row in harness]
+    burst = {"count": 1000, "client": 0, "sent_s": 1.24}
+    page = again(created="2026-11-30T11:28:04.477+00:00", harness=changed, bursts=[burst])
+    head = plain(part(page, "facts"))
+    assert "started 2026-11-30 11:28:04 UTC" in head
+    assert "8 messages sent (1,000 in a burst of 1.2 s), 11 received; 7 of 9 planned actions started" in head
+    assert "8 of 8" not in head
+    tested = {"versions": {"earwitness": "0.2.0", "commit": "0bac75a5126c3d0c"}, "contract": {"name": "reference"}}
+    named = platform_of(tested, {"target": "reference"})
+    assert named == "reference platform 0.2.0, commit 0bac75a512, contract reference"
+    assert platform_of({"contract": {"name": "mine"}}, {"target": "file"}) == "file, contract mine"
+    assert platform_of({"imported_from": "x"}, {"target": "imported"}) == "that of an imported history"
+
+
+def test_no_fault_does_not_hide_planted_defects(again: Callable[..., str], tmp_path: Path) -> None:
+    """Where the plots say that no fault was injected, the planted defects stand too."""
+    run = imported_run(tmp_path / "run")
+    verdict = json.loads((run / "verdict.json").read_text("utf-8"))
+    page = report_html(open_history(run), {**verdict, "defect": "backend=leak:0.1"}).decode()
+    words = "No fault was injected in this run. But defects were planted for all of it: backend=leak:0.1."
+    assert words in plain(part(page, "plots"))
+    assert "Planted defects" not in again(defect="")
 
 
 def test_raw_frames_are_shown_and_secrets_are_not(page: str) -> None:
@@ -97,15 +131,16 @@ def test_a_long_frame_is_cut(again: Callable[..., str], run: Path) -> None:
     assert len(frame[1]) == 4_000
 
 
-def test_the_first_error_is_the_earliest(page: str) -> None:
-    """The link leads to the counterexample whose records end first, in time; the plots mark its moment.
+def test_the_first_violation_is_the_earliest(page: str) -> None:
+    """The link leads to the counterexample that happened first; the plots mark its moment.
 
-    Ann's #1 was accepted at 0.11 s and never came to Cleo; the jump that shows the same came at 0.22 s.
+    Ann's #1 was sent at 0.10 s and never came to Cleo; the jump that shows the same came at 0.22 s, and the final read
+    that shows the loss of her #2 at 1.2 s.
     """
     article = page[page.rindex("<article", 0, page.index('id="first-error"')) :]
     assert article.startswith('<article id="witness-I5b-1"')
     assert page.count('id="first-error"') == 1
-    assert "first error: I5b: at 0.11 s" in page
+    assert "first violation: I5b: at 0.10 s" in page
 
 
 def test_lanes_can_be_hidden_without_a_script(page: str) -> None:
@@ -120,15 +155,107 @@ def test_lanes_can_be_hidden_without_a_script(page: str) -> None:
 
 
 def test_where_losses_lie(page: str) -> None:
-    """Cleo misses Ann's first, fourth and last message and Bob's only one; Ann's second is not stored."""
+    """Cleo misses Ann's first, fourth and last message and Bob's only one. Ann's second is not stored, which has no
+    place among deliveries."""
     losses = plain(part(page, "losses"))
     assert "4 in all" in losses
     assert "all (2 senders) 4 1 1 1 1" in losses
     assert "ann 3 1 1 1 0" in losses
     assert "bob 1 0 0 0 1" in losses
-    assert "all (1 sender) 1" in losses
     stored = losses[losses.index("Acknowledged messages that the final state lacks") :]
-    assert "ann 1 0 1 0 0" in stored
+    assert "1 in all. Storage lost them, not delivery" in stored
+    assert "sender lost ann 1" in stored
+    assert "prefix" not in stored[: stored.index("sender lost")]
+
+
+def test_bars_stand_in_the_column_of_their_place(page: str) -> None:
+    """Each count has its own bar, as long as its share of the row."""
+    row = next(row for row in part(page, "losses").split("<tr>") if row.startswith("<td>ann<"))
+    cells = row.split("<td>")[3:]
+    assert [plain(cell).strip() for cell in cells[:4]] == ["1", "1", "1", "0"]
+    assert [re.findall(r'class="f(\d)" width="([\d.]+)"', cell) for cell in cells[:4]] == [
+        [("0", "23.3")], [("1", "23.3")], [("2", "23.3")], [],
+    ]  # fmt: skip
+
+
+def test_losses_of_storage_alone_have_no_places(again: Callable[..., str], run: Path) -> None:
+    """The meanings of places are about deliveries; they would lead to the wrong part of a platform."""
+    reach = json.loads((run / "verdict.json").read_text("utf-8"))["reach"]
+    nothing = {**reach["deliveries"], "lost": 0, "placed": 0, "of": 0, "senders": []}
+    losses = plain(part(again(reach={**reach, "deliveries": nothing}), "losses"))
+    assert "Storage lost them" in losses
+    assert "subscription that begins too late" not in losses
+
+
+def test_counterexamples_of_one_message_stand_together(again: Callable[..., str], run: Path) -> None:
+    """One card, with who saw it; all anchors stay; in the order of time; and how many of all are shown."""
+    checks = json.loads((run / "verdict.json").read_text("utf-8"))["checks"]
+    bad = next(check for check in checks if check["id"] == "I5b")
+    one = bad["witnesses"][0]
+    seen = [{**one, "number": n, "user": user} for n, user in enumerate(("ann", "bob", "bob"), start=1)]
+    late = {**one, "number": 4, "sentence": "another", "records": [
+        {**record, "time_ns": record["time_ns"] - 50_000_000} for record in one["records"]
+    ]}  # fmt: skip
+    changed = {**bad, "violations": 37, "witnesses": [*seen, late]}
+    found = part(again(checks=[changed]), "counterexamples")
+    words = plain(found)
+    assert "Shown 4 of 37: the verdict describes the first ones only." in words
+    assert "4 violations stand in 2 cards" in words
+    assert "at 0.100 s of the run; seen 3 times, by ann, bob; one is shown" in words
+    assert "the same record violates" not in words
+    unnamed = part(
+        again(checks=[{**changed, "witnesses": [{**one, "message": None} for one in seen]}]), "counterexamples"
+    )
+    assert unnamed.count("<article") == 3  # a sentence that names no message may be of several
+    assert found.index('id="witness-I5b-4"') < found.index('id="witness-I5b-1"')
+    assert {"witness-I5b-2", "witness-I5b-3"} <= set(re.findall(r' id="([^"]+)"', found))
+
+
+def test_one_record_may_break_several_promises(again: Callable[..., str], run: Path) -> None:
+    """Then each card names the other checks, since the cause is one."""
+    checks = json.loads((run / "verdict.json").read_text("utf-8"))["checks"]
+    bad = next(check for check in checks if check["id"] == "I4")
+    other = {**bad, "id": "I1", "name": "per-sender-fifo"}
+    found = plain(part(again(checks=[bad, other]), "counterexamples"))
+    assert "the same record violates I1 too" in found
+    assert "the same record violates I4 too" in found
+
+
+def test_the_first_picture_is_open_once(page: str) -> None:
+    """It stands at the top; its card has it folded, with the boxes that hide lanes."""
+    article = page[page.rindex("<article", 0, page.index('id="first-error"')) :]
+    article = article[: article.index("</article>")]
+    assert article.index("<details>") < article.index('class="lanes"') < article.index("</details>")
+    assert page.count("<details>") == 1
+
+
+def test_a_runbook_is_a_link_into_the_page(page: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Causes and next steps are in the page, and each counterexample section leads there; without them the path."""
+    assert '<a href="#runbook-I5b">docs/runbooks/I5b.md</a>' in part(page, "counterexamples")
+    assert "What to examine next" in part(page, "runbook-I5b")
+    assert "<table>" in part(page, "runbook-I5b")
+    monkeypatch.setattr(runbook, "ROOT", tmp_path)
+    assert runbook.runbook_link("I5b") == "docs/runbooks/I5b.md"
+    assert runbook.runbooks([{"id": "I5b", "name": "delivered", "outcome": "FAIL"}]) == ""
+
+
+@pytest.mark.parametrize("id", [check.id for check in ALL if not check.id.startswith("H")])
+def test_every_runbook_becomes_html(id: str) -> None:
+    """No Markdown is left over, and each has its two parts."""
+    html = runbook.html_of(runbook.written(id))
+    assert html.count("<h4>") >= 2
+    shown = re.sub(r"<(pre|code)>.*?</\1>", "", html, flags=re.DOTALL)
+    assert not re.search(r"\*\*|`|\]\(|^#|<p>\||<!--", shown, re.MULTILINE)
+
+
+def test_the_mark_of_the_first_violation_has_its_name() -> None:
+    """Also at the right edge, and where another name stands above the plot."""
+    plot = Plot("x", "", (Line("a", (0.0, 1.0), (0.0, 1.0)),))
+    bands = [Band("drain", 0.9, 1.0, "drain"), Band("first violation: I12", 0.95, 0.95, "error")]
+    drawn = plot_svg(plot, 1.0, bands)
+    assert re.search(r'errorname" x="8\d\d\.\d+" y="\d+" text-anchor="end">first violation: I12<', drawn)
+    early = plot_svg(plot, 1.0, [Band("first violation: I12", 0.1, 0.1, "error")])
+    assert re.search(r'errorname" x="14\d\.\d+" y="\d+">first violation: I12<', early)
 
 
 def test_reach_by_room_size(page: str) -> None:
@@ -171,11 +298,11 @@ def test_cards_have_all_that_a_check_states(page: str) -> None:
     failed, held = part(page, "check-I5b"), part(page, "check-I1")
     for card, words in (
         (failed, "Did every member who was subscribed throughout receive every message?"),
-        (failed, "13 examined · 4 violations ·"),
+        (failed, "13 examined · 4 violations · rate 30.8 %"),
         (failed, "contract: delivers = true (promised)"),
         (failed, '<a href="#witness-I5b-1">'),
         (failed, '<a href="#page-I5b">'),
-        (held, "12 examined · 0 violations · violation rate below 0.25 (95 %)"),
+        (held, "12 examined · 0 violations · violation rate below 25 % (at 95 % confidence)"),
     ):
         assert words in card[: card.index("</article>")], words
     assert "contract: misses_nothing = false (never promised: an observation)" in page
@@ -261,12 +388,12 @@ def test_all_plots_of_a_run(run: Path, page: str) -> None:
     planned = plots["Acknowledgement, by the time of sending"].lines[-1]
     assert planned.name == "p99 from the planned start"
     assert planned.values == (40.0, 40.0, 40.0)
-    cpu, memory = plots["Processor, per cent of one"], plots["Memory"]
+    cpu, memory = plots["Processor time, per cent of one core"], plots["Memory"]
     assert [(line.name, line.values) for line in cpu.lines] == [("backend-1", (50.0, 50.0)), ("load-0", (50.0, 50.0))]
     assert memory.lines[0].values == (61.0, 66.0, 71.0)
     section = part(page, "plots")
     assert section.count('<svg class="plot"') == 6  # there was no error to draw
-    assert "There was no error, so nothing is drawn." in section
+    assert "No request failed and no connection was lost, so nothing is drawn." in section
     assert section.count("kill backend-1: 0.6 s to 0.8 s") == 6
     assert section.count("drain: 1.0 s to 1.2 s") == 6
     assert len(set(re.findall(r'<rect class="fault" x="([\d.]+)"', section))) == 1
@@ -311,9 +438,11 @@ def test_the_page_of_many_counterexamples_is_small(again: Callable[..., str], ru
     bad = next(check for check in checks if check["id"] == "I4")
     witness = {**bad["witnesses"][0], "sentence": "long " * 20_000}
     many = [
-        {**bad, "id": f"U{n}", "witnesses": [{**witness, "check": f"U{n}", "number": k} for k in range(10)]}
+        {**bad, "id": f"U{n}", "witnesses": [
+            {**witness, "check": f"U{n}", "number": k, "sentence": f"{k} {witness['sentence']}"} for k in range(10)
+        ]}
         for n in range(100)
-    ]
+    ]  # fmt: skip
     page = again(checks=many)
     assert len(page.encode()) <= 3_000_000
     assert "this page is full" in page
