@@ -47,11 +47,6 @@ class Contract:
     answer_bound_s: float = key(
         10.0, SECONDS, "time to the answer to a message sent on a connection that stays open (I43)"
     )
-    stall_bound_s: float = key(
-        10.0,
-        SECONDS,
-        "longest silence in an agent's streamed answer; after a longer one it counts as stalled (a figure)",
-    )
     durable: bool = key(True, FLAG, "an acknowledged message is stored (I5a; needs `history`)")
     delivers: bool = key(True, FLAG, "every member connected throughout receives every message (I5b)")
     at_most_once: Literal["connection", "device", "no"] = key(

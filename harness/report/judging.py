@@ -160,8 +160,7 @@ def measure(history: History) -> Measured:
     """Return the figures of a run to which thresholds and comparisons refer."""
     sizes = [len(members) for members in history.roster.conversations]
     footers = [view.footer or {} for view in history.journals]
-    bound_s = history.contract.stall_bound_s
-    return Measured([v.records for v in history.journals], sizes, footers, history.table("services"), bound_s)
+    return Measured([v.records for v in history.journals], sizes, footers, history.table("services"))
 
 
 def row_of(verdict: Verdict, judged_by: Collection[str] | None) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from earwitness.checks.engine.fault_windows import FaultLog, Window
 from earwitness.checks.history.record import Flag, Kind, Phase
 from earwitness.harness.record.latencies import read_latencies
 from earwitness.harness.report.figures import Records, fan_out_ms, message_keys, read_table
-from earwitness.harness.report.streams import STALL_S, Streamed, streamed
+from earwitness.harness.report.streams import Streamed, streamed
 
 Times = npt.NDArray[Any]
 ANSWERED = int(Flag.ACCEPTED | Flag.REFUSED)
@@ -34,7 +34,6 @@ class Measured:
     room_sizes  number of members by conversation number
     footers     of the journals, with their histograms of acknowledgements and their loop lag
     services    the side table of resource samples
-    stall_s     the contract's bound of a silence in a streamed answer, in seconds
     """
 
     def __init__(
@@ -43,11 +42,9 @@ class Measured:
         room_sizes: Sequence[int],
         footers: Sequence[Mapping[str, Any]],
         services: Path,
-        stall_s: float = STALL_S,
     ) -> None:
         """Keep what a run recorded; each figure is computed when it is first read."""
         self._views, self._sizes, self._footers, self._services = views, room_sizes, footers, services
-        self._stall_s = stall_s
 
     def figure(self, metric: str, of: str = "", statistic: str = "") -> tuple[float | None, int]:
         """Return (value, samples) of a metric; the value is None if nothing was measured.
@@ -139,7 +136,7 @@ class Measured:
     @cached_property
     def streamed(self) -> Streamed:
         """Return what was measured of the streamed answers."""
-        return streamed(self._views, self._footers, self._faults, self._stall_s)
+        return streamed(self._views, self._footers, self._faults)
 
     def streams(self) -> dict[str, Any]:
         """Return the row of the verdict about streamed answers: their counts and tokens a second; {} without any."""

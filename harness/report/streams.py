@@ -23,7 +23,7 @@ Rows = npt.NDArray[np.void]
 Numbers = npt.NDArray[Any]
 
 STALL_S: Final = 10.0
-"""Bound of the contract (`stall_bound_s`) for a history without one, in seconds."""
+"""Silence (s) from which a streamed answer counts as stalled, and one without an end as broken off."""
 LONGEST_NS = 1 << 61
 """Longest silence (ns) that is told from an endless one: twice as much still fits into a record's time."""
 EVENTS_MOST: Final = 20_000_000
@@ -274,7 +274,7 @@ def streamed_of(history: History) -> Streamed:
         log.add(number, view.records)
     footers = [view.footer or {} for view in history.journals]
     views = [view.records for view in history.journals]
-    return streamed(views, footers, log.windows(), history.contract.stall_bound_s)
+    return streamed(views, footers, log.windows())
 
 
 def _judged(rows: Rows) -> Numbers:

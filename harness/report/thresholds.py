@@ -55,7 +55,7 @@ METRICS: dict[str, tuple[str, str]] = {
     ),
     "streams failed": ("share", "streamed answers that ended by an error"),
     "streams broken": ("share", "streamed answers without an end, although nothing of the tester kept it from coming"),
-    "streams stalled": ("share", "streamed answers with a silence longer than the contract's stall_bound_s"),
+    "streams stalled": ("share", "streamed answers with a silence longer than 10 s"),
     "streams cut": ("share", "streamed answers that lack an end or pieces which another listener of the same one got"),
     "streams differing": ("share", "streamed answers whose text is not what is stored, or stated at the end"),
     "probe errors": ("share", "probes not answered 200; outside of faults"),
