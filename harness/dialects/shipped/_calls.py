@@ -74,6 +74,8 @@ class Rules:
 def read_rules(settings: Settings) -> Rules:
     """Return the rules of the table [options]. Mistakes are collected there and raised together later."""
     own = settings.own
+    if not settings.socket.startswith(("ws://", "wss://")):
+        own.faults.add("urls.socket", "is missing, or no ws address", 'socket = "ws://127.0.0.1:3000"')
     login = own.table("login", example='{ by = "mint", … }')
     joined = own.table("joined", example='{ event = "joined", room = "0.room" }') or Table({}, own.faults, "joined")
     answer = own.table("answer", example='{ seq = "0.seq", error = "0.error" }') or Table({}, own.faults, "answer")
@@ -134,6 +136,14 @@ def read_parts(table: Table, *, needed: bool) -> dict[str, Getter]:
     """Return the paths of the parts of a message; the text's is a mistake to leave out if `needed`."""
     paths = {part: read_path(table, part, f"0.{part}", part == "text" and needed) for part in PARTS}
     return {part: getter or ABSENT for part, getter in paths.items()}
+
+
+def decoded(text: str) -> Any:
+    """Return the value of a JSON text, None if it is none."""
+    try:
+        return orjson.loads(text)
+    except (orjson.JSONDecodeError, UnicodeEncodeError):
+        return None
 
 
 def other(what: object) -> Heard:
@@ -394,10 +404,4 @@ def person_values(person: Person) -> dict[str, object]:
     return {"number": person.number, "name": person.name, "email": person.email, "secret": person.secret}
 
 
-def needs_socket(settings: Settings) -> None:
-    """Collect a mistake if the file has no address of a WebSocket."""
-    if not settings.socket.startswith(("ws://", "wss://")):
-        settings.own.faults.add("urls.socket", "is missing, or no ws address", 'socket = "ws://127.0.0.1:3000"')
-
-
-__all__ = ["Call", "CallingDialect", "CallingDialogue", "Rules", "Talk", "needs_socket", "other", "read_rules"]
+__all__ = ["Call", "CallingDialect", "CallingDialogue", "Rules", "Talk", "decoded", "other", "read_rules"]

@@ -13,7 +13,7 @@ import orjson
 from earwitness.harness.client.dialogue import Dialogue
 from earwitness.harness.client.events import WELCOME, Handshake, Heard
 from earwitness.harness.dialects.settings import Settings
-from earwitness.harness.dialects.shipped._calls import CallingDialect, CallingDialogue, needs_socket, other, read_rules
+from earwitness.harness.dialects.shipped._calls import CallingDialect, CallingDialogue, decoded, other, read_rules
 from earwitness.harness.dialects.values import Credentials, Room
 
 # A connection keeps its order; the hub protocol knows nothing of an order among senders, of numbers or of a store.
@@ -66,10 +66,7 @@ class Said(CallingDialogue):
             return [other(data)]
         events: list[Heard] = []
         for record in data[:-1].split(END):
-            try:
-                found = self._record(orjson.loads(record))
-            except orjson.JSONDecodeError:
-                found = None
+            found = self._record(decoded(record))
             events += [other(record)] if found is None else found
         return events
 
@@ -115,5 +112,4 @@ class Said(CallingDialogue):
 
 def open_dialect(settings: Settings) -> SignalR:
     """Return the dialect of a target file with `dialect = "signalr"`."""
-    needs_socket(settings)
     return SignalR(settings)

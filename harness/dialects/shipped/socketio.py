@@ -11,12 +11,14 @@ from typing import Any, Final
 
 import orjson
 
+from earwitness.checks.declared import TABLE
 from earwitness.harness.client.bounds import bounds
 from earwitness.harness.client.dialogue import Dialogue
 from earwitness.harness.client.events import WELCOME, Handshake, Heard
+from earwitness.harness.client.wire import NO_CLOSE, Refused
 from earwitness.harness.dialects.settings import Settings
-from earwitness.harness.dialects.shipped._calls import CallingDialect, CallingDialogue, needs_socket, other, read_rules
-from earwitness.harness.dialects.toml.requests import LOGGED_IN, read_template
+from earwitness.harness.dialects.shipped._calls import CallingDialect, CallingDialogue, decoded, other, read_rules
+from earwitness.harness.dialects.toml.requests import LOGGED_IN, checked
 from earwitness.harness.dialects.values import Credentials, Room
 from earwitness.harness.errors import Exceeded
 
@@ -25,10 +27,7 @@ PROMISES: Final[Mapping[str, object]] = {"total_order": False, "sequence": "none
 # Kind, number of attachments, namespace, number of the answer, data.
 PACKET = re.compile(r"([0-6])(?:[0-9]+-)?(?:(/[^,]*)(?:,|$))?([0-9]{0,15})(.*)", re.DOTALL)
 CONNECT, DISCONNECT, EVENT, ANSWER, REFUSED = "01234"
-LEAVE: Final = "1"
-"""Packet of Engine.IO that asks the server to close the connection."""
-NOWHERE: Final = "/earwitness-order"
-"""Namespace that no server has: its refusal comes after the server has handled everything that was sent before."""
+NOWHERE: Final = "/earwitness-order"  # no server has it: its refusal comes after what was sent before was handled
 
 
 class SocketIo(CallingDialect):
@@ -41,21 +40,16 @@ class SocketIo(CallingDialect):
         self.namespace = own.text("namespace", "/", example="/chat")
         if not re.fullmatch(r"/[^,?\s]*", self.namespace) or self.namespace == NOWHERE:
             own.fault("namespace", "is no namespace", 'namespace = "/chat"')
-        self.auth = read_template(own, "auth", LOGGED_IN, example='{ token = "{token}" }')
+        auth, example = own.value("auth", TABLE, example='{ token = "{token}" }'), 'auth = { token = "{token}" }'
+        self.auth = None if auth is None else checked(own, "auth", auth, LOGGED_IN, example=example)
         self.join_answers = own.flag("join_answers", True)
 
     def dialogue(
-        self,
-        credentials: Credentials,
-        rooms: Sequence[Room],
-        resume: Mapping[str, int] | None = None,
-        previous: Dialogue | None = None,
-    ) -> Said:
+        self, credentials: Credentials, rooms: Sequence[Room],
+        resume: Mapping[str, int] | None = None, previous: Dialogue | None = None,
+    ) -> Said:  # fmt: skip
         """Implement `Target.dialogue`: go on with the session of `previous`, if it had one."""
-        url = self.address(credentials, "/socket.io/", {"EIO": "4", "transport": "websocket"})
-        handshake = Handshake(url=url, headers=self.headers(credentials), network=self.network)
-        before = previous if isinstance(previous, Said) and resume is not None else None
-        return Said(handshake, self, credentials, rooms, before)
+        return Said(self, credentials, rooms, previous if isinstance(previous, Said) and resume is not None else None)
 
 
 class Said(CallingDialogue):
@@ -67,20 +61,18 @@ class Said(CallingDialogue):
 
     offset: str | None = None
 
-    def __init__(
-        self, shake: Handshake, dialect: SocketIo, who: Credentials, rooms: Sequence[Room], before: Said | None
-    ):
+    def __init__(self, dialect: SocketIo, who: Credentials, rooms: Sequence[Room], before: Said | None) -> None:
         """Prepare to go on with the session of `before`, or to start a new one."""
-        super().__init__(shake, dialect, who, rooms)
+        url = dialect.address(who, "/socket.io/", {"EIO": "4", "transport": "websocket"})
+        super().__init__(Handshake(url=url, headers=dialect.headers(who), network=dialect.network), dialect, who, rooms)
         self._join_answers = dialect.join_answers
         self._path, self._prefix = dialect.namespace, "" if dialect.namespace == "/" else f"{dialect.namespace},"
         self._auth = dialect.auth.render(self.values) if dialect.auth is not None else ""
-        self._returns, self._accepted = before is not None, False
+        self._returns, self._accepted, self._asked_for = before is not None, False, ""
         self._kept: frozenset[str] = frozenset()
-        self._asked_for: str | None = None
         self._early: list[Heard] = []  # what a session has missed comes before the word that it continues
         self.session: str | None = None
-        if before is not None and before.session is not None and before.offset is not None:
+        if before is not None and before.session and before.offset is not None:
             self._asked_for, self.offset, self._kept = before.session, before.offset, frozenset(before.talk.joined)
             given = orjson.loads(self._auth or "{}")
             self._auth = orjson.dumps({**given, "pid": self._asked_for, "offset": self.offset}).decode()
@@ -106,10 +98,7 @@ class Said(CallingDialogue):
         kind, path, number, body = match.groups()
         if path == NOWHERE and kind in (CONNECT, REFUSED):
             return self.talk.have_joined()
-        try:
-            data = orjson.loads(body) if body else None
-        except orjson.JSONDecodeError:
-            return None
+        data = decoded(body)
         if (path or "/") != self._path:
             return None
         if kind == EVENT and type(data) is list and data:
@@ -118,21 +107,20 @@ class Said(CallingDialogue):
             return self.talk.answer(int(number), data)
         if kind == CONNECT and type(data) is dict and not self._accepted:
             return self._connected(data.get("pid"))
-        if kind in (DISCONNECT, REFUSED):  # the namespace is over: nothing more will come
-            self.out.append(LEAVE)
+        if kind in (DISCONNECT, REFUSED):  # clients close the socket then; the server would keep it open
+            raise Refused(f"namespace {'refused' if kind == REFUSED else 'ended'}: {body[:99]}", code=NO_CLOSE)
         return None
 
     def _connected(self, session: object) -> list[Heard]:
         self._accepted = True
         self.session = session if isinstance(session, str) else None
-        recovered = self.session is not None and self.session == self._asked_for
+        recovered = bool(self._asked_for) and self.session == self._asked_for
         if not recovered:
             self.offset, self._kept = None, frozenset()
         events = self.talk.begin(self._kept, lost=self._returns and not recovered, answers=self._join_answers)
         if not self._join_answers:
             self.out.append(f"40{NOWHERE},")
-        early, self._early = self._early, []
-        return [(WELCOME, None, None, -1, None, None, None), *events, *early]
+        return [(WELCOME, None, None, -1, None, None, None), *events, *self._early]
 
     def _event(self, number: str, data: list[Any]) -> list[Heard] | None:
         if number:
@@ -159,5 +147,4 @@ class Said(CallingDialogue):
 
 def open_dialect(settings: Settings) -> SocketIo:
     """Return the dialect of a target file with `dialect = "socketio"`."""
-    needs_socket(settings)
     return SocketIo(settings)

@@ -100,9 +100,10 @@ class Hub:
         if answer["invocationId"] is not None:
             connection.send(answer)
 
-    def join(self, connection: Connection, room: str) -> None:
-        """Add the connection to the group of a room."""
+    def join(self, connection: Connection, room: str) -> int:
+        """Add the connection to the group of a room; return the number of its last message."""
         self.groups[room].add(connection)
+        return len(self.rows[room])
 
     def send(self, connection: Connection, room: str, message_id: str, text: str) -> dict[str, int]:
         """Give a message its number and send it to the group of its room."""

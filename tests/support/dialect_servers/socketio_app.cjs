@@ -39,7 +39,7 @@ async function serve() {
     const name = socket.handshake.auth.name;
     socket.on("join", (room, answer) => {
       socket.join(room);
-      if (!given["silent-join"]) answer({ room });
+      if (!given["silent-join"]) answer({ head: given.redis ? null : (rooms.get(room) ?? []).length });
     });
     socket.on("say", (said, answer) => {
       if (!socket.rooms.has(said.room)) return answer({ error: 403 });

@@ -27,9 +27,9 @@ def application(namespace: str, ping_s: float, silent_join: bool) -> web.Applica
             raise socketio.exceptions.ConnectionRefusedError("no name")
         await server.save_session(sid, {"name": auth["name"]}, namespace)
 
-    async def join(sid: str, room: str) -> dict[str, str] | None:
+    async def join(sid: str, room: str) -> dict[str, int] | None:
         await server.enter_room(sid, room, namespace)
-        return None if silent_join else {"room": room}
+        return None if silent_join else {"head": len(rooms[room])}
 
     async def say(sid: str, said: dict[str, Any]) -> dict[str, Any]:
         if said["room"] not in server.rooms(sid, namespace):
