@@ -12,6 +12,7 @@ import orjson
 
 from earwitness.harness.client.dialogue import Dialogue
 from earwitness.harness.client.events import WELCOME, Handshake, Heard
+from earwitness.harness.described import whole_number
 from earwitness.harness.dialects.settings import Settings
 from earwitness.harness.dialects.shipped._calls import CallingDialect, CallingDialogue, decoded, other, read_rules
 from earwitness.harness.dialects.values import Credentials, Room
@@ -24,6 +25,7 @@ HELLO: Final = '{"protocol":"json","version":1}' + END
 PING: Final = '{"type":6}' + END
 KEEP_ALIVE_S: Final = 15.0
 """Seconds between two pings of a client; a server closes connections that were silent for 30 s (its default)."""
+MOST_CALLS: Final = 10**12
 INVOCATION, COMPLETION, PINGED, CLOSE = 1, 3, 6, 7
 
 
@@ -78,9 +80,9 @@ class Said(CallingDialogue):
         kind, number = record.get("type"), record.get("invocationId")
         if kind == INVOCATION and type(record.get("arguments")) is list:
             return self._invoked(record, number)
-        if kind == COMPLETION and isinstance(number, str) and number.isascii() and number[:15].isdigit():
-            values = [record["result"]] if "result" in record else []
-            return self.talk.answer(int(number[:15]), values, record.get("error"))
+        if kind == COMPLETION and isinstance(number, str):
+            asked, values = whole_number(number, MOST_CALLS), [record["result"]] if "result" in record else []
+            return None if asked is None else self.talk.answer(asked, values, record.get("error"))
         return [] if kind == PINGED else None
 
     def _handshaken(self, record: dict[str, Any]) -> list[Heard] | None:

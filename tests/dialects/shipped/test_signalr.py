@@ -5,12 +5,13 @@ No server can be installed here; the real client of SignalR checks ours (tests/d
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from dialect_runs import mutated, probe, python_server, run, spoiling, target_file
+from dialect_runs import EXAMPLES, ROOT, mutated, probe, python_server, run, spoiling, target_file
 
 from earwitness.dialects import ACK, JOINED, MESSAGE, NACK, OTHER, WELCOME, Credentials, Person, Room
 from earwitness.harness.dialects.guarded import event_fault
@@ -184,3 +185,10 @@ def test_a_doubled_message_is_found(tmp_path: Path) -> None:
     with python_server("signalr_hub.py") as port, spoiling(port, "duplicate", 40, '"Said"') as proxy:
         judged = run("examples/tiny_chat/story.py", target_file(tmp_path, "signalr", proxy), 4)
     assert (judged.code, judged.broken) == (1, {"I6"}), judged.out
+
+
+def test_the_page_shows_the_file_to_copy() -> None:
+    """The same keys and values as in the example, which these tests use."""
+    page = (ROOT / "docs" / "dialects" / "signalr.md").read_text("utf-8")
+    shown = page.partition("```toml\n")[2].partition("```")[0]
+    assert tomllib.loads(shown) == tomllib.loads((EXAMPLES / "signalr.toml").read_text("utf-8"))
