@@ -12,7 +12,20 @@ from typing import Any
 import pytest
 from dialect_runs import EXAMPLES, ROOT, mutated, probe, python_server, run, spoiling, target_file
 
-from earwitness.dialects import ACK, JOINED, MESSAGE, NACK, OTHER, WELCOME, Credentials, Person, Refused, Room
+from earwitness.dialects import (
+    ACK,
+    JOINED,
+    MESSAGE,
+    NACK,
+    OTHER,
+    WELCOME,
+    Credentials,
+    FlowError,
+    HttpResponse,
+    Person,
+    Refused,
+    Room,
+)
 from earwitness.harness.dialects.guarded import GuardedDialogue, event_fault
 from earwitness.harness.dialects.registry import load_target
 from earwitness.harness.errors import SettingsError
@@ -361,3 +374,41 @@ def test_the_page_shows_the_file_to_copy() -> None:
     page = (ROOT / "docs" / "dialects" / "socketio.md").read_text("utf-8")
     shown = page.partition("```toml\n")[2].partition("```")[0]
     assert tomllib.loads(shown) == tomllib.loads((EXAMPLES / "socketio.toml").read_text("utf-8"))
+
+
+def test_a_login_and_a_history_by_http(opens: Opens, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tokens are shown in `auth`, in the address and to requests; a refused request shows no token."""
+    monkeypatch.setenv("CHAT_KEY", "a key of thirty-two bytes, or more")
+    target = opens(
+        ("[urls]", '[urls]\nhttp = "http://127.0.0.1:3001"'),
+        ('{ event = ["history", "{room}"], items = "0",', '{ url = "/rooms/{room}", items = "rows",'),
+        (
+            "[options] ",
+            '[options]\nquery = { t = "{token}" }\nheaders = { Authorization = "Bearer {token}" }\n'
+            'login = { by = "mint", algorithm = "HS256", key = "env:CHAT_KEY", claims = { sub = "u-{name}" } } ',
+        ),
+        ('auth = { name = "{name}" }', 'auth = { token = "{token}" }'),
+    )
+    with pytest.raises(StopIteration) as ended:
+        next(target.login(ANN))
+    credentials = ended.value.value
+    assert (credentials.user_id, credentials.token.count(".")) == ("u-ann", 2)
+    dialogue = target.dialogue(credentials, ROOMS).dialogue
+    dialogue.received(OPEN)
+    assert dialogue.out == [f'40{{"token":"{credentials.token}"}}']
+    assert dialogue.handshake.url.endswith(f"&transport=websocket&t={credentials.token}")
+    assert target.parts.reads_by_socket is None
+    flow = target.history(credentials, ROOMS[0])
+    asked = next(flow)
+    assert (asked.url, asked.headers["Authorization"]) == (
+        "http://127.0.0.1:3001/rooms/r0",
+        f"Bearer {credentials.token}",
+    )
+    with pytest.raises(StopIteration) as read:
+        flow.send(HttpResponse(200, {}, b'{"rows":[{"text":"a","from":"bob","id":"m","seq":3}]}'))
+    assert [(row.text, row.seq, row.sender) for row in read.value.value] == [("a", 3, "bob")]
+    flow = target.history(credentials, ROOMS[0])
+    next(flow)
+    with pytest.raises(FlowError) as refused:
+        flow.send(HttpResponse(403, {}, f"no {credentials.token}".encode()))
+    assert credentials.token not in str(refused.value)
