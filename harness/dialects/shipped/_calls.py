@@ -7,7 +7,7 @@ asks for what, and which rooms are joined. Framing is the business of the dialec
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
@@ -50,8 +50,7 @@ class Rules:
     joined         event that says that a room is joined, and the path of the room; "": the answer to `join` says so
     messages       name of an event -> paths of the parts of a message
     answer_seq     path of the number in the answer to a message; `answer_error`: path of what is there if it is refused
-    history        event whose answer lists the stored messages, and how its rows are read
-    history_http   the same by requests
+    history        how the stored messages are read
     """
 
     login: Login | None
@@ -65,10 +64,20 @@ class Rules:
     messages: Mapping[str, Mapping[str, Getter]]
     answer_seq: Getter
     answer_error: Getter
-    history: Call | None
-    items: Getter
-    row: Mapping[str, Getter]
-    history_http: HistoryRules | None
+    history: History
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """How stored messages are read: by an event whose answer lists them, by requests, or not at all.
+
+    items  path of the list in the answer; `row`: paths of the parts of its items
+    """
+
+    event: Call | None = None
+    items: Getter = ABSENT
+    row: Mapping[str, Getter] = field(default_factory=dict)
+    requests: HistoryRules | None = None
 
 
 def read_rules(settings: Settings) -> Rules:
@@ -79,9 +88,6 @@ def read_rules(settings: Settings) -> Rules:
     login = own.table("login", example='{ by = "mint", … }')
     joined = own.table("joined", example='{ event = "joined", room = "0.room" }') or Table({}, own.faults, "joined")
     answer = own.table("answer", example='{ seq = "0.seq", error = "0.error" }') or Table({}, own.faults, "answer")
-    history = own.table("history", example='{ event = ["history", "{room}"], text = "text" }')
-    by_http = history is not None and not history.has("event")
-    read = history or Table({}, own.faults, "history")
     event = joined.text("event", example="joined")
     rules = Rules(
         login=read_login(login, settings.path.parent) if login else None,
@@ -96,14 +102,27 @@ def read_rules(settings: Settings) -> Rules:
         messages=read_messages(own),
         answer_seq=read_path(answer, "seq", "0.seq") or ABSENT,
         answer_error=read_path(answer, "error", "0.error") or ABSENT,
-        history=None if by_http else read_call(read, "event", IN_ROOM, '["history", "{room}"]'),
-        items=ABSENT if by_http else read_path(read, "items", "0.messages") or compile_path("0"),
-        row={} if by_http else read_parts(read, needed=history is not None),
-        history_http=read_history(read) if by_http else None,
+        history=read_stored(own),
     )
-    for table in (joined, answer) if by_http else (joined, answer, read):
-        table.finish()
+    joined.finish()
+    answer.finish()
     return rules
+
+
+def read_stored(own: Table) -> History:
+    """Return how stored messages are read. Mistakes are collected in `own`."""
+    table = own.table("history", example='{ event = ["history", "{room}"], text = "text" }')
+    if table is None:
+        return History()
+    if not table.has("event"):
+        return History(requests=read_history(table))
+    history = History(
+        event=read_call(table, "event", IN_ROOM, '["history", "{room}"]'),
+        items=read_path(table, "items", "0.messages") or compile_path("0"),
+        row=read_parts(table, needed=True),
+    )
+    table.finish()
+    return history
 
 
 def read_call(table: Table, name: str, known: Collection[str], example: str, *, required: bool = False) -> Call | None:
@@ -204,9 +223,9 @@ class Talk:
 
     def _have_joined(self, label: str, seq: int, continued: bool | None) -> Heard:
         self.joined.add(label)
-        if label == self.reads and self._rules.history is not None:
+        if label == self.reads and self._rules.history.event is not None:
             self.reads = None
-            self._ask(self._rules.history, READING, label)
+            self._ask(self._rules.history.event, READING, label)
         return (JOINED, label, None, seq, None, None, continued)
 
     def _ask(self, call: Call, what: int, label: str, *, asks: bool = True) -> None:
@@ -284,7 +303,7 @@ class Talk:
         return self._have_joined(label, -1 if seq is None else seq, self._continued)
 
     def _read_rows(self, values: list[Any]) -> list[StoredRow] | None:
-        items, at = self._rules.items(values), self._rules.row
+        items, at = self._rules.history.items(values), self._rules.history.row
         if type(items) is not list or not all(type(at["text"](item)) is str for item in items):
             return None
         return [
@@ -332,7 +351,7 @@ class CallingDialect(BaseDialect):
 
     def __init__(self, settings: Settings, rules: Rules) -> None:
         """Keep the rules; a history over the socket becomes a part of the target."""
-        super().__init__(settings, Parts(reads_by_socket=self if rules.history else None))
+        super().__init__(settings, Parts(reads_by_socket=self if rules.history.event else None))
         self.rules = rules
         if rules.login is not None and rules.login.most is not None:
             self.logins = rules.login.most if self.logins is None else min(self.logins, rules.login.most)
@@ -349,7 +368,7 @@ class CallingDialect(BaseDialect):
 
     def history(self, credentials: Credentials, room: Room) -> Flow[list[StoredRow]]:
         """Implement `Target.history` by the requests of [options.history]."""
-        rules = self.rules.history_http
+        rules = self.rules.history.requests
         if rules is None:
             rows = yield from super().history(credentials, room)
             return rows
