@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -85,7 +86,7 @@ def test_the_client_of_signalr_understands_our_server() -> None:
     with python_server("signalr_hub.py") as port:
         done = subprocess.run(
             ["node", str(SERVERS / "signalr_client.cjs"), f"ws://127.0.0.1:{port}/chat"],
-            env={"NODE_PATH": str(PACKAGES), "PATH": "/usr/local/bin:/usr/bin:/bin"}, capture_output=True, text=True,
+            env={**os.environ, "NODE_PATH": str(PACKAGES)}, capture_output=True, text=True,
             timeout=30,
         )  # fmt: skip
     assert done.returncode == 0, done.stderr
