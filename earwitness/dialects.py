@@ -25,6 +25,7 @@ from earwitness.harness.client.events import (
     Heard,
 )
 from earwitness.harness.client.flow import Flow, FlowError, HttpRequest, HttpResponse
+from earwitness.harness.client.wire import Refused
 from earwitness.harness.client.wires import ByteStream, EventStream, LongPoll, NoSocket, parse_event
 from earwitness.harness.dialects.base import BaseDialect
 from earwitness.harness.dialects.parts import Parts
@@ -63,6 +64,7 @@ __all__ = [
     "Parts",
     "Person",
     "PlainDialogue",
+    "Refused",
     "Room",
     "Settings",
     "Statement",

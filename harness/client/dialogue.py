@@ -35,8 +35,9 @@ class Dialogue(Protocol):
     def received(self, data: str | bytes) -> Sequence[Heard]:
         """Decode a received frame into events (`harness.client.events`); () for one that matters to no check.
 
-        Never raises: a frame that cannot be decoded becomes an event OTHER. If the handshake says `welcome`, the
-        connection is usable only after the event WELCOME.
+        A frame that cannot be decoded becomes an event OTHER. If the handshake says `welcome`, the connection is usable
+        only after the event WELCOME. Raises only Refused: the platform refuses or ends the connection in a frame, and
+        leaves it to its clients to close the socket.
         """
         ...
 

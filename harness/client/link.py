@@ -163,6 +163,9 @@ class Link:
             except Exceeded as error:
                 transport.frames_in -= 1  # the frame is not recorded, and the verdict says why
                 self._exceed(str(error))
+            except Refused as refused:
+                transport.frames_in -= 1  # it is recorded as the end of the connection
+                self._turned_away(refused)
         if self.dialogue.out:
             self._say()
         if wire.output:
@@ -239,6 +242,16 @@ class Link:
             self.transport.exceeded += 1
             self.wire.close_reason = what
             self._give_up()
+
+    def _turned_away(self, refused: Refused) -> None:
+        """Let the connection be over because the platform said so in a frame, and leaves it to us to drop the socket.
+
+        Before it was usable, it was refused.
+        """
+        if not self.usable:
+            self.wire.refusal = refused
+        self.wire.close_reason = refused.reason
+        self.wire.over = True
 
     def _give_up(self) -> None:
         """End the connection at once, from our side. Idempotent."""

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from earwitness.harness.client.dialogue import Dialogue
 from earwitness.harness.client.events import AGENT, JOINED, NACK, PRESENCE, PROFILE, WELCOME, Handshake, Heard
 from earwitness.harness.client.flow import Flow, FlowError
+from earwitness.harness.client.wire import Refused
 from earwitness.harness.dialects.protocol import Credentials, Person, Room, Statement, StoredRow, Target
 from earwitness.harness.errors import EarwitnessError, Exceeded, TargetError
 from earwitness.harness.progress import one_line
@@ -70,7 +71,7 @@ class GuardedDialogue:
         try:
             events = call(*arguments)
             self._take_out()
-        except (EarwitnessError, Exceeded):
+        except (EarwitnessError, Exceeded, Refused):
             raise
         except Exception as error:
             raise failed(self._where, name, error) from error

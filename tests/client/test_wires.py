@@ -13,6 +13,7 @@ from earwitness.checks.history.record import Kind
 from earwitness.harness.client.dialogue import BaseDialogue
 from earwitness.harness.client.events import JOINED, MESSAGE, OTHER, WELCOME, Handshake, Heard
 from earwitness.harness.client.network import Network
+from earwitness.harness.client.wire import NO_CLOSE, Refused
 from earwitness.harness.client.wires import ByteStream, EventStream, LongPoll, NoSocket, make_wire, parse_event
 from earwitness.harness.errors import TargetError
 
@@ -90,6 +91,8 @@ class Lines(BaseDialogue):
             return ()
         if line == "OK":
             return [(WELCOME, None, None, -1, None, None, {}), (JOINED, "a", None, -1, None, None, None)]
+        if line.startswith("NO "):
+            raise Refused(line.removeprefix("NO "), code=NO_CLOSE)
         return [(MESSAGE, "a", line, -1, None, None, None)]
 
     def send(self, label: str, message_id: str, text: str) -> str:
@@ -163,6 +166,35 @@ def test_a_dialogue_over_tcp(make_stage: Any, shell: Any, serve: Any) -> None:
     rows = stage.journal.rows()
     assert [Kind(int(kind)) for kind in rows["kind"]][:2] == [Kind.CONNECT, Kind.JOIN]
     assert Kind(int(rows["kind"][-1])) is Kind.DISCONNECT
+    assert connection.transport.frames_in == stage.session.frames_recorded
+
+
+@pytest.mark.parametrize("greeted", [False, True])
+def test_a_platform_that_ends_a_connection_in_a_frame(make_stage: Any, shell: Any, serve: Any, greeted: bool) -> None:
+    """The socket is dropped at once with the platform's reason, as its own doing; before the greeting it is refused."""
+    got = bytearray()
+
+    def speak(peer: socket.socket) -> None:
+        until(peer, b"HI\n", got)
+        peer.sendall(b"OK\n" if greeted else b"NO guests today\n")
+        if greeted:
+            until(peer, b"BEAT\n", got)
+            peer.sendall(b"NO more\n")
+        while peer.recv(1000):
+            pass
+
+    stage = make_stage()
+    connection = shell.connection(stage.session, Lines(ByteStream(url=f"tcp://127.0.0.1:{serve(speak)}")), 10.0)
+    if greeted:
+        shell.run(connection.open())
+        assert shell.run(connection.wait(lambda: connection.over, 10.0))
+    else:
+        with pytest.raises(Refused, match="guests today"):
+            shell.run(connection.open())
+    end = stage.journal.rows()[-1]
+    assert (end["kind"], end["counter"], end["flags"]) == (Kind.DISCONNECT, NO_CLOSE, 0)
+    assert end["author"] == stage.journal.names["more" if greeted else "guests today"]
+    assert connection.error is None
     assert connection.transport.frames_in == stage.session.frames_recorded
 
 
