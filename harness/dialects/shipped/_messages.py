@@ -1,0 +1,174 @@
+"""Parts that the dialects of JSON protocols share: options, paths of a message, joining before sending."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import orjson
+
+from earwitness.harness.client.dialogue import BaseDialogue
+from earwitness.harness.client.events import JOINED, LEFT, MESSAGE, OTHER, WELCOME, Handshake, Heard
+from earwitness.harness.described import Table
+from earwitness.harness.dialects.protocol import Credentials, StoredRow
+from earwitness.harness.dialects.toml.paths import Getter, compile_path, seq_or_none, text_or_none
+from earwitness.harness.dialects.toml.requests import LOGGED_IN, read_path, read_template
+from earwitness.harness.dialects.toml.template import Template
+
+IN_ROOM: Final = LOGGED_IN | {"room"}
+"""Placeholders of an option that belongs to a room."""
+SENDING: Final = IN_ROOM | {"id", "text"}
+"""Placeholders of an option that sends a message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """Getters of a message's parts in what a platform delivers; None for a part that it does not state."""
+
+    text: Getter
+    sender: Getter | None
+    number: Getter | None
+    message_id: Getter | None
+
+    def message(self, label: str, value: object, sender: str | None = None) -> Heard | None:
+        """Return the event MESSAGE of `value` in the room `label`; None if it has no text.
+
+        `sender`: the sender that the platform states beside the value, if it does.
+        """
+        row = self.row(value)
+        if row is None:
+            return None
+        return (MESSAGE, label, row.text, row.seq, sender or row.sender, row.message_id, None)
+
+    def row(self, value: object) -> StoredRow | None:
+        """Return the message in `value` as a row of a final read; None if it has no text."""
+        text = self.text(value)
+        if type(text) is not str:
+            return None
+        return StoredRow(
+            text=text,
+            seq=number_at(self.number, value),
+            sender=None if self.sender is None else text_or_none(self.sender(value)),
+            message_id=None if self.message_id is None else text_or_none(self.message_id(value)),
+        )
+
+
+def read_paths(own: Table, text: str = "") -> Paths:
+    """Return the paths that the keys text, sender, number and message_id of a table name.
+
+    `text`: the path of the text where the table has none; "" requires the key.
+    """
+    return Paths(
+        text=read_path(own, "text", text or "message.text", required=not text) or compile_path(text or "text"),
+        sender=read_path(own, "sender", "user"),
+        number=read_path(own, "number", "number"),
+        message_id=read_path(own, "message_id", "id"),
+    )
+
+
+def number_at(path: Getter | None, value: object) -> int:
+    """Return the sequence number at a path, -1 if there is none."""
+    seq = None if path is None else seq_or_none(path(value))
+    return -1 if seq is None else seq
+
+
+def read_or(
+    own: Table, name: str, known: frozenset[str], default: str | Mapping[str, object], *, quoting: str = ""
+) -> Template:
+    """Return the template under the key `name`, that of `default` if the key is absent or wrong."""
+    example = f'"{default}"' if isinstance(default, str) else "{ … }"
+    found = read_template(own, name, known, example=example, quoting=quoting)
+    return Template(default, quoting=quoting) if found is None else found
+
+
+class Operation:
+    """GraphQL operation of the options: a document and its variables."""
+
+    def __init__(self, own: Table, name: str, known: frozenset[str], variables: Mapping[str, object]) -> None:
+        """Read the document under the key `name`, and NAME_variables; `variables`: those of a table without them."""
+        document = orjson.dumps(own.text(name, example="subscription ($room: ID!) { … }", required=True)).decode()
+        self._head = f'{{"query":{document},"variables":'
+        self._variables = read_or(own, f"{name}_variables", known, variables)
+
+    def render(self, values: Mapping[str, object]) -> str:
+        """Return the operation as JSON, with `values` in its variables."""
+        return f"{self._head}{self._variables.render(values)}}}"
+
+
+def nothing(value: object) -> object:
+    """Return None for any value: the path of an option that is missing."""
+    return None
+
+
+class Joining(BaseDialogue):
+    """Start of a dialogue that joins its rooms first: the connection is usable when each has been joined or refused.
+
+    A message that is sent before would be refused by the platform, so clients hold it back too.
+    """
+
+    def __init__(self, handshake: Handshake, names: Mapping[str, str]) -> None:
+        """Prepare to join rooms. `names`: room label -> the protocol's name of the room."""
+        super().__init__(handshake)
+        self.name_of, self.label_of = dict(names), {name: label for label, name in names.items()}
+        self.joined: set[str] = set()
+        self._undecided: set[str] | None = set(names)
+
+    def joins(self, label: str) -> tuple[Heard, ...]:
+        """Return the events of a joined room: JOINED, and WELCOME after the last one."""
+        self.joined.add(label)
+        return ((JOINED, label, None, -1, None, None, None), *self.decided(label))
+
+    def decided(self, label: str = "") -> tuple[Heard, ...]:
+        """Return WELCOME if no room but `label` is left to be joined, once; () before and after that."""
+        if self._undecided is None:
+            return ()
+        self._undecided.discard(label)
+        if self._undecided:
+            return ()
+        self._undecided = None
+        return ((WELCOME, None, None, -1, None, None, None),)
+
+    def leaves(self, label: str) -> tuple[Heard, ...]:
+        """Return the event of a room that the connection is not subscribed to any more; () if it was not."""
+        if label not in self.joined:
+            return ()
+        self.joined.discard(label)
+        return ((LEFT, label, None, -1, None, None, None),)
+
+
+def values_of(credentials: Credentials) -> dict[str, object]:
+    """Return the placeholders `LOGGED_IN` with the values of a logged-in person."""
+    person = credentials.person
+    return {
+        "number": person.number, "name": person.name, "email": person.email, "secret": person.secret,
+        "token": credentials.token, "user_id": credentials.user_id,
+    }  # fmt: skip
+
+
+def with_query(url: str, query: Mapping[str, str], path: str = "") -> str:
+    """Return `url` with `path` behind its own, and `query` added to its own."""
+    parts = urlsplit(url)
+    whole = urlencode([*parse_qsl(parts.query, keep_blank_values=True), *query.items()])
+    return urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/") + path or "/", whole, ""))
+
+
+def parsed(data: object) -> Any:
+    """Return the JSON value in a frame or in a text within one, None if it is none. Never raises."""
+    if not isinstance(data, str | bytes):
+        return data
+    try:
+        return orjson.loads(data)
+    except ValueError:
+        return None
+
+
+def at(table: Mapping[str, str], key: object) -> str | None:
+    """Return the value of a key that a platform sent, None if there is none. Never raises."""
+    return table.get(key) if type(key) is str else None
+
+
+def not_understood(data: object) -> tuple[Heard]:
+    """Return the event of a frame that no rule reads."""
+    return ((OTHER, None, None, -1, None, None, data),)
