@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import orjson
 
-from earwitness.harness.client.dialogue import BaseDialogue
+from earwitness.harness.client.dialogue import BaseDialogue, Dialogue
 from earwitness.harness.client.events import JOINED, LEFT, MESSAGE, OTHER, WELCOME, Handshake, Heard
 from earwitness.harness.described import Table
-from earwitness.harness.dialects.protocol import Credentials, StoredRow
+from earwitness.harness.dialects.base import BaseDialect
+from earwitness.harness.dialects.protocol import Credentials, Room, StoredRow
+from earwitness.harness.dialects.settings import Settings
 from earwitness.harness.dialects.toml.paths import Getter, compile_path, seq_or_none, text_or_none
 from earwitness.harness.dialects.toml.requests import LOGGED_IN, read_path, read_template
 from earwitness.harness.dialects.toml.template import Template
@@ -83,23 +85,38 @@ def read_or(
     return Template(default, quoting=quoting) if found is None else found
 
 
-class Operation:
-    """GraphQL operation of the options: a document and its variables."""
+class InRooms(BaseDialect):
+    """Start of a dialect whose users have one socket each, on which they join all their rooms."""
 
-    def __init__(self, own: Table, name: str, known: frozenset[str], variables: Mapping[str, object]) -> None:
-        """Read the document under the key `name`, and NAME_variables; `variables`: those of a table without them."""
-        document = orjson.dumps(own.text(name, example="subscription ($room: ID!) { … }", required=True)).decode()
-        self._head = f'{{"query":{document},"variables":'
-        self._variables = read_or(own, f"{name}_variables", known, variables)
+    def __init__(self, settings: Settings) -> None:
+        """Keep the settings; a file without an address for sockets is a mistake."""
+        super().__init__(settings)
+        if not settings.socket:
+            settings.own.faults.add("urls.socket", "is missing", 'socket = "ws://127.0.0.1:8000/ws"')
 
-    def render(self, values: Mapping[str, object]) -> str:
-        """Return the operation as JSON, with `values` in its variables."""
-        return f"{self._head}{self._variables.render(values)}}}"
+    def has_http(self) -> bool:
+        """Return whether the file has an address for requests; without one, collect a mistake."""
+        if not self.settings.http:
+            self.settings.own.faults.add("urls.http", "is missing", 'http = "http://127.0.0.1:8000"')
+        return bool(self.settings.http)
 
+    def dialogue(
+        self,
+        credentials: Credentials,
+        rooms: Sequence[Room],
+        resume: Mapping[str, int] | None = None,
+        previous: Dialogue | None = None,
+    ) -> Dialogue:
+        """Implement `Target.dialogue`: these protocols resume nothing, so each socket begins anew."""
+        return self.talk(values_of(credentials), rooms)
 
-def nothing(value: object) -> object:
-    """Return None for any value: the path of an option that is missing."""
-    return None
+    def talk(self, values: dict[str, Any], rooms: Sequence[Room]) -> Dialogue:
+        """Return what will be said on a new socket; `values` are the user's placeholders (`LOGGED_IN`)."""
+        raise NotImplementedError
+
+    def filled(self, templates: Mapping[str, Template], values: Mapping[str, object]) -> dict[str, str]:
+        """Return a table of an option with the user's values."""
+        return {key: template.render(values) for key, template in templates.items()}
 
 
 class Joining(BaseDialogue):

@@ -11,10 +11,8 @@ from typing import Any, Final
 
 import orjson
 
-from earwitness.harness.client.dialogue import Dialogue
 from earwitness.harness.client.events import ACK, NACK, Handshake, Heard
-from earwitness.harness.dialects.base import BaseDialect
-from earwitness.harness.dialects.protocol import Credentials, Room
+from earwitness.harness.dialects.protocol import Room
 from earwitness.harness.dialects.settings import Settings
 from earwitness.harness.dialects.shipped import _messages as messages
 from earwitness.harness.dialects.toml.requests import LOGGED_IN, read_path, read_texts
@@ -29,7 +27,7 @@ IGNORED: Final = frozenset({"presence_state", "presence_diff", "system"})
 """Events that matter to no check: who is there, and the state of Supabase's subscription to a database."""
 
 
-class Phoenix(BaseDialect):
+class Phoenix(messages.InRooms):
     """Dialect of Phoenix channels: one socket for each user, one topic for each room."""
 
     def __init__(self, settings: Settings) -> None:
@@ -45,16 +43,9 @@ class Phoenix(BaseDialect):
         self.ack_number = read_path(own, "ack_number", "number")
         self.heartbeat_s = own.number("heartbeat_s", HEARTBEAT_S, example="30.0", least=0.1) or HEARTBEAT_S
 
-    def dialogue(
-        self,
-        credentials: Credentials,
-        rooms: Sequence[Room],
-        resume: Mapping[str, int] | None = None,
-        previous: Dialogue | None = None,
-    ) -> Channels:
-        """Implement `Target.dialogue`: join a topic for each room."""
-        values = messages.values_of(credentials)
-        query = {key: template.render(values) for key, template in self.query.items()}
+    def talk(self, values: dict[str, Any], rooms: Sequence[Room]) -> Channels:
+        """Implement `InRooms.talk`: join a topic for each room."""
+        query = self.filled(self.query, values)
         url = messages.with_query(self.settings.socket, query | {"vsn": "2.0.0"})
         return Channels(Handshake(url=url, network=self.network), self, values, rooms)
 
