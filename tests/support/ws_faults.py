@@ -3,8 +3,8 @@
     python tests/support/ws_faults.py --to ws://127.0.0.1:4000 [--port P] [--lose N] [--twice N] [--swap N] [--leak N]
 
 Only frames from the server that carry a message of a run (`ew1:`) are touched. Each Nth of them, counted over all
-sockets, is dropped, sent twice, sent after the next one of its socket, or sent to all other sockets as well. Prints
-{"port": N} when it listens. HTTP requests do not go through it: point only `urls.socket` at it.
+sockets, is dropped, sent twice, sent after the next one of its conversation, or sent to all other sockets as well.
+Prints {"port": N} when it listens. HTTP requests do not go through it: point only `urls.socket` at it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import re
 from contextlib import suppress
 from typing import Any, cast
 
@@ -20,6 +21,8 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
+MESSAGE = re.compile(r"ew1:[^:]*:\d+:(\d+):")
+"""Body of a message; the group is the number of its conversation."""
 PASSED = ("authorization", "cookie", "origin")
 
 
@@ -55,15 +58,16 @@ class Proxy:
                 await server.send(frame)
 
     async def down(self, server: Any, socket: ServerConnection) -> None:
-        held: list[str | bytes] = []
+        held: dict[str, str | bytes] = {}  # by conversation
         with suppress(ConnectionClosed):
             async for frame in server:
-                if "ew1:" not in (frame if isinstance(frame, str) else frame.decode(errors="replace")):
+                found = MESSAGE.search(frame if isinstance(frame, str) else frame.decode(errors="replace"))
+                if found is None:
                     await socket.send(frame)
                     continue
                 self.seen += 1
-                if self.due(self.options.swap) and not held:
-                    held.append(frame)
+                if self.due(self.options.swap) and found[1] not in held:
+                    held[found[1]] = frame
                     continue
                 if not self.due(self.options.lose):
                     await socket.send(frame)
@@ -72,8 +76,8 @@ class Proxy:
                 if self.due(self.options.leak):
                     for other in self.sockets - {socket}:
                         await other.send(frame)
-                while held:
-                    await socket.send(held.pop())
+                if found[1] in held:
+                    await socket.send(held.pop(found[1]))
 
     def due(self, every: int) -> bool:
         return every > 0 and self.seen % every == 0

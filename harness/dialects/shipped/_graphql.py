@@ -23,7 +23,9 @@ class Operation:
         """Read the document under the key `name`, and NAME_variables; `variables`: those of a table without them."""
         document = own.text(name, example="subscription ($room: ID!) { … }", required=True)
         self._head = f'{{"query":{orjson.dumps(document).decode()},"variables":'
-        self._variables = messages.read_or(own, f"{name}_variables", known, variables)
+        self._variables = messages.read_or(
+            own, f"{name}_variables", known, variables, needs="text" if known is messages.SENDING else "room"
+        )
 
     def render(self, values: Mapping[str, object]) -> str:
         """Return the operation as JSON, with `values` in its variables."""

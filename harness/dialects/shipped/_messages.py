@@ -77,12 +77,17 @@ def number_at(path: Getter | None, value: object) -> int:
 
 
 def read_or(
-    own: Table, name: str, known: frozenset[str], default: str | Mapping[str, object], *, quoting: str = ""
+    own: Table, name: str, known: frozenset[str], default: str | Mapping[str, object], *, needs: str = ""
 ) -> Template:
-    """Return the template under the key `name`, that of `default` if the key is absent or wrong."""
-    example = f'"{default}"' if isinstance(default, str) else "{ … }"
-    found = read_template(own, name, known, example=example, quoting=quoting)
-    return Template(default, quoting=quoting) if found is None else found
+    """Return the template under the key `name`, that of `default` if the key is absent or wrong.
+
+    A template without the placeholder `needs` is a mistake: all rooms, or all messages, would be the same.
+    """
+    example = f'"{default}"' if isinstance(default, str) else orjson.dumps(default).decode().replace('":', '" = ')
+    found = read_template(own, name, known, example=example) or Template(default)
+    if needs and needs not in found.names:
+        own.fault(name, f"does not contain {{{needs}}}", f"{name} = {example}")
+    return found
 
 
 class InRooms(BaseDialect):

@@ -34,8 +34,8 @@ class ActionCable(messages.InRooms):
         own = settings.own
         self.query = read_texts(own, "query", LOGGED_IN, example='{ token = "{token}" }')
         self.headers = read_headers(own, "headers", LOGGED_IN, example='{ Cookie = "user_id={token}" }')
-        self.identifier = messages.read_or(own, "identifier", messages.IN_ROOM, IDENTIFIER)
-        self.data = messages.read_or(own, "data", messages.SENDING, DATA)
+        self.identifier = messages.read_or(own, "identifier", messages.IN_ROOM, IDENTIFIER, needs="room")
+        self.data = messages.read_or(own, "data", messages.SENDING, DATA, needs="text")
         self.paths = messages.read_paths(own, "text")
         parts = urlsplit(settings.http or settings.socket)
         scheme = "https" if parts.scheme in ("https", "wss") else "http"

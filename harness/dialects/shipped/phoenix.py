@@ -35,10 +35,10 @@ class Phoenix(messages.InRooms):
         super().__init__(settings)
         own = settings.own
         self.query = read_texts(own, "query", LOGGED_IN, example='{ token = "{token}" }')
-        self.topic = messages.read_or(own, "topic", messages.IN_ROOM, "room:{room}")
+        self.topic = messages.read_or(own, "topic", messages.IN_ROOM, "room:{room}", needs="room")
         self.join = messages.read_or(own, "join", messages.IN_ROOM, {})
         self.event = own.text("event", "new_msg", example="new_msg")
-        self.send = messages.read_or(own, "send", messages.SENDING, {"body": "{text}"})
+        self.send = messages.read_or(own, "send", messages.SENDING, {"body": "{text}"}, needs="text")
         self.paths = messages.read_paths(own, "body")
         self.ack_number = read_path(own, "ack_number", "number")
         self.heartbeat_s = own.number("heartbeat_s", HEARTBEAT_S, example="30.0", least=0.1) or HEARTBEAT_S

@@ -41,9 +41,9 @@ class Pusher(messages.InRooms):
         self.app_id = own.text("app_id", example="1", required=not by_client)
         self.key = own.text("key", example="app-key", required=True)
         self.secret = own.secret("secret", example="env:PUSHER_APP_SECRET")
-        self.channel = messages.read_or(own, "channel", messages.IN_ROOM, "private-{room}")
+        self.channel = messages.read_or(own, "channel", messages.IN_ROOM, "private-{room}", needs="room")
         self.event = own.text("event", "client-message" if by_client else "message", example="message")
-        self.data = messages.read_or(own, "data", messages.SENDING, DATA)
+        self.data = messages.read_or(own, "data", messages.SENDING, DATA, needs="text")
         self.paths = messages.read_paths(own, "text")
         self.ping_s = own.number("ping_s", 30.0, example="30.0", least=0.1) or 30.0
         if by_client and (promised.acknowledges or promised.echo):

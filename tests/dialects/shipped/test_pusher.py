@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from dialect_talk import ANN, ROOM, TEXT, dialogue, example, fuzz, sent, serving, talk
 
-from earwitness.dialects import ACK, JOINED, MESSAGE, NACK, OTHER, WELCOME, Credentials, FlowError, HttpResponse
+from earwitness.dialects import ACK, JOINED, MESSAGE, NACK, OTHER, WELCOME, Credentials, FlowError, HttpResponse, Room
 from earwitness.harness.dialects.protocol import Target
 from earwitness.harness.dialects.registry import load_target
 from earwitness.harness.errors import SettingsError
@@ -48,10 +48,10 @@ def port() -> Iterator[int]:
         yield number
 
 
-def documented(folder: Path, channel: str) -> Any:
+def documented(folder: Path) -> Any:
     """Return a dialogue with key and secret of the documentation's worked examples, whose socket has its id."""
-    replaced = [('key = "app-key"', 'key = "278d425bdf160c739803"'), ("private-{room}", channel)]
-    said = dialogue(example(folder, "pusher", *replaced), [ROOM])
+    room = Room(number=0, label="foobar", members=(ANN,))
+    said = dialogue(example(folder, "pusher", ('key = "app-key"', 'key = "278d425bdf160c739803"')), [room])
     assert said.received(ESTABLISHED) == ()
     return said
 
@@ -69,7 +69,7 @@ def subscribed(target: Target) -> Any:
 def test_signatures_of_the_documentation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its worked examples of a private channel and of a presence channel."""
     monkeypatch.setenv("PUSHER_APP_SECRET", "7ad3773142a6692b25b8")
-    private = sent(documented(tmp_path, "private-foobar"))
+    private = sent(documented(tmp_path))
     wanted = "278d425bdf160c739803:58df8b0c36d6982b82c3ecf6b4662e34fe8c25bba48f5369f135bf843651c3a4"
     assert private == [{"event": "pusher:subscribe", "data": {"channel": "private-foobar", "auth": wanted}}]
     target = example(tmp_path, "pusher")
@@ -152,6 +152,11 @@ def test_mistakes_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         example(tmp_path, "pusher", BY_CLIENT[0])
     with pytest.raises(SettingsError, match="does not begin with client-"):
         example(tmp_path, "pusher", ('event = "message"', 'by = "client"\nevent = "message"'), BY_CLIENT[1])
+    with pytest.raises(SettingsError, match=r"options\.channel does not contain \{room\}"):
+        example(tmp_path, "pusher", ("private-{room}", "private-all"))
+    with pytest.raises(SettingsError, match=r"options\.data does not contain \{text\}"):
+        example(tmp_path, "pusher", ('text = "{text}"', 'text = "{id}"'))
+    example(tmp_path, "pusher")
     monkeypatch.delenv("PUSHER_APP_SECRET")
     with pytest.raises(SettingsError, match="PUSHER_APP_SECRET, which is not set"):
         load_target(tmp_path / "pusher.toml")
