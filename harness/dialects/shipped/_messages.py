@@ -21,6 +21,8 @@ from earwitness.harness.dialects.toml.template import Template
 
 IN_ROOM: Final = LOGGED_IN | {"room"}
 """Placeholders of an option that belongs to a room."""
+MARK: Final = "\ue100"
+"""Stands for the label of a room, to find what is before and behind it in the protocol's name."""
 SENDING: Final = IN_ROOM | {"id", "text"}
 """Placeholders of an option that sends a message."""
 
@@ -130,12 +132,27 @@ class Joining(BaseDialogue):
     A message that is sent before would be refused by the platform, so clients hold it back too.
     """
 
-    def __init__(self, handshake: Handshake, names: Mapping[str, str]) -> None:
-        """Prepare to join rooms. `names`: room label -> the protocol's name of the room."""
+    def __init__(
+        self, handshake: Handshake, name: Template, values: Mapping[str, object], rooms: Sequence[Room]
+    ) -> None:
+        """Prepare to join `rooms`. `name`: template of the protocol's name of a room; `values`: the user's."""
         super().__init__(handshake)
-        self.name_of, self.label_of = dict(names), {name: label for label, name in names.items()}
+        self.name_of = {room.label: name.render({**values, "room": room.label}) for room in rooms}
+        self.label_of = {found: label for label, found in self.name_of.items()}
+        self._before, _, self._after = name.render({**values, "room": MARK}).partition(MARK)
         self.joined: set[str] = set()
-        self._undecided: set[str] | None = set(names)
+        self._undecided: set[str] | None = set(self.name_of)
+
+    def room_at(self, name: object) -> str | None:
+        """Return the label of the room that a frame names, also of one that is not the user's; None if it is none.
+
+        A message of a foreign room must reach the judge: it is a leak.
+        """
+        known = at(self.label_of, name)
+        if known is not None or type(name) is not str or len(name) <= len(self._before) + len(self._after):
+            return known
+        inside = name.startswith(self._before) and name.endswith(self._after)
+        return name[len(self._before) : len(name) - len(self._after)] if inside else None
 
     def joins(self, label: str) -> tuple[Heard, ...]:
         """Return the events of a joined room: JOINED, and WELCOME after the last one."""

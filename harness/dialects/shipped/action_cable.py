@@ -59,8 +59,7 @@ class Cable(messages.Joining):
 
     def __init__(self, handshake: Handshake, dialect: ActionCable, values: dict[str, Any], rooms: Sequence[Room]):
         """Prepare to subscribe to `rooms`; `values` are the user's placeholders."""
-        identifiers = {room.label: dialect.identifier.render({**values, "room": room.label}) for room in rooms}
-        super().__init__(handshake, identifiers)
+        super().__init__(handshake, dialect.identifier, values, rooms)
         self._dialect, self._values = dialect, values
 
     def received(self, data: str | bytes) -> Sequence[Heard]:
@@ -69,8 +68,8 @@ class Cable(messages.Joining):
         if type(frame) is not dict:
             return messages.not_understood(data)
         kind, label = frame.get("type"), messages.at(self.label_of, frame.get("identifier"))
-        if kind is None and label is not None:
-            message = self._dialect.paths.message(label, frame.get("message"))
+        if kind is None and (room := self.room_at(frame.get("identifier"))) is not None:
+            message = self._dialect.paths.message(room, frame.get("message"))
             return messages.not_understood(data) if message is None else (message,)
         if kind == "ping":
             return ()

@@ -55,9 +55,7 @@ class Channels(messages.Joining):
 
     def __init__(self, handshake: Handshake, dialect: Phoenix, values: dict[str, Any], rooms: Sequence[Room]) -> None:
         """Prepare to join `rooms`; `values` are the user's placeholders."""
-        super().__init__(
-            handshake, {room.label: dialect.topic.render({**values, "room": room.label}) for room in rooms}
-        )
+        super().__init__(handshake, dialect.topic, values, rooms)
         self.beat_s, self._dialect, self._values, self._ref = dialect.heartbeat_s, dialect, values, 0
         self._joining: dict[str, str] = {}  # reference of a join: room
         self._join_ref: dict[str, str] = {}  # room: reference of its join
@@ -88,8 +86,8 @@ class Channels(messages.Joining):
         label = messages.at(self.label_of, topic)
         if event == "phx_reply" and type(ref) is str and type(payload) is dict:
             return self._reply(ref, payload, data)
-        if event == self._dialect.event and label is not None:
-            message = self._dialect.paths.message(label, payload)
+        if event == self._dialect.event and (room := self.room_at(topic)) is not None:
+            message = self._dialect.paths.message(room, payload)
             return messages.not_understood(data) if message is None else (message,)
         if event in ("phx_error", "phx_close") and label is not None:
             return self._ended(label, join_ref, event)

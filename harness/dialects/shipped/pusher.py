@@ -88,8 +88,7 @@ class Channels(messages.Joining):
 
     def __init__(self, handshake: Handshake, dialect: Pusher, values: dict[str, Any], rooms: Sequence[Room]) -> None:
         """Prepare to subscribe to `rooms`; `values` are the user's placeholders."""
-        channels = {room.label: dialect.channel.render({**values, "room": room.label}) for room in rooms}
-        super().__init__(handshake, channels)
+        super().__init__(handshake, dialect.channel, values, rooms)
         self.beat_s, self._dialect, self._values = dialect.ping_s, dialect, values
 
     def received(self, data: str | bytes) -> Sequence[Heard]:
@@ -99,8 +98,8 @@ class Channels(messages.Joining):
         if type(frame) is not dict or type(event) is not str:
             return messages.not_understood(data)
         body, label = messages.parsed(frame.get("data")), messages.at(self.label_of, frame.get("channel"))
-        if event == self._dialect.event and label is not None:
-            message = self._dialect.paths.message(label, body, text_or_none(frame.get("user_id")))
+        if event == self._dialect.event and (room := self.room_at(frame.get("channel"))) is not None:
+            message = self._dialect.paths.message(room, body, text_or_none(frame.get("user_id")))
             return messages.not_understood(data) if message is None else (message,)
         if event == "pusher:ping":
             self._put("pusher:pong", {})

@@ -100,6 +100,16 @@ def test_messages(target: Target) -> None:
     assert [event[0] for event in said.received(rejected)] == [OTHER, LEFT]
 
 
+def test_a_message_of_a_foreign_room(target: Target) -> None:
+    """It is a leak, so it is reported with its room; a name of another form is not understood."""
+    said = welcomed(target)
+    heard = said.received(
+        json.dumps({"identifier": IDENTIFIER.replace("r0-of-2", "r9-of-5"), "message": {"text": TEXT}})
+    )
+    assert [event[:3] for event in heard] == [(MESSAGE, "t0-r9-of-5", TEXT)]
+    assert [event[0] for event in said.received(json.dumps({"identifier": "{}", "message": {"text": TEXT}}))] == [OTHER]
+
+
 def test_mutated_frames(target: Target) -> None:
     """Whatever arrives, a dialogue returns events."""
     frames: list[Any] = [

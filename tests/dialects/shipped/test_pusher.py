@@ -162,6 +162,17 @@ def test_mistakes_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         load_target(tmp_path / "pusher.toml")
 
 
+def test_a_message_of_a_foreign_room(target: Target) -> None:
+    """It is a leak, so it is reported with its room; a name of another form is not understood."""
+    said = subscribed(target)
+    heard = said.received(json.dumps({"event": "message", "channel": "private-t0-r9-of-5", "data": {"text": TEXT}}))
+    assert [event[:3] for event in heard] == [(MESSAGE, "t0-r9-of-5", TEXT)]
+    assert [
+        event[0]
+        for event in said.received(json.dumps({"event": "message", "channel": "lobby", "data": {"text": TEXT}}))
+    ] == [OTHER]
+
+
 def test_mutated_frames(target: Target) -> None:
     """Whatever arrives, a dialogue returns events."""
     frames: list[Any] = [
