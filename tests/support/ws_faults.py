@@ -3,8 +3,8 @@
     python tests/support/ws_faults.py --to ws://127.0.0.1:4000 [--port P] [--lose N] [--twice N] [--swap N] [--leak N]
 
 Only frames from the server that carry a message of a run (`ew1:`) are touched. Each Nth of them, counted over all
-sockets, is dropped, sent twice, sent after the next one of its conversation, or sent to all other sockets as well.
-Prints {"port": N} when it listens. HTTP requests do not go through it: point only `urls.socket` at it.
+sockets, is dropped, sent twice, sent after the next one of its sender in its conversation, or sent to all other
+sockets as well. Prints {"port": N} when it listens. HTTP requests do not go through it: point only `urls.socket` at it.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
-MESSAGE = re.compile(r"ew1:[^:]*:\d+:(\d+):")
-"""Body of a message; the group is the number of its conversation."""
+MESSAGE = re.compile(r"ew1:[^:]*:(\d+:\d+):")
+"""Body of a message; the group is its sender and its conversation."""
 PASSED = ("authorization", "cookie", "origin")
 
 
@@ -58,7 +58,7 @@ class Proxy:
                 await server.send(frame)
 
     async def down(self, server: Any, socket: ServerConnection) -> None:
-        held: dict[str, str | bytes] = {}  # by conversation
+        held: dict[str, str | bytes] = {}  # by sender and conversation
         with suppress(ConnectionClosed):
             async for frame in server:
                 found = MESSAGE.search(frame if isinstance(frame, str) else frame.decode(errors="replace"))
