@@ -120,6 +120,9 @@ def test_mutations_on_the_socket(tmp_path: Path) -> None:
     said.send(ROOM.label, "m-3", TEXT)
     failed = '{"id":"m3","type":"next","payload":{"data":null,"errors":[{"message":"too long"}]}}'
     assert [one[0] for one in said.received(failed)] == [NACK]
+    said.send(ROOM.label, "m-4", TEXT)
+    partly = '{"id":"m4","type":"next","payload":{"data":{"send":null},"errors":[{"message":"too long"}]}}'
+    assert [one[0] for one in said.received(partly)] == [NACK]
 
 
 def test_mutations_by_request(target: Target) -> None:

@@ -1,7 +1,7 @@
 # Chat on Action Cable without the rest of Rails:
 #   puma -b tcp://127.0.0.1:3000 -t 8:8 tests/support/action_cable/config.ru
-# Needs `apt-get install ruby-actioncable puma`. The user is the query parameter `user`. CABLE_WORKERS: size of the pool
-# that performs actions (4 unless given, as in Rails).
+# Needs `apt-get install ruby-actioncable puma`. The user is the query parameter `user`. Variables: CABLE_WORKERS is the
+# size of the pool that performs actions (4 unless given, as in Rails), CABLE_ADAPTER the adapter (async unless given).
 # frozen_string_literal: true
 
 require "logger"
@@ -29,7 +29,7 @@ class ChatChannel < ActionCable::Channel::Base
 end
 
 ActionCable.server.config.tap do |config|
-  config.cable = { "adapter" => "async" }
+  config.cable = { "adapter" => ENV.fetch("CABLE_ADAPTER", "async") }
   config.connection_class = -> { ChatConnection }
   config.logger = Logger.new($stderr, level: Logger::WARN)
   config.worker_pool_size = Integer(ENV.fetch("CABLE_WORKERS", "4"))
