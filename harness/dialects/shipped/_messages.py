@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import orjson
 
+from earwitness.checks.contract import Contract
 from earwitness.harness.client.dialogue import BaseDialogue, Dialogue
 from earwitness.harness.client.events import JOINED, LEFT, MESSAGE, OTHER, WELCOME, Handshake, Heard
 from earwitness.harness.described import Table
@@ -21,6 +22,7 @@ from earwitness.harness.dialects.toml.template import Template
 
 IN_ROOM: Final = LOGGED_IN | {"room"}
 """Placeholders of an option that belongs to a room."""
+HISTORY: Final = "[contract] history = false"
 MARK: Final = "\ue100"
 """Stands for the label of a room, to find what is before and behind it in the protocol's name."""
 SENDING: Final = IN_ROOM | {"id", "text"}
@@ -59,11 +61,18 @@ class Paths:
         )
 
 
-def read_paths(own: Table, text: str = "") -> Paths:
+def read_paths(own: Table, text: str = "", promised: Contract | None = None) -> Paths:
     """Return the paths that the keys text, sender, number and message_id of a table name.
 
-    `text`: the path of the text where the table has none; "" requires the key.
+    - `text`: the path of the text where the table has none; "" requires the key
+    - `promised`: promises that need a path; one that cannot be observed is a mistake
     """
+    if promised is not None and promised.names_sender and not own.has("sender"):
+        own.fault("sender", "is missing, and [contract] names_sender = true needs it", 'sender = "user"')
+    if promised is not None and promised.sequence != "none" and not own.has("number"):
+        own.fault(
+            "number", f'is missing, and [contract] sequence = "{promised.sequence}" needs it', 'number = "number"'
+        )
     return Paths(
         text=read_path(own, "text", text or "message.text", required=not text) or compile_path(text or "text"),
         sender=read_path(own, "sender", "user"),
@@ -98,8 +107,11 @@ class InRooms(BaseDialect):
     def __init__(self, settings: Settings) -> None:
         """Keep the settings; a file without an address for sockets is a mistake."""
         super().__init__(settings)
+        own = settings.own
+        if settings.contract.history and "history" not in own.data:
+            own.fault("history", "is missing, so the promise [contract] history = true cannot be judged", HISTORY)
         if not settings.socket:
-            settings.own.faults.add("urls.socket", "is missing", 'socket = "ws://127.0.0.1:8000/ws"')
+            own.faults.add("urls.socket", "is missing", 'socket = "ws://127.0.0.1:8000/ws"')
 
     def has_http(self) -> bool:
         """Return whether the file has an address for requests; without one, collect a mistake."""

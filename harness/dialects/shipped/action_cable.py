@@ -36,7 +36,7 @@ class ActionCable(messages.InRooms):
         self.headers = read_headers(own, "headers", LOGGED_IN, example='{ Cookie = "user_id={token}" }')
         self.identifier = messages.read_or(own, "identifier", messages.IN_ROOM, IDENTIFIER, needs="room")
         self.data = messages.read_or(own, "data", messages.SENDING, DATA, needs="text")
-        self.paths = messages.read_paths(own, "text")
+        self.paths = messages.read_paths(own, "text", settings.contract)
         parts = urlsplit(settings.http or settings.socket)
         scheme = "https" if parts.scheme in ("https", "wss") else "http"
         self.origin = own.text("origin", f"{scheme}://{parts.netloc}", example="http://localhost:3000")

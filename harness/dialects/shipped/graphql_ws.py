@@ -35,7 +35,7 @@ class GraphQL(messages.InRooms):
         self.headers = read_headers(own, "headers", LOGGED_IN, example='{ Authorization = "Bearer {token}" }')
         self.subscription = graphql.Operation(own, "subscription", messages.IN_ROOM, {"room": "{room}"})
         self.mutation = graphql.Operation(own, "mutation", messages.SENDING, {"room": "{room}", "text": "{text}"})
-        self.paths = messages.read_paths(own)
+        self.paths = messages.read_paths(own, promised=settings.contract)
         self.ack_number = read_path(own, "ack_number", "send.number")
         self.joins_by_pong = own.choice("joined", ("next", "pong"), "next") == "pong"
         self.beat_s = own.number("ping_s", 0.0, example="10.0") or 0.0

@@ -39,7 +39,7 @@ class Phoenix(messages.InRooms):
         self.join = messages.read_or(own, "join", messages.IN_ROOM, {})
         self.event = own.text("event", "new_msg", example="new_msg")
         self.send = messages.read_or(own, "send", messages.SENDING, {"body": "{text}"}, needs="text")
-        self.paths = messages.read_paths(own, "body")
+        self.paths = messages.read_paths(own, "body", settings.contract)
         self.ack_number = read_path(own, "ack_number", "number")
         self.heartbeat_s = own.number("heartbeat_s", HEARTBEAT_S, example="30.0", least=0.1) or HEARTBEAT_S
 

@@ -44,7 +44,7 @@ class Pusher(messages.InRooms):
         self.channel = messages.read_or(own, "channel", messages.IN_ROOM, "private-{room}", needs="room")
         self.event = own.text("event", "client-message" if by_client else "message", example="message")
         self.data = messages.read_or(own, "data", messages.SENDING, DATA, needs="text")
-        self.paths = messages.read_paths(own, "text")
+        self.paths = messages.read_paths(own, "text", None if by_client else promised)
         self.ping_s = own.number("ping_s", 30.0, example="30.0", least=0.1) or 30.0
         if by_client and (promised.acknowledges or promised.echo):
             lacking = 'is "client", and client events are neither acknowledged nor sent to their sender'

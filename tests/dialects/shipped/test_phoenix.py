@@ -16,6 +16,7 @@ from dialect_talk import ROOM, TEXT, dialogue, example, fuzz, sent, serving, tal
 
 from earwitness.dialects import ACK, JOINED, LEFT, MESSAGE, NACK, OTHER, WELCOME
 from earwitness.harness.dialects.protocol import Target
+from earwitness.harness.errors import SettingsError
 
 SERVER = Path(__file__).parents[2] / "support/phoenix_server.py"
 SUPABASE = (
@@ -133,6 +134,17 @@ def test_a_message_of_a_foreign_room(target: Target) -> None:
     assert [
         event[0] for event in said.received(json.dumps([None, None, "lobby:t0-r9-of-5", "new_msg", {"body": TEXT}]))
     ] == [OTHER]
+
+
+def test_promises_that_cannot_be_judged(tmp_path: Path) -> None:
+    """They are mistakes of the file, not checks that stay UNKNOWN for ever."""
+    for old, new, words in (
+        ('sender = "user"\n', "", r"options\.sender is missing, and \[contract\] names_sender = true"),
+        ('\nnumber = "number"\n', "\n", r'options\.number is missing, and \[contract\] sequence = "contiguous"'),
+        ("names_sender = true", "history = true", r"the promise \[contract\] history = true cannot be judged"),
+    ):
+        with pytest.raises(SettingsError, match=words):
+            example(tmp_path, "phoenix", (old, new))
 
 
 def test_mutated_frames(target: Target) -> None:
