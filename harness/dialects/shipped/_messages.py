@@ -1,0 +1,225 @@
+"""Parts that the dialects of JSON protocols share: options, paths of a message, joining before sending."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import orjson
+
+from earwitness.checks.contract import Contract
+from earwitness.harness.client.dialogue import BaseDialogue, Dialogue
+from earwitness.harness.client.events import JOINED, LEFT, MESSAGE, OTHER, WELCOME, Handshake, Heard
+from earwitness.harness.described import Table
+from earwitness.harness.dialects.base import BaseDialect
+from earwitness.harness.dialects.protocol import Credentials, Room, StoredRow
+from earwitness.harness.dialects.settings import Settings
+from earwitness.harness.dialects.toml.paths import Getter, compile_path, seq_or_none, text_or_none
+from earwitness.harness.dialects.toml.requests import LOGGED_IN, read_path, read_template
+from earwitness.harness.dialects.toml.template import Template
+
+IN_ROOM: Final = LOGGED_IN | {"room"}
+"""Placeholders of an option that belongs to a room."""
+HISTORY: Final = "[contract] history = false"
+MARK: Final = "\ue100"
+"""Stands for the label of a room, to find what is before and behind it in the protocol's name."""
+SENDING: Final = IN_ROOM | {"id", "text"}
+"""Placeholders of an option that sends a message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """Getters of a message's parts in what a platform delivers; None for a part that it does not state."""
+
+    text: Getter
+    sender: Getter | None
+    number: Getter | None
+    message_id: Getter | None
+
+    def message(self, label: str, value: object, sender: str | None = None) -> Heard | None:
+        """Return the event MESSAGE of `value` in the room `label`; None if it has no text.
+
+        `sender`: the sender that the platform states beside the value, if it does.
+        """
+        row = self.row(value)
+        if row is None:
+            return None
+        return (MESSAGE, label, row.text, row.seq, sender or row.sender, row.message_id, None)
+
+    def row(self, value: object) -> StoredRow | None:
+        """Return the message in `value` as a row of a final read; None if it has no text."""
+        text = self.text(value)
+        if type(text) is not str:
+            return None
+        return StoredRow(
+            text=text,
+            seq=number_at(self.number, value),
+            sender=None if self.sender is None else text_or_none(self.sender(value)),
+            message_id=None if self.message_id is None else text_or_none(self.message_id(value)),
+        )
+
+
+def read_paths(own: Table, text: str = "", promised: Contract | None = None) -> Paths:
+    """Return the paths that the keys text, sender, number and message_id of a table name.
+
+    - `text`: the path of the text where the table has none; "" requires the key
+    - `promised`: promises that need a path; one that cannot be observed is a mistake
+    """
+    if promised is not None and promised.names_sender and not own.has("sender"):
+        own.fault("sender", "is missing, and [contract] names_sender = true needs it", 'sender = "user"')
+    if promised is not None and promised.sequence != "none" and not own.has("number"):
+        own.fault(
+            "number", f'is missing, and [contract] sequence = "{promised.sequence}" needs it', 'number = "number"'
+        )
+    return Paths(
+        text=read_path(own, "text", text or "message.text", required=not text) or compile_path(text or "text"),
+        sender=read_path(own, "sender", "user"),
+        number=read_path(own, "number", "number"),
+        message_id=read_path(own, "message_id", "id"),
+    )
+
+
+def number_at(path: Getter | None, value: object) -> int:
+    """Return the sequence number at a path, -1 if there is none."""
+    seq = None if path is None else seq_or_none(path(value))
+    return -1 if seq is None else seq
+
+
+def read_or(
+    own: Table, name: str, known: frozenset[str], default: str | Mapping[str, object], *, needs: str = ""
+) -> Template:
+    """Return the template under the key `name`, that of `default` if the key is absent or wrong.
+
+    A template without the placeholder `needs` is a mistake: all rooms, or all messages, would be the same.
+    """
+    example = f'"{default}"' if isinstance(default, str) else orjson.dumps(default).decode().replace('":', '" = ')
+    found = read_template(own, name, known, example=example) or Template(default)
+    if needs and needs not in found.names:
+        own.fault(name, f"does not contain {{{needs}}}", f"{name} = {example}")
+    return found
+
+
+class InRooms(BaseDialect):
+    """Start of a dialect whose users have one socket each, on which they join all their rooms."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Keep the settings; a file without an address for sockets is a mistake."""
+        super().__init__(settings)
+        own = settings.own
+        if settings.contract.history and "history" not in own.data:
+            own.fault("history", "is missing, so the promise [contract] history = true cannot be judged", HISTORY)
+        if not settings.socket:
+            own.faults.add("urls.socket", "is missing", 'socket = "ws://127.0.0.1:8000/ws"')
+
+    def has_http(self) -> bool:
+        """Return whether the file has an address for requests; without one, collect a mistake."""
+        if not self.settings.http:
+            self.settings.own.faults.add("urls.http", "is missing", 'http = "http://127.0.0.1:8000"')
+        return bool(self.settings.http)
+
+    def dialogue(
+        self,
+        credentials: Credentials,
+        rooms: Sequence[Room],
+        resume: Mapping[str, int] | None = None,
+        previous: Dialogue | None = None,
+    ) -> Dialogue:
+        """Implement `Target.dialogue`: these protocols resume nothing, so each socket begins anew."""
+        return self.talk(values_of(credentials), rooms)
+
+    def talk(self, values: dict[str, Any], rooms: Sequence[Room]) -> Dialogue:
+        """Return what will be said on a new socket; `values` are the user's placeholders (`LOGGED_IN`)."""
+        raise NotImplementedError
+
+    def filled(self, templates: Mapping[str, Template], values: Mapping[str, object]) -> dict[str, str]:
+        """Return a table of an option with the user's values."""
+        return {key: template.render(values) for key, template in templates.items()}
+
+
+class Joining(BaseDialogue):
+    """Start of a dialogue that joins its rooms first: the connection is usable when each has been joined or refused.
+
+    A message that is sent before would be refused by the platform, so clients hold it back too.
+    """
+
+    def __init__(
+        self, handshake: Handshake, name: Template, values: Mapping[str, object], rooms: Sequence[Room]
+    ) -> None:
+        """Prepare to join `rooms`. `name`: template of the protocol's name of a room; `values`: the user's."""
+        super().__init__(handshake)
+        self.name_of = {room.label: name.render({**values, "room": room.label}) for room in rooms}
+        self.label_of = {found: label for label, found in self.name_of.items()}
+        self._before, _, self._after = name.render({**values, "room": MARK}).partition(MARK)
+        self.joined: set[str] = set()
+        self._undecided: set[str] | None = set(self.name_of)
+
+    def room_at(self, name: object) -> str | None:
+        """Return the label of the room that a frame names, also of one that is not the user's; None if it is none.
+
+        A message of a foreign room must reach the judge: it is a leak.
+        """
+        known = at(self.label_of, name)
+        if known is not None or type(name) is not str or len(name) <= len(self._before) + len(self._after):
+            return known
+        inside = name.startswith(self._before) and name.endswith(self._after)
+        return name[len(self._before) : len(name) - len(self._after)] if inside else None
+
+    def joins(self, label: str) -> tuple[Heard, ...]:
+        """Return the events of a joined room: JOINED, and WELCOME after the last one."""
+        self.joined.add(label)
+        return ((JOINED, label, None, -1, None, None, None), *self.decided(label))
+
+    def decided(self, label: str = "") -> tuple[Heard, ...]:
+        """Return WELCOME if no room but `label` is left to be joined, once; () before and after that."""
+        if self._undecided is None:
+            return ()
+        self._undecided.discard(label)
+        if self._undecided:
+            return ()
+        self._undecided = None
+        return ((WELCOME, None, None, -1, None, None, None),)
+
+    def leaves(self, label: str) -> tuple[Heard, ...]:
+        """Return the event of a room that the connection is not subscribed to any more; () if it was not."""
+        if label not in self.joined:
+            return ()
+        self.joined.discard(label)
+        return ((LEFT, label, None, -1, None, None, None),)
+
+
+def values_of(credentials: Credentials) -> dict[str, object]:
+    """Return the placeholders `LOGGED_IN` with the values of a logged-in person."""
+    person = credentials.person
+    return {
+        "number": person.number, "name": person.name, "email": person.email, "secret": person.secret,
+        "token": credentials.token, "user_id": credentials.user_id,
+    }  # fmt: skip
+
+
+def with_query(url: str, query: Mapping[str, str], path: str = "") -> str:
+    """Return `url` with `path` behind its own, and `query` added to its own."""
+    parts = urlsplit(url)
+    whole = urlencode([*parse_qsl(parts.query, keep_blank_values=True), *query.items()])
+    return urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/") + path or "/", whole, ""))
+
+
+def parsed(data: object) -> Any:
+    """Return the JSON value in a frame or in a text within one, None if it is none. Never raises."""
+    if not isinstance(data, str | bytes):
+        return data
+    try:
+        return orjson.loads(data)
+    except ValueError:
+        return None
+
+
+def at(table: Mapping[str, str], key: object) -> str | None:
+    """Return the value of a key that a platform sent, None if there is none. Never raises."""
+    return table.get(key) if type(key) is str else None
+
+
+def not_understood(data: object) -> tuple[Heard]:
+    """Return the event of a frame that no rule reads."""
+    return ((OTHER, None, None, -1, None, None, data),)

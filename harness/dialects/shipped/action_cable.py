@@ -1,0 +1,97 @@
+"""Action Cable of Ruby on Rails: subprotocol actioncable-v1-json.
+
+https://docs.anycable.io/misc/action_cable_protocol describes the frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import orjson
+
+from earwitness.harness.client.events import Handshake, Heard
+from earwitness.harness.dialects.protocol import Room
+from earwitness.harness.dialects.settings import Settings
+from earwitness.harness.dialects.shipped import _messages as messages
+from earwitness.harness.dialects.toml.requests import LOGGED_IN, read_headers, read_texts
+
+PROMISES: Final[Mapping[str, object]] = {
+    "ordered": False, "total_order": False, "sequence": "none", "acknowledges": False, "durable": False,
+    "history": False, "names_sender": False,
+}  # fmt: skip
+IDENTIFIER: Final = {"channel": "ChatChannel", "room": "{room}"}
+DATA: Final = {"action": "speak", "text": "{text}", "id": "{id}"}
+
+
+class ActionCable(messages.InRooms):
+    """Dialect of Action Cable: one socket for each user, one subscription for each room."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Read the options."""
+        super().__init__(settings)
+        own = settings.own
+        self.query = read_texts(own, "query", LOGGED_IN, example='{ token = "{token}" }')
+        self.headers = read_headers(own, "headers", LOGGED_IN, example='{ Cookie = "user_id={token}" }')
+        self.identifier = messages.read_or(own, "identifier", messages.IN_ROOM, IDENTIFIER, needs="room")
+        self.data = messages.read_or(own, "data", messages.SENDING, DATA, needs="text")
+        self.paths = messages.read_paths(own, "text", settings.contract)
+        parts = urlsplit(settings.http or settings.socket)
+        scheme = "https" if parts.scheme in ("https", "wss") else "http"
+        self.origin = own.text("origin", f"{scheme}://{parts.netloc}", example="http://localhost:3000")
+
+    def talk(self, values: dict[str, Any], rooms: Sequence[Room]) -> Cable:
+        """Implement `InRooms.talk`: subscribe after the greeting."""
+        query = self.filled(self.query, values)
+        headers = self.filled(self.headers, values)
+        handshake = Handshake(
+            url=messages.with_query(self.settings.socket, query),
+            headers={"Origin": self.origin, **headers},
+            subprotocols=("actioncable-v1-json", "actioncable-unsupported"),
+            network=self.network,
+        )
+        return Cable(handshake, self, values, rooms)
+
+
+class Cable(messages.Joining):
+    """Dialogue of a socket. The server pings every three seconds; nothing answers it."""
+
+    def __init__(self, handshake: Handshake, dialect: ActionCable, values: dict[str, Any], rooms: Sequence[Room]):
+        """Prepare to subscribe to `rooms`; `values` are the user's placeholders."""
+        super().__init__(handshake, dialect.identifier, values, rooms)
+        self._dialect, self._values = dialect, values
+
+    def received(self, data: str | bytes) -> Sequence[Heard]:
+        """Implement `Dialogue.received`."""
+        frame = messages.parsed(data)
+        if type(frame) is not dict:
+            return messages.not_understood(data)
+        kind, label = frame.get("type"), messages.at(self.label_of, frame.get("identifier"))
+        if kind is None and (room := self.room_at(frame.get("identifier"))) is not None:
+            message = self._dialect.paths.message(room, frame.get("message"))
+            return messages.not_understood(data) if message is None else (message,)
+        if kind == "ping":
+            return ()
+        if kind == "welcome":
+            self.out += [_command("subscribe", identifier) for identifier in self.label_of]
+            return () if self.name_of else self.decided()
+        if kind == "confirm_subscription" and label is not None:
+            return self.joins(label)
+        if kind == "reject_subscription" and label is not None:
+            return (*messages.not_understood(data), *self.leaves(label), *self.decided(label))
+        return messages.not_understood(data)
+
+    def send(self, label: str, message_id: str, text: str) -> str:
+        """Implement `Dialogue.send`: perform an action of the channel."""
+        data = self._dialect.data.render({**self._values, "room": label, "id": message_id, "text": text})
+        return _command("message", self.name_of[label], data=data)
+
+
+def _command(command: str, identifier: str, **more: str) -> str:
+    return orjson.dumps({"command": command, "identifier": identifier, **more}).decode()
+
+
+def open_dialect(settings: Settings) -> ActionCable:
+    """Return the dialect for a target file."""
+    return ActionCable(settings)

@@ -1,0 +1,150 @@
+"""GraphQL subscriptions over WebSocket (graphql-transport-ws); the documents are options of the target file.
+
+https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+from earwitness.harness.client.dialogue import BaseDialogue
+from earwitness.harness.client.events import ACK, JOINED, LEFT, NACK, WELCOME, Handshake, Heard
+from earwitness.harness.client.flow import Flow
+from earwitness.harness.dialects.protocol import Credentials, Room, StoredRow
+from earwitness.harness.dialects.settings import Settings
+from earwitness.harness.dialects.shipped import _graphql as graphql
+from earwitness.harness.dialects.shipped import _messages as messages
+from earwitness.harness.dialects.toml.requests import LOGGED_IN, read_headers, read_path
+
+PROMISES: Final[Mapping[str, object]] = {
+    "total_order": False, "sequence": "none", "durable": False, "history": False, "names_sender": False,
+}  # fmt: skip
+REFUSED: Final = 400  # code of a refusal: an answer with `errors` has no number
+
+
+class GraphQL(messages.InRooms):
+    """Dialect of GraphQL: a subscription for each room on one socket; mutations by request or on the socket."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Read the options."""
+        super().__init__(settings)
+        own = settings.own
+        self.init = messages.read_or(own, "init", LOGGED_IN, {})
+        self.headers = read_headers(own, "headers", LOGGED_IN, example='{ Authorization = "Bearer {token}" }')
+        self.subscription = graphql.Operation(own, "subscription", messages.IN_ROOM, {"room": "{room}"})
+        self.mutation = graphql.Operation(own, "mutation", messages.SENDING, {"room": "{room}", "text": "{text}"})
+        self.paths = messages.read_paths(own, promised=settings.contract)
+        self.ack_number = read_path(own, "ack_number", "send.number")
+        self.joins_by_pong = own.choice("joined", ("next", "pong"), "next") == "pong"
+        self.beat_s = own.number("ping_s", 0.0, example="10.0") or 0.0
+        self.stored = graphql.read_stored(own)
+        by_http = own.choice("by", ("http", "socket"), "http") == "http"
+        if (by_http or self.stored is not None) and self.has_http() and by_http:
+            self.parts = replace(self.parts, sends_by_http=self)
+
+    def talk(self, values: dict[str, Any], rooms: Sequence[Room]) -> Operations:
+        """Implement `InRooms.talk`: subscribe to each room after the acknowledgement of the connection."""
+        handshake = Handshake(url=self.settings.socket, subprotocols=("graphql-transport-ws",), network=self.network)
+        return Operations(handshake, self, values, rooms)
+
+    def post(self, credentials: Credentials, label: str, message_id: str, text: str) -> Flow[Sequence[Heard]]:
+        """Implement `SendsByHttp.post`: send the mutation as a request."""
+        values = {**messages.values_of(credentials), "room": label, "id": message_id, "text": text}
+        answer = yield from self.mutation.ask("mutation", self.settings.http, self.filled(self.headers, values), values)
+        return (self.answer(message_id, answer),)
+
+    def history(self, credentials: Credentials, room: Room) -> Flow[list[StoredRow]]:
+        """Implement `Target.history`: send the query of [options.history]."""
+        if self.stored is None:
+            return (yield from super().history(credentials, room))
+        values = {**messages.values_of(credentials), "room": room.label}
+        headers = self.filled(self.headers, values)
+        answer = yield from self.stored.query.ask("history", self.settings.http, headers, values)
+        return self.stored.rows(answer)
+
+    def answer(self, message_id: str, answer: dict[str, Any]) -> Heard:
+        """Return what the result of a mutation means for its message."""
+        if answer.get("errors") or type(answer.get("data")) is not dict:
+            return (NACK, None, None, -1, None, message_id, (REFUSED, None))
+        return (ACK, None, None, messages.number_at(self.ack_number, answer["data"]), None, message_id, None)
+
+
+class Operations(BaseDialogue):
+    """Dialogue of a socket: subscriptions r0, r1, …, and mutations m1, m2, … if they are sent here."""
+
+    def __init__(self, handshake: Handshake, dialect: GraphQL, values: dict[str, Any], rooms: Sequence[Room]) -> None:
+        """Prepare to subscribe to `rooms`; `values` are the user's placeholders."""
+        first = f'{{"type":"connection_init","payload":{dialect.init.render(values)}}}'
+        super().__init__(handshake, [first])
+        self.beat_s, self._dialect, self._values = dialect.beat_s, dialect, values
+        self._label_of = {f"r{place}": room.label for place, room in enumerate(rooms)}
+        self._joining: set[str] = set()  # rooms whose subscription has not been seen to work
+        self._sent: dict[str, str] = {}  # id of a mutation: id of its message
+        self._count = 0
+
+    def received(self, data: str | bytes) -> Sequence[Heard]:
+        """Implement `Dialogue.received`."""
+        frame = messages.parsed(data)
+        if type(frame) is not dict:
+            return messages.not_understood(data)
+        kind, payload = frame.get("type"), frame.get("payload")
+        label, message_id = messages.at(self._label_of, frame.get("id")), messages.at(self._sent, frame.get("id"))
+        if kind == "next" and label is not None and type(payload) is dict:
+            return self._next(label, payload, data)
+        if kind in ("next", "error") and message_id is not None:
+            del self._sent[frame["id"]]
+            return (self._dialect.answer(message_id, payload if type(payload) is dict else {}),)
+        if kind in ("error", "complete") and label is not None:
+            del self._label_of[frame["id"]]
+            left: Heard = (LEFT, label, None, -1, None, None, None)
+            return (left, *messages.not_understood(data)) if kind == "error" else (left,)
+        if kind == "connection_ack":
+            return self._subscribe()
+        if kind == "pong" and self._dialect.joins_by_pong:
+            return self._join(*sorted(self._joining))
+        if kind == "ping":
+            self.out.append('{"type":"pong"}')
+        return () if kind in ("ping", "pong", "complete") else messages.not_understood(data)
+
+    def _subscribe(self) -> Sequence[Heard]:
+        self._joining = set(self._label_of.values())
+        for number, label in self._label_of.items():
+            self.out.append(_subscribe(number, self._dialect.subscription.render({**self._values, "room": label})))
+        if self._dialect.joins_by_pong:
+            self.out.append('{"type":"ping"}')
+        return ((WELCOME, None, None, -1, None, None, None),)
+
+    def _join(self, *labels: str) -> tuple[Heard, ...]:
+        self._joining.difference_update(labels)
+        return tuple((JOINED, label, None, -1, None, None, None) for label in labels)
+
+    def _next(self, label: str, payload: dict[str, Any], data: str | bytes) -> Sequence[Heard]:
+        """Return a room's message. The first thing that a subscription delivers shows that it works."""
+        joined = self._join(label) if label in self._joining and not self._dialect.joins_by_pong else ()
+        message = self._dialect.paths.message(label, payload.get("data"))
+        if message is not None:
+            return (*joined, message)
+        return joined or messages.not_understood(data)
+
+    def send(self, label: str, message_id: str, text: str) -> str:
+        """Implement `Dialogue.send`: the mutation."""
+        self._count += 1
+        self._sent[f"m{self._count}"] = message_id
+        values = {**self._values, "room": label, "id": message_id, "text": text}
+        return _subscribe(f"m{self._count}", self._dialect.mutation.render(values))
+
+    def tick(self) -> Sequence[Heard]:
+        """Implement `Dialogue.tick`: ping."""
+        self.out.append('{"type":"ping"}')
+        return ()
+
+
+def _subscribe(number: str, payload: str) -> str:
+    return f'{{"id":"{number}","type":"subscribe","payload":{payload}}}'
+
+
+def open_dialect(settings: Settings) -> GraphQL:
+    """Return the dialect for a target file."""
+    return GraphQL(settings)

@@ -1,0 +1,139 @@
+"""Phoenix channels, version 2 of their protocol: JSON lists `[join_ref, ref, topic, event, payload]`.
+
+Supabase Realtime speaks it too; docs/dialects/phoenix.md has the options of both.
+https://hexdocs.pm/phoenix/writing_a_channels_client.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import orjson
+
+from earwitness.harness.client.events import ACK, NACK, Handshake, Heard
+from earwitness.harness.dialects.protocol import Room
+from earwitness.harness.dialects.settings import Settings
+from earwitness.harness.dialects.shipped import _messages as messages
+from earwitness.harness.dialects.toml.requests import LOGGED_IN, read_path, read_texts
+
+PROMISES: Final[Mapping[str, object]] = {
+    "total_order": False, "sequence": "none", "durable": False, "history": False, "names_sender": False,
+}  # fmt: skip
+HEARTBEAT_S: Final = 30.0
+REFUSED: Final = 400
+"""Code of a refusal: a reply has the status "error" and no number."""
+IGNORED: Final = frozenset({"presence_state", "presence_diff", "system"})
+"""Events that matter to no check: who is there, and the state of Supabase's subscription to a database."""
+
+
+class Phoenix(messages.InRooms):
+    """Dialect of Phoenix channels: one socket for each user, one topic for each room."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Read the options."""
+        super().__init__(settings)
+        own = settings.own
+        self.query = read_texts(own, "query", LOGGED_IN, example='{ token = "{token}" }')
+        self.topic = messages.read_or(own, "topic", messages.IN_ROOM, "room:{room}", needs="room")
+        self.join = messages.read_or(own, "join", messages.IN_ROOM, {})
+        self.event = own.text("event", "new_msg", example="new_msg")
+        self.send = messages.read_or(own, "send", messages.SENDING, {"body": "{text}"}, needs="text")
+        self.paths = messages.read_paths(own, "body", settings.contract)
+        self.ack_number = read_path(own, "ack_number", "number")
+        self.heartbeat_s = own.number("heartbeat_s", HEARTBEAT_S, example="30.0", least=0.1) or HEARTBEAT_S
+
+    def talk(self, values: dict[str, Any], rooms: Sequence[Room]) -> Channels:
+        """Implement `InRooms.talk`: join a topic for each room."""
+        query = self.filled(self.query, values)
+        url = messages.with_query(self.settings.socket, query | {"vsn": "2.0.0"})
+        return Channels(Handshake(url=url, network=self.network), self, values, rooms)
+
+
+class Channels(messages.Joining):
+    """Dialogue of a socket. It counts references: replies name the one of what they answer."""
+
+    def __init__(self, handshake: Handshake, dialect: Phoenix, values: dict[str, Any], rooms: Sequence[Room]) -> None:
+        """Prepare to join `rooms`; `values` are the user's placeholders."""
+        super().__init__(handshake, dialect.topic, values, rooms)
+        self.beat_s, self._dialect, self._values, self._ref = dialect.heartbeat_s, dialect, values, 0
+        self._joining: dict[str, str] = {}  # reference of a join: room
+        self._join_ref: dict[str, str] = {}  # room: reference of its join
+        self._sent: dict[str, str] = {}  # reference of a message: its id
+
+    def opened(self) -> Sequence[Heard]:
+        """Implement `Dialogue.opened`: join all rooms."""
+        for label in self.name_of:
+            self._join(label)
+        return () if self.name_of else self.decided()
+
+    def _join(self, label: str) -> None:
+        ref = self._next()
+        self._joining[ref] = label
+        payload = self._dialect.join.render({**self._values, "room": label})
+        self.out.append(_frame(ref, ref, self.name_of[label], "phx_join", payload))
+
+    def _next(self) -> str:
+        self._ref += 1
+        return str(self._ref)
+
+    def received(self, data: str | bytes) -> Sequence[Heard]:
+        """Implement `Dialogue.received`."""
+        frame = messages.parsed(data)
+        if type(frame) is not list or len(frame) != 5 or type(frame[3]) is not str:
+            return messages.not_understood(data)
+        join_ref, ref, topic, event, payload = frame
+        label = messages.at(self.label_of, topic)
+        if event == "phx_reply" and type(ref) is str and type(payload) is dict:
+            return self._reply(ref, payload, data)
+        if event == self._dialect.event and (room := self.room_at(topic)) is not None:
+            message = self._dialect.paths.message(room, payload)
+            return messages.not_understood(data) if message is None else (message,)
+        if event in ("phx_error", "phx_close") and label is not None:
+            return self._ended(label, join_ref, event)
+        return () if event in IGNORED else messages.not_understood(data)
+
+    def _reply(self, ref: str, payload: dict[str, object], data: str | bytes) -> Sequence[Heard]:
+        """Return what a reply means for the frame that it answers: a join, a message, or a heartbeat."""
+        accepted = payload.get("status") == "ok"
+        if (label := self._joining.pop(ref, None)) is not None:
+            self._join_ref[label] = ref
+            return self.joins(label) if accepted else (*messages.not_understood(data), *self.decided(label))
+        if (message_id := self._sent.pop(ref, None)) is None:
+            return ()
+        if not accepted:
+            return ((NACK, None, None, -1, None, message_id, (REFUSED, None)),)
+        number = messages.number_at(self._dialect.ack_number, payload.get("response"))
+        return ((ACK, None, None, number, None, message_id, None),)
+
+    def _ended(self, label: str, join_ref: object, event: str) -> Sequence[Heard]:
+        """Leave a room whose channel ended on the server. After a crash join it again, as clients do."""
+        if join_ref not in (self._join_ref.get(label), None):
+            return ()  # a channel that was replaced since
+        left = self.leaves(label)
+        if left and event == "phx_error":
+            self._join(label)
+        return left
+
+    def send(self, label: str, message_id: str, text: str) -> str:
+        """Implement `Dialogue.send`."""
+        ref = self._next()
+        if self._dialect.contract.acknowledges:
+            self._sent[ref] = message_id
+        payload = self._dialect.send.render({**self._values, "room": label, "id": message_id, "text": text})
+        return _frame(self._join_ref.get(label), ref, self.name_of[label], self._dialect.event, payload)
+
+    def tick(self) -> Sequence[Heard]:
+        """Implement `Dialogue.tick`: send a heartbeat."""
+        self.out.append(_frame(None, self._next(), "phoenix", "heartbeat", "{}"))
+        return ()
+
+
+def _frame(join_ref: str | None, ref: str, topic: str, event: str, payload: str) -> str:
+    """Return a frame; `payload` is JSON."""
+    return f"{orjson.dumps([join_ref, ref, topic, event]).decode()[:-1]},{payload}]"
+
+
+def open_dialect(settings: Settings) -> Phoenix:
+    """Return the dialect for a target file."""
+    return Phoenix(settings)

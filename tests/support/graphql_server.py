@@ -1,0 +1,112 @@
+"""Chat with GraphQL subscriptions on strawberry-graphql and uvicorn: rooms, mutations, and a history in memory.
+
+    python tests/support/graphql_server.py [--port 8000] [--silent]
+
+Needs `pip install 'earwitness[servers]'`. The user is the field `user` of the connection_init payload, or the header
+x-user. Each subscription says that it is ready with an event without a message; with `--silent` it says nothing before
+the first message. Prints {"port": N} when it listens.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import socket
+from collections import defaultdict
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import strawberry
+import uvicorn
+from strawberry.asgi import GraphQL
+from strawberry.types import Info
+
+
+@strawberry.type
+class Message:
+    """A message in a room."""
+
+    id: str
+    text: str
+    sender: str
+    number: int
+
+
+@strawberry.type
+class Said:
+    """What a subscription delivers: a message, or None where it only says that it is ready."""
+
+    message: Message | None
+
+
+LOGS: dict[str, list[Message]] = defaultdict(list)
+LISTENERS: dict[str, list[asyncio.Queue[Message]]] = defaultdict(list)
+SILENT = False
+
+
+def user_of(info: Info[Any, Any]) -> str:
+    shown = info.context.get("connection_params") or {}
+    return str(shown.get("user") or info.context["request"].headers.get("x-user", "?"))
+
+
+@strawberry.type
+class Query:
+    """Reads."""
+
+    @strawberry.field
+    def messages(self, room: str) -> list[Message]:
+        return LOGS[room]
+
+
+@strawberry.type
+class Mutation:
+    """Writes."""
+
+    @strawberry.mutation
+    async def send(self, info: Info[Any, Any], room: str, text: str, id: str) -> Message:
+        if len(text) > 10_000:
+            raise ValueError("too long")
+        message = Message(id=id, text=text, sender=user_of(info), number=len(LOGS[room]) + 1)
+        LOGS[room].append(message)
+        for listener in LISTENERS[room]:
+            listener.put_nowait(message)
+        return message
+
+
+@strawberry.type
+class Subscription:
+    """Streams."""
+
+    @strawberry.subscription
+    async def said(self, room: str) -> AsyncGenerator[Said, None]:
+        queue: asyncio.Queue[Message] = asyncio.Queue()
+        LISTENERS[room].append(queue)
+        try:
+            if not SILENT:
+                yield Said(message=None)
+            while True:
+                yield Said(message=await queue.get())
+        finally:
+            LISTENERS[room].remove(queue)
+
+
+async def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--port", type=int, default=8000, help="0: any free one")
+    parser.add_argument("--silent", action="store_true", help="say nothing when a subscription is ready")
+    options = parser.parse_args()
+    global SILENT
+    SILENT = options.silent
+    app: Any = GraphQL(strawberry.Schema(query=Query, mutation=Mutation, subscription=Subscription))
+    listening = socket.create_server(("127.0.0.1", options.port))
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="websockets-sansio", lifespan="off"))
+    serving = asyncio.create_task(server.serve(sockets=[listening]))
+    while not server.started and not serving.done():
+        await asyncio.sleep(0.01)
+    print(json.dumps({"port": listening.getsockname()[1]}), flush=True)
+    await serving
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
