@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 DOMAIN = "localhost"
@@ -89,71 +90,78 @@ def free_port() -> int:
         return int(one.getsockname()[1])
 
 
+START = """#!/bin/bash
+# Start the server in the background; succeed when it listens.
+cd {folder} || exit 1
+{exports}
+(: < /dev/tcp/127.0.0.1/{port}) 2> /dev/null && {{ echo "port {port} is taken" >> output.txt; exit 1; }}
+setsid {command} >> output.txt 2>&1 < /dev/null &
+echo $! > pid
+for _ in $(seq 400); do
+  (: < /dev/tcp/127.0.0.1/{port}) 2> /dev/null && exit 0
+  kill -0 $(cat pid) || exit 1
+  sleep 0.1
+done
+exit 1
+"""
+LIBRARIES = "/usr/lib/x86_64-linux-gnu"
+"""Where Debian has the modules of ejabberd."""
+
+
 class XmppServer:
     """A server in `folder`. Kinds: prosody, mnesia and sql (both ejabberd, by where its archive is).
 
-    start, kill, stop: by signals; the data stay in the folder. `url`: of its WebSocket, `tcp`: of its TCP port.
+    url, tcp  its addresses
+    restart   command that starts it, also after it was killed; `folder / "pid"` holds its process
     """
 
     def __init__(self, kind: str, folder: Path, port: int = 0, *, ack_s: int = 5) -> None:
         """Write the configuration. `ack_s`: within so many seconds a client must answer stream management."""
-        self.kind, self.folder, self.port, tcp = kind, folder, port or free_port(), free_port()
-        self.process: subprocess.Popen[bytes] | None = None
+        self.kind, self.folder, port, tcp = kind, folder, port or free_port(), free_port()
         self.tcp = f"tcp://127.0.0.1:{tcp}"
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "data").mkdir(exist_ok=True)
-        values = {"folder": folder, "port": self.port, "tcp": tcp, "ack_s": ack_s, "archive": kind}
+        self.url = f"ws://127.0.0.1:{port}/{'xmpp-websocket' if kind == 'prosody' else 'ws'}"
+        self.restart = f"bash {folder}/start"
+        (folder / "data").mkdir(parents=True, exist_ok=True)
+        (folder / "certs").mkdir(exist_ok=True)
+        values = {"folder": folder, "port": port, "tcp": tcp, "ack_s": ack_s, "archive": kind}
         if kind == "prosody":
-            self.url = f"ws://127.0.0.1:{self.port}/xmpp-websocket"
             (folder / "prosody.cfg.lua").write_text(PROSODY.format(**values))
+            environment, command = {}, f"prosody -F --config {folder}/prosody.cfg.lua"
         else:
-            self.url = f"ws://127.0.0.1:{self.port}/ws"
             auth = "internal" if kind == "mnesia" else "sql"
             (folder / "ejabberd.yml").write_text(EJABBERD.format(**values, auth=auth))
-
-    def start(self, within_s: float = 40.0) -> None:
-        """Start it; return when it listens."""
-        folder, env = self.folder, dict(os.environ)
-        command = ["prosody", "-F", "--config", str(folder / "prosody.cfg.lua")]
-        if self.kind != "prosody":
-            env |= {
-                "EJABBERD_CONFIG_PATH": str(folder / "ejabberd.yml"), "EJABBERD_LOG_PATH": str(folder / "ejabberd.log"),
-                "ERL_CRASH_DUMP": str(folder / "crash.dump"), "ERL_LIBS": "/usr/lib/x86_64-linux-gnu",
-                "HOME": str(folder),
+            environment = {
+                "EJABBERD_CONFIG_PATH": f"{folder}/ejabberd.yml", "EJABBERD_LOG_PATH": f"{folder}/ejabberd.log",
+                "ERL_CRASH_DUMP": f"{folder}/crash.dump", "ERL_LIBS": LIBRARIES, "HOME": str(folder),
             }  # fmt: skip
-            command = ["erl", "-noinput", "+sbwt", "none", "-mnesia", "dir", f'"{folder}/data"', "-s", "ejabberd"]
-        with (folder / "output.txt").open("ab") as output:
-            self.process = subprocess.Popen(command, stdout=output, stderr=output, env=env, cwd=folder)
-        (folder / "pid").write_text(str(self.process.pid))
-        end = time.monotonic() + within_s
-        while not _listens(self.port):
-            if self.process.poll() is not None or time.monotonic() > end:
-                said = (folder / "output.txt").read_text(errors="replace")[-1000:]
-                raise RuntimeError(f"{self.kind} does not listen: {said}")
-            time.sleep(0.1)
+            command = f"erl -noinput +sbwt none -mnesia dir '\"{folder}/data\"' -s ejabberd"
+        exports = "\n".join(f"export {name}={value}" for name, value in environment.items())
+        (folder / "start").write_text(START.format(folder=folder, exports=exports, command=command, port=port))
 
-    def kill(self) -> None:
-        """Kill it as a crash does (SIGKILL)."""
-        self.end(signal.SIGKILL)
+    def start(self) -> None:
+        """Start it; return when it listens. Raises RuntimeError."""
+        if subprocess.run(["bash", str(self.folder / "start")], check=False).returncode:
+            said = (self.folder / "output.txt").read_text(errors="replace")[-1000:]
+            raise RuntimeError(f"{self.kind} does not listen: {said}")
 
     def end(self, how: signal.Signals = signal.SIGTERM) -> None:
-        """End it by a signal; no-op if it does not run."""
-        process, self.process = self.process, None
-        if process is not None and process.poll() is None:
-            process.send_signal(how)
-            try:
-                process.wait(15)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        """End it by a signal; return when it is gone."""
+        pid = int((self.folder / "pid").read_text())
+        for signal_number, within_s in ((how, 15.0), (signal.SIGKILL, 5.0)):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal_number)
+            end = time.monotonic() + within_s
+            while _runs(pid) and time.monotonic() < end:
+                time.sleep(0.05)
+            if not _runs(pid):
+                return
 
 
-def _listens(port: int) -> bool:
+def _runs(pid: int) -> bool:
     try:
-        socket.create_connection(("127.0.0.1", port), 1).close()
-    except OSError:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
         return False
-    return True
 
 
 if __name__ == "__main__":
