@@ -24,8 +24,6 @@ from websockets.typing import Subprotocol
 
 BODY = re.compile(r"ew1:[^:]+:\d+:(\d+):")
 ROOM = re.compile(r"\w+-r\d+-of-\d+")
-Peer = Any
-"""What a delivery goes to: a socket, or a token."""
 
 
 class Planter:
@@ -37,8 +35,13 @@ class Planter:
         self._held: dict[tuple[int, str], Any] = {}
         self.lock = threading.Lock()
 
-    def plant(self, delivery: Any, peer: int, conv: str) -> tuple[list[Any], bool]:
-        """Return (what the peer gets, whether others get it too). `conv`: the number of its room."""
+    def plant(self, delivery: Any, peer: int, conv: str, *, strangers: bool) -> tuple[list[Any], bool]:
+        """Return (what the peer gets, whether a stranger gets it too).
+
+        `conv`: the number of its room; `strangers`: there is one. Without, it can not leak, and is not counted.
+        """
+        if self._fault == "leak" and not strangers:
+            return [delivery], False
         with self.lock:
             held = self._held.pop((peer, conv), None)
             if held is not None:
@@ -68,13 +71,13 @@ def xmpp_proxy(url: str, planter: Planter) -> Iterator[str]:
             if found is None:
                 client.send(frame)
                 continue
-            frames, leaks = planter.plant(frame, id(client), found[1])
+            room = ROOM.search(frame)
+            strangers = [peer for peer, named in rooms.items() if room and named and room[0] not in named]
+            frames, leaks = planter.plant(frame, id(client), found[1], strangers=bool(strangers))
             for one in frames:
                 client.send(one)
-            room = ROOM.search(frame)
-            others = [peer for peer, named in rooms.items() if room and named and room[0] not in named]
-            if leaks and others:
-                others[0].send(frame)
+            if leaks:
+                strangers[0].send(frame)
 
     def handle(client: ServerConnection) -> None:
         rooms[client] = set()
@@ -117,7 +120,11 @@ def matrix_proxy(url: str, planter: Planter) -> Iterator[str]:
             timeline, kept = room["timeline"], []
             for event in timeline["events"]:
                 found = BODY.search(str(event["content"].get("body")))
-                events, leaks = ([event], False) if found is None else planter.plant(event, hash(token), found[1])
+                if found is None:
+                    kept.append(event)
+                    continue
+                strangers = any(room_id not in theirs for theirs in list(rooms.values()))
+                events, leaks = planter.plant(event, hash(token), found[1], strangers=strangers)
                 kept += events
                 if leaks:
                     stray.append((room_id, event))

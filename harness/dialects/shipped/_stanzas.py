@@ -71,7 +71,7 @@ class Stanzas:
             kind, element = cast(tuple[str, Element], event)
             self._depth += 1 if kind == "start" else -1
             if self._root is None:
-                self._root, self._fed = element, 0
+                self._root = element
             elif self._depth > DEEPEST:
                 raise ValueError("too deep")
             if kind == "end" and self._depth == top:
