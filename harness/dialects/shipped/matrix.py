@@ -45,8 +45,6 @@ PROMISES = {
     "delivers": True, "delivery_bound_s": 5.0,
 }  # fmt: skip
 API, ADMIN = "/_matrix/client/v3", "/_synapse/admin/v1"
-TIMELINE = 100
-"""Messages of a room in one answer; where there are more, the rest is read page by page."""
 JOIN_TRIES = 10
 NONE: dict[str, list[str]] = {"types": []}
 
@@ -54,7 +52,7 @@ NONE: dict[str, list[str]] = {"types": []}
 class Sync(BaseDialogue):
     """Long polls of one device. A room of which an answer shows only the end is completed before the next poll.
 
-    since  cursor of the last answer, which the dialogue after it continues
+    since  cursor of the last answer that is complete, from which the dialogue after it continues
     """
 
     def __init__(self, chat: Matrix, me: Credentials, rooms: Sequence[Room], since: str, *, back: bool) -> None:
@@ -65,12 +63,12 @@ class Sync(BaseDialogue):
         self._new, self._absent = not since, set(self._rooms)
         self._held: list[tuple[str, list[Heard]]] = []  # per room, in the order of the answer
         self._gaps: list[tuple[str, str, list[Heard]]] = []  # room, where its gap ends, what was found of it
-        self._until = ""
+        self._next = since
         at = f"{chat.settings.http}{self._address(0)}"
         super().__init__(LongPoll(url=at, headers=chat.headers(me), network=chat.network, welcome=False))
 
     def _address(self, wait_s: float) -> str:
-        timeline = {"limit": TIMELINE if self.since else 1}
+        timeline = {"limit": self._chat.page if self.since else 1}
         room = {"ephemeral": NONE, "account_data": NONE, "state": NONE, "timeline": timeline}
         shown = orjson.dumps({"presence": NONE, "account_data": NONE, "room": room}).decode()
         cursor = {"since": self.since} if self.since else {}
@@ -88,16 +86,17 @@ class Sync(BaseDialogue):
         events = self._page(answer) if self._gaps else self._answer(answer)
         if self._gaps:
             room_id, end, _ = self._gaps[0]
-            query = urlencode({"from": end, "dir": "b", "limit": TIMELINE, "to": self._until})
+            query = urlencode({"from": end, "dir": "b", "limit": self._chat.page, "to": self.since})
             self.out.append(f"{API}/rooms/{quote(room_id)}/messages?{query}")
             return events
+        self.since = self._next  # only now: a dialogue that continues here would miss what is held
         self.out.append(self._address(self._chat.wait_s))
         held = [event for _, found in self._held for event in found]
         self._held = []
         return [*events, *held]
 
     def _answer(self, answer: Mapping[str, object]) -> Sequence[Heard]:
-        self._until, self.since = self.since, _text(answer.get("next_batch")) or self.since
+        self._next = _text(answer.get("next_batch")) or self.since
         rooms = _inner(answer, "rooms")
         joined = _inner(rooms, "join")
         events: list[Heard] = []
@@ -139,7 +138,7 @@ class Matrix(BaseDialect):
     """Dialect of a Matrix homeserver. The names of rooms are aliases; the server gives them ids."""
 
     def __init__(self, settings: Settings) -> None:
-        """Read the options: server, register, shared_secret, poll_s."""
+        """Read the options: server, register, shared_secret, poll_s, page."""
         super().__init__(settings, Parts(sends_by_http=self, names_rooms=True))
         own = settings.own
         self.server = own.text("server", urlsplit(settings.http).hostname or "", example="chat.example")
@@ -148,6 +147,7 @@ class Matrix(BaseDialect):
         self._secret = own.secret("shared_secret", example="env:SHARED_SECRET") if self._registers == ways[1] else ""
         self.wait_s = own.number("poll_s", 25.0, example="25.0") or 0.0
         self._registered: set[str] = set()
+        self.page = own.whole("page", 100, example="100", least=1)
         self.room_of: dict[str, str] = {}
         self.label_of: dict[str, str] = {}
         if not settings.http:

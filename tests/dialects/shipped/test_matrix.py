@@ -141,7 +141,8 @@ def test_coming_back(chat: Callable[..., Any]) -> None:
 
 def test_a_gap_is_filled_before_anything_else(chat: Callable[..., Any]) -> None:
     """An answer that shows only the end of a room waits until the messages before it were read, page by page."""
-    dialogue = chat().dialogue(ME, [ROOM])
+    target = chat()
+    dialogue = target.dialogue(ME, [ROOM])
     dialogue.received(FIRST)
     dialogue.out.clear()
     assert texts(dialogue.received(answer("s2", event("5"), event("6"), limited=True))) == []
@@ -149,6 +150,7 @@ def test_a_gap_is_filled_before_anything_else(chat: Callable[..., Any]) -> None:
     assert (asked["from"], asked["to"], asked["dir"]) == ("t34-23535_0_0", "s72595_4483_1934", "b")
     assert not dialogue.received(page(event("4"), event("3"), end="t3"))
     assert query(dialogue.out.pop())["from"] == "t3"
+    assert target.dialogue(ME, [ROOM], {}, dialogue).since == "s72595_4483_1934", "what is held was not received yet"
     assert not dialogue.received(page(event("2"), MEMBER, event("1"), end="t1"))
     dialogue.out.pop()
     assert texts(dialogue.received(page())) == ["1", "2", "3", "4", "5", "6"]

@@ -44,6 +44,13 @@ def test_a_right_server_passes(synapse: SynapseServer, tmp_path: Path) -> None:
     assert {"I1", "I2", "I5a", "I5b", "I6", "I7", "I8", "I10", "I12", "I15", "I43", "I47"} <= judged.examined
 
 
+def test_gaps_are_filled(synapse: SynapseServer, tmp_path: Path) -> None:
+    """One message of a room in an answer: the others are read page by page, also after a cut in between."""
+    judged = run_story(CUTS, target(tmp_path, synapse.url, "page = 1"), 6)
+    assert judged.code == 0, judged.out
+    assert {"I1", "I2", "I5b", "I6", "I47"} <= judged.examined
+
+
 def test_users_made_with_the_shared_secret(
     synapse: SynapseServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
