@@ -1,4 +1,4 @@
-"""Matrix: client-server API v3. Messages go by idempotent requests and come by long polls of /sync."""
+"""Matrix: client-server API v3. Messages go by idempotent requests and come by long polls of /sync (`_matrix_sync`)."""
 
 from __future__ import annotations
 
@@ -12,14 +12,8 @@ import orjson
 from earwitness.checks.history.record import Place
 from earwitness.dialects import (
     ACK,
-    JOINED,
-    LEFT,
-    MESSAGE,
     NACK,
-    OTHER,
-    REPLAYED,
     BaseDialect,
-    BaseDialogue,
     Credentials,
     Dialogue,
     Flow,
@@ -27,7 +21,6 @@ from earwitness.dialects import (
     Heard,
     HttpRequest,
     HttpResponse,
-    LongPoll,
     Parts,
     Person,
     Room,
@@ -37,101 +30,14 @@ from earwitness.dialects import (
 )  # fmt: skip
 from earwitness.harness.client.bounds import bounds
 from earwitness.harness.client.flow import Unbounded
-from earwitness.harness.errors import Exceeded
+from earwitness.harness.dialects.shipped._matrix_sync import API, Sync, as_table, as_text, row
 
 PROMISES = {
     "acknowledges": True, "echo": True, "idempotent": True, "ordered": True, "total_order": True, "sequence": "none",
     "resume": True, "misses_nothing": True, "at_most_once": "device", "durable": True, "history": True,
     "delivers": True, "delivery_bound_s": 5.0,
 }  # fmt: skip
-API, ADMIN = "/_matrix/client/v3", "/_synapse/admin/v1"
-JOIN_TRIES = 10
-NONE: dict[str, list[str]] = {"types": []}
-
-
-class Sync(BaseDialogue):
-    """Long polls of one device. A room of which an answer shows only the end is completed before the next poll.
-
-    since  cursor of the last answer that is complete, from which the dialogue after it continues
-    """
-
-    def __init__(self, chat: Matrix, me: Credentials, rooms: Sequence[Room], since: str, *, back: bool) -> None:
-        """Prepare to poll from the cursor `since`, "" for a new device; `back`: it was connected earlier."""
-        self._chat, self.since = chat, since
-        self._rooms = {room_id: room.label for room in rooms if (room_id := chat.room_of.get(room.label))}
-        self._continues: bool | None = bool(since) if back else None
-        self._new, self._absent = not since, set(self._rooms)
-        self._held: list[tuple[str, list[Heard]]] = []  # per room, in the order of the answer
-        self._gaps: list[tuple[str, str, list[Heard]]] = []  # room, where its gap ends, what was found of it
-        self._next = since
-        at = f"{chat.settings.http}{self._address(0)}"
-        super().__init__(LongPoll(url=at, headers=chat.headers(me), network=chat.network, welcome=False))
-
-    def _address(self, wait_s: float) -> str:
-        timeline = {"limit": self._chat.page if self.since else 1}
-        room = {"ephemeral": NONE, "account_data": NONE, "state": NONE, "timeline": timeline}
-        shown = orjson.dumps({"presence": NONE, "account_data": NONE, "room": room}).decode()
-        cursor = {"since": self.since} if self.since else {}
-        return f"{API}/sync?{urlencode({'filter': shown, 'timeout': int(wait_s * 1000), **cursor})}"
-
-    def send(self, label: str, message_id: str, text: str) -> str:
-        """Implement `Dialogue.send`: never called, messages are requests."""
-        raise NotImplementedError
-
-    def received(self, data: str | bytes) -> Sequence[Heard]:
-        """Implement `Dialogue.received`: read an answer to /sync, or a page of a gap."""
-        answer = _table(data)
-        if answer is None:
-            return [(OTHER, None, None, -1, None, None, data)]
-        events = self._page(answer) if self._gaps else self._answer(answer)
-        if self._gaps:
-            room_id, end, _ = self._gaps[0]
-            query = urlencode({"from": end, "dir": "b", "limit": self._chat.page, "to": self.since})
-            self.out.append(f"{API}/rooms/{quote(room_id)}/messages?{query}")
-            return events
-        self.since = self._next  # only now: a dialogue that continues here would miss what is held
-        self.out.append(self._address(self._chat.wait_s))
-        held = [event for _, found in self._held for event in found]
-        self._held = []
-        return [*events, *held]
-
-    def _answer(self, answer: Mapping[str, object]) -> Sequence[Heard]:
-        self._next = _text(answer.get("next_batch")) or self.since
-        rooms = _inner(answer, "rooms")
-        joined = _inner(rooms, "join")
-        events: list[Heard] = []
-        for room_id in [one for one in self._rooms if one in self._absent and (self._continues or one in joined)]:
-            self._absent.discard(room_id)
-            events.append((JOINED, self._rooms[room_id], None, -1, None, None, self._continues))
-        for room_id, room in joined.items():
-            timeline = _inner(room, "timeline")
-            self._held.append((room_id, self._messages(room_id, timeline.get("events"))))
-            end = _text(timeline.get("prev_batch"))
-            if timeline.get("limited") is True and end and not self._new:
-                self._gaps.append((room_id, end, []))
-        self._new = False
-        left = [self._rooms[room_id] for room_id in _inner(rooms, "leave") if room_id in self._rooms]
-        return [*events, *((LEFT, label, None, -1, None, None, None) for label in left)]
-
-    def _page(self, answer: Mapping[str, object]) -> Sequence[Heard]:
-        """Add a page, newest message first, to the gap of a room; put the gap before what the room has after it."""
-        room_id, _, found = self._gaps.pop(0)
-        found = [*reversed(self._messages(room_id, answer.get("chunk"))), *found]
-        end = _text(answer.get("end"))
-        if len(found) > bounds().history_rows:
-            raise Exceeded(f"more than {bounds().history_rows:,} messages were missed in a room")
-        if end and answer.get("chunk"):
-            self._gaps.insert(0, (room_id, end, found))
-        else:
-            self._held = [(name, found + events if name == room_id else events) for name, events in self._held]
-        return ()
-
-    def _messages(self, room_id: str, events: object) -> list[Heard]:
-        """Return the messages among a room's events. Those of the first answer were there before."""
-        what = REPLAYED if self._new else MESSAGE
-        label = self._rooms.get(room_id) or self._chat.label_of.get(room_id, room_id)
-        rows = (_row(event) for event in (events if isinstance(events, list) else ()))
-        return [(what, label, row.text, -1, row.sender, row.message_id, None) for row in rows if row is not None]
+ADMIN, JOIN_TRIES = "/_synapse/admin/v1", 10
 
 
 class Matrix(BaseDialect):
@@ -140,14 +46,14 @@ class Matrix(BaseDialect):
     def __init__(self, settings: Settings) -> None:
         """Read the options: server, register, shared_secret, poll_s, page."""
         super().__init__(settings, Parts(sends_by_http=self, names_rooms=True))
-        own = settings.own
+        own, self.http = settings.own, settings.http
         self.server = own.text("server", urlsplit(settings.http).hostname or "", example="chat.example")
         ways = ("open", "shared_secret", "no")
         self._registers = own.choice("register", ways, "no" if settings.people else "open")
         self._secret = own.secret("shared_secret", example="env:SHARED_SECRET") if self._registers == ways[1] else ""
         self.wait_s = own.number("poll_s", 25.0, example="25.0") or 0.0
         self._registered: set[str] = set()
-        self.page = own.whole("page", 100, example="100", least=1)
+        self.page = own.whole("page", 100, example="100", least=1) or 1
         self.room_of: dict[str, str] = {}
         self.label_of: dict[str, str] = {}
         if not settings.http:
@@ -162,13 +68,13 @@ class Matrix(BaseDialect):
     ) -> Flow[HttpResponse]:
         data = b"" if body is None else orjson.dumps(body)
         headers = {"content-type": "application/json"} | (self.headers(me) if me else {})
-        response = yield HttpRequest(method, f"{self.settings.http}{path}", headers, data, name)
+        response = yield HttpRequest(method, f"{self.http}{path}", headers, data, name)
         return response
 
     def reachable(self) -> Flow[None]:
         """Implement `Target.reachable`: ask for the versions of the API."""
         response = yield from self._ask("GET", "/_matrix/client/versions", "versions")
-        if response.status != 200 or "versions" not in (_table(response.body) or {}):
+        if response.status != 200 or "versions" not in (as_table(response.body) or {}):
             raise FlowError("asking for the versions of the API", "a list of versions", response)
 
     def login(self, person: Person) -> Flow[Credentials]:
@@ -179,12 +85,12 @@ class Matrix(BaseDialect):
         if self._registers != "no" and name not in self._registered:
             response = yield from self._register(name, known.secret)
             self._registered.add(name)
-        if response is None or (_table(response.body) or {}).get("errcode") == "M_USER_IN_USE":
+        if response is None or (as_table(response.body) or {}).get("errcode") == "M_USER_IN_USE":
             who = {"type": "m.id.user", "user": name}
             body = {"type": "m.login.password", "identifier": who, "password": known.secret}
             response = yield from self._ask("POST", f"{API}/login", "login", body)
-        answer = _table(response.body) or {}
-        user, token = _text(answer.get("user_id")), _text(answer.get("access_token"))
+        answer = as_table(response.body) or {}
+        user, token = as_text(answer.get("user_id")), as_text(answer.get("access_token"))
         if response.status != 200 or not user or not token:
             raise FlowError("login", "an access token", response)
         return Credentials(person=known, user_id=user, token=token)
@@ -195,7 +101,7 @@ class Matrix(BaseDialect):
             body["auth"] = {"type": "m.login.dummy"}
             return (yield from self._ask("POST", f"{API}/register", "register", body))
         response = yield from self._ask("GET", f"{ADMIN}/register", "nonce")
-        nonce = _text((_table(response.body) or {}).get("nonce"))
+        nonce = as_text((as_table(response.body) or {}).get("nonce"))
         text = "\0".join((nonce, name, secret, "notadmin"))
         mac = hmac.new(self._secret.encode(), text.encode(), hashlib.sha1).hexdigest()
         body |= {"nonce": nonce, "mac": mac, "admin": False}
@@ -204,7 +110,7 @@ class Matrix(BaseDialect):
     def identity(self, credentials: Credentials) -> Flow[Sequence[Statement]]:
         """Implement `Target.identity`: ask the server whose token it is."""
         response = yield from self._ask("GET", f"{API}/account/whoami", "whoami", me=credentials)
-        user = _text((_table(response.body) or {}).get("user_id")) or None
+        user = as_text((as_table(response.body) or {}).get("user_id")) or None
         return [Statement(place=Place.BACKEND, user_id=user)]
 
     def probe(self, credentials: Credentials) -> Flow[int]:
@@ -221,7 +127,7 @@ class Matrix(BaseDialect):
                 body = {"room_alias_name": room.label, "preset": "public_chat", "visibility": "private"}
                 response = yield from self._ask("POST", f"{API}/createRoom", "create room", body, credentials)
             if response.status == 200:
-                room_id = _text((_table(response.body) or {}).get("room_id"))
+                room_id = as_text((as_table(response.body) or {}).get("room_id"))
                 self.room_of[room.label], self.label_of[room_id] = room_id, room.label
                 return
         raise FlowError("open room", "the id of a room that was joined or made", response)
@@ -235,7 +141,7 @@ class Matrix(BaseDialect):
             return ((ACK, label, None, -1, None, message_id, None),)
         if response.status >= 500:
             raise FlowError("send", "200", response)
-        wait_ms = (_table(response.body) or {}).get("retry_after_ms")
+        wait_ms = (as_table(response.body) or {}).get("retry_after_ms")
         wait_s = wait_ms / 1000 if isinstance(wait_ms, int | float) else None
         return ((NACK, label, None, -1, None, message_id, (response.status, wait_s)),)
 
@@ -246,11 +152,11 @@ class Matrix(BaseDialect):
         for _ in range(bounds().history_pages):
             path = f"{API}/rooms/{quote(self.room_of.get(room.label, room.label))}/messages?{urlencode(query)}"
             response = yield from self._ask("GET", path, "history", me=credentials)
-            answer = _table(response.body)
+            answer = as_table(response.body)
             if response.status != 200 or answer is None:
                 raise FlowError("history", "a page of messages", response)
-            chunk, end = answer.get("chunk"), _text(answer.get("end"))
-            rows += [row for row in map(_row, chunk if isinstance(chunk, list) else ()) if row is not None]
+            chunk, end = answer.get("chunk"), as_text(answer.get("end"))
+            rows += [one for one in map(row, chunk if isinstance(chunk, list) else ()) if one is not None]
             if not end or len(rows) > bounds().history_rows:
                 break
             query["from"] = end
@@ -264,34 +170,7 @@ class Matrix(BaseDialect):
     ) -> Sync:  # fmt: skip
         """Implement `Target.dialogue`: continue behind the last answer of the dialogue before."""
         since = previous.since if isinstance(previous, Sync) and resume is not None else ""
-        return Sync(self, credentials, rooms, since, back=resume is not None)
-
-
-def _row(event: object) -> StoredRow | None:
-    """Return an event as a row if it is a text message."""
-    if not isinstance(event, dict) or event.get("type") != "m.room.message":
-        return None
-    text, sender = _inner(event, "content").get("body"), _text(event.get("sender")) or None
-    number = _text(_inner(event, "unsigned").get("transaction_id")) or None
-    return StoredRow(text=text, sender=sender, message_id=number) if isinstance(text, str) else None
-
-
-def _table(data: str | bytes) -> dict[str, object] | None:
-    """Return a JSON object, None if `data` is none."""
-    try:
-        value = orjson.loads(data)
-    except ValueError:
-        return None
-    return value if isinstance(value, dict) else None
-
-
-def _inner(table: object, key: str) -> dict[str, object]:
-    value = table.get(key) if isinstance(table, dict) else None
-    return value if isinstance(value, dict) else {}
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
+        return Sync(self, self.headers(credentials), rooms, since, back=resume is not None)
 
 
 def open_dialect(settings: Settings) -> Matrix:

@@ -27,7 +27,7 @@ from earwitness.dialects import (
 )
 from earwitness.harness.client.bounds import bounds, use
 from earwitness.harness.dialects.registry import load_target
-from earwitness.harness.dialects.shipped._stanzas import DEEPEST, Stanzas
+from earwitness.harness.dialects.shipped._xmpp_stanzas import DEEPEST, Stanzas
 from earwitness.harness.errors import Exceeded, SettingsError, TargetError
 
 WITCH = Person(number=0, name="Thirdwitch", email="thirdwitch.t@people.example", secret="fire burn")

@@ -11,7 +11,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 from earwitness.dialects import OTHER, WELCOME, BaseDialogue, ByteStream, Credentials, Handshake, Heard
 from earwitness.harness.client.network import Network
-from earwitness.harness.dialects.shipped._stanzas import Stanzas
+from earwitness.harness.dialects.shipped._xmpp_stanzas import Stanzas
 
 FRAMING, STREAMS = "urn:ietf:params:xml:ns:xmpp-framing", "http://etherx.jabber.org/streams"
 CLIENT, SASL, SM = "jabber:client", "urn:ietf:params:xml:ns:xmpp-sasl", "urn:xmpp:sm:3"
