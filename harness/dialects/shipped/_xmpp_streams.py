@@ -58,7 +58,7 @@ class Stream(BaseDialogue):
         at, network, self._tcp = server.address, server.network, not server.address.startswith("ws")
         web = Handshake(url=at, network=network, subprotocols=("xmpp",))
         super().__init__(ByteStream(url=at, network=network) if self._tcp else web)
-        self.managed, self._counts = before or Managed(), False
+        self.managed = before or Managed()
         self._server, self.me, self._user = server, me, me.user_id
         self._stanzas = Stanzas(framed=not self._tcp, most=network.frame_bytes)
         self._registers, self._known, self._bound, self._manages = registers, False, False, False
@@ -92,7 +92,7 @@ class Stream(BaseDialogue):
         events: list[Heard] = []
         try:
             for element in self._stanzas.feed(data):
-                if self._counts and element.tag.startswith(f"{{{CLIENT}}}"):
+                if element.tag.startswith(f"{{{CLIENT}}}"):
                     self.managed.count = (self.managed.count + 1) % (1 << 32)
                 if element.tag not in IGNORED:
                     events += self._on.get(element.tag, other)(element)
@@ -130,11 +130,9 @@ class Stream(BaseDialogue):
 
     def _enabled(self, element: Element) -> Sequence[Heard]:
         self.managed.id, self.managed.count = element.get("id", ""), 0
-        self._counts = True
         return self.ready()
 
     def _resumed(self, element: Element) -> Sequence[Heard]:
-        self._counts = True
         return self.ready()
 
     def _unmanaged(self, element: Element) -> Sequence[Heard]:

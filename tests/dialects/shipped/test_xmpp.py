@@ -354,6 +354,10 @@ def test_a_tcp_stream_that_never_ends_a_stanza() -> None:
     typed = Stanzas(framed=False, most=1000)
     with pytest.raises(ValueError, match="document type"):
         [list(typed.feed(one)) for one in "<!DOCTYPE a>"]
+    busy = Stanzas(framed=False, most=1000)
+    assert sum(len(list(busy.feed(one))) for one in ["<s>", *["<a>" + "x" * 100 + "</a>"] * 30]) == 30
+    with pytest.raises(ValueError, match="too deep"):
+        list(Stanzas(framed=True, most=1000).feed("<a>" * (DEEPEST + 2) + "</a>" * (DEEPEST + 2)))
     with pytest.raises(ValueError, match="broken before"):
         list(typed.feed("<a/>"))
 
