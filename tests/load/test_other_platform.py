@@ -67,6 +67,19 @@ def test_the_main_story_with_messages_by_http(locust: Callable[..., Any], other_
     assert run.check("I4")["outcome"] != "PASS"
 
 
+def test_connections_cut_while_a_request_is_under_way(
+    locust: Callable[..., Any], other_chat: Callable[..., Path]
+) -> None:
+    """The story of cut sockets sends requests where the platform takes those, and cuts while one is unanswered."""
+    run = locust(
+        "-u", "6", "-r", "6", "-t", "4s", "--target", str(other_chat(file="by_http.toml")),
+        story="locustfiles/ws_reconnect.py",
+    )  # fmt: skip
+    assert run.check("H7")["outcome"] == "PASS", run.out
+    assert "did not occur, so not verified: cut-in-mid-send" not in run.out
+    assert not run.broken, run.out
+
+
 @pytest.mark.campaign
 def test_the_same_room_with_one_lost_delivery(locust: Callable[..., Any], other_chat: Callable[..., Path]) -> None:
     """Among strangers a lost message of ours is still found."""

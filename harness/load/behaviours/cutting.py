@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+import gevent
+
 from earwitness.harness.dialects.protocol import Room
 from earwitness.harness.load.behaviour import Behaviour
 
@@ -41,13 +43,27 @@ class Cutting(Behaviour):
         self.user.begin_action()
         if not self.user.online and not self.user.come_back():
             return
-        for _ in range(count):
-            payload = self.part.plan.payload(self.user.number, self.user.session.counter + 1)
-            self.user.send(self.user.session.send(time.monotonic_ns(), room.label, payload))
+        by_http = self.user.poster is not None
+        for _ in range(count - (cut and by_http)):
+            self._put(room)
+        last = None
+        if cut and by_http:  # its request is under way while the connection is cut
+            last = gevent.spawn(self._put, room)
+            gevent.sleep(0)
         if cut:
             self.part.occurred["cut-in-mid-send"] += self.user.session.pending > 0
             self.cut()
+        if last is not None:
+            last.get()
         self.user.await_answers(0)
+
+    def _put(self, room: Room) -> None:
+        """Send a message on the socket, or as a request and wait for its answer."""
+        payload = self.part.plan.payload(self.user.number, self.user.session.counter + 1)
+        if self.user.poster is not None:
+            self.user.poster.say(room.label, payload, None)
+        else:
+            self.user.send(self.user.session.send(time.monotonic_ns(), room.label, payload))
 
     def be_away(self) -> None:
         """Implement `Behaviour.be_away`: block until the time offline is over or the run ends."""

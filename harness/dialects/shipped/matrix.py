@@ -1,0 +1,178 @@
+"""Matrix: client-server API v3. Messages go by idempotent requests and come by long polls of /sync (`_matrix_sync`)."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Mapping, Sequence
+from urllib.parse import quote, urlencode, urlsplit
+
+import orjson
+
+from earwitness.checks.history.record import Place
+from earwitness.dialects import (
+    ACK,
+    NACK,
+    BaseDialect,
+    Credentials,
+    Dialogue,
+    Flow,
+    FlowError,
+    Heard,
+    HttpRequest,
+    HttpResponse,
+    Parts,
+    Person,
+    Room,
+    Settings,
+    Statement,
+    StoredRow,
+)  # fmt: skip
+from earwitness.harness.client.bounds import bounds
+from earwitness.harness.client.flow import Unbounded
+from earwitness.harness.dialects.shipped._matrix_sync import API, Sync, as_table, as_text, row
+
+PROMISES = {
+    "acknowledges": True, "echo": True, "idempotent": True, "ordered": True, "total_order": True, "sequence": "none",
+    "resume": True, "misses_nothing": True, "at_most_once": "device", "durable": True, "history": True,
+    "delivers": True, "delivery_bound_s": 5.0,
+}  # fmt: skip
+ADMIN, JOIN_TRIES = "/_synapse/admin/v1", 10
+
+
+class Matrix(BaseDialect):
+    """Dialect of a Matrix homeserver. The names of rooms are aliases; the server gives them ids."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Read the options: server, register, shared_secret, poll_s, page."""
+        super().__init__(settings, Parts(sends_by_http=self, names_rooms=True))
+        own, self.http = settings.own, settings.http
+        self.server = own.text("server", urlsplit(settings.http).hostname or "", example="chat.example")
+        ways = ("open", "shared_secret", "no")
+        self._registers = own.choice("register", ways, "no" if settings.people else "open")
+        self._secret = own.secret("shared_secret", example="env:SHARED_SECRET") if self._registers == ways[1] else ""
+        self.wait_s = own.number("poll_s", 25.0, example="25.0") or 0.0
+        self._registered: set[str] = set()
+        self.page = own.whole("page", 100, example="100", least=1) or 1
+        self.room_of: dict[str, str] = {}
+        self.label_of: dict[str, str] = {}
+        if not settings.http:
+            own.faults.add("urls.http", "is missing", 'http = "http://127.0.0.1:8008"')
+
+    def headers(self, me: Credentials) -> dict[str, str]:
+        """Return the headers that authenticate a user."""
+        return {"authorization": f"Bearer {me.token}"}
+
+    def _ask(
+        self, method: str, path: str, name: str, body: object = None, me: Credentials | None = None
+    ) -> Flow[HttpResponse]:
+        data = b"" if body is None else orjson.dumps(body)
+        headers = {"content-type": "application/json"} | (self.headers(me) if me else {})
+        response = yield HttpRequest(method, f"{self.http}{path}", headers, data, name)
+        return response
+
+    def reachable(self) -> Flow[None]:
+        """Implement `Target.reachable`: ask for the versions of the API."""
+        response = yield from self._ask("GET", "/_matrix/client/versions", "versions")
+        if response.status != 200 or "versions" not in (as_table(response.body) or {}):
+            raise FlowError("asking for the versions of the API", "a list of versions", response)
+
+    def login(self, person: Person) -> Flow[Credentials]:
+        """Implement `Target.login`: register the user, or log in where the name is known."""
+        known = self.account(person)
+        name = (known.name if self.settings.people else known.email.partition("@")[0]).lower()
+        response = None
+        if self._registers != "no" and name not in self._registered:
+            response = yield from self._register(name, known.secret)
+            self._registered.add(name)
+        if response is None or (as_table(response.body) or {}).get("errcode") == "M_USER_IN_USE":
+            who = {"type": "m.id.user", "user": name}
+            body = {"type": "m.login.password", "identifier": who, "password": known.secret}
+            response = yield from self._ask("POST", f"{API}/login", "login", body)
+        answer = as_table(response.body) or {}
+        user, token = as_text(answer.get("user_id")), as_text(answer.get("access_token"))
+        if response.status != 200 or not user or not token:
+            raise FlowError("login", "an access token", response)
+        return Credentials(person=known, user_id=user, token=token)
+
+    def _register(self, name: str, secret: str) -> Flow[HttpResponse]:
+        body: dict[str, object] = {"username": name, "password": secret}
+        if self._registers == "open":
+            body["auth"] = {"type": "m.login.dummy"}
+            return (yield from self._ask("POST", f"{API}/register", "register", body))
+        response = yield from self._ask("GET", f"{ADMIN}/register", "nonce")
+        nonce = as_text((as_table(response.body) or {}).get("nonce"))
+        text = "\0".join((nonce, name, secret, "notadmin"))
+        mac = hmac.new(self._secret.encode(), text.encode(), hashlib.sha1).hexdigest()
+        body |= {"nonce": nonce, "mac": mac, "admin": False}
+        return (yield from self._ask("POST", f"{ADMIN}/register", "register", body))
+
+    def identity(self, credentials: Credentials) -> Flow[Sequence[Statement]]:
+        """Implement `Target.identity`: ask the server whose token it is."""
+        response = yield from self._ask("GET", f"{API}/account/whoami", "whoami", me=credentials)
+        user = as_text((as_table(response.body) or {}).get("user_id")) or None
+        return [Statement(place=Place.BACKEND, user_id=user)]
+
+    def probe(self, credentials: Credentials) -> Flow[int]:
+        """Implement `Target.probe`: the same question."""
+        response = yield from self._ask("GET", f"{API}/account/whoami", "probe", me=credentials)
+        return response.status
+
+    def open_room(self, credentials: Credentials, room: Room) -> Flow[None]:
+        """Implement `Target.open_room`: join the room by its alias; the first member makes it."""
+        join = f"{API}/join/{quote(f'#{room.label}:{self.server}', safe='')}"
+        for _ in range(JOIN_TRIES):  # the alias of a room that is being made exists before others may join
+            response = yield from self._ask("POST", join, "join", {}, credentials)
+            if response.status == 404:
+                body = {"room_alias_name": room.label, "preset": "public_chat", "visibility": "private"}
+                response = yield from self._ask("POST", f"{API}/createRoom", "create room", body, credentials)
+            if response.status == 200:
+                room_id = as_text((as_table(response.body) or {}).get("room_id"))
+                self.room_of[room.label], self.label_of[room_id] = room_id, room.label
+                return
+        raise FlowError("open room", "the id of a room that was joined or made", response)
+
+    def post(self, credentials: Credentials, label: str, message_id: str, text: str) -> Flow[Sequence[Heard]]:
+        """Implement `SendsByHttp.post`: PUT with the message's id as transaction id. Raises FlowError for 5xx."""
+        room_id, body = self.room_of.get(label, label), {"msgtype": "m.text", "body": text}
+        path = f"{API}/rooms/{quote(room_id)}/send/m.room.message/{quote(message_id, safe='')}"
+        response = yield from self._ask("PUT", path, "send", body, credentials)
+        if response.status == 200:
+            return ((ACK, label, None, -1, None, message_id, None),)
+        if response.status >= 500:
+            raise FlowError("send", "200", response)
+        wait_ms = (as_table(response.body) or {}).get("retry_after_ms")
+        wait_s = wait_ms / 1000 if isinstance(wait_ms, int | float) else None
+        return ((NACK, label, None, -1, None, message_id, (response.status, wait_s)),)
+
+    def history(self, credentials: Credentials, room: Room) -> Flow[list[StoredRow]]:
+        """Implement `Target.history`: read all pages, oldest first. Raises FlowError."""
+        rows: list[StoredRow] = []
+        query: dict[str, object] = {"dir": "f", "limit": 500, "filter": '{"types":["m.room.message"]}'}
+        for _ in range(bounds().history_pages):
+            path = f"{API}/rooms/{quote(self.room_of.get(room.label, room.label))}/messages?{urlencode(query)}"
+            response = yield from self._ask("GET", path, "history", me=credentials)
+            answer = as_table(response.body)
+            if response.status != 200 or answer is None:
+                raise FlowError("history", "a page of messages", response)
+            chunk, end = answer.get("chunk"), as_text(answer.get("end"))
+            rows += [one for one in map(row, chunk if isinstance(chunk, list) else ()) if one is not None]
+            if not end or len(rows) > bounds().history_rows:
+                break
+            query["from"] = end
+        if end:
+            raise Unbounded("history", "a history within [bounds]", detail="a longer one")
+        return rows
+
+    def dialogue(
+        self, credentials: Credentials, rooms: Sequence[Room], resume: Mapping[str, int] | None = None,
+        previous: Dialogue | None = None,
+    ) -> Sync:  # fmt: skip
+        """Implement `Target.dialogue`: continue behind the last answer of the dialogue before."""
+        since = previous.since if isinstance(previous, Sync) and resume is not None else ""
+        return Sync(self, self.headers(credentials), rooms, since, back=resume is not None)
+
+
+def open_dialect(settings: Settings) -> Matrix:
+    """Return the dialect for a target file."""
+    return Matrix(settings)

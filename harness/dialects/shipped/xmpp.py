@@ -1,0 +1,59 @@
+"""XMPP group chat: over WebSocket or TCP, with rooms, archive and resumed sessions (`_xmpp_rooms`, `_xmpp_streams`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from urllib.parse import urlsplit
+
+from earwitness.dialects import BaseDialect, Credentials, Dialogue, Flow, Parts, Person, Room, Settings
+from earwitness.harness.dialects.shipped._xmpp_rooms import Archive, Chat
+
+PROMISES = {
+    "acknowledges": True, "echo": True,  # the room sends each message back to its sender: that acknowledges it
+    "ordered": True, "total_order": True, "sequence": "none", "resume": True, "at_most_once": "connection",
+    "durable": True, "history": True, "delivers": True, "delivery_bound_s": 5.0,
+}  # fmt: skip
+
+
+class Xmpp(BaseDialect):
+    """Dialect of an XMPP server with group chat."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Read the options: domain, rooms, register, resume, page."""
+        super().__init__(settings, Parts(reads_by_socket=self))
+        own = settings.own
+        self.address = settings.socket
+        self.domain = own.text("domain", urlsplit(settings.socket).hostname or "", example="chat.example")
+        self.rooms = own.text("rooms", f"conference.{self.domain}", example="conference.chat.example")
+        self.registers = own.flag("register", not settings.people)
+        self.resumes, self.page = own.flag("resume", True), own.whole("page", 100, example="100", least=1) or 1
+        if not settings.socket:
+            own.faults.add("urls.socket", "is missing", 'socket = "ws://127.0.0.1:5280/ws"')
+
+    def jid(self, label: str) -> str:
+        """Return the address of the room `label`."""
+        return f"{label.lower()}@{self.rooms}"
+
+    def login(self, person: Person) -> Flow[Credentials]:
+        """Implement `Target.login`: a stream logs in by itself. Names that the plan made carry the run's tag."""
+        yield from ()
+        known = self.account(person)
+        name = known.name if self.settings.people else known.email.partition("@")[0]
+        return Credentials(person=known, user_id=name.lower(), token=known.secret)
+
+    def dialogue(
+        self, credentials: Credentials, rooms: Sequence[Room], resume: Mapping[str, int] | None = None,
+        previous: Dialogue | None = None,
+    ) -> Chat:  # fmt: skip
+        """Implement `Target.dialogue`: resume the session of the stream before, if it has one."""
+        before = previous.managed if isinstance(previous, Chat) and previous.managed.id else None
+        return Chat(self, credentials, rooms, before, back=resume is not None)
+
+    def reader(self, credentials: Credentials, room: Room) -> Archive:
+        """Implement `ReadsBySocket.reader`."""
+        return Archive(self, credentials, room)
+
+
+def open_dialect(settings: Settings) -> Xmpp:
+    """Return the dialect for a target file."""
+    return Xmpp(settings)

@@ -1,0 +1,110 @@
+"""Matrix homeserver Synapse as a process of a test, with SQLite, open registration and without rate limits.
+
+By hand: `PYTHON tests/support/synapse_server.py FOLDER PORT` starts one in FOLDER until it is interrupted; PYTHON has
+the package matrix-synapse.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+
+GET = "python -m venv build/synapse && build/synapse/bin/pip install matrix-synapse==1.163.2"
+"""Command that gets what the tests need: 144 MB, so it has an environment of its own."""
+PYTHON = Path(os.environ.get("EARWITNESS_SYNAPSE", "build/synapse/bin/python"))
+SECRET = "shared-secret-of-a-test"
+CONFIG = """
+server_name: localhost
+pid_file: {folder}/synapse.pid
+listeners:
+  - {{ port: {port}, type: http, bind_addresses: ["127.0.0.1"], resources: [{{ names: [client], compress: false }}] }}
+database: {{ name: sqlite3, args: {{ database: "{folder}/synapse.db" }} }}
+log_config: {folder}/log.yaml
+media_store_path: {folder}/media
+signing_key_path: {folder}/signing.key
+registration_shared_secret: {secret}
+macaroon_secret_key: only-of-a-test
+form_secret: only-of-a-test
+report_stats: false
+enable_registration: true
+enable_registration_without_verification: true
+bcrypt_rounds: 4
+trusted_key_servers: []
+presence: {{ enabled: false }}
+rc_message: &free {{ per_second: 100000, burst_count: 100000 }}
+rc_registration: *free
+rc_login: {{ address: *free, account: *free, failed_attempts: *free }}
+rc_joins: {{ local: *free, remote: *free }}
+rc_joins_per_room: *free
+rc_invites: {{ per_room: *free, per_user: *free, per_issuer: *free }}
+rc_room_creation: *free
+"""
+LOG = """
+version: 1
+handlers: {{ file: {{ class: logging.FileHandler, filename: {folder}/synapse.log }} }}
+root: {{ level: WARNING, handlers: [file] }}
+"""
+
+
+def missing() -> str:
+    """Return why Synapse cannot be started, "" if it can."""
+    return "" if PYTHON.is_file() else f"matrix-synapse is not installed: {GET}"
+
+
+class SynapseServer:
+    """Synapse in `folder`, at `url`."""
+
+    def __init__(self, folder: Path, port: int, python: Path = PYTHON) -> None:
+        """Write the configuration; `python`: the interpreter that has the package."""
+        self.folder, self.port, self._python = folder, port, python
+        self.url = f"http://127.0.0.1:{port}"
+        self.process: subprocess.Popen[bytes] | None = None
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "homeserver.yaml").write_text(CONFIG.format(folder=folder, port=port, secret=SECRET))
+        (folder / "log.yaml").write_text(LOG.format(folder=folder))
+
+    def start(self, within_s: float = 60.0) -> None:
+        """Start it; return when it answers."""
+        command = [str(self._python), "-m", "synapse.app.homeserver", "-c", str(self.folder / "homeserver.yaml")]
+        with (self.folder / "output.txt").open("ab") as output:
+            if not (self.folder / "signing.key").exists():
+                subprocess.run([*command, "--generate-keys"], stdout=output, stderr=output, check=True)
+            self.process = subprocess.Popen(command, stdout=output, stderr=output, cwd=self.folder)
+        end = time.monotonic() + within_s
+        while not self._answers():
+            if self.process.poll() is not None or time.monotonic() > end:
+                raise RuntimeError(f"Synapse does not answer: {(self.folder / 'output.txt').read_text()[-1000:]}")
+            time.sleep(0.1)
+
+    def _answers(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/_matrix/client/versions", timeout=2).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    def end(self, how: signal.Signals = signal.SIGTERM) -> None:
+        """End it by a signal; no-op if it does not run."""
+        process, self.process = self.process, None
+        if process is not None and process.poll() is None:
+            process.send_signal(how)
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+if __name__ == "__main__":
+    server = SynapseServer(Path(sys.argv[1]).absolute(), int(sys.argv[2]))
+    server.start()
+    print(server.url, flush=True)
+    try:
+        signal.sigwait({signal.SIGINT, signal.SIGTERM})
+    finally:
+        server.end()
