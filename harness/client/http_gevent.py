@@ -23,6 +23,7 @@ from earwitness.harness.client.flow import (
     HttpResponse,
     StreamedRequest,
     Streaming,
+    Unbounded,
 )
 from earwitness.harness.client.gevent_shell import open_tunnel
 from earwitness.harness.client.network import (
@@ -46,6 +47,10 @@ class OnRequest(Protocol):
 
     def __call__(self, name: str, method: str, ms: float, status: int, length: int, error: Exception | None, /) -> None:
         """Take the figures of one request: statistics name, method, milliseconds, status, bytes of the body, error."""
+
+
+class _TooMuch(HTTPParseError):
+    """Error for an answer that exceeds a limit of `harness.client.bounds`."""
 
 
 class Unsendable(ValueError):
@@ -165,9 +170,9 @@ class _Bounded(HTTPSocketPoolResponse):
         self._fed += len(data)
         most = bounds().body_bytes if self.headers_complete else bounds().head_bytes
         if self._fed > most:
-            raise HTTPParseError(f"a {'body' if self.headers_complete else 'head'} longer than {most:,} bytes")
+            raise _TooMuch(f"a {'body' if self.headers_complete else 'head'} longer than {most:,} bytes")
         if time.monotonic() - self._since_s > self._most_s:
-            raise HTTPParseError(f"an answer that had not ended after {self._most_s} s")
+            raise _TooMuch(f"an answer that had not ended after {self._most_s} s")
         super().feed(data)
 
     def some(self) -> bytes:
@@ -261,6 +266,8 @@ def _unanswered(name: str, request: HttpRequest, error: Exception) -> FlowError:
         return FlowError(name, "a request that can be sent", detail=str(error))
     if isinstance(error, Unlisted):
         return FlowError(name, "an address that the target file names", detail=str(error))
+    if isinstance(error, _TooMuch):
+        return Unbounded(name, f"an answer from {URL(request.url).netloc} within the limits", detail=str(error))
     what = "no answer in time" if isinstance(error, TimeoutError) else f"{type(error).__name__}: {error}"
     expected = f"an answer from {URL(request.url).netloc}"
     return FlowError(name, expected, detail=f"{what}{by_way_of(request.url)}")

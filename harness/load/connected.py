@@ -19,7 +19,7 @@ from earwitness.harness.client.dialogue import Dialogue
 from earwitness.harness.client.flow import Flow, FlowError
 from earwitness.harness.client.gevent_shell import Connection, Refused
 from earwitness.harness.client.http_gevent import run_flow_gevent
-from earwitness.harness.client.http_sender import Poster
+from earwitness.harness.client.http_sender import Poster, StreamPoster
 from earwitness.harness.client.session import ChatSession
 from earwitness.harness.client.try_connect import OPENED
 from earwitness.harness.dialects.protocol import Credentials, Room
@@ -60,7 +60,7 @@ class ConnectedUser(User):
         self.session: Any = None
         self.credentials: Credentials | None = None
         self.connection: Connection | None = None
-        self.poster: Poster | None = None
+        self.poster: Poster | StreamPoster | None = None
         self.behaviours: list[Behaviour] = []
         self.account: Account
         self._answered = Event()
@@ -120,8 +120,11 @@ class ConnectedUser(User):
 
     def _new_session(self) -> ChatSession:
         target = self.part.target
-        by_http = target.parts.sends_by_http
-        if by_http is not None:
+        by_http, streams = target.parts.sends_by_http, target.parts.streams_answers
+        if streams is not None:
+            ask = streams.ask
+            self.poster = StreamPoster(lambda *letter: self.flow(ask(self.own_credentials(), *letter)))
+        elif by_http is not None:
             post = by_http.post
             self.poster = Poster(lambda *letter: self.flow(post(self.own_credentials(), *letter)))
         session = self.part.session(
@@ -153,7 +156,8 @@ class ConnectedUser(User):
         The end of a run waits for it, or cancels it.
         """
         reconnecting = self._reconnecting is not None and not self._reconnecting.dead
-        return self._under_way > 0 or reconnecting or any(behaviour.busy for behaviour in self.behaviours)
+        streaming = self.poster is not None and self.poster.busy
+        return self._under_way > 0 or reconnecting or streaming or any(one.busy for one in self.behaviours)
 
     def stay_away(self) -> None:
         """Stop reconnecting, and cancel what the behaviours have in progress, so that nothing of it is recorded."""
@@ -163,7 +167,7 @@ class ConnectedUser(User):
             behaviour.stay_away()
 
     def disconnect(self) -> None:
-        """Close the socket, and the HTTP sender if messages are sent by HTTP."""
+        """Close the HTTP sender, if messages are sent by HTTP, and the socket."""
         if self.poster is not None:
             self.poster.close()
         self.hang_up()
@@ -177,6 +181,8 @@ class ConnectedUser(User):
     def _lost(self) -> None:
         """Start a reconnection after the socket ended. Called inside the I/O callback, so it must not block."""
         self._answered.set()
+        if self.poster is not None:
+            self.poster.cut()
         if not self.part.draining and self.ready:
             self._reconnection()
 
