@@ -102,8 +102,9 @@ class StreamedAnswer:
     def ended(self, *, exactly: bool) -> None:
         """Report the questions that the answer repeats. Call it once, however the stream ended.
 
-        `exactly`: the agent promises to repeat its question unchanged.
+        `exactly`: the agent promises to repeat its question unchanged, which a whole answer shows.
         """
+        exactly = exactly and not self.lacks
         found = list(repeated("".join(self._text), self._question, self._label, self._run, exactly=exactly))
         if found:
             self._happened(found)
@@ -126,8 +127,9 @@ def repeated(answer: str, question: str, label: str, message_id: str, *, exactly
     """Yield a MESSAGE for each body in the text `answer`: the own question, and what must not be there.
 
     - `question`, `label`, `message_id`: body, room and id of the question that is answered
-    - `exactly`: the agent promises to repeat it unchanged; else a body that came changed counts as what its head says
+    - `exactly`: the agent promises to repeat it unchanged; if not, an own question that came changed is left out
 
+    A body of somebody else that came changed, or in part, counts as what its head says.
     Never raises. Time and results are bounded by the length of `answer`.
     """
     if question and question in answer:
@@ -140,8 +142,10 @@ def repeated(answer: str, question: str, label: str, message_id: str, *, exactly
         text = answer[head.start() : end].rstrip()
         whole = decode_fields(text)
         sound = whole is not None and whole[7]
-        as_it_came = sound or (exactly and text.startswith(own))
-        yield _message(label, text, message_id, None if as_it_came else _fields(head))
+        if not text.startswith(own):
+            yield _message(label, text, message_id, None if sound else _fields(head))
+        elif exactly:
+            yield _message(label, text, message_id, None)
 
 
 def _fields(head: re.Match[str]) -> Fields:

@@ -132,6 +132,8 @@ class StreamPoster:
         """Send the next message and return the greenlet that records its answer; None if the user is not connected."""
         if self._over or not self.session.connected_now:
             return None
+        if self._streams:
+            self.session.forget_order()
         self.session.send(time.monotonic_ns(), label, payload, planned_ns, self._keep, posted=True)
         return self._start()
 

@@ -38,7 +38,8 @@ class Chat:
     async def completions(self, request: web.Request) -> web.StreamResponse:
         key, body = request.headers.get("authorization", ""), await request.json()
         if self.options.key and key != f"Bearer {self.options.key}":
-            return web.json_response({"error": {"message": "Incorrect API key provided.", "code": "invalid_api_key"}}, status=401)
+            wrong = {"message": "Incorrect API key provided.", "code": "invalid_api_key"}
+            return web.json_response({"error": wrong}, status=401)
         self.asked += 1
         if self.has("busy"):
             wrong = {"message": "Rate limit reached.", "type": "requests", "code": "rate_limit_exceeded"}
@@ -46,9 +47,11 @@ class Chat:
         answer_id, question, user = f"chatcmpl-{self.asked}", body["messages"][-1]["content"], str(body.get("user"))
         text = self._text(question, user)
         self.last[user] = question
+        conversation = self.stored[str(body.get("conversation"))]
+        conversation.append({"role": "user", "content": question})
         response = web.StreamResponse(headers={"content-type": "text/event-stream; charset=utf-8"})
         await response.prepare(request)
-        faults = {name for name in ("cut", "end", "error", "stall", "swap", "lose") if self.has(name)}
+        faults = {name for name in ("cut", "end", "error", "stall", "swap", "lose", "forget") if self.has(name)}
         self.running[answer_id] = words(text)
         try:
             async for frame in self._frames(answer_id, faults):
@@ -63,8 +66,7 @@ class Chat:
             pass
         finally:
             del self.running[answer_id]
-        kept = "" if self.has("forget") else text
-        self.stored[user] += [{"role": "user", "content": question}, {"role": "assistant", "content": kept}]
+        conversation.append({"role": "assistant", "content": "…" if "forget" in faults else text})
         return response
 
     def _text(self, question: str, user: str) -> str:
@@ -95,7 +97,7 @@ class Chat:
         yield "[DONE]"
 
     async def conversation(self, request: web.Request) -> web.Response:
-        return web.json_response({"object": "list", "data": self.stored[request.query["user"]]})
+        return web.json_response({"object": "list", "data": self.stored[request.query["of"]]})
 
 
 def words(text: str) -> list[str]:
