@@ -116,6 +116,18 @@ def test_the_own_question() -> None:
     assert texts(f"You said: {changed} ", exactly=True) == [(changed, None)]
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_half_an_answer_repeats_half_a_question(stand: Callable[..., Stand], whole: bool) -> None:
+    """It changes nothing: only a whole answer shows whether the question came back as it was sent."""
+    one = stand()
+    one.answer.opened()
+    one.answer.piece(OWN[:-3])
+    if whole:
+        one.answer.completed()
+    one.answer.ended(exactly=True)
+    assert [heard[2] for heard in one.told if heard[0] == MESSAGE] == ([OWN[:-3].rstrip()] if whole else [])
+
+
 def test_the_question_of_somebody_else() -> None:
     """Whole: as it was sent. In part: as its head says, beside the own one."""
     assert texts(f"You said: {OTHER}") == [(OTHER, None)]

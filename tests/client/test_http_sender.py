@@ -212,8 +212,8 @@ def test_a_lost_connection_ends_the_streams(asking: tuple[StreamPoster, Any], ag
     stage.session.on_closed = poster.cut
     poster.begin("b", "hello", None)
     gevent.idle()
+    agent.open.set()  # the stream goes on before it is told to end
     stage.session.closed(200, 1006, False)
-    agent.open.set()
     gevent.idle()
     assert kinds(stage)[4:] == [Kind.DISCONNECT]
     assert not poster.busy

@@ -11,7 +11,15 @@ from typing import Any
 import httpx
 import pytest
 
-from earwitness.harness.client.flow import Flow, FlowError, HttpResponse, StreamedRequest, run_flow, run_flow_async
+from earwitness.harness.client.flow import (
+    Flow,
+    FlowError,
+    HttpResponse,
+    StreamedRequest,
+    Unbounded,
+    run_flow,
+    run_flow_async,
+)
 from earwitness.harness.client.http_gevent import Pool, run_flow_gevent
 
 Run = Callable[[Flow[Any]], Any]
@@ -124,6 +132,17 @@ def test_a_stream_without_end(listener: Listener, run: Run, bounded: Any) -> Non
     bounded(body_mb=64, stream_s=0)
     with pytest.raises(FlowError, match="had not ended"):
         run(listener.ask(*["data: x\n\n"] * 20))
+
+
+def test_a_limit_of_ours_is_told_apart(listener: Listener, pool: Pool, bounded: Any) -> None:
+    """What misses because of it is no fault of the platform, unlike a stream that was cut."""
+    bounded(stream_s=0)
+    with pytest.raises(Unbounded):
+        run_flow_gevent(listener.ask("data: x\n\n"), pool=pool)
+    bounded(stream_s=10)
+    with pytest.raises(FlowError) as caught:
+        run_flow_gevent(listener.ask("data: x\n\n", end="cut"), pool=pool)
+    assert not isinstance(caught.value, Unbounded)
 
 
 def test_a_stream_is_one_request_in_statistics(listener: Listener, pool: Pool) -> None:
