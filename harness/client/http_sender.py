@@ -11,8 +11,9 @@ from gevent.lock import BoundedSemaphore
 
 from earwitness.harness.client.events import JOINED, LEFT, Heard
 from earwitness.harness.client.flow import FlowError, Unbounded
+from earwitness.harness.client.link import TRANSPORT
 from earwitness.harness.client.session import ChatSession
-from earwitness.harness.errors import Exceeded
+from earwitness.harness.errors import Exceeded, TargetError
 
 
 class Poster:
@@ -179,15 +180,23 @@ class StreamPoster:
         try:
             happened(self._ask(*letter, happened))
         except (Unbounded, Exceeded):
-            # Our own limit: the user has lost the thread of this room, and the platform owes no end.
-            happened([_event(LEFT, letter[0]), _event(JOINED, letter[0])])
+            TRANSPORT.exceeded += 1
+            happened(_lost(letter[0]))
         except FlowError:
             pass  # Locust's statistics have it as a failed request
+        except TargetError:
+            TRANSPORT.failed += 1  # the dialect is wrong, and the platform is not blamed
+            happened(_lost(letter[0]))
         finally:
             if self._streams.pop(stream, None) is not None:
                 self.session.abandon(time.monotonic_ns(), letter[1])
                 if self.session.on_answer is not None:
                     self.session.on_answer()
+
+
+def _lost(label: str) -> Sequence[Heard]:
+    """Return events for a user that has lost the thread of a room by our own doing: the platform owes no end there."""
+    return [_event(LEFT, label), _event(JOINED, label)]
 
 
 def _event(what: int, label: str) -> Heard:

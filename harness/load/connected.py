@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from random import Random
 from typing import Any, TypeVar
 
@@ -16,13 +17,16 @@ from locust.env import Environment
 from locust.exception import LocustError
 
 from earwitness.harness.client.dialogue import Dialogue
+from earwitness.harness.client.events import Heard
 from earwitness.harness.client.flow import Flow, FlowError
 from earwitness.harness.client.gevent_shell import Connection, Refused
 from earwitness.harness.client.http_gevent import run_flow_gevent
-from earwitness.harness.client.http_sender import Poster, StreamPoster
+from earwitness.harness.client.http_sender import Happened, Poster, StreamPoster
 from earwitness.harness.client.session import ChatSession
 from earwitness.harness.client.try_connect import OPENED
+from earwitness.harness.dialects.parts import StreamsAnswers
 from earwitness.harness.dialects.protocol import Credentials, Room
+from earwitness.harness.errors import TargetError
 from earwitness.harness.load.account import Account
 from earwitness.harness.load.behaviour import Behaviour
 from earwitness.harness.load.soundness import OURS
@@ -122,8 +126,7 @@ class ConnectedUser(User):
         target = self.part.target
         by_http, streams = target.parts.sends_by_http, target.parts.streams_answers
         if streams is not None:
-            ask = streams.ask
-            self.poster = StreamPoster(lambda *letter: self.flow(ask(self.own_credentials(), *letter)))
+            self.poster = StreamPoster(partial(self._ask_streamed, streams))
         elif by_http is not None:
             post = by_http.post
             self.poster = Poster(lambda *letter: self.flow(post(self.own_credentials(), *letter)))
@@ -142,6 +145,16 @@ class ConnectedUser(User):
         if self.poster is not None:
             self.poster.session = session
         return session
+
+    def _ask_streamed(
+        self, streams: StreamsAnswers, label: str, message_id: str, text: str, happened: Happened
+    ) -> Sequence[Heard]:
+        """Ask a question and report its streamed answer. Raises FlowError; DialectError if the dialect is wrong."""
+        try:
+            return self.flow(streams.ask(self.own_credentials(), label, message_id, text, happened))
+        except TargetError as error:
+            self.failed("STREAM", "mistake of the dialect", error)
+            raise
 
     def _listen(self) -> None:
         """Set the hooks of the session, which is new or was taken over."""

@@ -14,7 +14,7 @@ from earwitness.harness.client.body import decode
 from earwitness.harness.client.events import ACK, AGENT
 from earwitness.harness.client.flow import FlowError, Unbounded
 from earwitness.harness.client.http_sender import Poster, StreamPoster
-from earwitness.harness.errors import Exceeded
+from earwitness.harness.errors import Exceeded, TargetError
 from tests.client.spoken import dialogue
 
 
@@ -180,7 +180,7 @@ def test_an_answer_that_breaks_off(asking: tuple[StreamPoster, Any], agent: Agen
     assert kinds(stage) == [Kind.INVOKE, Kind.OK, Kind.RUN, Kind.RUN]
 
 
-@pytest.mark.parametrize("error", [Unbounded("question", "less"), Exceeded("too many names")])
+@pytest.mark.parametrize("error", [Unbounded("question", "less"), Exceeded("too many names"), TargetError("a mistake")])
 def test_our_own_limits_blame_nobody(asking: tuple[StreamPoster, Any], agent: Agent, error: Exception) -> None:
     """The user has lost the thread of the room: a LEAVE, so that I24 misses no end, and a new JOIN."""
     poster, stage = asking
