@@ -5,8 +5,7 @@ earwitness run examples/dialects/ask_story.py --headless -u 10 -t 12s --target e
 
 from locust import task
 
-from earwitness import ChatUser, story
-from earwitness.harness.load.behaviours.asking import Asking
+from earwitness import Asking, ChatUser, story
 
 story(__file__, judged_by=("I8", "I12", "I24", "I43"), rooms=(1,))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import gevent
 from gevent.lock import BoundedSemaphore
@@ -89,6 +89,8 @@ class Poster:
 
 Happened: TypeAlias = Callable[[Sequence[Heard]], None]
 """Callback that records events at the time of the call."""
+STREAMS_AT_ONCE: Final = 200
+"""Most answers of one user that are streamed at once: fewer than there are values of `proc`, which tells them apart."""
 Letter: TypeAlias = tuple[str, str, str]
 """Room label, message id and text of a message."""
 
@@ -130,7 +132,12 @@ class StreamPoster:
             stream.join()
 
     def begin(self, label: str, payload: str, planned_ns: int | None) -> gevent.Greenlet | None:
-        """Send the next message and return the greenlet that records its answer; None if the user is not connected."""
+        """Send the next message and return the greenlet that records its answer; None if the user is not connected.
+
+        Block while STREAMS_AT_ONCE of the user's answers are in progress.
+        """
+        while len(self._streams) >= STREAMS_AT_ONCE:
+            gevent.wait(list(self._streams), count=1)
         if self._over or not self.session.connected_now:
             return None
         if self._streams:

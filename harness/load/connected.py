@@ -57,6 +57,7 @@ class ConnectedUser(User):
     rooms: tuple[Room, ...]
     rng: Random
     ready = False
+    poster: Poster | StreamPoster | None = None
 
     def __init__(self, environment: Environment) -> None:
         """Start without a connection. Locust makes users itself and passes its environment."""
@@ -64,7 +65,7 @@ class ConnectedUser(User):
         self.session: Any = None
         self.credentials: Credentials | None = None
         self.connection: Connection | None = None
-        self.poster: Poster | StreamPoster | None = None
+        self.poster = None
         self.behaviours: list[Behaviour] = []
         self.account: Account
         self._answered = Event()

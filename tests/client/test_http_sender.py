@@ -170,6 +170,21 @@ def test_questions_at_the_same_time(asking: tuple[StreamPoster, Any], agent: Age
     assert list(sent["proc"]) == [1, 2, 2]
 
 
+def test_more_questions_than_can_be_told_apart(
+    asking: tuple[StreamPoster, Any], agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next one waits until an answer has ended."""
+    monkeypatch.setattr("earwitness.harness.client.http_sender.STREAMS_AT_ONCE", 3)
+    poster, _ = asking
+    asked = gevent.spawn(lambda: [poster.begin("b", "one", None) for _ in range(5)])
+    gevent.idle()
+    assert len(agent.asked) == 3
+    agent.open.set()
+    asked.join(timeout=5)
+    gevent.idle()
+    assert len(agent.asked) == 5
+
+
 @pytest.mark.parametrize("error", [FlowError("question", "a whole streamed answer"), FlowError("question", "200")])
 def test_an_answer_that_breaks_off(asking: tuple[StreamPoster, Any], agent: Agent, error: FlowError) -> None:
     """It has no end on record; the question stays acknowledged, and nobody left the room."""

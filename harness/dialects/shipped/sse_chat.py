@@ -54,6 +54,10 @@ class SseChat(d.BaseDialect):
             compile_path(str(own.value(f"history_{name}", PATH, example=f'"{default}"') or default))
             for name, default in (("items", "data"), ("role", "role"), ("content", "content"))
         )
+        if self.contract.ordered or self.contract.total_order:
+            own.faults.add(
+                "contract.ordered", "and total_order mean nothing here: answers have no order", "ordered = false"
+            )
         if self.contract.history != (self.history_url is not None):
             own.fault("history", "and history = true in [contract] belong together", 'history = "/messages?of={label}"')
         self.ids = d.AnswerIds()

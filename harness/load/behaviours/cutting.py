@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from earwitness.harness.client.http_sender import StreamPoster
 from earwitness.harness.dialects.protocol import Room
 from earwitness.harness.load.behaviour import Behaviour
 
@@ -36,6 +37,8 @@ class Cutting(Behaviour):
     def say_quickly(self, room: Room, count: int, *, cut: bool = False) -> None:
         """Send `count` messages without waiting between them, then wait for their answers.
 
+        Messages that are sent as requests wait for each other, unless their answers are streamed.
+
         `cut`: end the connection before the answers arrive.
         """
         self.user.begin_action()
@@ -43,7 +46,13 @@ class Cutting(Behaviour):
             return
         for _ in range(count):
             payload = self.part.plan.payload(self.user.number, self.user.session.counter + 1)
-            self.user.send(self.user.session.send(time.monotonic_ns(), room.label, payload))
+            poster = self.user.poster
+            if isinstance(poster, StreamPoster):
+                poster.begin(room.label, payload, None)
+            elif poster is not None:
+                poster.say(room.label, payload, None)
+            else:
+                self.user.send(self.user.session.send(time.monotonic_ns(), room.label, payload))
         if cut:
             self.part.occurred["cut-in-mid-send"] += self.user.session.pending > 0
             self.cut()

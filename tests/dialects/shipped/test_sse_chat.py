@@ -153,6 +153,7 @@ def test_the_options(dialect: Callable[..., Any], monkeypatch: pytest.MonkeyPatc
         (('text = "a..b"',), "", "options.text"),
         (('history = "/h"',), "", "options.history and history = true in [contract] belong together"),
         ((), "[contract]\nhistory = true\n", "options.history and history = true"),
+        ((), "[contract]\nordered = true\n", "contract.ordered and total_order mean nothing here"),
     ],
 )
 def test_mistakes_are_sentences(dialect: Callable[..., Any], options: Any, more: str, words: str) -> None:
