@@ -16,6 +16,7 @@ from typing import Final
 
 from earwitness.harness.client.body import Fields, decode_fields
 from earwitness.harness.client.events import ACK, AGENT, MESSAGE, OTHER, Heard
+from earwitness.harness.client.flow import HIDDEN
 
 KEPT_CHARS: Final = 1 << 20
 """Characters of one answer that are searched for questions."""
@@ -42,6 +43,7 @@ class StreamedAnswer:
 
     accepted  the platform has begun to answer
     lacks     what the answer lacks so far; "" once it is whole
+    secrets   texts that no message may show, because a platform may repeat in its answer what it was sent
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class StreamedAnswer:
         self._pieces: dict[str, int] = {}
         self._text, self._length, self._id = list[str](), 0, ""
         self.accepted, self.lacks, self._failed = False, lacks, False
+        self.secrets: Sequence[str] = ()
 
     def opened(self) -> None:
         """Report that the question was accepted, and its answer begins."""
@@ -88,7 +91,10 @@ class StreamedAnswer:
 
     def failed(self, error: str) -> None:
         """Report an error inside the stream."""
-        self._failed, self.lacks = True, f"an error inside the stream: {error[:200]}"
+        said = error
+        for secret in self.secrets:
+            said = said.replace(secret, HIDDEN)
+        self._failed, self.lacks = True, f"an error inside the stream: {said[:200]}"
         self._happened([self._agent("error", error, 0)])
 
     def unread(self, frame: str) -> None:

@@ -19,7 +19,6 @@ PROMISES = {
 }  # fmt: skip
 AGENT_ID = "assistant"
 BODY = {"model": "{model}", "stream": True, "messages": [{"role": "user", "content": "{text}"}]}
-HEADERS = {"authorization": "Bearer {token}"}
 PLACES = ("model", "text", "label", "id", "user", "token")
 
 
@@ -37,7 +36,7 @@ class SseChat(d.BaseDialect):
         self.token = own.secret("token", example="env:OPENAI_API_KEY") if own.has("token") else ""
         self.headers = read_headers(own, "headers", ("token", "user"), example='{ x-api-key = "{token}" }')
         if not self.headers:
-            self.headers = {name: checked(own, name, text, ("token",), example="") for name, text in HEADERS.items()}
+            self.headers = {"authorization": checked(own, "headers", "Bearer {token}", ("token",), example="")}
         extra = own.table("body", example="{ temperature = 0 }")
         body = BODY | dict(extra.data if extra else {})
         self.body = checked(own, "body", body, PLACES, example='{ user = "{user}" }')
@@ -81,6 +80,7 @@ class SseChat(d.BaseDialect):
         """Implement `StreamsAnswers.ask`."""
         values = self._values(credentials, label) | {"text": text, "id": message_id}
         answer = StreamedAnswer((label, message_id, text), happened, self.ids, lacks=f"its end without {self.done}")
+        answer.secrets = credentials.secrets()
         headers = {"content-type": "application/json", "accept": "text/event-stream"} | self._headers(credentials)
         on = answer.opened, partial(self._read, answer), answer.missing
         try:
@@ -149,6 +149,3 @@ def _json(text: str | bytes) -> object:
 def open_dialect(settings: d.Settings) -> SseChat:
     """Return the dialect for a target file."""
     return SseChat(settings)
-
-
-__all__ = ["PROMISES", "SseChat", "open_dialect"]

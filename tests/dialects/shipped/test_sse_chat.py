@@ -201,6 +201,8 @@ def test_errors_inside_the_stream(dialect: Callable[..., Any]) -> None:
         asked = Asked(dialect()).streamed(*DOCUMENTED[:2], event, "data: [DONE]")
         assert [name for name, _ in asked.agent] == ["started", "chunk", "error"]
         assert asked.request.missing().startswith("an error inside the stream: ")
+    asked = Asked(dialect()).streamed('data: {"error": "Incorrect API key provided: a-secret-of-ann"}')
+    assert asked.request.missing() == "an error inside the stream: Incorrect API key provided: (hidden)"
 
 
 def test_another_shape(dialect: Callable[..., Any]) -> None:
