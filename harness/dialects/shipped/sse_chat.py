@@ -54,9 +54,7 @@ class SseChat(d.BaseDialect):
             for name, default in (("items", "data"), ("role", "role"), ("content", "content"))
         )
         if self.contract.ordered or self.contract.total_order:
-            own.faults.add(
-                "contract.ordered", "and total_order mean nothing here: answers have no order", "ordered = false"
-            )
+            own.faults.add("contract.ordered", "and total_order mean nothing here", "ordered = false")
         if self.contract.history != (self.history_url is not None):
             own.fault("history", "and history = true in [contract] belong together", 'history = "/messages?of={label}"')
         self.ids = d.AnswerIds()
