@@ -6,7 +6,8 @@ A dialect describes how one platform is spoken to (docs/guide/dialects.md). Thes
 
 from __future__ import annotations
 
-from earwitness.harness.client.dialogue import BaseDialogue, Dialogue, PlainDialogue
+from earwitness.harness.client.answering import AnswerIds, StreamedAnswer
+from earwitness.harness.client.dialogue import BaseDialogue, Dialogue, PlainDialogue, SilentDialogue
 from earwitness.harness.client.events import (
     ACK,
     AGENT,
@@ -24,7 +25,7 @@ from earwitness.harness.client.events import (
     Handshake,
     Heard,
 )
-from earwitness.harness.client.flow import Flow, FlowError, HttpRequest, HttpResponse
+from earwitness.harness.client.flow import Flow, FlowError, HttpRequest, HttpResponse, StreamedRequest
 from earwitness.harness.client.wire import Refused
 from earwitness.harness.client.wires import ByteStream, EventStream, LongPoll, NoSocket, parse_event
 from earwitness.harness.dialects.base import BaseDialect
@@ -47,6 +48,7 @@ __all__ = [
     "PROFILE",
     "REPLAYED",
     "WELCOME",
+    "AnswerIds",
     "BaseDialect",
     "BaseDialogue",
     "ByteStream",
@@ -67,8 +69,11 @@ __all__ = [
     "Refused",
     "Room",
     "Settings",
+    "SilentDialogue",
     "Statement",
     "StoredRow",
+    "StreamedAnswer",
+    "StreamedRequest",
     "Target",
     "parse_event",
 ]

@@ -29,7 +29,10 @@ class Bounds:
 
     body_mb: int = key(64, _most("MiB"), "body of an HTTP answer")
     head_kb: int = key(1024, _most("KiB"), "status line and headers of an HTTP answer")
-    answer_s: int = key(20, _most("seconds"), "time for a whole HTTP answer, however slowly it arrives")
+    answer_s: int = key(
+        20, _most("seconds"), "time for a whole HTTP answer; of a streamed one: for its begin, and each silence in it"
+    )
+    stream_s: int = key(300, _most("seconds"), "time for a whole HTTP answer that is streamed")
     fragments: int = key(10_000, _most(), "fragments of one WebSocket message (urls.frame_bytes_max bounds its bytes)")
     unsent_mb: int = key(32, _most("MiB"), "what waits to be sent because the server does not read")
     names: int = key(100_000, _most(), "names outside the plan (users, rooms, reasons), in one process")

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from earwitness.harness.client.events import Handshake, Heard
+from earwitness.harness.client.events import JOINED, OTHER, Handshake, Heard
+from earwitness.harness.client.wires import NoSocket
 
 
 class Dialogue(Protocol):
@@ -100,4 +101,25 @@ class PlainDialogue(BaseDialogue):
         self.send = send
 
 
-__all__ = ["BaseDialogue", "Dialogue", "PlainDialogue"]
+class SilentDialogue(BaseDialogue):
+    """Dialogue of a platform without sockets: nothing is said, and every room is joined as soon as it is open."""
+
+    def __init__(self, labels: Sequence[str]) -> None:
+        """Keep the labels of the user's rooms."""
+        super().__init__(NoSocket())
+        self._labels = tuple(labels)
+
+    def opened(self) -> Sequence[Heard]:
+        """Implement `Dialogue.opened`: all rooms are joined."""
+        return [(JOINED, label, None, -1, None, None, None) for label in self._labels]
+
+    def received(self, data: str | bytes) -> Sequence[Heard]:
+        """Implement `Dialogue.received`: nothing can be received."""
+        return ((OTHER, None, None, -1, None, None, data),)
+
+    def send(self, label: str, message_id: str, text: str) -> str:
+        """Implement `Dialogue.send`: messages are sent as requests, so nobody writes this frame."""
+        return text
+
+
+__all__ = ["BaseDialogue", "Dialogue", "PlainDialogue", "SilentDialogue"]

@@ -23,6 +23,7 @@ import orjson
 
 from earwitness.harness.client.bounds import bounds
 from earwitness.harness.client.network import shown
+from earwitness.harness.client.server_events import EventSplitter
 from earwitness.harness.progress import one_line
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 MAX_REDIRECTS = 10
 REDIRECTS = (301, 302, 303, 307, 308)
+EVENT_STREAM = "text/event-stream"
 HIDDEN = "(hidden)"
 SHORTEST_SECRET = 4
 
@@ -47,6 +49,39 @@ class HttpRequest:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     name: str = ""
+
+
+def _ignore() -> None:
+    """Do nothing: nobody waits for the head of the answer."""
+
+
+def _drop(event: str) -> None:
+    """Do nothing: nobody reads the events."""
+
+
+def _complete() -> str:
+    """Return "": whatever came is a whole answer."""
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamedRequest(HttpRequest):
+    """HTTP request whose answer is a stream of server-sent events, which are passed on while they arrive.
+
+    The callbacks must not block. They are called only for an answer with status 200 and the type `text/event-stream`;
+    the flow is then sent a response without a body. Any other answer is a plain one.
+
+    on_open   called when the head of the answer has arrived
+    on_event  called with the lines of each event (`server_events.parse_event` reads them)
+    missing   called at the end of the stream: what its answer lacks, "" if it is whole; else the flow gets a FlowError
+
+    `answer_s` of `harness.client.bounds` limits the wait for the first byte, and each silence. `stream_s` and `body_mb`
+    limit the whole stream.
+    """
+
+    on_open: Callable[[], None] = _ignore
+    on_event: Callable[[str], None] = _drop
+    missing: Callable[[], str] = _complete
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +229,38 @@ class Browser:
                     self._cookies[place] = morsel.value
 
 
+class Streaming:
+    """Answer to a `StreamedRequest` whose head has arrived: bytes become events.
+
+    live  it is a stream; False: it is a plain answer, and its bytes are the caller's
+    """
+
+    def __init__(self, request: HttpRequest, status: int, kind: str) -> None:
+        """Start, and tell the request of its head. `kind`: the header content-type, "" if there is none."""
+        self._request, self._events = request, EventSplitter()
+        streamed = isinstance(request, StreamedRequest)
+        self.live = streamed and status == 200 and kind.strip().lower().startswith(EVENT_STREAM)
+        if isinstance(request, StreamedRequest) and self.live:
+            request.on_open()
+
+    def feed(self, data: bytes) -> None:
+        """Pass on the events that end in `data`."""
+        for event in self._events.feed(data):
+            self._pass_on(event)
+
+    def end(self) -> None:
+        """Process the end of the stream. Raises FlowError if the request says that something is missing."""
+        rest = self._events.rest()
+        if rest is not None:
+            self._pass_on(rest)
+        if isinstance(self._request, StreamedRequest) and (missing := self._request.missing()):
+            raise FlowError(self._request.name or "a request", "a whole streamed answer", detail=missing)
+
+    def _pass_on(self, event: str | bytes) -> None:
+        if isinstance(self._request, StreamedRequest):
+            self._request.on_event(event if isinstance(event, str) else event.decode(errors="replace"))
+
+
 def _request_arguments(request: HttpRequest) -> dict[str, Any]:
     return {
         "method": request.method,
@@ -215,18 +282,42 @@ def from_httpx(response: httpx.Response, body: bytes) -> HttpResponse:
     )
 
 
-def _joined(request: HttpRequest, body: bytearray, part: bytes, since_s: float) -> None:
-    body += part
-    most = bounds()
-    if len(body) > most.body_bytes:
-        raise Unbounded(request.name or "a request", f"at most {most.body_bytes:,} bytes", detail="a longer answer")
-    if time.monotonic() - since_s > most.answer_s:
-        raise _too_slow(request)
+class _Reading:
+    """Body of an answer that is being read from httpx, within the limits of `harness.client.bounds`."""
 
+    def __init__(self, request: HttpRequest, since_s: float) -> None:
+        self._request, self._since_s, self._length = request, since_s, 0
+        self.body = bytearray()
+        self.most_s = bounds().stream_s if isinstance(request, StreamedRequest) else bounds().answer_s
+        self._stream: Streaming | None = None
 
-def _too_slow(request: HttpRequest) -> FlowError:
-    expected = f"the whole answer within {bounds().answer_s} s"
-    return FlowError(request.name or "a request", expected, detail="an answer that had not ended by then")
+    def head(self, response: httpx.Response) -> None:
+        """Process the head of the answer."""
+        kind = response.headers.get("content-type", "")
+        self._stream = Streaming(self._request, response.status_code, kind)
+
+    def feed(self, part: bytes) -> None:
+        """Process bytes of the body. Raises FlowError if it became too long or took too long."""
+        self._length += len(part)
+        most = bounds().body_bytes
+        if self._length > most:
+            raise Unbounded(self._request.name or "a request", f"at most {most:,} bytes", detail="a longer answer")
+        if time.monotonic() - self._since_s > self.most_s:
+            raise self.too_slow()
+        if self._stream is not None and self._stream.live:
+            self._stream.feed(part)
+        else:
+            self.body += part
+
+    def end(self) -> None:
+        """Process the end of the answer. Raises FlowError if a stream lacks something."""
+        if self._stream is not None and self._stream.live:
+            self._stream.end()
+
+    def too_slow(self) -> FlowError:
+        """Return the error for an answer that takes too long."""
+        expected = f"the whole answer within {self.most_s} s"
+        return FlowError(self._request.name or "a request", expected, detail="an answer that had not ended by then")
 
 
 def run_flow(flow: Flow[T], client: httpx.Client) -> T:
@@ -238,11 +329,13 @@ def run_flow(flow: Flow[T], client: httpx.Client) -> T:
         request = next(flow)
         while True:
             client.cookies.clear()
-            body, since_s = bytearray(), time.monotonic()
+            reading = _Reading(request, time.monotonic())
             with client.stream(**_request_arguments(request)) as response:
+                reading.head(response)
                 for part in response.iter_bytes():
-                    _joined(request, body, part, since_s)
-            request = flow.send(from_httpx(response, bytes(body)))
+                    reading.feed(part)
+            reading.end()
+            request = flow.send(from_httpx(response, bytes(reading.body)))
     except StopIteration as end:
         result: T = end.value
         return result
@@ -264,16 +357,18 @@ async def run_flow_async(flow: Flow[T], client: httpx.AsyncClient) -> T:
 
 async def _answer(request: HttpRequest, client: httpx.AsyncClient) -> HttpResponse:
     client.cookies.clear()
-    body, since_s = bytearray(), time.monotonic()
+    reading = _Reading(request, time.monotonic())
     try:
         async with (
-            asyncio.timeout(bounds().answer_s) as deadline,
+            asyncio.timeout(reading.most_s) as deadline,
             client.stream(**_request_arguments(request)) as response,
         ):
+            reading.head(response)
             async for part in response.aiter_bytes():
-                _joined(request, body, part, since_s)
+                reading.feed(part)
     except TimeoutError:
         if not deadline.expired():
             raise
-        raise _too_slow(request) from None
-    return from_httpx(response, bytes(body))
+        raise reading.too_slow() from None
+    reading.end()
+    return from_httpx(response, bytes(reading.body))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 import time
+from collections.abc import Mapping
 from time import perf_counter
 from typing import Any, Protocol, TypeVar
 from weakref import WeakSet
@@ -15,7 +16,15 @@ from geventhttpclient.response import HTTPConnectionClosed, HTTPParseError, HTTP
 from geventhttpclient.url import URL
 
 from earwitness.harness.client.bounds import bounds
-from earwitness.harness.client.flow import Flow, FlowError, HttpRequest, HttpResponse
+from earwitness.harness.client.flow import (
+    Flow,
+    FlowError,
+    HttpRequest,
+    HttpResponse,
+    StreamedRequest,
+    Streaming,
+    Unbounded,
+)
 from earwitness.harness.client.gevent_shell import open_tunnel
 from earwitness.harness.client.network import (
     ANY,
@@ -38,6 +47,10 @@ class OnRequest(Protocol):
 
     def __call__(self, name: str, method: str, ms: float, status: int, length: int, error: Exception | None, /) -> None:
         """Take the figures of one request: statistics name, method, milliseconds, status, bytes of the body, error."""
+
+
+class _TooMuch(HTTPParseError):
+    """Error for an answer that exceeds a limit of `harness.client.bounds`."""
 
 
 class Unsendable(ValueError):
@@ -79,7 +92,7 @@ class Pool:
             except (HTTPConnectionClosed, ConnectionResetError, BrokenPipeError):
                 # A kept connection that the server dropped at this very moment says nothing about this request, and
                 # a read may be repeated on a new one. Anything else is an answer that did not come.
-                if not kept or request.method not in ("GET", "HEAD"):
+                if not kept or request.method not in ("GET", "HEAD") or isinstance(request, StreamedRequest):
                     raise
 
     def close(self) -> None:
@@ -148,30 +161,45 @@ class _Bounded(HTTPSocketPoolResponse):
 
     _fed = 0
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        self._since_s = time.monotonic()
-        super().__init__(*args, **options)
+    def __init__(self, sock: gevent.socket.socket, pool: ConnectionPool, *, most_s: int, **options: Any) -> None:
+        self._since_s, self._most_s = time.monotonic(), most_s
+        super().__init__(sock, pool, **options)
 
     def feed(self, data: str | bytes) -> None:
         """Take bytes of the answer; raise HTTPParseError if it became too long or took too long."""
         self._fed += len(data)
         most = bounds().body_bytes if self.headers_complete else bounds().head_bytes
         if self._fed > most:
-            raise HTTPParseError(f"a {'body' if self.headers_complete else 'head'} longer than {most:,} bytes")
-        if time.monotonic() - self._since_s > bounds().answer_s:
-            raise HTTPParseError(f"an answer that had not ended after {bounds().answer_s} s")
+            raise _TooMuch(f"a {'body' if self.headers_complete else 'head'} longer than {most:,} bytes")
+        if time.monotonic() - self._since_s > self._most_s:
+            raise _TooMuch(f"an answer that had not ended after {self._most_s} s")
         super().feed(data)
+
+    def some(self) -> bytes:
+        """Return the bytes of the body that have arrived, at least one; b"" at its end."""
+        try:
+            while not self._body_buffer and not self.message_complete and self._sock is not None:
+                self.feed(self._sock.recv(self.block_size))
+        except BaseException:
+            self.release()
+            raise
+        data = bytes(self._body_buffer)
+        self._body_buffer.clear()
+        return data
 
 
 def _exchange(pool: ConnectionPool, sock: gevent.socket.socket, request: HttpRequest, data: bytes) -> HttpResponse:
+    streamed = isinstance(request, StreamedRequest)
     try:
+        # A stream is allowed longer silences than other answers; a socket that is used again gets its own limit back.
+        sock.settimeout(bounds().answer_s if streamed else pool.network_timeout)
         sock.sendall(data)
     except BaseException:
         pool.release_socket(sock)
         raise
     # From here on the response returns the socket to the pool, whole or broken.
-    raw = _Bounded(sock, pool, method=request.method, block_size=65536)
-    body = raw.read()
+    most_s = bounds().stream_s if streamed else bounds().answer_s
+    raw = _Bounded(sock, pool, most_s=most_s, method=request.method, block_size=65536)
     headers: dict[str, str] = {}
     cookies: list[str] = []
     for name, value in raw.headers:
@@ -179,7 +207,22 @@ def _exchange(pool: ConnectionPool, sock: gevent.socket.socket, request: HttpReq
         if key == "set-cookie":
             cookies.append(value)
         headers[key] = f"{headers[key]}, {value}" if key in headers else value
+    body = _read_stream(raw, request, headers) if streamed else raw.read()
     return HttpResponse(raw.status_code, headers, body, request.url, tuple(cookies))
+
+
+def _read_stream(raw: _Bounded, request: HttpRequest, headers: Mapping[str, str]) -> bytes:
+    """Pass on the events of a streamed answer until it ends; return the body of an answer that is no stream."""
+    try:
+        streaming = Streaming(request, raw.status_code, headers.get("content-type", ""))
+        if not streaming.live:
+            return bytes(raw.read())
+        while part := raw.some():
+            streaming.feed(part)
+        streaming.end()
+    finally:
+        raw.release()  # no-op for an answer that has ended, which has returned its socket
+    return b""
 
 
 def run_flow_gevent(flow: Flow[T], *, pool: Pool, on_request: OnRequest | None = None) -> T:
@@ -207,9 +250,11 @@ def _timed(pool: Pool, request: HttpRequest, on_request: OnRequest | None) -> Ht
     begin = perf_counter()
     try:
         response = pool.request(request)
-    except (Unsendable, OSError, HTTPParseError) as error:
+    except (Unsendable, OSError, HTTPParseError, FlowError) as error:
         if on_request is not None:
             on_request(name, request.method, (perf_counter() - begin) * 1e3, 0, 0, error)
+        if isinstance(error, FlowError):  # a stream that ended in order, but lacks something
+            raise
         raise _unanswered(name, request, error) from error
     if on_request is not None:
         on_request(name, request.method, (perf_counter() - begin) * 1e3, response.status, len(response.body), None)
@@ -221,6 +266,8 @@ def _unanswered(name: str, request: HttpRequest, error: Exception) -> FlowError:
         return FlowError(name, "a request that can be sent", detail=str(error))
     if isinstance(error, Unlisted):
         return FlowError(name, "an address that the target file names", detail=str(error))
+    if isinstance(error, _TooMuch):
+        return Unbounded(name, f"an answer from {URL(request.url).netloc} within the limits", detail=str(error))
     what = "no answer in time" if isinstance(error, TimeoutError) else f"{type(error).__name__}: {error}"
     expected = f"an answer from {URL(request.url).netloc}"
     return FlowError(name, expected, detail=f"{what}{by_way_of(request.url)}")

@@ -1,15 +1,19 @@
-"""HTTP sender: each message is sent as a request, whose answer is the acknowledgement."""
+"""HTTP senders: each message is sent as a request, whose answer acknowledges it, or streams what an agent answers."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from typing import Final, TypeAlias
 
+import gevent
 from gevent.lock import BoundedSemaphore
 
-from earwitness.harness.client.events import Heard
-from earwitness.harness.client.flow import FlowError
+from earwitness.harness.client.events import JOINED, LEFT, Heard
+from earwitness.harness.client.flow import FlowError, Unbounded
+from earwitness.harness.client.link import TRANSPORT
 from earwitness.harness.client.session import ChatSession
+from earwitness.harness.errors import Exceeded, TargetError
 
 
 class Poster:
@@ -50,6 +54,14 @@ class Poster:
                 self.session.retry(time.monotonic_ns(), message_id, self._keep)
                 self._exchange()
 
+    @property
+    def busy(self) -> bool:
+        """Return False: a message that waits for its answer is pending in the session."""
+        return False
+
+    def cut(self) -> None:
+        """No-op: answers to requests come whether the user is connected or not."""
+
     def close(self) -> None:
         """Stop recording. Answers that arrive later are ignored."""
         self._over = True
@@ -73,3 +85,126 @@ class Poster:
             self.session.abandon(now_ns, letter[1])
         else:
             self.session.answered(now_ns, answers)
+
+
+Happened: TypeAlias = Callable[[Sequence[Heard]], None]
+"""Callback that records events at the time of the call."""
+STREAMS_AT_ONCE: Final = 200
+"""Most answers of one user that are streamed at once: fewer than there are values of `proc`, which tells them apart."""
+Letter: TypeAlias = tuple[str, str, str]
+"""Room label, message id and text of a message."""
+
+
+class StreamPoster:
+    """HTTP sender of one user whose messages are answered by streams. Several may be in progress at once.
+
+    A stream that ends without its end, or in silence, leaves an answer without end on record: the acknowledgement is
+    not affected. Where the tester itself ends a stream, the record says that the user has left the room, so that no
+    check misses the end.
+
+    ask      sends (room label, message id, text, callback), calls back with each event, and returns further events;
+             raises FlowError if it is unknown whether the message was accepted, or if the answer is not whole
+    session  the user's session
+    """
+
+    session: ChatSession
+
+    def __init__(self, ask: Callable[[str, str, str, Happened], Sequence[Heard]]) -> None:
+        """Start idle."""
+        self._ask = ask
+        self._streams: dict[gevent.Greenlet, Letter] = {}
+        self._letter: Letter = ("", "", "")
+        self._over = False
+
+    @property
+    def busy(self) -> bool:
+        """Return whether an answer is being streamed."""
+        return bool(self._streams)
+
+    def say(self, label: str, payload: str, planned_ns: int | None) -> None:
+        """Send the next message and record its streamed answer; block until the stream ends.
+
+        `planned_ns`: planned start in monotonic ns, or None. A planned message does not wait for its answer. No-op
+        while the user is not connected.
+        """
+        stream = self.begin(label, payload, planned_ns)
+        if stream is not None and planned_ns is None:
+            stream.join()
+
+    def begin(self, label: str, payload: str, planned_ns: int | None) -> gevent.Greenlet | None:
+        """Send the next message and return the greenlet that records its answer; None if the user is not connected.
+
+        Block while STREAMS_AT_ONCE of the user's answers are in progress.
+        """
+        while len(self._streams) >= STREAMS_AT_ONCE:
+            gevent.wait(list(self._streams), count=1)
+        if self._over or not self.session.connected_now:
+            return None
+        if self._streams:
+            self.session.forget_order()
+        self.session.send(time.monotonic_ns(), label, payload, planned_ns, self._keep, posted=True, asks=True)
+        return self._start()
+
+    def again(self, message_id: str) -> None:
+        """Resend a message if it is still unknown whether it was accepted, and the user is connected."""
+        if not self._over and self.session.connected_now and message_id in self.session.unanswered():
+            self.session.retry(time.monotonic_ns(), message_id, self._keep)
+            self._start().join()
+
+    def cut(self) -> None:
+        """End all streams, because the user has lost the connection. It does not block."""
+        streams, self._streams = self._streams, {}
+        for stream, letter in streams.items():
+            stream.kill(block=False)
+            self.session.abandon(time.monotonic_ns(), letter[1])
+
+    def close(self) -> None:
+        """Stop recording: end the streams that are in progress, and record that the user has left their rooms."""
+        self._over = True
+        labels = sorted({letter[0] for letter in self._streams.values()})
+        if labels and self.session.connected_now:
+            self.session.happened(time.monotonic_ns(), [_event(LEFT, label) for label in labels])
+        self.cut()
+
+    def _keep(self, label: str, message_id: str, text: str) -> str:
+        """Store the message for the request that follows; the session calls it in place of a frame encoder."""
+        self._letter = (label, message_id, text)
+        return text
+
+    def _start(self) -> gevent.Greenlet:
+        stream = gevent.Greenlet(self._exchange, self._letter)
+        self._streams[stream] = self._letter
+        stream.start()
+        return stream
+
+    def _exchange(self, letter: Letter) -> None:
+        stream = gevent.getcurrent()
+
+        def happened(events: Sequence[Heard]) -> None:
+            if stream in self._streams:  # else it was cut: what still comes belongs to no connection
+                self.session.happened(time.monotonic_ns(), events)
+
+        try:
+            happened(self._ask(*letter, happened))
+        except (Unbounded, Exceeded):
+            TRANSPORT.exceeded += 1
+            happened(_lost(letter[0]))
+        except FlowError:
+            pass  # Locust's statistics have it as a failed request
+        except TargetError:
+            TRANSPORT.failed += 1  # the dialect is wrong, and the platform is not blamed
+            happened(_lost(letter[0]))
+        finally:
+            if self._streams.pop(stream, None) is not None:
+                self.session.abandon(time.monotonic_ns(), letter[1])
+                if self.session.on_answer is not None:
+                    self.session.on_answer()
+
+
+def _lost(label: str) -> Sequence[Heard]:
+    """Return events for a user that has lost the thread of a room by our own doing: the platform owes no end there."""
+    return [_event(LEFT, label), _event(JOINED, label)]
+
+
+def _event(what: int, label: str) -> Heard:
+    return (what, label, None, -1, None, None, None)

@@ -220,6 +220,10 @@ class Speaker:
             self._tally.count("no answer to the request")
             self._abandoned += 1
 
+    def forget_order(self) -> None:
+        """Give later messages no order relative to earlier ones: they are sent while a request is in progress."""
+        self._abandoned += 1
+
     @property
     def proc(self) -> int:
         """Return the `proc` of the next message. Only messages with the same `proc` have an order among themselves."""

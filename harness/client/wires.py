@@ -14,6 +14,7 @@ import h11
 
 from earwitness.harness.client.bounds import bounds
 from earwitness.harness.client.events import Handshake
+from earwitness.harness.client.server_events import EventSplitter, ServerEvent, as_text, parse_event
 from earwitness.harness.client.wire import NO_CLOSE, TOO_BIG, Refused, Wire
 from earwitness.harness.errors import TargetError
 
@@ -156,7 +157,7 @@ class Http(Bytes):
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=bounds().head_bytes)
         self._most = handshake.network.frame_bytes
         self._status = 0
-        self._body = bytearray()
+        self._body, self._splitter = bytearray(), EventSplitter()
         body = handshake.body if isinstance(handshake, EventStream) else b""
         method = handshake.method if isinstance(handshake, EventStream) else "GET"
         self.output.append(self._request(method, handshake.url, body))
@@ -215,14 +216,11 @@ class Http(Bytes):
                 yield from self._end()
 
     def _data(self, data: bytes) -> Iterator[str | bytes]:
-        self._body += data
         if self._status == 200 and self._events:
-            held = b"\r" if self._body.endswith(b"\r") else b""  # perhaps the first half of a line's end
-            text = bytes(self._body).removesuffix(held).replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-            *whole, rest = text.split(b"\n\n")
-            self._body = bytearray(rest + held)
-            yield from (_text(one) for one in whole if one.strip())
-        if len(self._body) > self._most:
+            yield from self._splitter.feed(data)
+        else:
+            self._body += data
+        if max(len(self._body), self._splitter.waiting) > self._most:
             self._fail(TOO_BIG, f"an answer of more than {self._most:,} bytes")
 
     def _end(self) -> Iterator[str | bytes]:
@@ -233,11 +231,11 @@ class Http(Bytes):
                 self.refusal = Refused(said, status=self._status)
             self._fail(ENDED, f"HTTP {self._status}: {said}")
         elif self._events:
-            if body.strip():
-                yield _text(body)
+            if (rest := self._splitter.rest()) is not None:
+                yield rest
             self._fail(ENDED, "")
         else:
-            yield _text(body)
+            yield as_text(body)
             if self._http.our_state is h11.DONE and self._http.their_state is h11.DONE:
                 self._http.start_next_cycle()
             else:
@@ -251,28 +249,16 @@ class Http(Bytes):
             self.close_received = code
 
 
-@dataclass(frozen=True, slots=True)
-class ServerEvent:
-    """One server-sent event: its kind ("message" unless stated), its data, and its id or ""."""
-
-    event: str
-    data: str
-    id: str
-
-
-def parse_event(text: str | bytes) -> ServerEvent:
-    """Return the event that the lines of a frame of an `EventStream` describe; comments are left out."""
-    fields: dict[str, list[str]] = {}
-    for line in (text if isinstance(text, str) else text.decode(errors="replace")).split("\n"):
-        name, _, value = line.partition(":")
-        if name:
-            fields.setdefault(name, []).append(value.removeprefix(" "))
-    last = {name: values[-1] for name, values in fields.items()}
-    return ServerEvent(last.get("event", "message"), "\n".join(fields.get("data", ())), last.get("id", ""))
-
-
-def _text(data: bytes) -> str | bytes:
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        return data
+__all__ = [
+    "ENDED",
+    "ByteStream",
+    "Bytes",
+    "EventStream",
+    "Framing",
+    "Http",
+    "LongPoll",
+    "NoSocket",
+    "ServerEvent",
+    "make_wire",
+    "parse_event",
+]

@@ -6,17 +6,20 @@ A dialogue that raises, or returns something that is no event, ends its connecti
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from dataclasses import replace
+from typing import Any, ParamSpec, TypeVar
 
 from earwitness.harness.client.dialogue import Dialogue
 from earwitness.harness.client.events import AGENT, JOINED, NACK, PRESENCE, PROFILE, WELCOME, Handshake, Heard
-from earwitness.harness.client.flow import Flow, FlowError
+from earwitness.harness.client.flow import Flow, FlowError, HttpRequest, StreamedRequest
 from earwitness.harness.client.wire import Refused
+from earwitness.harness.dialects.parts import StreamsAnswers
 from earwitness.harness.dialects.protocol import Credentials, Person, Room, Statement, StoredRow, Target
 from earwitness.harness.errors import EarwitnessError, Exceeded, TargetError
 from earwitness.harness.progress import one_line
 
 T = TypeVar("T")
+P = ParamSpec("P")
 SEQ_LIMIT = 1 << 62
 KINDS = frozenset(range(1, PROFILE + 1))
 TEXTS = ((1, "room"), (2, "text"), (4, "sender"), (5, "id"))
@@ -75,12 +78,7 @@ class GuardedDialogue:
             raise
         except Exception as error:
             raise failed(self._where, name, error) from error
-        if not isinstance(events, list | tuple):
-            raise DialectError(f"{self._where}: {name} returned {shortly(events)}, which is no list of events.")
-        for event in events:
-            if (fault := event_fault(event)) is not None:
-                raise DialectError(f"{self._where}: {name} returned {shortly(event)}: {fault}.")
-        return events
+        return checked_events(self._where, name, events)
 
     def _take_out(self) -> None:
         frames = self.dialogue.out
@@ -89,6 +87,68 @@ class GuardedDialogue:
                 raise DialectError(f"{self._where}: out has {shortly(frame)}, which is no text and no bytes.")
         self.out += frames
         frames.clear()
+
+
+def checked_events(where: str, name: str, events: Any) -> Sequence[Heard]:
+    """Return the events that the method `name` of a dialect gave. Raises DialectError if they are none."""
+    if not isinstance(events, list | tuple):
+        raise DialectError(f"{where}: {name} returned {shortly(events)}, which is no list of events.")
+    for event in events:
+        if (fault := event_fault(event)) is not None:
+            raise DialectError(f"{where}: {name} returned {shortly(event)}: {fault}.")
+    return events
+
+
+class GuardedStreams:
+    """Part `streams_answers` of a dialect in Python, whose mistakes become a DialectError."""
+
+    def __init__(self, streams: StreamsAnswers, where: str) -> None:
+        """Guard `streams`; `where` names the dialect in sentences."""
+        self._streams, self._where = streams, where
+
+    def ask(
+        self,
+        credentials: Credentials,
+        label: str,
+        message_id: str,
+        text: str,
+        happened: Callable[[Sequence[Heard]], None],
+    ) -> Flow[Sequence[Heard]]:
+        """Implement `StreamsAnswers.ask`: events and callbacks are checked, and so is what the flow raises."""
+
+        def told(events: Sequence[Heard]) -> None:
+            happened(checked_events(self._where, "ask", events))
+
+        step = self._safely(self._streams.ask)(credentials, label, message_id, text, told)
+        send, throw = self._safely(step.send), self._safely(step.throw)
+        try:
+            request = self._safely(step.__next__)()
+            while True:
+                try:
+                    response = yield self._guarded(request)
+                except FlowError as error:
+                    request = throw(error)
+                else:
+                    request = send(response)
+        except StopIteration as end:
+            return checked_events(self._where, "ask", end.value)
+
+    def _guarded(self, request: HttpRequest) -> HttpRequest:
+        if not isinstance(request, StreamedRequest):
+            return request
+        on_open, on_event = self._safely(request.on_open), self._safely(request.on_event)
+        return replace(request, on_open=on_open, on_event=on_event, missing=self._safely(request.missing))
+
+    def _safely(self, call: Callable[P, T]) -> Callable[P, T]:
+        def safely(*arguments: P.args, **named: P.kwargs) -> T:
+            try:
+                return call(*arguments, **named)
+            except (EarwitnessError, FlowError, Exceeded, StopIteration, OSError):
+                raise
+            except Exception as error:
+                raise failed(self._where, "ask", error) from error
+
+        return safely
 
 
 def event_fault(event: object) -> str | None:
@@ -128,6 +188,8 @@ class GuardedDialect:
         """Guard `target`; `where` names the dialect in sentences."""
         self.target, self._where = target, where
         self.name, self.contract, self.network, self.parts = target.name, target.contract, target.network, target.parts
+        if (streams := target.parts.streams_answers) is not None:
+            self.parts = replace(target.parts, streams_answers=GuardedStreams(streams, where))
         self.allow_load, self.max_users = target.allow_load, target.max_users
         self.says_joined, self.logins, self.addresses = target.says_joined, target.logins, target.addresses
 

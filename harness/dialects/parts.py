@@ -5,7 +5,7 @@ A story runs without a part that the target lacks. Checks that need the part are
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -185,6 +185,30 @@ class SendsByHttp(Protocol):
         ...
 
 
+class StreamsAnswers(Protocol):
+    """Protocol of a target where each message is a request, and its answer is a stream of an agent's answer."""
+
+    def ask(
+        self,
+        credentials: Credentials,
+        label: str,
+        message_id: str,
+        text: str,
+        happened: Callable[[Sequence[Heard]], None],
+    ) -> Flow[Sequence[Heard]]:
+        """Send `text` to the room `label`, and call `happened` with each event of the answer while it arrives.
+
+        The flow sends a `StreamedRequest`. Its events are ACK as soon as the platform has accepted the message, then
+        AGENT: started, chunk (numbers from 0), completed or error. It returns what else happened, such as NACK.
+
+        - `message_id`: the client's id of the message
+        - a stream that ends without its terminator has neither completed nor error
+
+        Raises FlowError if it is unknown whether the message was accepted, or if the answer is not whole.
+        """
+        ...
+
+
 class HasRooms(Protocol):
     """Protocol of a target whose rooms exist before the run.
 
@@ -221,6 +245,7 @@ class Parts:
     shares_frames: SharesFrames | None = None
     posts_beside: PostsBeside | None = None
     sends_by_http: SendsByHttp | None = None
+    streams_answers: StreamsAnswers | None = None
     has_rooms: HasRooms | None = None
     agents: Collection[str] = ()
     ids_by_sender: bool = False

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from random import Random
 from typing import Any, TypeVar
 
@@ -16,13 +17,16 @@ from locust.env import Environment
 from locust.exception import LocustError
 
 from earwitness.harness.client.dialogue import Dialogue
+from earwitness.harness.client.events import Heard
 from earwitness.harness.client.flow import Flow, FlowError
 from earwitness.harness.client.gevent_shell import Connection, Refused
 from earwitness.harness.client.http_gevent import run_flow_gevent
-from earwitness.harness.client.http_sender import Poster
+from earwitness.harness.client.http_sender import Happened, Poster, StreamPoster
 from earwitness.harness.client.session import ChatSession
 from earwitness.harness.client.try_connect import OPENED
+from earwitness.harness.dialects.parts import StreamsAnswers
 from earwitness.harness.dialects.protocol import Credentials, Room
+from earwitness.harness.errors import TargetError
 from earwitness.harness.load.account import Account
 from earwitness.harness.load.behaviour import Behaviour
 from earwitness.harness.load.soundness import OURS
@@ -53,6 +57,7 @@ class ConnectedUser(User):
     rooms: tuple[Room, ...]
     rng: Random
     ready = False
+    poster: Poster | StreamPoster | None = None
 
     def __init__(self, environment: Environment) -> None:
         """Start without a connection. Locust makes users itself and passes its environment."""
@@ -60,7 +65,7 @@ class ConnectedUser(User):
         self.session: Any = None
         self.credentials: Credentials | None = None
         self.connection: Connection | None = None
-        self.poster: Poster | None = None
+        self.poster = None
         self.behaviours: list[Behaviour] = []
         self.account: Account
         self._answered = Event()
@@ -120,8 +125,10 @@ class ConnectedUser(User):
 
     def _new_session(self) -> ChatSession:
         target = self.part.target
-        by_http = target.parts.sends_by_http
-        if by_http is not None:
+        by_http, streams = target.parts.sends_by_http, target.parts.streams_answers
+        if streams is not None:
+            self.poster = StreamPoster(partial(self._ask_streamed, streams))
+        elif by_http is not None:
             post = by_http.post
             self.poster = Poster(lambda *letter: self.flow(post(self.own_credentials(), *letter)))
         session = self.part.session(
@@ -140,6 +147,16 @@ class ConnectedUser(User):
             self.poster.session = session
         return session
 
+    def _ask_streamed(
+        self, streams: StreamsAnswers, label: str, message_id: str, text: str, happened: Happened
+    ) -> Sequence[Heard]:
+        """Ask a question and report its streamed answer. Raises FlowError; DialectError if the dialect is wrong."""
+        try:
+            return self.flow(streams.ask(self.own_credentials(), label, message_id, text, happened))
+        except TargetError as error:
+            self.failed("STREAM", "mistake of the dialect", error)
+            raise
+
     def _listen(self) -> None:
         """Set the hooks of the session, which is new or was taken over."""
         self.session.on_answer, self.session.on_closed = self._answered.set, self._lost
@@ -153,7 +170,8 @@ class ConnectedUser(User):
         The end of a run waits for it, or cancels it.
         """
         reconnecting = self._reconnecting is not None and not self._reconnecting.dead
-        return self._under_way > 0 or reconnecting or any(behaviour.busy for behaviour in self.behaviours)
+        streaming = self.poster is not None and self.poster.busy
+        return self._under_way > 0 or reconnecting or streaming or any(one.busy for one in self.behaviours)
 
     def stay_away(self) -> None:
         """Stop reconnecting, and cancel what the behaviours have in progress, so that nothing of it is recorded."""
@@ -163,7 +181,7 @@ class ConnectedUser(User):
             behaviour.stay_away()
 
     def disconnect(self) -> None:
-        """Close the socket, and the HTTP sender if messages are sent by HTTP."""
+        """Close the HTTP sender, if messages are sent by HTTP, and the socket."""
         if self.poster is not None:
             self.poster.close()
         self.hang_up()
@@ -177,6 +195,8 @@ class ConnectedUser(User):
     def _lost(self) -> None:
         """Start a reconnection after the socket ended. Called inside the I/O callback, so it must not block."""
         self._answered.set()
+        if self.poster is not None:
+            self.poster.cut()
         if not self.part.draining and self.ready:
             self._reconnection()
 

@@ -44,6 +44,8 @@ STALL_S = 0.5
 """A turn of a waiting loop that takes more seconds than this is time in which this process did not run."""
 
 POLL_S = 0.02
+CONNECTIONS_MAX, STREAMS_MAX = 100, 20_000
+"""Most HTTP connections of a process to one origin: for short requests, and for answers that are streamed."""
 CROWD_WAIT_S = 60.0
 STOP_S = 10.0
 CLOSE_S = 60.0
@@ -101,7 +103,9 @@ class Part:
         self.index, self.count = index, count
         self.plan = Plan.from_dict(assignment["plan"])
         self.target = open_target(assignment["target"])
-        self.http = Pool(self.target.network)
+        # A stream holds its connection for as long as it lasts, so the users of one must not wait for each other.
+        streams = self.target.parts.streams_answers is not None
+        self.http = Pool(self.target.network, per_origin=STREAMS_MAX if streams else CONNECTIONS_MAX)
         if (shares := self.target.parts.shares_frames) is not None:
             shares.share_frames(self.plan.heard_often(count))
         self.run_dir = Path(assignment["run_dir"])

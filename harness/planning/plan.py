@@ -240,11 +240,11 @@ def existing(plan: Plan, target: Target) -> Plan:
 
 
 def _chunks(rng: Random, users: Iterable[int], size: int) -> Sequence[Sequence[int]]:
-    """Return all users once, in rooms of `size`; a last room of one user joins its neighbour."""
+    """Return all users once, in rooms of `size`; a last room of one user joins its neighbour, unless all are of one."""
     order = list(users)
     rng.shuffle(order)
     chunks = [sorted(order[i : i + size]) for i in range(0, len(order), size)]
-    if len(chunks) > 1 and len(chunks[-1]) == 1:
+    if size > 1 and len(chunks) > 1 and len(chunks[-1]) == 1:
         last = chunks.pop()
         chunks[-1] = sorted(chunks[-1] + last)
     return chunks

@@ -175,6 +175,8 @@ def words(heard: Heard) -> str:
         facts["text"] = repr(text[:40])
     if what == NACK:
         facts["code"], facts["retry after s"] = extra
+    if what == AGENT:
+        facts["event"] = extra[1]
     if what in (WELCOME, JOINED, OTHER) and extra is not None:
         facts["more"] = str(extra)[:80]
     told = ", ".join(f"{name} {value}" for name, value in facts.items() if value is not None)
@@ -204,6 +206,7 @@ def judgeable(rehearsal: Rehearsal) -> list[tuple[str, str, str]]:
     unnumbered = none or ("" if numbered else "messages carry no number (frames.message.seq)")
     unnamed = none or ("" if named else f"senders are none of {', '.join(sorted(senders))} (login.user_id)")
     is_numbered = contract.sequence != "none"
+    answers, endless = _streams(rehearsal)
     rows = [
         ("I1", "order of each sender", contract.ordered, none),
         ("I2", "one order for all members", contract.total_order, unnumbered if is_numbered else none),
@@ -217,6 +220,7 @@ def judgeable(rehearsal: Rehearsal) -> list[tuple[str, str, str]]:
         ("I10", "texts arrive unchanged", contract.unchanged, changed),
         ("I15", "senders are the true ones", contract.names_sender, unnamed),
         ("I20", "resuming leaves no gap", contract.resume, none),
+        ("I24", "each streamed answer comes whole", answers, endless),
         ("I25", "delivered in time", contract.delivery_bound_s is not None, unjoined or changed),
         ("I18 I22", "devices show the same edits and marks", contract.shared_state_s is not None, UNSHARED),
         ("I27", "presence is true", contract.presence_s is not None, UNSHARED),
@@ -226,6 +230,17 @@ def judgeable(rehearsal: Rehearsal) -> list[tuple[str, str, str]]:
         (ids, name, NOT_PROMISED if not promised else f"{UNKNOWN}: {doubt}" if doubt else JUDGED)
         for ids, name, promised, doubt in rows
     ]
+
+
+def _streams(rehearsal: Rehearsal) -> tuple[bool, str]:
+    """Return whether the platform streams answers, and what is doubtful about them, "" if nothing is."""
+    parts = rehearsal.target.parts
+    events = [heard[6][1] for voice in rehearsal.voices for heard in voice.events(AGENT)]
+    asked = parts.streams_answers is not None
+    if asked and "chunk" not in events:
+        return True, "no answer has a text (options.text)"
+    ends = events.count("completed") + events.count("error")
+    return asked or bool(events), "" if ends >= events.count("started") else "an answer has no end"
 
 
 def _undatabased(count: int) -> str:

@@ -370,6 +370,10 @@ async def _say(rehearsal: Rehearsal, voice: Voice, http: httpx.AsyncClient, coun
     number = rehearsal.room.number
     text, _ = encode(rehearsal.tag, person.number, number, counter, 1, 1, f"message {counter}{AWKWARD}")
     voice.sent[message_id] = text
+    if (streams := target.parts.streams_answers) is not None:
+        asking = streams.ask(voice.credentials, label, message_id, text, lambda heard: voice.happened(0, heard))
+        voice.happened(0, await _ask(http, asking, f"{person.name} asked a question"))
+        return
     if (by_http := target.parts.sends_by_http) is None:
         assert voice.socket is not None
         voice.socket.send(voice.socket.dialogue.send(label, message_id, text))
@@ -415,6 +419,8 @@ def _head(text: str) -> str:
 def unheard(rehearsal: Rehearsal, voice: Voice) -> set[str]:
     """Return the texts that `voice` should have received and did not receive unchanged."""
     echo = rehearsal.target.contract.echo
+    if rehearsal.target.parts.streams_answers is not None and not rehearsal.target.contract.delivers:
+        return set()  # an agent answers each user alone, and need not repeat the question
     wanted = {text for other in rehearsal.voices if other is not voice or echo for text in other.sent.values()}
     return wanted - {str(heard[2]) for heard in voice.events(MESSAGE)}
 

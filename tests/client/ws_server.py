@@ -14,6 +14,7 @@ import struct
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
+from typing import Any
 
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.http11 import Request, Response
@@ -153,10 +154,34 @@ def choose(_: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol |
 
 
 counts: dict[bytes, int] = {}
+going = asyncio.Event()
+
+
+async def stream(writer: asyncio.StreamWriter, script: dict[str, Any]) -> bool:
+    """Answer as the request says: parts of a chunked body, where "GO" waits for a request of /go; return if whole."""
+    kind = script.get("type", "text/event-stream")
+    writer.write(f"HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
+    for part in script["parts"]:
+        if part == "GO":
+            await writer.drain()
+            await going.wait()
+            going.clear()
+        else:
+            data = part.encode()
+            writer.write(b"%x\r\n%s\r\n" % (len(data), data))
+    if script.get("end") == "cut":
+        await writer.drain()
+        return False
+    if script.get("end") == "silent":
+        await asyncio.sleep(30)
+    writer.write(b"0\r\n\r\n")
+    await writer.drain()
+    return True
 
 
 async def http(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """A few HTTP answers: /cookies, /redirect, /silence, /half (body cut), /garbage, /nothing; keep-alive."""
+    """A few HTTP answers: /cookies, /redirect, /silence, /half (body cut), /garbage, /nothing, /stream (the
+    body of the request says which); keep-alive."""
     try:
         while head := await reader.readuntil(b"\r\n\r\n"):
             method, path = head.split(b" ", 2)[:2]
@@ -174,11 +199,18 @@ async def http(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
             if path == b"/silence":
                 await reader.read()
                 return
+            if path == b"/stream":
+                if not await stream(writer, json.loads(body)):
+                    return
+                continue
+            if path == b"/go":
+                going.set()
             answers = {
                 b"/cookies": b"200 OK\r\nSet-Cookie: a=1; Expires=Wed, 01 Jan 2031 00:00:00 GMT\r\nSet-Cookie: b=2\r\n"
                 b"Content-Length: 2\r\n\r\n{}",
                 b"/redirect": b"302 Found\r\nLocation: /cookies\r\nContent-Length: 0\r\n\r\n",
                 b"/counts": b"200 OK\r\nContent-Length: 3\r\n\r\n%3d" % counts.get(b"/nothing", 0),
+                b"/go": b"200 OK\r\nContent-Length: 2\r\n\r\ngo",
                 b"/": b"200 OK\r\nContent-Length: 4\r\n\r\nroot",
                 b"/half": b"200 OK\r\nContent-Length: 100\r\n\r\nhalf",
                 b"/echo": b"200 OK\r\nContent-Length: %d\r\n\r\n%s %s" % (len(method) + 1 + len(body), method, body),

@@ -30,7 +30,16 @@ def test_nothing_is_had_by_default() -> None:
 
 def test_parts_of_the_reference_platform() -> None:
     """It has each ability, and what only other platforms need is missing."""
-    foreign = {"reads_by_socket", "sends_by_http", "has_rooms", "names_rooms", "people", "faults", "unjudged"}
+    foreign = {
+        "sends_by_http",
+        "streams_answers",
+        "reads_by_socket",
+        "has_rooms",
+        "names_rooms",
+        "people",
+        "faults",
+        "unjudged",
+    }
     assert had(ReferenceTarget(ENDPOINTS).parts) == {field.name for field in fields(Parts)} - foreign
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from earwitness.dialects import MESSAGE, WELCOME, Credentials, Person, Room
-from earwitness.harness.client.flow import FlowError
+from earwitness.harness.client.flow import FlowError, HttpResponse
 from earwitness.harness.dialects.guarded import DialectError, event_fault
 from earwitness.harness.dialects.registry import load_target, shipped
 from earwitness.harness.errors import EarwitnessError, SettingsError, TargetError
@@ -162,6 +162,60 @@ def test_other_methods_that_are_wrong(dialect: Callable[..., Any]) -> None:
     rude = said(dialect(GOOD, ("    def send(", "    def closing(self):\n        raise OSError\n    def send(")))
     rude.closing()
     assert rude.out == []
+
+
+STREAMED = """
+from earwitness.dialects import *
+SETTINGS = {"urls": {"http": "http://127.0.0.1:1"}}
+class Chat(BaseDialect):
+    def dialogue(self, credentials, rooms, resume=None, previous=None):
+        return SilentDialogue([room.label for room in rooms])
+    def ask(self, credentials, label, message_id, text, happened):
+        def event(lines):
+            happened([(AGENT, label, parse_event(lines).data, -1, None, message_id, (message_id, "chunk", 0))])
+        try:
+            yield StreamedRequest("POST", "http://127.0.0.1:1", on_event=event)
+        except FlowError:
+            return [(NACK, label, None, -1, None, message_id, (1, None))]
+        return ()
+def open_dialect(settings):
+    chat = Chat(settings, Parts())
+    chat.parts = Parts(streams_answers=chat)
+    return chat
+"""
+
+
+def asked(target: Any, told: list[Any]) -> Any:
+    credentials = Credentials(person=ANN, user_id="ann", token="")
+    return target.parts.streams_answers.ask(credentials, "r0", "m1", "text", told.extend)
+
+
+def test_a_dialect_that_streams(dialect: Callable[..., Any]) -> None:
+    """Guarded, it does what it did: events, errors of the request, the result."""
+    told: list[Any] = []
+    flow = asked(dialect(STREAMED), told)
+    next(flow).on_event("data: hello")
+    assert told == [(8, "r0", "hello", -1, None, "m1", ("m1", "chunk", 0))]
+    with pytest.raises(StopIteration) as end:
+        flow.throw(FlowError("question", "an answer"))
+    assert end.value.value == [(3, "r0", None, -1, None, "m1", (1, None))]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("def event(lines):", "def event(lines):\n            {}['x']", "ask failed with KeyError"),
+        ('"chunk", 0)', '"chunk")', "an agent's event"),
+        ("return ()", "return 7", "which is no list of events"),
+        ("        try:\n", "        1 / 0\n        try:\n", "ask failed with ZeroDivisionError"),
+    ],
+)
+def test_a_dialect_that_streams_wrongly(dialect: Callable[..., Any], old: str, new: str, words: str) -> None:
+    """Each mistake is a sentence that blames the dialect."""
+    flow = asked(dialect(STREAMED, (old, new)), [])
+    with pytest.raises(DialectError, match=words):  # noqa: PT012 (which step fails depends on the mistake)
+        next(flow).on_event("data: hello")
+        flow.send(HttpResponse(200, {}, b""))
 
 
 @pytest.mark.parametrize(

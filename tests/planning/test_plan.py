@@ -27,6 +27,12 @@ def test_everybody_is_in_one_room_of_each_size(seed: int, users: int, sizes: lis
     assert [room.number for room in plan.rooms] == list(range(len(plan.rooms)))
 
 
+def test_rooms_of_one() -> None:
+    """A story may ask for them: then nobody is put beside somebody else."""
+    plan = Plan(seed=7, tag="t", users=10, sizes=(1, 3))
+    assert sorted(len(room.members) for room in plan.rooms) == [1] * 10 + [3, 3, 4]
+
+
 def test_another_process_makes_the_same_plan() -> None:
     """What travels to another process is enough; another seed makes another plan."""
     plan = Plan(seed=7, tag="abc", users=30, sizes=(5, 10))

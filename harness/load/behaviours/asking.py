@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from earwitness.harness.client.events import Heard
+from earwitness.harness.client.http_sender import StreamPoster
 from earwitness.harness.dialects.protocol import Room
 from earwitness.harness.load.behaviour import Behaviour
 from earwitness.harness.load.worker import CROWD_WAIT_S
@@ -15,7 +16,8 @@ from earwitness.harness.load.worker import CROWD_WAIT_S
 class Asking(Behaviour):
     """Questions to the agent; for check I24. The end of the run waits for answers that are still being streamed.
 
-    On a target without `harness.dialects.parts.AsksAgents` a question is sent as an ordinary message.
+    Where every message is answered by a stream (`harness.dialects.parts.StreamsAnswers`), each message is a question.
+    On a target without either, a question is sent as an ordinary message.
     """
 
     def begin(self) -> None:
@@ -48,21 +50,25 @@ class Asking(Behaviour):
         self.user.begin_action()
         if not self.user.online and not self.user.come_back():
             return 0
-        asks, connection = self.part.target.parts.asks_agents, self.user.connection
+        asks, connection, poster = self.part.target.parts.asks_agents, self.user.connection, self.user.poster
+        streams = poster if isinstance(poster, StreamPoster) else None
         put = partial(asks.question, connection.dialogue) if asks is not None and connection is not None else None
-        session = self.user.session
+        answered, session = put is not None or streams is not None, self.user.session
         before = session.acked
         for room in rooms:
             payload = self.part.plan.payload(self.user.number, session.counter + 1)
-            frame = session.send(time.monotonic_ns(), room.label, payload, planned_ns, put, asks=put is not None)
-            self.user.send(frame)
+            if streams is not None:
+                streams.begin(room.label, payload, planned_ns)
+            else:
+                now_ns, question = time.monotonic_ns(), put is not None
+                self.user.send(session.send(now_ns, room.label, payload, planned_ns, put, asks=question))
             asking = self.part.asking.setdefault(room.label, set())
             asking.add(self.user.number)
-            self.part.occurred["agent-two-people"] += put is not None and len(asking) > 1
+            self.part.occurred["agent-two-people"] += answered and len(asking) > 1
         self.user.await_answers(0)
         for room in rooms:
             self.part.asking[room.label].discard(self.user.number)
-        return session.acked - before if put is not None else 0
+        return session.acked - before if answered else 0
 
     def before_connect(self) -> None:
         """Implement `Behaviour.before_connect`: drop answers whose end the previous connection did not receive."""
@@ -74,8 +80,11 @@ class Asking(Behaviour):
 
     @property
     def busy(self) -> bool:
-        """Implement `Behaviour.busy`: return whether the user is online and an answer is being streamed."""
-        return self.user.online and bool(self._runs)
+        """Implement `Behaviour.busy`: return whether the user is online and an answer is being streamed.
+
+        Streams that answer requests are not counted here: their sender knows better when they end.
+        """
+        return self.user.online and bool(self._runs) and not isinstance(self.user.poster, StreamPoster)
 
     def _told(self, heard: Heard) -> None:
         """Note an event of an answer. Called inside the I/O callback, so it must not block."""

@@ -6,6 +6,7 @@ import time
 
 import gevent
 
+from earwitness.harness.client.http_sender import Poster, StreamPoster
 from earwitness.harness.dialects.protocol import Room
 from earwitness.harness.load.behaviour import Behaviour
 
@@ -38,16 +39,18 @@ class Cutting(Behaviour):
     def say_quickly(self, room: Room, count: int, *, cut: bool = False) -> None:
         """Send `count` messages without waiting between them, then wait for their answers.
 
+        Messages that are sent as requests wait for each other, unless their answers are streamed.
+
         `cut`: end the connection before the answers arrive.
         """
         self.user.begin_action()
         if not self.user.online and not self.user.come_back():
             return
-        by_http = self.user.poster is not None
-        for _ in range(count - (cut and by_http)):
+        waits = isinstance(self.user.poster, Poster)
+        for _ in range(count - (cut and waits)):
             self._put(room)
         last = None
-        if cut and by_http:  # its request is under way while the connection is cut
+        if cut and waits:  # its request is under way while the connection is cut
             last = gevent.spawn(self._put, room)
             gevent.sleep(0)
         if cut:
@@ -58,10 +61,13 @@ class Cutting(Behaviour):
         self.user.await_answers(0)
 
     def _put(self, room: Room) -> None:
-        """Send a message on the socket, or as a request and wait for its answer."""
+        """Send a message on the socket, or as a request; wait for its answer unless that is streamed."""
         payload = self.part.plan.payload(self.user.number, self.user.session.counter + 1)
-        if self.user.poster is not None:
-            self.user.poster.say(room.label, payload, None)
+        poster = self.user.poster
+        if isinstance(poster, StreamPoster):
+            poster.begin(room.label, payload, None)
+        elif poster is not None:
+            poster.say(room.label, payload, None)
         else:
             self.user.send(self.user.session.send(time.monotonic_ns(), room.label, payload))
 

@@ -1,0 +1,72 @@
+"""Server-sent events without I/O: bytes of a stream are cut into events, and an event into its fields.
+
+The form is that of the HTML standard (section "Server-sent events"). Both wires (`harness.client.wires`) and answers to
+requests that are streamed (`harness.client.flow.StreamedRequest`) use it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+
+class EventSplitter:
+    """Bytes of a stream that wait for the end of their event.
+
+    Lines may end in CR LF, LF or CR; an empty line ends an event.
+    """
+
+    def __init__(self) -> None:
+        """Start without bytes."""
+        self._held = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[str | bytes]:
+        """Yield the lines of each event that ends in `data`; bytes where they are no UTF-8."""
+        self._held += data
+        # A CR at the end is perhaps the first half of a line's end.
+        kept = b"\r" if self._held.endswith(b"\r") else b""
+        text = bytes(self._held).removesuffix(kept).replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        *whole, rest = text.split(b"\n\n")
+        self._held = bytearray(rest + kept)
+        yield from (as_text(one) for one in whole if one.strip())
+
+    def rest(self) -> str | bytes | None:
+        """Return what came after the last event and forget it; None if that is nothing."""
+        rest, self._held = bytes(self._held), bytearray()
+        return as_text(rest) if rest.strip() else None
+
+    @property
+    def waiting(self) -> int:
+        """Return the number of bytes that wait for the end of their event."""
+        return len(self._held)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerEvent:
+    """One server-sent event: its kind ("message" unless stated), its data, and its id or ""."""
+
+    event: str
+    data: str
+    id: str
+
+
+def parse_event(text: str | bytes) -> ServerEvent:
+    """Return the event that the lines of a frame of an `EventStream` describe; comments are left out."""
+    fields: dict[str, list[str]] = {}
+    for line in (text if isinstance(text, str) else text.decode(errors="replace")).split("\n"):
+        name, _, value = line.partition(":")
+        if name:
+            fields.setdefault(name, []).append(value.removeprefix(" "))
+    last = {name: values[-1] for name, values in fields.items()}
+    return ServerEvent(last.get("event", "message"), "\n".join(fields.get("data", ())), last.get("id", ""))
+
+
+def as_text(data: bytes) -> str | bytes:
+    """Return `data` as text if it is UTF-8, else unchanged."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return data
+
+
+__all__ = ["EventSplitter", "ServerEvent", "as_text", "parse_event"]
