@@ -6,7 +6,7 @@ A dialect describes how one platform is spoken to (docs/guide/dialects.md). Thes
 
 from __future__ import annotations
 
-from earwitness.harness.client.dialogue import BaseDialogue, Dialogue, PlainDialogue
+from earwitness.harness.client.dialogue import BaseDialogue, Dialogue, ManyDialogues, PlainDialogue
 from earwitness.harness.client.events import (
     ACK,
     AGENT,
@@ -25,6 +25,7 @@ from earwitness.harness.client.events import (
     Heard,
 )
 from earwitness.harness.client.flow import Flow, FlowError, HttpRequest, HttpResponse
+from earwitness.harness.client.wire import Refused
 from earwitness.harness.client.wires import ByteStream, EventStream, LongPoll, NoSocket, parse_event
 from earwitness.harness.dialects.base import BaseDialect
 from earwitness.harness.dialects.parts import Parts
@@ -59,10 +60,12 @@ __all__ = [
     "HttpRequest",
     "HttpResponse",
     "LongPoll",
+    "ManyDialogues",
     "NoSocket",
     "Parts",
     "Person",
     "PlainDialogue",
+    "Refused",
     "Room",
     "Settings",
     "Statement",

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from time import monotonic_ns
 from typing import Protocol
 
-from earwitness.harness.client.dialogue import Dialogue
+from earwitness.harness.client.dialogue import BaseDialogue, Dialogue
 from earwitness.harness.client.events import Heard
 from earwitness.harness.client.wire import NO_CLOSE, TOO_BIG, Refused
 from earwitness.harness.client.wires import Framing, make_wire
@@ -53,7 +53,9 @@ TRANSPORT = Transport()
 class Hears(Protocol):
     """Protocol of what a socket calls in `harness.client.session.ChatSession`."""
 
-    welcomed: bool
+    @property
+    def welcomed(self) -> bool:
+        """Return whether the platform has greeted the connection."""
 
     def connected(self, dialogue: Dialogue, now_ns: int, handshake_ns: int, replica: str | None = None) -> int:
         """Record a connection that opened at `now_ns`, and return its number in the journal (epoch).
@@ -114,6 +116,11 @@ class Link:
         """Return whether the connection is open and, if the platform greets connections, the greeting has arrived."""
         return self.open_now and (self.session.welcomed or not self.handshake.welcome)
 
+    @property
+    def awaited(self) -> str:
+        """Return what the connection lacks before it is usable, in words: the greeting, or the answer to a step."""
+        return self.dialogue.awaited if isinstance(self.dialogue, BaseDialogue) else "greeting"
+
     def check_usable(self) -> None:
         """Raise Refused (or the tester's own error) if the connection ended before it was usable."""
         if self.error is not None:
@@ -127,7 +134,7 @@ class Link:
         return self.usable or self.over
 
     def _late(self, timeout_s: float) -> Refused:
-        missing = "greeting" if self.wire.opened else "answer to the upgrade"
+        missing = self.awaited if self.wire.opened else "answer to the upgrade"
         return Refused(f"no {missing} within {timeout_s:g} s", code=NO_CLOSE)
 
     def _write(self, data: bytes) -> None:
@@ -163,6 +170,9 @@ class Link:
             except Exceeded as error:
                 transport.frames_in -= 1  # the frame is not recorded, and the verdict says why
                 self._exceed(str(error))
+            except Refused as refusal:
+                transport.frames_in -= 1  # it is not recorded either: whoever opens the connection is told
+                self._refuse(refusal)
         if self.dialogue.out:
             self._say()
         if wire.output:
@@ -238,6 +248,13 @@ class Link:
         if not self.over:
             self.transport.exceeded += 1
             self.wire.close_reason = what
+            self._give_up()
+
+    def _refuse(self, refusal: Refused) -> None:
+        """End the connection at once because a frame of the platform refuses it. Idempotent."""
+        if not self.over:
+            self.wire.refusal = refusal
+            self.wire.close_reason = refusal.reason
             self._give_up()
 
     def _give_up(self) -> None:

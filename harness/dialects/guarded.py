@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from earwitness.harness.client.dialogue import Dialogue
+from earwitness.harness.client.dialogue import Dialogue, ManyDialogues
 from earwitness.harness.client.events import AGENT, JOINED, NACK, PRESENCE, PROFILE, WELCOME, Handshake, Heard
 from earwitness.harness.client.flow import Flow, FlowError
+from earwitness.harness.client.wire import Refused
 from earwitness.harness.dialects.protocol import Credentials, Person, Room, Statement, StoredRow, Target
 from earwitness.harness.errors import EarwitnessError, Exceeded, TargetError
 from earwitness.harness.progress import one_line
@@ -70,7 +71,7 @@ class GuardedDialogue:
         try:
             events = call(*arguments)
             self._take_out()
-        except (EarwitnessError, Exceeded):
+        except (EarwitnessError, Exceeded, Refused):
             raise
         except Exception as error:
             raise failed(self._where, name, error) from error
@@ -162,9 +163,9 @@ class GuardedDialect:
         previous: Dialogue | None = None,
     ) -> Dialogue:
         """Implement `Target.dialogue`."""
-        before = previous.dialogue if isinstance(previous, GuardedDialogue) else previous
+        before = _unguarded(previous)
         try:
-            return GuardedDialogue(self.target.dialogue(credentials, rooms, resume, before), self._where)
+            return _guarded(self.target.dialogue(credentials, rooms, resume, before), self._where)
         except EarwitnessError:
             raise
         except Exception as error:
@@ -178,6 +179,23 @@ class GuardedDialect:
         except Exception as error:
             raise FlowError(name, "an answer of the dialect", detail=str(failed(self._where, name, error))) from error
         return result
+
+
+def _guarded(dialogue: Dialogue, where: str) -> Dialogue:
+    """Return the dialogue with a guard; one of several sockets gets a guard for each."""
+    if isinstance(dialogue, ManyDialogues):
+        return ManyDialogues({label: GuardedDialogue(one, where) for label, one in dialogue.by_room.items()})
+    return GuardedDialogue(dialogue, where)
+
+
+def _unguarded(dialogue: Dialogue | None) -> Dialogue | None:
+    """Return the dialect's own dialogue."""
+    if isinstance(dialogue, GuardedDialogue):
+        return dialogue.dialogue
+    if isinstance(dialogue, ManyDialogues):
+        inside = {label: _unguarded(one) for label, one in dialogue.by_room.items()}
+        return ManyDialogues({label: one for label, one in inside.items() if one is not None})
+    return dialogue
 
 
 def failed(where: str, name: str, error: Exception) -> DialectError:
