@@ -11,7 +11,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from earwitness.harness.client.dialogue import BytesTo, Dialogue, ManyDialogues, TextTo
 from earwitness.harness.client.events import Heard
-from earwitness.harness.client.link import Hears
+from earwitness.harness.client.link import Hears, Transport
 from earwitness.harness.client.wire import Refused
 from earwitness.harness.client.wires import Framing
 
@@ -22,6 +22,7 @@ class Socket(Protocol):
     open_now: bool
     error: BaseException | None
     wire: Framing
+    transport: Transport
 
     @property
     def usable(self) -> bool:
@@ -82,6 +83,11 @@ class ManyLinks(Generic[L]):
         return next((link.error for link in self.links.values() if link.error is not None), None)
 
     @property
+    def transport(self) -> Transport:
+        """Return the totals in which all sockets are counted."""
+        return next(iter(self.links.values())).transport
+
+    @property
     def wire(self) -> Framing:
         """Return the wire of the socket that ended first; before that, of the one that was opened last."""
         return (self._first_over or self._opening or next(iter(self.links.values()))).wire
@@ -123,7 +129,7 @@ class ManyLinks(Generic[L]):
 
     def _failed_to_open(self, error: BaseException) -> None:
         """Drop all sockets after an error; raise that of the socket that ended first, if it is the cause of `error`."""
-        cut = self.over
+        cut = self._first_over is not None and self._first_over is not self._opening
         self.abort()
         if cut and isinstance(error, Refused):
             self.check_usable()
