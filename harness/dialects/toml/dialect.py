@@ -18,7 +18,7 @@ from earwitness.harness.dialects.protocol import Credentials, Parts, Person, Roo
 from earwitness.harness.dialects.toml.description import Description
 from earwitness.harness.dialects.toml.dialogue import GreetedDialogue, Script, ScriptedDialogue
 from earwitness.harness.dialects.toml.exchange import BY_FRAME, COUNTED
-from earwitness.harness.dialects.toml.frames import ANSWERS, BY_ID, listener, piece_reader
+from earwitness.harness.dialects.toml.frames import ANSWERS, BY_ID, BY_NUMBER, listener, piece_reader
 from earwitness.harness.dialects.toml.logins import shape
 from earwitness.harness.dialects.toml.paths import text_or_none
 from earwitness.harness.dialects.toml.requests import RequestTemplate, address
@@ -50,7 +50,9 @@ class GenericTarget:
             self.contract = replace(self.contract, sequence="increasing")
         self.allow_load = description.allow_load
         self.max_users = description.max_users
-        self.says_joined = description.frames.joins or description.exchange.joined != BY_FRAME
+        self.says_joined = (
+            description.frames.joins or description.exchange.joined != BY_FRAME or _joins_by_number(description)
+        )
         self.network = description.network
         self.addresses = description.addresses
         self._accounts = people_of(description.accounts)
@@ -378,6 +380,12 @@ def _has_state(description: Description) -> bool:
     sent = [*shown.first, *joins, *(resume.frames if resume else ()), *([send.frame] if send.frame else [])]
     by_id = all(frames.by(name) == BY_ID for name in ANSWERS)
     return not description.exchange.plain or not by_id or any(COUNTED in template.names for template in sent)
+
+
+def _joins_by_number(description: Description) -> bool:
+    """Return whether the answer to a frame of `rooms.join` names it by its counted number."""
+    counted = any(COUNTED in template.names for template in description.rooms.join)
+    return counted and description.frames.by("ack") == BY_NUMBER
 
 
 def _json(body: bytes) -> object:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import orjson
+
 from earwitness.harness.client.dialogue import BaseDialogue
 from earwitness.harness.client.events import ACK, JOINED, NACK, OTHER, WELCOME, Handshake, Heard
 from earwitness.harness.client.wire import Refused
@@ -104,7 +106,8 @@ class ScriptedDialogue(BaseDialogue):
         self._greeted = not handshake.welcome
         self._greeting: dict[str, Any] = {}
         self._count = 0
-        self._numbers: dict[str, str] = {}
+        self._numbers: dict[str, str] = {}  # a counted number -> the message in whose frame it stands
+        self._joining: dict[str, str] = {}  # a counted number -> the room that its frame subscribes
         self._order: deque[str] = deque()
         self._by = {ACK: script.rules.by("ack"), NACK: script.rules.by("nack")}
         self._in_order = BY_ORDER in self._by.values()
@@ -154,7 +157,10 @@ class ScriptedDialogue(BaseDialogue):
         return [(JOINED, label, None, -1, None, None, None) for label, _ in self._rooms]
 
     def _subscribe(self) -> None:
-        self.out += [self._frame(template, more) for template, more in self._join]
+        for template, more in self._join:
+            self.out.append(self._frame(template, more))
+            if COUNTED in template.names:
+                self._joining[str(self._count)] = str(more["label"])
         self._join = ()
 
     def _go_on(self) -> None:
@@ -183,8 +189,9 @@ class ScriptedDialogue(BaseDialogue):
         events = [event for event in events if event[0] != WELCOME]
         if not (_among(kind, step.kinds) or (bool(step.text) and piece.text.startswith(step.text))):
             return events
+        value = piece.value if piece.read else _value(piece.text[len(step.text) :])
         for name, path in step.keep.items():
-            self._values[name] = found = path(piece.value)
+            self._values[name] = found = path(value)
             if found is None:
                 raise Refused(f"the answer to {step.where} has no value for {name}: {self._shown(piece)}")
         del self._steps[0]
@@ -247,8 +254,13 @@ class ScriptedDialogue(BaseDialogue):
         by = self._by.get(what, BY_ID)
         if by == BY_ORDER and message_id is None:
             message_id = self._order.popleft() if self._order else NOBODY
+        elif by == BY_NUMBER and (number := message_id or "") in self._joining:
+            room = self._joining[number]
+            return (JOINED if what == ACK else OTHER, room, None, seq, None, None, None)
         elif by == BY_NUMBER:
-            message_id = self._numbers.get(message_id or "", NOBODY)
+            message_id = self._numbers.get(message_id or "")
+            if message_id is None:  # the answer to a step or a heartbeat
+                return (OTHER, None, None, -1, None, None, extra)
         elif what == NACK and message_id is not None and message_id in self._order:
             self._order.remove(message_id)  # a refusal names its message, so it is not the oldest of the others
         return (what, label or self._label, text, seq, sender, message_id, extra)
@@ -258,6 +270,14 @@ class ScriptedDialogue(BaseDialogue):
         if self._exchange.beat is not None and not self._steps:
             self.out.append(self._frame(self._exchange.beat))
         return ()
+
+
+def _value(text: str) -> object:
+    """Return the JSON value of a text, None if it is none."""
+    try:
+        return orjson.loads(text)
+    except ValueError:
+        return None
 
 
 def _text(data: str | bytes) -> str:
