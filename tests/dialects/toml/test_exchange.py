@@ -1,4 +1,4 @@
-"""What a target file says of a socket besides messages: steps, replies, heartbeats, counted and ordered answers, rooms."""
+"""What a target file says of a socket besides messages: steps, replies, heartbeats, how answers are told, rooms."""
 
 from __future__ import annotations
 
@@ -181,7 +181,7 @@ def test_a_refusal_by_its_text(target: Callable[..., Any]) -> None:
     dialogue = said(target(socket=STEPS))
     dialogue.opened()
     dialogue.received('{"type":"in","sid":"s1"}')
-    with pytest.raises(Refused, match="step 3 of socket.steps was answered with 'stop, you'"):
+    with pytest.raises(Refused, match=r"step 3 of socket\.steps was answered with 'stop, you'"):
         dialogue.received("stop, you")
 
 
@@ -404,7 +404,8 @@ def test_mistakes_are_said(target: Callable[..., Any], tables: dict[str, str], w
 REAL = [
     '0{"sid":"s1"}', '40{"sid":"x"}', "2", '42["said","a","t","ann"]', '42["ok","m1"]', '42["joined","a"]',
     '[{"channel":"/meta/handshake","successful":true,"clientId":"c1"}]', '[{"channel":"/a","id":3,"successful":true}]',
-    '[{"channel":"/a","data":{"room":"a","by":"ann","text":"t"}}]', '{"rid": 1, "data": {"id": "s"}}', '{"rid":2}', "#1",
+    '[{"channel":"/a","data":{"room":"a","by":"ann","text":"t"}}]', '{"rid": 1, "data": {"id": "s"}}', '{"rid":2}',
+    "#1",
     '{"event":"#publish","data":{"channel":"a","data":{"text":"t","by":"ann"}}}', '{"message":"t"}', "{}\x1e",
     '{"type":1,"target":"Said","arguments":["a","ann","t"]}\x1e{"type":3,"invocationId":"m1","result":null}\x1e',
     '{"welcome":"ann"}', '{"ok":true}', '{"text":"t","by":"ann"}',
@@ -413,7 +414,7 @@ REAL = [
 
 @pytest.mark.parametrize("shape", sorted(path.stem for path in SHAPES.glob("*.toml")))
 def test_nonsense_is_no_exception(shape: str) -> None:
-    """2,000 damaged frames for each shape, before, in and after the opening: events, or a refusal while it is opened."""
+    """2,000 damaged frames for each shape, in and after the opening: events, or a refusal while it is opened."""
     rng, chat = random.Random(16), load_target(SHAPES / f"{shape}.toml")
     dialogue: Any = None
     for n in range(2000):
