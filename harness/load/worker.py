@@ -125,7 +125,7 @@ class Part:
         self._on_all_here, self._reported = on_all_here, -1
         self._closed = self._cut_short = self._settled = False
         self._footer_written = Event()
-        self._last_frame_at = 0.0
+        self._last_record_at = 0.0
         self._transport_before = TRANSPORT.snapshot()
         TRANSPORT.behind_ns = 0
         # The meta line precedes the first record. It names the roster that this process planned itself (H6).
@@ -299,22 +299,23 @@ class Part:
         unnumbered = any(user.session.acked_unnumbered for user in self._talking())
         if self.target.contract.sequence == "none" or (unnumbered and not self.target.contract.echo):
             in_time = self._wait(lambda: False, end, QUIET_S)
-        self._cut_short = not in_time and time.monotonic() - self._last_frame_at < QUIET_S
+        self._cut_short = not in_time and time.monotonic() - self._last_record_at < QUIET_S
 
     def _wait(self, done: Callable[[], bool], end: float, quiet_s: float | None = None) -> bool:
-        """Wait until `done()`, or until nothing was received for `quiet_s`; return False if `end` came first.
+        """Wait until `done()`, or until nothing was recorded for `quiet_s`; return False if `end` came first.
 
-        Time in which this process stood still does not count, because it could not read either.
+        Frames that cause no record do not count: a platform may ping its clients as long as they are there. Time in
+        which this process stood still does not count either, because it could not read.
         """
-        frames, self._last_frame_at = self._frames(), time.monotonic()
-        before = self._last_frame_at
+        records, self._last_record_at = self.journal.records, time.monotonic()
+        before = self._last_record_at
         while not done():
             now = time.monotonic()
             end += max(0.0, now - before - STALL_S)
             before = now
-            if self._frames() != frames:
-                frames, self._last_frame_at = self._frames(), now
-            if quiet_s is not None and now - self._last_frame_at >= quiet_s:
+            if self.journal.records != records:
+                records, self._last_record_at = self.journal.records, now
+            if quiet_s is not None and now - self._last_record_at >= quiet_s:
                 return True
             if now >= end:
                 return False
@@ -375,6 +376,3 @@ class Part:
 
     def _talking(self) -> list[ChatUser]:
         return [user for user in self.users if user.session is not None]
-
-    def _frames(self) -> int:
-        return TRANSPORT.frames_in
