@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import json
+import select
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +25,7 @@ NAMES = sorted(path.stem for path in SHAPES.glob("*.toml"))
 STORY = "examples/tiny_chat/story.py"
 OFTEN = ("engine", "tutorial")
 """Shapes with a whole run in each `make test`; the others have theirs in the campaign."""
+START_S = 20.0
 CAMPAIGN = pytest.mark.campaign
 
 
@@ -110,3 +115,38 @@ def test_several_sockets_are_cut_and_come_back(locust: Callable[..., Any], shape
     assert len(begun) > 6
     assert sorted(begun) == sorted(ended) == sorted(set(begun))
     assert run.check("H1")["outcome"] == "PASS"
+
+
+@pytest.fixture
+def channels(tmp_path: Path, port: int) -> Iterator[Path]:
+    """Start the tutorial of Django Channels on the real library; gives its target file."""
+    if importlib.util.find_spec("channels") is None or importlib.util.find_spec("daphne") is None:
+        pytest.skip("needs Django Channels: pip install channels daphne")
+    with subprocess.Popen([sys.executable, str(ROOT / "tests/support/channels_tutorial.py"), str(port)]) as server:
+        (tmp_path / "key.txt").write_text((SHAPES / "key.txt").read_text())
+        text = (SHAPES / "tutorial.toml").read_text()
+        (tmp_path / "chat.toml").write_text(text.replace(":8766/room/{room}", f":{port}/ws/chat/{{room}}/"))
+        end = time.monotonic() + START_S
+        while not _listens(port):
+            assert server.poll() is None, "the server has ended"
+            assert time.monotonic() < end, "the server does not listen"
+        yield tmp_path / "chat.toml"
+        server.terminate()
+
+
+def _listens(port: int) -> bool:
+    """Return whether somebody accepts connections; wait a moment if nobody does."""
+    try:
+        socket.create_connection(("127.0.0.1", port), 1.0).close()
+    except OSError:
+        select.select([], [], [], 0.05)
+        return False
+    return True
+
+
+def test_the_tutorial_of_channels(locust: Callable[..., Any], channels: Path) -> None:
+    """The real server, known by its target file alone; it says neither who is there nor who has written."""
+    run = locust("-u", "8", "-r", "8", "-t", "5s", "--target", str(channels), story=STORY)
+    assert run.code == 0, run.out
+    examined = {c["id"] for c in run.verdict["checks"] if c["examined"] > 0 and c["outcome"] == "PASS"}
+    assert {"I1", "I2", "I5b", "I6", "I10", "I12"} <= examined
