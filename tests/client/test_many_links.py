@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from earwitness.checks.history.record import Flag, Kind
-from earwitness.harness.client.dialogue import ManyDialogues
+from earwitness.harness.client.dialogue import BaseDialogue, ManyDialogues
+from earwitness.harness.client.events import Handshake, Heard
 from earwitness.harness.client.wire import NO_CLOSE, Refused
 from tests.client.spoken import dialogue
 
@@ -137,3 +139,43 @@ def test_frames_say_where_they_belong() -> None:
     assert json.loads(frame) == {"c": "b", "i": "m1", "t": "hello"}
     assert many.frame_to("a", b"\x00").label == "a"
     assert many.frame_to("a", b"\x00") == b"\x00"
+
+
+class Choosy(BaseDialogue):
+    """Dialogue that takes each frame before the greeting as a refusal, or waits for a greeting that does not come."""
+
+    awaited = "answer to the riddle"
+
+    def __init__(self, url: str, refuses: bool) -> None:
+        super().__init__(Handshake(url=url, welcome=True), ["knock"])
+        self._refuses = refuses
+
+    def received(self, data: str | bytes) -> Sequence[Heard]:
+        if self._refuses:
+            raise Refused(f"it said {data!r}")
+        return ()
+
+    def send(self, label: str, message_id: str, text: str) -> str:
+        return text
+
+
+@pytest.mark.parametrize("many", [False, True], ids=["one", "many"])
+def test_a_frame_refuses_a_connection(make_stage: Any, shell: Any, server: Any, many: bool) -> None:
+    """No error of ours: `open` says the dialogue's reason, the connection ends from our side, and the counts agree."""
+    stage, url = make_stage(), f"{server.url}/echo"
+    spoken = ManyDialogues({"a": dialogue(url), "b": Choosy(url, True)}) if many else Choosy(url, True)
+    connection = shell.connection(stage.session, spoken, 5.0)
+    with pytest.raises(Refused) as refused:
+        shell.run(connection.open())
+    assert str(refused.value) == "connection refused: it said 'knock'"
+    assert (connection.error, connection.transport.failed) == (None, 0)
+    assert connection.transport.frames_in == stage.session.frames_recorded == 0
+    last = stage.journal.rows()[-1]
+    assert (last["kind"], last["flags"]) == (Kind.DISCONNECT, Flag.OWN)
+    assert stage.journal.names["it said 'knock'"] == last["author"]
+
+
+def test_what_did_not_come_in_time_is_named(make_stage: Any, shell: Any, server: Any) -> None:
+    connection = shell.connection(make_stage().session, Choosy(f"{server.url}/echo", False), 0.3)
+    with pytest.raises(Refused, match=r"no answer to the riddle within 0\.3 s"):
+        shell.run(connection.open())
