@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from earwitness.harness.dialects.registry import load_target
-from earwitness.harness.probe.rehearsal import rehearse, unheard
+from earwitness.harness.probe.rehearsal import Unfit, rehearse, unheard
 
 ROOT = Path(__file__).resolve().parents[2]
 SHAPES = ROOT / "tests" / "support" / "shapes"
@@ -66,6 +66,23 @@ def test_two_users_talk_in_bytes(shape: Callable[..., Path]) -> None:
     rehearsal = asyncio.run(rehearse(load_target(file), 5.0))
     assert rehearsal.notes == []
     assert not any(unheard(rehearsal, voice) for voice in rehearsal.voices)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('wait_text = "0"', 'wait_text = "9"', r"no answer to step 1 of socket\.steps \(wait_text = '9'\) within 1 s"),
+        ('"sid":{kept.sid:json}', '"sid":"x"', "refused: step 2 of socket.steps was answered with '44.*who are you"),
+        ('sid = "sid"', 'sid = "id"', "the answer to step 1 of socket.steps has no value for kept.sid"),
+    ],
+)
+def test_a_wrong_opening_is_said(shape: Callable[..., Path], old: str, new: str, words: str) -> None:
+    """The probe, and the rehearsal before each load, name the step and what came."""
+    file = shape("engine")
+    assert old in file.read_text()
+    file.write_text(file.read_text().replace(old, new))
+    with pytest.raises(Unfit, match=words):
+        asyncio.run(rehearse(load_target(file), 1.0))
 
 
 PART = {

@@ -106,9 +106,7 @@ def read_tables(top: Table, path: Path) -> Description:
     databases, commands = read_databases(top), read_fault_commands(top)
     contract, limits = _contract(top, path), read_bounds(top)
     exchange = replace(socket.exchange, end=send.end, binary=send.binary, joined=rooms.joined)
-    _consistency(top, contract, history, resume, send, frames)
-    if frames is not None:
-        check_exchange(top, exchange, frames, send)
+    _consistency(top, contract, history, resume, send, frames, exchange)
     unjudged = dict(_unjudged(top, resume, databases, frames))
     top.finish()
     faults.raise_any()
@@ -138,10 +136,12 @@ def _consistency(
     resume: Resume | None,
     send: Send,
     frames: FrameRules | None,
+    exchange: Exchange,
 ) -> None:
-    """Note a fault for each promise that this file gives no way to check: it would be UNKNOWN in every run."""
+    """Note a fault for each promise that this file gives no way to check, and for keys that do not fit together."""
     if frames is None:
         return
+    check_exchange(top, exchange, frames, send)
     kinds = {rule.name: rule.at for rule in frames.rules}
     if contract.history and history is None:
         top.fault("contract.history", "is promised, but there is no [history]", "history = false")

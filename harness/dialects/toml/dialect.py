@@ -22,7 +22,7 @@ from earwitness.harness.dialects.toml.frames import ANSWERS, BY_ID, BY_NUMBER, l
 from earwitness.harness.dialects.toml.logins import shape
 from earwitness.harness.dialects.toml.paths import text_or_none
 from earwitness.harness.dialects.toml.requests import RequestTemplate, address
-from earwitness.harness.dialects.toml.sections import Presentation, people_of
+from earwitness.harness.dialects.toml.sections import SEND, Presentation, people_of
 from earwitness.harness.dialects.toml.template import Template
 
 WAIT = re.compile(r"\d{1,9}(\.\d{1,9})?", re.ASCII)
@@ -30,7 +30,7 @@ WAIT = re.compile(r"\d{1,9}(\.\d{1,9})?", re.ASCII)
 
 
 class GenericTarget:
-    """Any platform whose messages are JSON over one socket, or HTTP one way and a socket the other.
+    """Any platform whose messages are JSON over sockets, or HTTP one way and a socket the other.
 
     says_joined    the platform says when a room is subscribed; if not, it is unknown which deliveries a user should get
     logins         how many people the file can log in; None: any number
@@ -379,7 +379,9 @@ def _has_state(description: Description) -> bool:
     shown, joins, resume, send = description.to_socket, description.rooms.join, description.resume, description.send
     sent = [*shown.first, *joins, *(resume.frames if resume else ()), *([send.frame] if send.frame else [])]
     by_id = all(frames.by(name) == BY_ID for name in ANSWERS)
-    return not description.exchange.plain or not by_id or any(COUNTED in template.names for template in sent)
+    of_user = send.frame is not None and not send.frame.names <= SEND
+    counts = any(COUNTED in template.names for template in sent)
+    return not description.exchange.plain or not by_id or of_user or counts
 
 
 def _joins_by_number(description: Description) -> bool:

@@ -73,6 +73,16 @@ def test_a_file_without_such_keys_costs_nothing(target: Callable[..., Any]) -> N
     assert type(said(target(socket='replies = [{ to = "2", frame = "3" }]'))) is ScriptedDialogue
 
 
+def test_a_message_may_name_its_user(target: Callable[..., Any]) -> None:
+    """Every placeholder that the reader accepts in a frame has a value."""
+    names = ["number", "name", "email", "secret", "token", "user_id", "label", "room", "id", "text", "n"]
+    fields = ", ".join(f'{name} = "{{{name}}}"' for name in names)
+    dialogue = said(target(send=f"frame = {{ {fields} }}"))
+    frame = json.loads(dialogue.send("a", "m1", "t"))
+    assert (frame["user_id"], frame["token"], frame["room"], frame["n"]) == ("ann", SECRET, "a", 1)
+    assert set(frame) == set(names)
+
+
 # -- replies and heartbeats -------------------------------------------------------------------------------------------
 
 
