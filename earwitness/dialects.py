@@ -7,7 +7,7 @@ A dialect describes how one platform is spoken to (docs/guide/dialects.md). Thes
 from __future__ import annotations
 
 from earwitness.harness.client.answering import AnswerIds, StreamedAnswer
-from earwitness.harness.client.dialogue import BaseDialogue, Dialogue, PlainDialogue, SilentDialogue
+from earwitness.harness.client.dialogue import BaseDialogue, Dialogue, ManyDialogues, PlainDialogue, SilentDialogue
 from earwitness.harness.client.events import (
     ACK,
     AGENT,
@@ -62,6 +62,7 @@ __all__ = [
     "HttpRequest",
     "HttpResponse",
     "LongPoll",
+    "ManyDialogues",
     "NoSocket",
     "Parts",
     "Person",

@@ -30,7 +30,7 @@ def secrets(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("secrets")
 def test_the_complete_example_is_a_target(tmp_path: Path) -> None:
     """The long example of targets.md is read without a fault, and speaks."""
-    whole, minted = toml_blocks("targets.md")
+    whole, _, minted = toml_blocks("targets.md")
     (tmp_path / "chat.toml").write_text(whole)
     target = load_target(tmp_path / "chat.toml")
     assert (target.name, target.max_users) == ("our chat", 200)
@@ -43,6 +43,19 @@ def test_the_complete_example_is_a_target(tmp_path: Path) -> None:
     assert len(dialogue.out) == 2
     (tmp_path / "minted.toml").write_text(re.sub(r"(?s)\[login\].*?\n\[socket\]", minted + "[socket]", whole))
     assert load_target(tmp_path / "minted.toml").name == "our chat"
+
+
+@pytest.mark.usefixtures("secrets")
+def test_the_example_that_says_more_is_a_target(tmp_path: Path) -> None:
+    """It opens in steps and answers a ping."""
+    (tmp_path / "chat.toml").write_text(toml_blocks("targets.md")[1])
+    target = load_target(tmp_path / "chat.toml")
+    person = Person(number=0, name="ann", email="ann@people.example")
+    dialogue = target.dialogue(Credentials(person=person, user_id="ann", token="T"), ())
+    dialogue.opened()
+    dialogue.received('0{"sid":"s1"}')
+    dialogue.received("2")
+    assert dialogue.out == ['40{"name":"ann","sid":"s1"}', "3"]
 
 
 @pytest.mark.usefixtures("secrets")

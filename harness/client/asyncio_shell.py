@@ -9,8 +9,9 @@ from time import monotonic_ns
 from typing import cast
 from urllib.parse import urlsplit
 
-from earwitness.harness.client.dialogue import Dialogue
+from earwitness.harness.client.dialogue import Dialogue, ManyDialogues
 from earwitness.harness.client.link import TRANSPORT, Hears, Link, Transport
+from earwitness.harness.client.many_links import ManyLinks
 from earwitness.harness.client.network import SECURE, ProxyError, Tunnel, place_of, proxy_of
 from earwitness.harness.client.wire import Refused
 from earwitness.harness.client.wires import NoSocket
@@ -128,6 +129,9 @@ class AsyncConnection(Link, asyncio.Protocol):
         """Implement `asyncio.Protocol.connection_made`: send the upgrade request."""
         # uvloop's transports are no subclass of asyncio.Transport
         self._socket = cast(asyncio.Transport, transport)
+        if self.over:  # meanwhile another socket of the same user has ended
+            self._socket.abort()
+            return
         try:
             self._reached(monotonic_ns())
         except Exception as error:
@@ -165,6 +169,10 @@ class AsyncConnection(Link, asyncio.Protocol):
 
     async def _drop(self) -> None:
         self.abort()
+        await self._gone()
+
+    async def _gone(self) -> None:
+        """Wait until the socket of an ended connection is closed."""
         if self._socket is not None:
             await self._lost.wait()
 
@@ -194,6 +202,58 @@ class AsyncConnection(Link, asyncio.Protocol):
         if self._socket is not None:
             self._socket.close()
         self._changed.set()
+
+
+class ManyAsyncConnections(ManyLinks[AsyncConnection]):
+    """Connection of several sockets under asyncio: one for each room of a user. It can be opened once."""
+
+    def __init__(
+        self, session: Hears, dialogue: ManyDialogues, *, timeout_s: float = 10.0, transport: Transport = TRANSPORT
+    ) -> None:
+        """Prepare the sockets of `session`; nothing is sent before `open`, which may take `timeout_s` seconds."""
+        super().__init__(session, dialogue, lambda ear, one: AsyncConnection(ear, one, transport=transport))
+        self.timeout_s = timeout_s
+        changed = asyncio.Event()  # shared, so that whatever happens on any socket ends a wait
+        for link in self.links.values():
+            link._changed = changed
+
+    async def open(self) -> None:
+        """Open the sockets one after the other, all within `timeout_s`. Raises what `AsyncConnection.open` raises."""
+        end_ns = monotonic_ns() + int(self.timeout_s * 1e9)
+        try:
+            for link in self.links.values():
+                self._opening = link
+                link.timeout_s = max((end_ns - monotonic_ns()) / 1e9, 0.001)
+                await link.open()
+                self.check_usable()
+        except BaseException as error:
+            self._failed_to_open(error)
+            raise
+
+    async def wait(self, done: Callable[[], bool], timeout_s: float) -> bool:
+        """Wait until `done()` is true, as `AsyncConnection.wait` does."""
+        return await next(iter(self.links.values())).wait(done, timeout_s)
+
+    async def close(self, code: int = 1000, reason: str = "", *, timeout_s: float = 5.0) -> None:
+        """Do the closing handshake on every socket, then close them, as `AsyncConnection.close` does."""
+        self.closing = True
+        for link in self.links.values():
+            link._flush()
+            if link.open_now:
+                link._start_close(code, reason)
+        await self.wait(lambda: not any(link.open_now for link in self.links.values()), timeout_s)
+        self.abort()
+        for link in self.links.values():
+            await link._gone()
+
+
+def connect(
+    session: Hears, dialogue: Dialogue, *, timeout_s: float = 10.0, transport: Transport = TRANSPORT
+) -> AsyncConnection | ManyAsyncConnections:
+    """Return the connection that a dialogue needs: of one socket, or of one for each room. Await its `open`."""
+    if isinstance(dialogue, ManyDialogues):
+        return ManyAsyncConnections(session, dialogue, timeout_s=timeout_s, transport=transport)
+    return AsyncConnection(session, dialogue, timeout_s=timeout_s, transport=transport)
 
 
 async def reach(url: str) -> socket.socket:
@@ -242,4 +302,4 @@ async def _connected(place: tuple[str, int]) -> socket.socket:
     raise failed or OSError(f"no address of {place[0]}")
 
 
-__all__ = ["AsyncConnection", "Refused", "reach"]
+__all__ = ["AsyncConnection", "ManyAsyncConnections", "Refused", "connect", "reach"]

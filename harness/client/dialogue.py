@@ -7,10 +7,10 @@ which number stands for which room. It has no clock and does no I/O, so both she
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from earwitness.harness.client.events import JOINED, OTHER, Handshake, Heard
+from earwitness.harness.client.events import JOINED, OTHER, WELCOME, Handshake, Heard
 from earwitness.harness.client.wires import NoSocket
 
 
@@ -59,9 +59,12 @@ class BaseDialogue:
     """Start of a dialogue: it opens with the frames `first`, and has neither heartbeat nor goodbye.
 
     A subclass adds `received` and `send`.
+
+    awaited  what the platform owes while the connection is opened, for the error if it does not come in time
     """
 
     beat_s = 0.0
+    awaited = "greeting"
 
     def __init__(self, handshake: Handshake, first: Sequence[str | bytes] = ()) -> None:
         """Keep how the socket is opened, and what is sent first."""
@@ -122,4 +125,71 @@ class SilentDialogue(BaseDialogue):
         return text
 
 
-__all__ = ["BaseDialogue", "Dialogue", "PlainDialogue", "SilentDialogue"]
+class TextTo(str):
+    """Text frame with the label of the room to whose socket it belongs."""
+
+    label: str
+
+
+class BytesTo(bytes):
+    """Binary frame with the label of the room to whose socket it belongs."""
+
+    label: str
+
+
+class ManyDialogues:
+    """Dialogues of a user who has one socket for each room. A dialect returns it from `Target.dialogue`.
+
+    The client opens all sockets, one after the other, and treats them as one connection: it is over as soon as one of
+    them is over (`harness.client.many_links`).
+
+    by_room  the dialogue of each socket, by the label of its room; at least one
+    room     label of the socket whose frame is decoded; the client sets it before it calls `received`
+    greeted  labels of the sockets on which the event WELCOME has come
+    """
+
+    beat_s = 0.0
+
+    def __init__(self, by_room: Mapping[str, Dialogue]) -> None:
+        """Keep one dialogue for each room."""
+        self.by_room = dict(by_room)
+        self.room = next(iter(self.by_room))
+        self.handshake = self.by_room[self.room].handshake
+        self.out: list[str | bytes] = []
+        self.greeted: set[str] = set()
+
+    def opened(self) -> Sequence[Heard]:
+        """Implement `Dialogue.opened`: no-op, because each socket starts its own dialogue."""
+        return ()
+
+    def received(self, data: str | bytes) -> Sequence[Heard]:
+        """Implement `Dialogue.received` for the socket of `room`."""
+        events = self.by_room[self.room].received(data)
+        if self.room not in self.greeted:
+            self.note(events)
+        return events
+
+    def note(self, events: Sequence[Heard]) -> None:
+        """Note that the socket of `room` was greeted, if one of its events says so."""
+        if any(event[0] == WELCOME for event in events):
+            self.greeted.add(self.room)
+
+    def send(self, label: str, message_id: str, text: str) -> TextTo | BytesTo:
+        """Implement `Dialogue.send`. The frame belongs to the socket of the room `label`."""
+        return self.frame_to(label, self.by_room[label].send(label, message_id, text))
+
+    def frame_to(self, label: str, frame: str | bytes) -> TextTo | BytesTo:
+        """Return `frame` marked as one for the socket of the room `label`."""
+        to: TextTo | BytesTo = TextTo(frame) if isinstance(frame, str) else BytesTo(frame)
+        to.label = label
+        return to
+
+    def tick(self) -> Sequence[Heard]:
+        """Implement `Dialogue.tick`: no-op, because each socket has its own heartbeat."""
+        return ()
+
+    def closing(self) -> None:
+        """Implement `Dialogue.closing`: no-op, because each socket says its own goodbye."""
+
+
+__all__ = ["BaseDialogue", "BytesTo", "Dialogue", "ManyDialogues", "PlainDialogue", "SilentDialogue", "TextTo"]

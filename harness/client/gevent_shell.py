@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import _socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from time import monotonic_ns
 from typing import Protocol
@@ -21,8 +21,9 @@ import gevent.socket
 from gevent.event import Event
 
 from earwitness.harness.client.bounds import bounds
-from earwitness.harness.client.dialogue import Dialogue
+from earwitness.harness.client.dialogue import Dialogue, ManyDialogues
 from earwitness.harness.client.link import TRANSPORT, Hears, Link, Transport
+from earwitness.harness.client.many_links import ManyLinks
 from earwitness.harness.client.network import SECURE, ProxyError, Tunnel, place_of, proxy_of
 from earwitness.harness.client.tls import Tls
 from earwitness.harness.client.wire import Refused
@@ -92,7 +93,10 @@ class Connection(Link):
         try:
             if not isinstance(self.handshake, NoSocket):
                 self._connect(end_ns)
-            self._reached(monotonic_ns())
+            if self.over:  # meanwhile another socket of the same user has ended
+                self._shut()
+            else:
+                self._reached(monotonic_ns())
             in_time = self.wait(self._decided, (end_ns - monotonic_ns()) / 1e9)
         except BaseException:
             self._give_up()
@@ -127,20 +131,7 @@ class Connection(Link):
 
         `done` is called after every read and after the end of the connection.
         """
-        if done():
-            return True
-        changed = Event()
-        self._waiters = (*self._waiters, changed)
-        end_ns = monotonic_ns() + int(timeout_s * 1e9)
-        try:
-            while not done():
-                left_ns = end_ns - monotonic_ns()
-                if left_ns <= 0 or not changed.wait(left_ns / 1e9):
-                    return done()
-                changed.clear()
-            return True
-        finally:
-            self._waiters = tuple(waiter for waiter in self._waiters if waiter is not changed)
+        return _wait((self,), done, timeout_s)
 
     def close(self, code: int = 1000, reason: str = "", *, timeout_s: float = 5.0) -> None:
         """Do the closing handshake, then close the socket.
@@ -312,6 +303,73 @@ class Connection(Link):
         self._wake()
 
 
+def _wait(connections: Collection[Connection], done: Callable[[], bool], timeout_s: float) -> bool:
+    """Block until `done()` is true; it is called when something happens on one of the connections."""
+    if done():
+        return True
+    changed = Event()
+    for connection in connections:
+        connection._waiters = (*connection._waiters, changed)
+    end_ns = monotonic_ns() + int(timeout_s * 1e9)
+    try:
+        while not done():
+            left_ns = end_ns - monotonic_ns()
+            if left_ns <= 0 or not changed.wait(left_ns / 1e9):
+                return done()
+            changed.clear()
+        return True
+    finally:
+        for connection in connections:
+            connection._waiters = tuple(waiter for waiter in connection._waiters if waiter is not changed)
+
+
+class ManyConnections(ManyLinks[Connection]):
+    """Connection of several sockets under gevent: one for each room of a user. It can be opened once."""
+
+    def __init__(
+        self, session: Hears, dialogue: ManyDialogues, *, timeout_s: float = 10.0, transport: Transport = TRANSPORT
+    ) -> None:
+        """Prepare the sockets of `session`; nothing is sent before `open`, which may take `timeout_s` seconds."""
+        super().__init__(session, dialogue, lambda ear, one: Connection(ear, one, transport=transport))
+        self.timeout_s = timeout_s
+
+    def open(self) -> None:
+        """Open the sockets one after the other, all within `timeout_s`. Raises what `Connection.open` raises."""
+        end_ns = monotonic_ns() + int(self.timeout_s * 1e9)
+        try:
+            for link in self.links.values():
+                self._opening = link
+                link.timeout_s = max((end_ns - monotonic_ns()) / 1e9, 0.001)
+                link.open()
+                self.check_usable()
+        except BaseException as error:
+            self._failed_to_open(error)
+            raise
+
+    def wait(self, done: Callable[[], bool], timeout_s: float) -> bool:
+        """Block until `done()` is true, as `Connection.wait` does."""
+        return _wait(self.links.values(), done, timeout_s)
+
+    def close(self, code: int = 1000, reason: str = "", *, timeout_s: float = 5.0) -> None:
+        """Do the closing handshake on every socket, then close them, as `Connection.close` does."""
+        self.closing = True
+        for link in self.links.values():
+            link._flush()
+            if link.open_now:
+                link._start_close(code, reason)
+        self.wait(lambda: not any(link.open_now for link in self.links.values()), timeout_s)
+        self.abort()
+
+
+def connect(
+    session: Hears, dialogue: Dialogue, *, timeout_s: float = 10.0, transport: Transport = TRANSPORT
+) -> Connection | ManyConnections:
+    """Return the connection that a dialogue needs: of one socket, or of one for each room. Call its `open`."""
+    if isinstance(dialogue, ManyDialogues):
+        return ManyConnections(session, dialogue, timeout_s=timeout_s, transport=transport)
+    return Connection(session, dialogue, timeout_s=timeout_s, transport=transport)
+
+
 def _reach(url: str, place: tuple[str, int], timeout_s: float) -> gevent.socket.socket:
     """Return a TCP connection to `place`, through the proxy of `url` if it has one.
 
@@ -347,4 +405,4 @@ def _drop(watcher: Watcher) -> None:
     watcher.close()
 
 
-__all__ = ["TRANSPORT", "Connection", "Refused"]
+__all__ = ["TRANSPORT", "Connection", "ManyConnections", "Refused", "connect"]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from time import monotonic_ns
 from typing import Protocol
 
-from earwitness.harness.client.dialogue import Dialogue
+from earwitness.harness.client.dialogue import BaseDialogue, Dialogue
 from earwitness.harness.client.events import Heard
 from earwitness.harness.client.wire import NO_CLOSE, TOO_BIG, Refused
 from earwitness.harness.client.wires import Framing, make_wire
@@ -53,7 +53,9 @@ TRANSPORT = Transport()
 class Hears(Protocol):
     """Protocol of what a socket calls in `harness.client.session.ChatSession`."""
 
-    welcomed: bool
+    @property
+    def welcomed(self) -> bool:
+        """Return whether the platform has greeted the connection."""
 
     def connected(self, dialogue: Dialogue, now_ns: int, handshake_ns: int, replica: str | None = None) -> int:
         """Record a connection that opened at `now_ns`, and return its number in the journal (epoch).
@@ -114,6 +116,11 @@ class Link:
         """Return whether the connection is open and, if the platform greets connections, the greeting has arrived."""
         return self.open_now and (self.session.welcomed or not self.handshake.welcome)
 
+    @property
+    def awaited(self) -> str:
+        """Return what the connection lacks before it is usable, in words: the greeting, or the answer to a step."""
+        return self.dialogue.awaited if isinstance(self.dialogue, BaseDialogue) else "greeting"
+
     def check_usable(self) -> None:
         """Raise Refused (or the tester's own error) if the connection ended before it was usable."""
         if self.error is not None:
@@ -127,7 +134,7 @@ class Link:
         return self.usable or self.over
 
     def _late(self, timeout_s: float) -> Refused:
-        missing = "greeting" if self.wire.opened else "answer to the upgrade"
+        missing = self.awaited if self.wire.opened else "answer to the upgrade"
         return Refused(f"no {missing} within {timeout_s:g} s", code=NO_CLOSE)
 
     def _write(self, data: bytes) -> None:

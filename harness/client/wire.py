@@ -38,15 +38,15 @@ _OPCODES = frozenset(int(opcode) for opcode in Opcode)
 class Refused(ConnectionError):
     """Error for a connection that the platform refused.
 
-    `status`: HTTP status before the upgrade; `code`: close code after it. One of them is not 0.
+    `status`: HTTP status before the upgrade; `code`: close code after it. Both are 0 if a frame refused it.
     """
 
     def __init__(self, reason: str, *, status: int = 0, code: int = 0) -> None:
         """Make the message: one line with the status or the close code, and the platform's `reason`."""
         reason = one_line(reason)
         self.reason, self.status, self.code = reason, status, code
-        how = f"HTTP status {status}" if status else f"close code {code}"
-        super().__init__(f"connection refused with {how}" + (f": {reason}" if reason else ""))
+        how = f" with HTTP status {status}" if status else f" with close code {code}" if code else ""
+        super().__init__(f"connection refused{how}" + (f": {reason}" if reason else ""))
 
 
 class Wire:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ParamSpec, TypeVar
 
-from earwitness.harness.client.dialogue import Dialogue
+from earwitness.harness.client.dialogue import Dialogue, ManyDialogues
 from earwitness.harness.client.events import AGENT, JOINED, NACK, PRESENCE, PROFILE, WELCOME, Handshake, Heard
 from earwitness.harness.client.flow import Flow, FlowError, HttpRequest, StreamedRequest
 from earwitness.harness.client.wire import Refused
@@ -225,9 +225,9 @@ class GuardedDialect:
         previous: Dialogue | None = None,
     ) -> Dialogue:
         """Implement `Target.dialogue`."""
-        before = previous.dialogue if isinstance(previous, GuardedDialogue) else previous
+        before = _unguarded(previous)
         try:
-            return GuardedDialogue(self.target.dialogue(credentials, rooms, resume, before), self._where)
+            return _guarded(self.target.dialogue(credentials, rooms, resume, before), self._where)
         except EarwitnessError:
             raise
         except Exception as error:
@@ -241,6 +241,23 @@ class GuardedDialect:
         except Exception as error:
             raise FlowError(name, "an answer of the dialect", detail=str(failed(self._where, name, error))) from error
         return result
+
+
+def _guarded(dialogue: Dialogue, where: str) -> Dialogue:
+    """Return the dialogue with a guard; one of several sockets gets a guard for each."""
+    if isinstance(dialogue, ManyDialogues):
+        return ManyDialogues({label: GuardedDialogue(one, where) for label, one in dialogue.by_room.items()})
+    return GuardedDialogue(dialogue, where)
+
+
+def _unguarded(dialogue: Dialogue | None) -> Dialogue | None:
+    """Return the dialect's own dialogue."""
+    if isinstance(dialogue, GuardedDialogue):
+        return dialogue.dialogue
+    if isinstance(dialogue, ManyDialogues):
+        inside = {label: _unguarded(one) for label, one in dialogue.by_room.items()}
+        return ManyDialogues({label: one for label, one in inside.items() if one is not None})
+    return dialogue
 
 
 def failed(where: str, name: str, error: Exception) -> DialectError:

@@ -19,7 +19,7 @@ from locust.exception import LocustError
 from earwitness.harness.client.dialogue import Dialogue
 from earwitness.harness.client.events import Heard
 from earwitness.harness.client.flow import Flow, FlowError
-from earwitness.harness.client.gevent_shell import Connection, Refused
+from earwitness.harness.client.gevent_shell import Connection, ManyConnections, Refused, connect
 from earwitness.harness.client.http_gevent import run_flow_gevent
 from earwitness.harness.client.http_sender import Happened, Poster, StreamPoster
 from earwitness.harness.client.session import ChatSession
@@ -64,7 +64,7 @@ class ConnectedUser(User):
         super().__init__(environment)
         self.session: Any = None
         self.credentials: Credentials | None = None
-        self.connection: Connection | None = None
+        self.connection: Connection | ManyConnections | None = None
         self.poster = None
         self.behaviours: list[Behaviour] = []
         self.account: Account
@@ -118,7 +118,7 @@ class ConnectedUser(User):
             resume = self.session.resume_points()
         self.session.asked = dict(resume or {})
         dialogue = self.account.dialogue(resume, self._dialogue if resume is not None else None)
-        connection = Connection(self.session, dialogue, timeout_s=ANSWER_S)
+        connection = connect(self.session, dialogue, timeout_s=ANSWER_S)
         connection.open()
         self.connection, self._dialogue = connection, dialogue
         self.part.attained.connected.add(self.number)

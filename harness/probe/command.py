@@ -47,6 +47,7 @@ WORDS = {
     PRESENCE: "presence",
     OTHER: "not understood (no rule fits)",
 }
+JOINING = "frames.joined, frames.welcome.rooms or rooms.joined"
 UNSHARED = "a target file cannot describe edits, read marks and presence yet"
 JUDGED, NOT_PROMISED, UNKNOWN = "can be judged", "not promised", "UNKNOWN"
 
@@ -201,7 +202,7 @@ def judgeable(rehearsal: Rehearsal) -> list[tuple[str, str, str]]:
     none = "" if messages else "no message was received"
     changed = none or (f"{missed} times a message was not received as it was sent" if missed else "")
     unacked = "" if acked or not contract.acknowledges else "nothing was acknowledged"
-    unjoined = "" if joined else "no frame states when a room is joined (frames.joined or frames.welcome.rooms)"
+    unjoined = "" if joined else f"no frame states when a room is joined ({JOINING})"
     unread = "" if sent <= stored else f"{len(sent - stored)} of {len(sent)} messages are not in the history"
     unnumbered = none or ("" if numbered else "messages carry no number (frames.message.seq)")
     unnamed = none or ("" if named else f"senders are none of {', '.join(sorted(senders))} (login.user_id)")

@@ -58,14 +58,13 @@ class Sent:
 
 def misfits(rules: FrameRules, contract: Contract, frames: Sequence[str | bytes], sent: Sent) -> list[Misfit]:
     """Return what in `rules` does not fit the frames that two users received, fatal mistakes first."""
-    values = [value for frame in frames for value in rules.values(frame)]
-    if frames and not values:
+    pairs = [pair for frame in frames for pair in rules.recognised(frame)]
+    if frames and not pairs:
         return [Misfit(f"none of {len(frames)} frames could be read as frames.{_unreadable(rules)}.", True)]
     by_rule: dict[str, list[object]] = {rule.name: [] for rule in rules.rules}
     unlisted: dict[str, list[object]] = {rule.name: [] for rule in rules.rules}
     unknown = []
-    for value in values:
-        rule = rules.rule_of(value)
+    for rule, value in pairs:
         items = _items(rule, value)
         if rule is None:
             unknown.append(value)
@@ -86,7 +85,8 @@ def misfits(rules: FrameRules, contract: Contract, frames: Sequence[str | bytes]
 
 def _unreadable(rules: FrameRules) -> str:
     prefix = f", frames.prefix = {rules.prefix!r}" if rules.prefix else ""
-    return f"split = {rules.split!r}{prefix}: they are no such JSON"
+    separator = f", frames.separator = {rules.separator!r}" if rules.separator else ""
+    return f"split = {rules.split!r}{prefix}{separator}: they are no such JSON"
 
 
 def _items(rule: Rule | None, value: object) -> list[object] | None:
@@ -124,10 +124,11 @@ def _unrecognised(
 
 def _told_apart(rules: FrameRules, rule: Rule) -> str:
     """Return how the file recognises frames of a rule."""
-    ways = [f"frames.{rule.name}.is = {' or '.join(map(repr, rule.values))} at {rules.kind_path!r} (frames.kind)"]
+    name = f"frames.{rule.name}"
+    ways = [f"{name}.is = {' or '.join(map(repr, rule.values))} at {rules.kind_path!r} (frames.kind)"]
     if rule.has is not None:
-        ways = ways * bool(rule.values) + [f"frames.{rule.name}.has = {rule.paths['has']!r}"]
-    return " or ".join(ways)
+        ways = ways * bool(rule.values) + [f"{name}.has = {rule.paths['has']!r}"]
+    return f"{name}.prefix = {rule.prefix!r}" if rule.alone else " or ".join(ways)
 
 
 def _kinds(rules: FrameRules, values: list[object]) -> str:
@@ -201,7 +202,7 @@ def _read(key: str, value: object) -> object:
         return value if isinstance(value, str) else None
     if key in ("room", "id", "sender"):
         return text_or_none(value)
-    return seq_or_none(value) if key == "seq" else value
+    return seq_or_none(value) if key in ("seq", "n") else value
 
 
 def _needed(name: str, contract: Contract) -> frozenset[str]:
@@ -210,7 +211,7 @@ def _needed(name: str, contract: Contract) -> frozenset[str]:
         promised = {"seq": contract.sequence != "none", "sender": contract.names_sender}
         return frozenset({"text", "room", *(key for key, promise in promised.items() if promise)})
     if name == "ack":
-        return frozenset({"id"}) if contract.acknowledges else frozenset()
+        return frozenset({"id", "n"}) if contract.acknowledges else frozenset()
     return frozenset({"room"}) if name == "joined" else frozenset()
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import httpx
 
 from earwitness.checks.history.record import Place
-from earwitness.harness.client.asyncio_shell import AsyncConnection
+from earwitness.harness.client.asyncio_shell import AsyncConnection, ManyAsyncConnections, connect
 from earwitness.harness.client.body import PREFIX, decode, encode
 from earwitness.harness.client.dialogue import Dialogue
 from earwitness.harness.client.events import ACK, JOINED, MESSAGE, NACK, OTHER, WELCOME, Heard
@@ -71,7 +71,7 @@ class Voice:
     person: Person
     credentials: Credentials
     statements: Sequence[Statement] = ()
-    socket: AsyncConnection | None = None
+    socket: AsyncConnection | ManyAsyncConnections | None = None
     welcomed: bool = False
     frames: list[Frame] = field(default_factory=list)
     sent: dict[str, str] = field(default_factory=dict)
@@ -304,15 +304,18 @@ async def _connect(rehearsal: Rehearsal, voice: Voice, timeout_s: float) -> None
     target, person = rehearsal.target, voice.person
     dialogue = target.dialogue(voice.credentials, [rehearsal.room])
     # Counters of its own: these frames are not recorded.
-    voice.socket = AsyncConnection(voice, dialogue, timeout_s=timeout_s, transport=Transport())
+    voice.socket = connect(voice, dialogue, timeout_s=timeout_s, transport=Transport())
     try:
         await voice.socket.open()
     except TargetError as error:  # a header or an address that cannot be sent
         raise Unfit(f"When {person.name} tried to open a socket: {error}") from None
     except Refused as error:
         if voice.socket.wire.opened and voice.socket.wire.refusal is None:
-            missing = f"{person.name} received no greeting within {timeout_s:.0f} s.{_heard_instead(voice)}"
+            awaited = f"no {voice.socket.awaited} within {timeout_s:.0f} s"
+            missing = f"{person.name} received {awaited}.{_heard_instead(voice)}"
             raise (Unfit if voice.frames else TargetError)(missing) from error
+        if not error.code and not error.status:  # a frame refused it
+            raise Unfit(_shut_out(dialogue, person, error)) from error
         raise _closed_door(error.status)(_shut_out(dialogue, person, error)) from error
     except (OSError, TimeoutError) as error:
         raise TargetError(_shut_out(dialogue, person, error)) from error
@@ -328,7 +331,7 @@ def _closed_door(status: int) -> type[TargetError]:
     return TargetError if status == 0 or status >= 500 or status in PASSING else Unfit
 
 
-def ending(socket: AsyncConnection) -> str:
+def ending(socket: AsyncConnection | ManyAsyncConnections) -> str:
     """Return words about how a connection ended: who closed it, with what code and reason."""
     wire = socket.wire
     if wire.close_received is not None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from earwitness.checks.history.record import NONE, Kind
-from earwitness.harness.client.asyncio_shell import AsyncConnection, Refused
+from earwitness.harness.client.asyncio_shell import AsyncConnection, ManyAsyncConnections, Refused, connect
 from earwitness.harness.client.dialogue import Dialogue
 from earwitness.harness.client.flow import run_flow_async
 from earwitness.harness.client.session import ChatSession
@@ -41,7 +41,7 @@ class AsyncUser:
         self.crowd, self.person, self.number = crowd, person, person.number
         self.rooms: tuple[Room, ...] = crowd.plan.rooms_of[person.number]
         self.credentials: Credentials
-        self.connection: AsyncConnection | None = None
+        self.connection: AsyncConnection | ManyAsyncConnections | None = None
         self._dialogue: Dialogue | None = None
         self.cuts: list[int] = []
         self.session = ChatSession(
@@ -78,7 +78,7 @@ class AsyncUser:
         """Open the socket. From the second time on it resumes where the last one ended. Raises Refused or OSError."""
         resume = self.session.resume_points() if self.session.conn else None
         dialogue = self.crowd.target.dialogue(self.credentials, self.rooms, resume, self._dialogue)
-        connection = AsyncConnection(self.session, dialogue, timeout_s=10, transport=self.crowd.transport)
+        connection = connect(self.session, dialogue, timeout_s=10, transport=self.crowd.transport)
         await connection.open()
         self.connection, self._dialogue = connection, dialogue
 

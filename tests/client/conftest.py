@@ -17,10 +17,9 @@ import pytest
 from certificates import Certificates, make_certificates
 
 from earwitness.checks.history.record import FOREIGN, RECORD, Kind
-from earwitness.harness.client.asyncio_shell import AsyncConnection
+from earwitness.harness.client import asyncio_shell, gevent_shell
 from earwitness.harness.client.bounds import bounds, use
-from earwitness.harness.client.dialogue import PlainDialogue
-from earwitness.harness.client.gevent_shell import Connection
+from earwitness.harness.client.dialogue import Dialogue, ManyDialogues
 from earwitness.harness.client.link import Transport
 from earwitness.harness.client.session import ChatSession
 from earwitness.harness.client.tally import Tally
@@ -142,8 +141,8 @@ class GeventShell:
 
     name = "gevent"
 
-    def connection(self, session: ChatSession, spoken: PlainDialogue, timeout_s: float) -> Any:
-        return Connection(session, spoken, timeout_s=timeout_s, transport=Transport())
+    def connection(self, session: ChatSession, spoken: Dialogue, timeout_s: float) -> Any:
+        return gevent_shell.connect(session, spoken, timeout_s=timeout_s, transport=Transport())
 
     def run(self, result: Any) -> Any:
         return result
@@ -157,9 +156,9 @@ class AsyncioShell:
     def __init__(self, runner: asyncio.Runner) -> None:
         self._runner = runner
 
-    def connection(self, session: ChatSession, spoken: PlainDialogue, timeout_s: float) -> Any:
-        async def make() -> AsyncConnection:
-            return AsyncConnection(session, spoken, timeout_s=timeout_s, transport=Transport())
+    def connection(self, session: ChatSession, spoken: Dialogue, timeout_s: float) -> Any:
+        async def make() -> Any:
+            return asyncio_shell.connect(session, spoken, timeout_s=timeout_s, transport=Transport())
 
         return self._runner.run(make())
 
@@ -211,9 +210,16 @@ def dial(make_stage: Any, shell: Any) -> Iterator[Any]:
     """A factory of lines: `dial(url, **handshake)`, closed at the end whatever happened."""
     lines: list[Line] = []
 
-    def make(url: str, *, timeout_s: float = 10.0, session: dict[str, Any] | None = None, **handshake: Any) -> Line:
+    def make(
+        url: str | dict[str, str], *, timeout_s: float = 10.0, session: dict[str, Any] | None = None, **handshake: Any
+    ) -> Line:
         stage = make_stage(**(session or {}))
-        lines.append(Line(stage, shell.connection(stage.session, dialogue(url, **handshake), timeout_s), shell))
+        spoken: Dialogue
+        if isinstance(url, dict):  # a socket for each room
+            spoken = ManyDialogues({label: dialogue(one, **handshake) for label, one in url.items()})
+        else:
+            spoken = dialogue(url, **handshake)
+        lines.append(Line(stage, shell.connection(stage.session, spoken, timeout_s), shell))
         return lines[-1]
 
     yield make

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from earwitness.dialects import MESSAGE, WELCOME, Credentials, Person, Room
+from earwitness.dialects import MESSAGE, WELCOME, Credentials, ManyDialogues, Person, Refused, Room
 from earwitness.harness.client.flow import FlowError, HttpResponse
-from earwitness.harness.dialects.guarded import DialectError, event_fault
+from earwitness.harness.dialects.guarded import DialectError, GuardedDialogue, event_fault
 from earwitness.harness.dialects.registry import load_target, shipped
 from earwitness.harness.errors import EarwitnessError, SettingsError, TargetError
 
@@ -58,6 +58,33 @@ def test_a_file_with_its_settings(dialect: Callable[..., Any]) -> None:
     dialogue.opened()
     assert dialogue.out == ["hi"]
     assert dialogue.received("x") == [(MESSAGE, "r0", "x", -1, "bob", None, None)]
+
+
+def test_several_sockets_and_a_refusal(dialect: Callable[..., Any]) -> None:
+    """Each socket has a guard of its own; a refusal while a connection is opened is no mistake of the dialect."""
+    each = "return ManyDialogues({'r0': Said(self.settings.socket), 'r1': Said(self.settings.socket)})"
+    target = dialect(
+        GOOD,
+        ('return Said(Handshake(url=self.settings.socket, network=self.network), ["hi"])', each),
+        (
+            "    def received",
+            "    def __init__(self, url):\n        super().__init__(Handshake(url=url))\n    def received",
+        ),
+        (
+            'return [(MESSAGE, "r0", data',
+            'if data == "no": raise Refused("go away")\n        return [(MESSAGE, "r0", data',
+        ),
+        ("        return text", "        return None if text == 'x' else text"),
+    )
+    many = said(target)
+    assert isinstance(many, ManyDialogues)
+    assert [type(one) for one in many.by_room.values()] == [GuardedDialogue, GuardedDialogue]
+    with pytest.raises(Refused, match="go away"):
+        many.received("no")
+    with pytest.raises(DialectError, match="send returned None"):
+        many.send("r1", "m1", "x")
+    again = target.dialogue(Credentials(person=ANN, user_id="ann", token=""), [ROOM], {}, many)
+    assert isinstance(again, ManyDialogues)
 
 
 def test_a_target_file_names_its_dialect(tmp_path: Path) -> None:

@@ -150,7 +150,7 @@ sequenze = "none"
         "max_user is not known here (did you mean max_users?)",
         "urls.socket = 'http://127.0.0.1:1/ws' is no ws address; for example socket = \"ws://127.0.0.1:8000/ws\"",
         "login.by = 'passwort' is none of password, tokens, mint, function",
-        "send.frame uses the unknown placeholder {txt} (known: id, label, room, text)",
+        "send.frame uses the unknown placeholder {txt} (known: email, id, label, n, name, number, room, secret, text,",
         'frames.message.text is missing; for example text = "text"',
         "contract.sequenze is not known here (did you mean sequence?)",
     ):

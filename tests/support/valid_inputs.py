@@ -88,7 +88,9 @@ THRESHOLDS: Final = ("fan-out p99 < 250 ms", "errors < 1 %", "memory of backend 
 
 @cache
 def _target_texts() -> tuple[str, ...]:
-    whole, minted = re.findall(r"```toml\n(.*?)```", (ROOT / "docs/guide/targets.md").read_text("utf-8"), re.DOTALL)
+    guide = (ROOT / "docs/guide/targets.md").read_text("utf-8")
+    whole, said, minted = re.findall(r"```toml\n(.*?)```", guide, re.DOTALL)
+    shapes = [path.read_text("utf-8") for path in sorted((ROOT / "tests/support/shapes").glob("*.toml"))]
     other = (ROOT / "tests/support/other_chat/target.toml").read_text("utf-8")
     listed = 'accounts = "accounts.csv"\n' + re.sub(
         r"(?s)requests = \[\n.*?\n\]\nroom_id.*?\n", 'existing = [{ label = "general", members = "all" }]\n', whole
@@ -97,6 +99,8 @@ def _target_texts() -> tuple[str, ...]:
     return (
         whole,
         other,
+        said,
+        *shapes,
         re.sub(r"(?s)\[login\].*?\n\[socket\]", minted + "[socket]", whole),
         re.sub(r"(?s)\[login\].*?\n\[socket\]", tokens, listed),
         re.sub(r"(?s)\[send\]\nframe[^\n]*", '[send]\nrequest = { url = "/say", body = { text = "{text}" } }', whole),
@@ -111,4 +115,5 @@ def targets() -> list[dict[str, Any]]:
 def beside_targets(folder: Path) -> None:
     """Write the files that the target files name."""
     (folder / "accounts.csv").write_text("name,email,secret\nann,ann@x.example,word-1\nbob,bob@x.example,word-2\n")
+    (folder / "key.txt").write_text("0123456789abcdef0123456789abcdef")
     (folder / "tokens.json").write_text('[{"token": "t-1", "user_id": "u1"}, {"token": "t-2", "user_id": "u2"}]')

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
@@ -13,7 +13,8 @@ from earwitness.checks.declared import Text
 from earwitness.checks.history.record import Place
 from earwitness.harness.client.network import ANY, FRAME_MAX, SECURE, Network, host_of, hosts_of, is_loopback, proxy_of
 from earwitness.harness.described import Table
-from earwitness.harness.dialects.toml.requests import RequestTemplate, address_fault, is_absolute
+from earwitness.harness.dialects.toml.requests import LOGGED_IN, RequestTemplate, address_fault, checked, is_absolute
+from earwitness.harness.dialects.toml.template import Template
 from earwitness.harness.dialects.values import Address, DatabaseQuery
 from earwitness.harness.errors import TargetError
 
@@ -21,6 +22,7 @@ DATABASE = "postgres"
 HTTP = Text(pattern=r"(https?://[^/\s][\s\S]*)?", problem="is no http address")
 SOCKET = Text(pattern=r"wss?://[^/\s][\s\S]*", problem="is no ws address", empty=False)
 ANY_SOCKET = Text(pattern=r"((wss?|tcp|tls)://[^/\s][\s\S]*)?", problem="is no ws and no tcp address")
+ROOM_NAMES = frozenset({"room", "label"})
 KEPT_HOSTS = 5
 """Most hosts that a sentence names; a file may have many."""
 
@@ -29,14 +31,21 @@ KEPT_HOSTS = 5
 class Urls:
     """Content of the table `[urls]` of a target file.
 
+    address  the same as socket, with the placeholders of a user, and of a room
     hosts    hosts besides those of http and socket, which a login function asks or the platform names itself
     network  how the hosts are reached (proxies, TLS); its own list of hosts is still empty
     """
 
     http: str = ""
     socket: str = ""
+    address: Template = field(default_factory=lambda: Template(""))
     hosts: tuple[str, ...] = ()
     network: Network = ANY
+
+    @property
+    def by_room(self) -> bool:
+        """Return whether the address names a room, so that a user has one socket for each of them."""
+        return bool(self.address.names & ROOM_NAMES)
 
 
 def read_urls(top: Table, *, any_protocol: bool = False) -> Urls:
@@ -55,13 +64,23 @@ def read_urls(top: Table, *, any_protocol: bool = False) -> Urls:
     for key, url in (("http", http), ("socket", socket)):
         if url and (problem := address_fault(url)):
             table.fault(key, f"= {url!r} {problem}", f'{key} = "{"http" if key == "http" else "ws"}://127.0.0.1:8000"')
+    address = _socket_address(table, socket)
     hosts = table.texts("hosts", example='["auth.chat.example"]')
     for host in hosts:
         if host_of(f"http://{host}") in ("", host_of("http://")) or re.search(r"[/@\s?#]", host):
             table.fault("hosts", f"= {host!r} is no host", 'hosts = ["auth.chat.example"]')
     network = _read_network(table)
     table.finish()
-    return Urls(http=http, socket=socket, hosts=hosts, network=network)
+    return Urls(http=http, socket=socket, address=address, hosts=hosts, network=network)
+
+
+def _socket_address(table: Table, socket: str) -> Template:
+    """Return the address of the socket with its placeholders. Its host is checked before the run, so it has none."""
+    example = '"ws://127.0.0.1:8000/ws/{room}"'
+    template = checked(table, "socket", socket, LOGGED_IN | ROOM_NAMES, example=example, quoting="url")
+    if template.names and not re.search(r"[/?]", template.prefix.partition("://")[2]):
+        table.fault("socket", "has a placeholder in its host; write the host out", f"socket = {example}")
+    return template
 
 
 def _read_network(table: Table) -> Network:

@@ -6,7 +6,7 @@ Every table is read and checked, and all mistakes are reported together.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from earwitness.checks.contract import KEYS, Contract
@@ -16,6 +16,7 @@ from earwitness.harness.client.network import Network
 from earwitness.harness.described import Faults, Table, read_toml
 from earwitness.harness.dialects.protocol import Address, DatabaseQuery, FaultCommands
 from earwitness.harness.dialects.toml.addresses import all_addresses, network_of, read_urls
+from earwitness.harness.dialects.toml.exchange import Exchange
 from earwitness.harness.dialects.toml.frames import FrameRules, read_frame_rules
 from earwitness.harness.dialects.toml.history import HistoryRules, read_history
 from earwitness.harness.dialects.toml.logins import Login, read_login
@@ -26,6 +27,7 @@ from earwitness.harness.dialects.toml.sections import (
     Resume,
     Rooms,
     Send,
+    check_exchange,
     finished_request,
     read_accounts,
     read_databases,
@@ -36,6 +38,7 @@ from earwitness.harness.dialects.toml.sections import (
     read_rooms,
     read_send,
 )
+from earwitness.harness.dialects.toml.template import Template
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +47,7 @@ class Description:
 
     addresses  every address that a run could use
     network    how a run reaches them
+    exchange   what is said on a socket besides messages
     unjudged   warnings by name of a promise: the file describes data for it, and [contract] does not mention it
     """
 
@@ -51,13 +55,14 @@ class Description:
     allow_load: bool
     max_users: int | None
     http: str
-    socket: str
+    socket: Template
     addresses: tuple[Address, ...]
     network: Network
     accounts: tuple[Mapping[str, object], ...]
     login: Login
     to_socket: Presentation
     to_http: Presentation
+    exchange: Exchange
     rooms: Rooms
     send: Send
     frames: FrameRules
@@ -83,7 +88,8 @@ def read_tables(top: Table, path: Path) -> Description:
     Raises SettingsError, which names every mistake of the file at once.
     """
     faults = top.faults
-    socket, http_presentation = read_presentations(top)
+    urls = read_urls(top)
+    socket, http_presentation = read_presentations(top, by_room=urls.by_room)
     accounts = read_accounts(top, path.parent)
     login_table = top.table("login", example='{ by = "password" }', required=True)
     login = read_login(login_table, path.parent) if login_table else None
@@ -92,7 +98,6 @@ def read_tables(top: Table, path: Path) -> Description:
     frames_table = top.table("frames", example='{ kind = "type" }', required=True)
     frames = read_frame_rules(frames_table) if frames_table else None
     probe_table = top.table("probe", example='{ url = "/me" }')
-    urls = read_urls(top)
     name, allow_load = top.text("name", path.stem, example="our chat"), top.flag("allow_load")
     max_users = top.whole("max_users", example="100", least=1)
     rooms, send, resume = read_rooms(top), read_send(top), read_resume(top)
@@ -100,7 +105,8 @@ def read_tables(top: Table, path: Path) -> Description:
     probe = finished_request(probe_table, "probe", "/me") if probe_table else None
     databases, commands = read_databases(top), read_fault_commands(top)
     contract, limits = _contract(top, path), read_bounds(top)
-    _consistency(top, contract, history, resume, send, frames)
+    exchange = replace(socket.exchange, end=send.end, binary=send.binary, joined=rooms.joined)
+    _consistency(top, contract, history, resume, send, frames, exchange)
     unjudged = dict(_unjudged(top, resume, databases, frames))
     top.finish()
     faults.raise_any()
@@ -110,8 +116,8 @@ def read_tables(top: Table, path: Path) -> Description:
     single = (send.request, probe, history.request if history else None)
     addresses = all_addresses(urls, [*requests, *filter(None, single)], databases)
     return Description(
-        name=name, allow_load=allow_load, max_users=max_users, http=urls.http, socket=urls.socket, addresses=addresses,
-        network=network_of(urls, addresses), accounts=accounts, login=login, to_socket=socket,
+        name=name, allow_load=allow_load, max_users=max_users, http=urls.http, socket=urls.address, addresses=addresses,
+        network=network_of(urls, addresses), accounts=accounts, login=login, to_socket=socket, exchange=exchange,
         to_http=http_presentation, rooms=rooms, send=send, frames=frames, resume=resume, history=history,
         identity=identity, probe=probe, databases=databases, faults=commands, contract=contract, unjudged=unjudged,
         bounds=limits,
@@ -130,10 +136,12 @@ def _consistency(
     resume: Resume | None,
     send: Send,
     frames: FrameRules | None,
+    exchange: Exchange,
 ) -> None:
-    """Note a fault for each promise that this file gives no way to check: it would be UNKNOWN in every run."""
+    """Note a fault for each promise that this file gives no way to check, and for keys that do not fit together."""
     if frames is None:
         return
+    check_exchange(top, exchange, frames, send)
     kinds = {rule.name: rule.at for rule in frames.rules}
     if contract.history and history is None:
         top.fault("contract.history", "is promised, but there is no [history]", "history = false")

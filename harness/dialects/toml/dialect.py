@@ -9,25 +9,28 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import orjson
 
-from earwitness.harness.client.dialogue import Dialogue, PlainDialogue
+from earwitness.harness.client.dialogue import Dialogue, ManyDialogues, PlainDialogue
 from earwitness.harness.client.events import ACK, NACK, Handshake, Heard
 from earwitness.harness.client.flow import Flow, FlowError, HttpRequest, hiding
 from earwitness.harness.client.frame_cache import hearing
+from earwitness.harness.client.wires import NoSocket
 from earwitness.harness.dialects.protocol import Credentials, Parts, Person, Room, Statement, StoredRow
 from earwitness.harness.dialects.toml.description import Description
-from earwitness.harness.dialects.toml.dialogue import GreetedDialogue
-from earwitness.harness.dialects.toml.frames import listener
+from earwitness.harness.dialects.toml.dialogue import GreetedDialogue, Script, ScriptedDialogue
+from earwitness.harness.dialects.toml.exchange import BY_FRAME, COUNTED
+from earwitness.harness.dialects.toml.frames import ANSWERS, BY_ID, BY_NUMBER, listener, piece_reader
 from earwitness.harness.dialects.toml.logins import shape
 from earwitness.harness.dialects.toml.paths import text_or_none
 from earwitness.harness.dialects.toml.requests import RequestTemplate, address
-from earwitness.harness.dialects.toml.sections import Presentation, people_of
+from earwitness.harness.dialects.toml.sections import SEND, Presentation, people_of
+from earwitness.harness.dialects.toml.template import Template
 
 WAIT = re.compile(r"\d{1,9}(\.\d{1,9})?", re.ASCII)
 """Form of a `Retry-After` in seconds."""
 
 
 class GenericTarget:
-    """Any platform whose messages are JSON over one socket, or HTTP one way and a socket the other.
+    """Any platform whose messages are JSON over sockets, or HTTP one way and a socket the other.
 
     says_joined    the platform says when a room is subscribed; if not, it is unknown which deliveries a user should get
     logins         how many people the file can log in; None: any number
@@ -47,7 +50,9 @@ class GenericTarget:
             self.contract = replace(self.contract, sequence="increasing")
         self.allow_load = description.allow_load
         self.max_users = description.max_users
-        self.says_joined = description.frames.joins
+        self.says_joined = (
+            description.frames.joins or description.exchange.joined != BY_FRAME or _joins_by_number(description)
+        )
         self.network = description.network
         self.addresses = description.addresses
         self._accounts = people_of(description.accounts)
@@ -57,6 +62,8 @@ class GenericTarget:
         self.frame_rules = description.frames
         self.history_paths = frozenset(description.history.at if description.history else ())
         self._hear = listener(description.frames, self._label_of)
+        self._read_piece = piece_reader(description.frames, self._label_of)
+        self._scripted = _has_state(description)
         self.parts = Parts(
             sends_by_http=self if description.send.request is not None else None,
             has_rooms=self if description.rooms.existing else None,
@@ -219,44 +226,94 @@ class GenericTarget:
     ) -> Dialogue:
         """Implement `Target.dialogue`: apply the tables [socket], [resume] and [rooms]."""
         values = self._logged_in(credentials)
+        if self._scripted:
+            return self._scripted_dialogue(credentials, values, rooms, resume)
         first = [template.render(values) for template in self._d.to_socket.first]
-        if resume is not None:
-            first += self._resume_frames(values, resume)
-        join = self._join_frames(values, rooms)
+        first += [template.render({**values, **more}) for template, more in self._resume_frames(resume)]
+        join = [template.render({**values, **more}) for template, more in self._join_frames(rooms)]
         handshake = self._handshake(credentials, values, resumed=resume is not None)
         if join and handshake.welcome:
             return GreetedDialogue(handshake, self._hear, self._frame(), first, join)
         return PlainDialogue(handshake, self._hear, self._frame(), [*first, *join])
+
+    def _scripted_dialogue(
+        self,
+        credentials: Credentials,
+        values: Mapping[str, object],
+        rooms: Sequence[Room],
+        resume: Mapping[str, int] | None,
+    ) -> Dialogue:
+        """Return a dialogue with state, or one for each room if the address of a socket names the room."""
+        script = self._script()
+        if not self._d.exchange.by_room:
+            return self._on_one_socket(script, credentials, values, rooms, resume)
+        if not rooms:
+            return PlainDialogue(NoSocket(network=self.network), self._hear, self._frame())
+        sockets = {}
+        for room in rooms:
+            of_room = {**values, "label": room.label, "room": self.platform_room(room.label)}
+            after = None if resume is None else {room.label: resume[room.label]} if room.label in resume else {}
+            sockets[room.label] = self._on_one_socket(script, credentials, of_room, [room], after)
+        return ManyDialogues(sockets)
+
+    def _on_one_socket(
+        self,
+        script: Script,
+        credentials: Credentials,
+        values: Mapping[str, object],
+        rooms: Sequence[Room],
+        resume: Mapping[str, int] | None,
+    ) -> ScriptedDialogue:
+        nothing: dict[str, object] = {}
+        return ScriptedDialogue(
+            self._handshake(credentials, values, resumed=resume is not None),
+            script,
+            values,
+            first=[*((template, nothing) for template in self._d.to_socket.first), *self._resume_frames(resume)],
+            join=self._join_frames(rooms),
+            rooms=[(room.label, self.platform_room(room.label)) for room in rooms],
+            secrets=credentials.secrets(),
+        )
+
+    def _script(self) -> Script:
+        replies = self._d.exchange.replies
+        return Script(
+            rules=self._d.frames, exchange=self._d.exchange, hear=self._hear, read=self._read_piece,
+            send=self._d.send.frame,
+            exact={reply.to: reply for reply in replies if not reply.kinds},
+            by_kind=tuple(reply for reply in replies if reply.kinds),
+        )  # fmt: skip
 
     def _handshake(self, credentials: Credentials, values: Mapping[str, object], *, resumed: bool) -> Handshake:
         shown = self._d.to_socket
         query = {key: template.render(values) for key, template in shown.query.items()}
         if resumed and self._d.resume is not None:
             query |= {key: template.render(values) for key, template in self._d.resume.query.items()}
-        parts = urlsplit(self._d.socket)
+        parts = urlsplit(self._d.socket.render(values))
         whole = urlencode([*parse_qsl(parts.query, keep_blank_values=True), *query.items()])
         return Handshake(
             url=urlunsplit((parts.scheme, parts.netloc, parts.path or "/", whole, "")),
             headers=self._shown(credentials, shown),
             subprotocols=tuple(template.render(values) for template in shown.subprotocols),
             network=self.network,
-            welcome=self._d.frames.welcomes,
+            welcome=self._d.frames.welcomes or bool(self._d.exchange.steps),
         )
 
-    def _resume_frames(self, values: Mapping[str, object], resume: Mapping[str, int]) -> list[str]:
+    def _resume_frames(self, resume: Mapping[str, int] | None) -> list[tuple[Template, Mapping[str, object]]]:
+        """Return the frames of [resume], each with its further placeholders."""
         rules = self._d.resume
-        if rules is None:
+        if rules is None or resume is None:
             return []
-        seqs = {self._room_of.get(label, label): seq for label, seq in resume.items()}
+        seqs = {self.platform_room(label): seq for label, seq in resume.items()}
         if rules.together:
-            return [template.render({**values, "seqs": seqs}) for template in rules.frames]
-        each = [{**values, "label": self._label_of.get(room, room), "room": room, "seq": seqs[room]} for room in seqs]
-        return [template.render(room) for room in each for template in rules.frames]
+            return [(template, {"seqs": seqs}) for template in rules.frames]
+        each = [{"label": self._label_of.get(room, room), "room": room, "seq": seqs[room]} for room in seqs]
+        return [(template, room) for room in each for template in rules.frames]
 
-    def _join_frames(self, values: Mapping[str, object], rooms: Sequence[Room]) -> list[str]:
-        """Return the frames of `rooms.join`, filled in for each room."""
+    def _join_frames(self, rooms: Sequence[Room]) -> list[tuple[Template, Mapping[str, object]]]:
+        """Return the frames of `rooms.join` for each room, with its placeholders."""
         return [
-            template.render({**values, "label": room.label, "room": self._room_of.get(room.label, room.label)})
+            (template, {"label": room.label, "room": self.platform_room(room.label)})
             for room in rooms
             for template in self._d.rooms.join
         ]
@@ -314,6 +371,23 @@ class GenericTarget:
             "room": self._room_of.get(room.label, room.label),
             **{f"members.{key}": [member[key] for member in members] for key in ("number", "name", "email")},
         }
+
+
+def _has_state(description: Description) -> bool:
+    """Return whether a socket needs a dialogue with state. Without one it costs nothing to decode and encode."""
+    frames = description.frames
+    shown, joins, resume, send = description.to_socket, description.rooms.join, description.resume, description.send
+    sent = [*shown.first, *joins, *(resume.frames if resume else ()), *([send.frame] if send.frame else [])]
+    by_id = all(frames.by(name) == BY_ID for name in ANSWERS)
+    of_user = send.frame is not None and not send.frame.names <= SEND
+    counts = any(COUNTED in template.names for template in sent)
+    return not description.exchange.plain or not by_id or of_user or counts
+
+
+def _joins_by_number(description: Description) -> bool:
+    """Return whether the answer to a frame of `rooms.join` names it by its counted number."""
+    counted = any(COUNTED in template.names for template in description.rooms.join)
+    return counted and description.frames.by("ack") == BY_NUMBER
 
 
 def _json(body: bytes) -> object:

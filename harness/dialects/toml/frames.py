@@ -25,13 +25,16 @@ KINDS = {
 PATHS = {
     "message": ("room", "text", "id", "seq", "sender"),
     "replayed": ("room", "text", "id", "seq", "sender"),
-    "ack": ("room", "id", "seq"),
-    "nack": ("room", "id", "code", "retry_after"),
+    "ack": ("room", "id", "n", "seq"),
+    "nack": ("room", "id", "n", "code", "retry_after"),
     "welcome": ("user", "replica", "session", "rooms"),
     "joined": ("room", "seq", "complete"),
     "left": ("room",),
 }
-NEEDED = {"message": ("text",), "replayed": ("text",), "ack": ("id",), "nack": ("id",), "joined": ("room",)}
+NEEDED = {"message": ("text",), "replayed": ("text",)}
+ANSWERS = ("ack", "nack")
+BY_ID, BY_ORDER, BY_NUMBER = "id", "order", "n"
+"""How an answer names its message: by the client's id, by nothing (the oldest is meant), or by a counted number."""
 
 VALUES = Many(
     item=AnyOf(
@@ -51,9 +54,13 @@ class Rule:
 
     values  values of `kind` that identify it
     has     path that is present only in this kind of frame
+    lacks   path that is absent in this kind of frame
+    prefix  text before the JSON of such a frame
+    alone   the prefix alone identifies it
     items   path to a list inside the frame; each element counts as a frame
+    by      how an answer names its message: BY_ID, BY_ORDER or BY_NUMBER
     at      getters of its values by name
-    paths   the same paths, `items` and `has` as text
+    paths   the same paths, `items`, `has` and `lacks` as text
     """
 
     name: str
@@ -62,6 +69,35 @@ class Rule:
     items: Getter | None
     at: Mapping[str, Getter]
     paths: Mapping[str, str]
+    lacks: Getter | None = None
+    prefix: str = ""
+    alone: bool = False
+    by: str = BY_ID
+
+    def fits(self, kind: object, frame: object) -> int:
+        """Return how surely a frame is of this rule: 0 not, 1 by its prefix, 2 by a path, 3 by its kind."""
+        if self.lacks is not None and self.lacks(frame) is not None:
+            return 0
+        if kind.__hash__ is not None and kind in self.values:
+            return 3
+        if self.has is not None and self.has(frame) is not None:
+            return 2
+        return 1 if self.alone else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One text of a received frame.
+
+    text   as it came, without separators
+    value  its JSON after the prefix; None if there is none
+    read   False if it is not of the form that the file describes
+    """
+
+    text: str
+    prefix: str
+    value: object
+    read: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +105,7 @@ class FrameRules:
     """Rules of a target file for received frames.
 
     split      none, lines (several JSON texts in one frame) or list (a JSON list of messages)
+    separator  text at the end of each of several JSON texts in one frame, "" for none
     prefix     text before the JSON of a frame
     kind_path  path to the kind as text, "" if the file names none
     """
@@ -78,6 +115,7 @@ class FrameRules:
     kind: Getter
     kind_path: str
     rules: tuple[Rule, ...]
+    separator: str = ""
 
     @property
     def welcomes(self) -> bool:
@@ -89,41 +127,75 @@ class FrameRules:
         """Return whether the platform confirms that a room is subscribed: by a frame of its own, or in the greeting."""
         return any(rule.name == "joined" or (rule.name == "welcome" and "rooms" in rule.at) for rule in self.rules)
 
-    def values(self, data: str | bytes) -> list[object]:
-        """Decode a frame into its JSON values; [] if it is not of the form that the file describes."""
-        try:
-            return _unpack(data, self.split, self.prefix)
-        except (ValueError, UnicodeDecodeError):
-            return []
+    @property
+    def plain(self) -> bool:
+        """Return whether all frames are read alike: no rule has a prefix of its own, and nothing separates texts."""
+        return not self.separator and all(rule.prefix == self.prefix and rule.lacks is None for rule in self.rules)
 
-    def rule_of(self, frame: object) -> Rule | None:
-        """Return the rule that recognises a decoded frame, None if none does. `listener` uses the same rule."""
-        kind = self.kind(frame)
-        by_kind = [rule for rule in self.rules if kind.__hash__ is not None and kind in rule.values]
-        by_presence = [rule for rule in self.rules if rule.has is not None and rule.has(frame) is not None]
-        return by_kind[-1] if by_kind else by_presence[0] if by_presence else None
+    def by(self, name: str) -> str:
+        """Return how the answers of the rule `name` name their messages."""
+        return next((rule.by for rule in self.rules if rule.name == name), BY_ID)
+
+    def pieces(self, data: str | bytes) -> list[Piece]:
+        """Return the texts of a frame, decoded."""
+        text = data if isinstance(data, str) else data.decode("utf-8", "replace")
+        texts = [part for part in text.split(self.separator) if part] if self.separator else [text]
+        prefixes = sorted({self.prefix, *(rule.prefix for rule in self.rules)}, key=len, reverse=True)
+        return [piece for part in texts for piece in self._decoded(part, prefixes)]
+
+    def _decoded(self, text: str, prefixes: Sequence[str]) -> list[Piece]:
+        prefix = next((one for one in prefixes if text.startswith(one)), None)
+        if prefix is None:
+            return [Piece(text, "", None, read=False)]
+        if prefix and text == prefix and any(rule.alone and rule.prefix == prefix for rule in self.rules):
+            return [Piece(text, prefix, None)]
+        try:
+            return [Piece(text, prefix, value) for value in _unpack(text, self.split, prefix)]
+        except ValueError:
+            return [Piece(text, prefix, None, read=False)]
+
+    def recognised(self, data: str | bytes) -> list[tuple[Rule | None, object]]:
+        """Return the JSON values of a frame, each with the rule that recognises it; [] if it has another form."""
+        return [(self.rule_of(piece.value, piece.prefix), piece.value) for piece in self.pieces(data) if piece.read]
+
+    def rule_of(self, frame: object, prefix: str | None = None) -> Rule | None:
+        """Return the rule that recognises a decoded frame, None if none does. `listener` uses the same rule.
+
+        `prefix`: the text before the frame; by default that of all frames.
+        """
+        before = self.prefix if prefix is None else prefix
+        kind, best, found = self.kind(frame), 0, None
+        for rule in self.rules:
+            fit = rule.fits(kind, frame) if rule.prefix == before else 0
+            if fit > best or fit == best == 3:  # of several rules with one kind the last one counts
+                best, found = fit, rule
+        return found
 
 
 def read_frame_rules(table: Table) -> FrameRules:
     """Return the rules of the table [frames]. Mistakes are collected in `table` and raised together later."""
     rules = []
     kind = read_path(table, "kind", "type")
+    prefix = table.text("prefix", example="42")
     for name in KINDS:
         inner = table.table(name, example='{ is = ["message"], text = "text" }', required=name == "message")
         if inner is not None:
-            rules.append(_read_rule(inner, name, kind is not None))
+            rules.append(_read_rule(inner, name, kind is not None, prefix))
     split = table.choice("split", ("none", "lines", "list"), "none")
-    prefix = table.text("prefix", example="42")
+    separator = table.text("separator", example="\\u001e")
     table.finish()
     kind_path = str(table.data.get("kind", "")) if kind is not None else ""
-    return FrameRules(split=split, prefix=prefix, kind=kind or _ABSENT, kind_path=kind_path, rules=tuple(rules))
+    return FrameRules(
+        split=split, prefix=prefix, kind=kind or _ABSENT, kind_path=kind_path, rules=tuple(rules), separator=separator
+    )
 
 
-def _read_rule(table: Table, name: str, has_kind: bool) -> Rule:
-    is_ = table.value("is", VALUES, example=f'["{name}"]')
-    values = () if is_ is None else tuple(is_) if isinstance(is_, list) else (is_,)
-    has = read_path(table, "has", "message_id")
-    if not values and has is None and (is_ is not None or not {"is", "has"} & set(table.data)):
+def _read_rule(table: Table, name: str, has_kind: bool, prefix: str) -> Rule:
+    values = read_values(table, "is", name)
+    has, lacks = read_path(table, "has", "message_id"), read_path(table, "lacks", "error")
+    own = table.text("prefix", example="42")
+    alone = bool(own) and not values and has is None
+    if not alone and not values and has is None and ("is" in table.data or not {"is", "has"} & set(table.data)):
         table.fault("is", "is missing: nothing distinguishes this kind of frame from others", f'is = ["{name}"]')
     if values and not has_kind:
         table.fault("is", "needs the path frames.kind", 'kind = "type" in [frames]')
@@ -133,9 +205,32 @@ def _read_rule(table: Table, name: str, has_kind: bool) -> Rule:
         key: read_path(table, key, key if key in needed else f"message.{key}", key in needed) for key in PATHS[name]
     }
     at = {key: getter for key, getter in paths_at.items() if getter is not None}
-    paths = {key: str(table.data[key]) for key in (*at, "items", "has") if key in table.data}
+    by = _read_by(table) if name in ANSWERS else BY_ID
+    paths = {key: str(table.data[key]) for key in (*at, "items", "has", "lacks") if key in table.data}
     table.finish()
-    return Rule(name=name, values=values, has=has, items=items, at=at, paths=paths)
+    return Rule(
+        name=name, values=values, has=has, items=items, at=at, paths=paths,
+        lacks=lacks, prefix=own or prefix, alone=alone, by=by,
+    )  # fmt: skip
+
+
+def read_values(table: Table, name: str, example: str) -> tuple[object, ...]:
+    """Return the values of the kind that the key `name` lists; () if it is absent or wrong."""
+    given = table.value(name, VALUES, example=f'["{example}"]')
+    return () if given is None else tuple(given) if isinstance(given, list) else (given,)
+
+
+def _read_by(table: Table) -> str:
+    """Return how an answer names its message; exactly one of id, n and by = "order" says it."""
+    by = table.choice("by", (BY_ID, BY_ORDER), BY_ID)
+    ways = [key for key in (BY_ID, BY_NUMBER) if key in table.data] + [BY_ORDER] * (by == BY_ORDER)
+    if not ways:
+        missing = 'is missing: it says which message is answered; so do n (a counted number) and by = "order"'
+        table.fault("id", missing, 'id = "id"')
+    elif len(ways) > 1:
+        said = " and ".join('by = "order"' if way == BY_ORDER else way for way in ways)
+        table.fault("id", f"is not the only key that says which message is answered: {said} exclude each other", "")
+    return ways[0] if ways else BY_ID
 
 
 def listener(rules: FrameRules, label_of: Mapping[str, str]) -> Callable[[str | bytes], Sequence[Heard]]:
@@ -143,6 +238,9 @@ def listener(rules: FrameRules, label_of: Mapping[str, str]) -> Callable[[str | 
 
     `label_of`: the platform's name of a room -> its label in the plan.
     """
+    if not rules.plain:
+        read_piece = piece_reader(rules, label_of)
+        return lambda data: [heard for piece in rules.pieces(data) for heard in read_piece(piece)]
     by_kind = {value: _reader(rule, label_of) for rule in rules.rules for value in rule.values}
     by_presence = [(rule.has, _reader(rule, label_of)) for rule in rules.rules if rule.has is not None]
     kind_of = rules.kind
@@ -164,6 +262,19 @@ def listener(rules: FrameRules, label_of: Mapping[str, str]) -> Callable[[str | 
         return [heard for frame in frames for heard in one(frame)]
 
     return hear
+
+
+def piece_reader(rules: FrameRules, label_of: Mapping[str, str]) -> Callable[[Piece], list[Heard]]:
+    """Return the function that reads one text of a frame as events; arguments as of `listener`."""
+    readers = {rule.name: _reader(rule, label_of) for rule in rules.rules}
+
+    def read(piece: Piece) -> list[Heard]:
+        if not piece.read:
+            return [_other("a frame that could not be understood")]
+        rule = rules.rule_of(piece.value, piece.prefix)
+        return [_other(piece.value)] if rule is None else readers[rule.name](piece.value)
+
+    return read
 
 
 def _unpack(data: str | bytes, split: str, prefix: str) -> list[object]:
@@ -198,13 +309,18 @@ def _reader(rule: Rule, label_of: Mapping[str, str]) -> Callable[[object], list[
     return each
 
 
+def _named_by(rule: Rule) -> str:
+    """Return the key of the path whose value is the id of an event: a counted number stands in its place."""
+    return BY_NUMBER if rule.by == BY_NUMBER else "id"
+
+
 def _plain(rule: Rule, label_of: Mapping[str, str]) -> Callable[[object], list[Heard]]:
     """Return the reader of message, replayed, ack and left.
 
     It reads room, text, number, sender and id, as far as there are paths.
     """
     what, needs_text = KINDS[rule.name], "text" in NEEDED.get(rule.name, ())
-    room_at, text_at, id_at = (rule.at.get(key, _ABSENT) for key in ("room", "text", "id"))
+    room_at, text_at, id_at = (rule.at.get(key, _ABSENT) for key in ("room", "text", _named_by(rule)))
     seq_at, sender_at = rule.at.get("seq", _ABSENT), rule.at.get("sender", _ABSENT)
 
     def read(frame: object) -> list[Heard]:
@@ -221,7 +337,7 @@ def _plain(rule: Rule, label_of: Mapping[str, str]) -> Callable[[object], list[H
 
 
 def _nack(rule: Rule, label_of: Mapping[str, str]) -> Callable[[object], list[Heard]]:
-    room_at, id_at = rule.at.get("room", _ABSENT), rule.at.get("id", _ABSENT)
+    room_at, id_at = rule.at.get("room", _ABSENT), rule.at.get(_named_by(rule), _ABSENT)
     code_at, retry_at = rule.at.get("code", _ABSENT), rule.at.get("retry_after", _ABSENT)
 
     def read(frame: object) -> list[Heard]:
@@ -256,12 +372,14 @@ def _welcome(rule: Rule, label_of: Mapping[str, str]) -> Callable[[object], list
 def _joined(rule: Rule, label_of: Mapping[str, str]) -> Callable[[object], list[Heard]]:
     room_at, seq_at = rule.at.get("room", _ABSENT), rule.at.get("seq", _ABSENT)
     complete_at = rule.at.get("complete", _ABSENT)
+    named = "room" in rule.at  # without the path the socket belongs to one room
 
     def read(frame: object) -> list[Heard]:
         room, seq, complete = text_or_none(room_at(frame)), seq_or_none(seq_at(frame)), complete_at(frame)
-        if room is None:
+        if room is None and named:
             return [_other(frame)]
         continued = complete if isinstance(complete, bool) else None
-        return [(JOINED, label_of.get(room, room), None, -1 if seq is None else seq, None, None, continued)]
+        label = None if room is None else label_of.get(room, room)
+        return [(JOINED, label, None, -1 if seq is None else seq, None, None, continued)]
 
     return read

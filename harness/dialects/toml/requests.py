@@ -21,7 +21,9 @@ BRACES = "{}:."
 LIST = Open(list, "a list", "[]")
 BODY = AnyOf(kinds=(TEXT, TABLE, LIST), words="text or a table", example="{}")
 FRAMES = Many(
-    item=AnyOf(kinds=(TEXT, TABLE), words="a frame", example="{}"),
+    item=AnyOf(
+        kinds=(TEXT, TABLE, Many(item=TABLE, words="a list of tables", example="[{}]")), words="a frame", example="{}"
+    ),
     words="a list of frames, each text or a table",
     example="[{}]",
     single=True,

@@ -12,6 +12,21 @@ from earwitness.checks.declared import AnyOf, Many, Number, OneOf
 from earwitness.checks.history.record import Place
 from earwitness.harness.described import Table
 from earwitness.harness.dialects.protocol import DatabaseQuery, FaultCommands, Person
+from earwitness.harness.dialects.toml.addresses import ROOM_NAMES
+from earwitness.harness.dialects.toml.exchange import (
+    BY_FRAME,
+    COUNTED,
+    GREETING,
+    OPEN,
+    PLAIN,
+    Exchange,
+    kept_names,
+    needs_kind,
+    placeholders,
+    read_beat,
+    read_exchange,
+)
+from earwitness.harness.dialects.toml.frames import ANSWERS, BY_ID, BY_NUMBER, BY_ORDER, FrameRules
 from earwitness.harness.dialects.toml.logins import read_rows
 from earwitness.harness.dialects.toml.paths import Getter, compile_path
 from earwitness.harness.dialects.toml.requests import (
@@ -36,6 +51,7 @@ MEMBERS = AnyOf(
     example='"all"',
     problem='is neither "all" nor a list of user numbers',
 )
+ANSWERED = "needs send.frame: the answer to send.request is that of its message already"
 DATABASE_PLACES = {"auth": Place.AUTH_DATABASE, "main": Place.MAIN_DATABASE}
 
 
@@ -43,7 +59,7 @@ DATABASE_PLACES = {"auth": Place.AUTH_DATABASE, "main": Place.MAIN_DATABASE}
 class Presentation:
     """How credentials are presented to the socket, or to HTTP requests.
 
-    query, subprotocols and first (frames sent first) apply to the socket only.
+    query, subprotocols, first (frames sent first) and exchange (what else is said) apply to the socket only.
     """
 
     headers: Mapping[str, Template]
@@ -51,6 +67,7 @@ class Presentation:
     query: Mapping[str, Template]
     subprotocols: tuple[Template, ...] = ()
     first: tuple[Template, ...] = ()
+    exchange: Exchange = PLAIN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,24 +86,30 @@ class Rooms:
     requests  requests that open a room
     room_id   path to the platform's name of the room in the answer to the first request
     join      frames that subscribe a connection to a room
+    joined    what says that it is subscribed: BY_FRAME, OPEN or GREETING
     """
 
     existing: tuple[ExistingRoom, ...]
     requests: tuple[RequestTemplate, ...]
     room_id: Getter | None
     join: tuple[Template, ...]
+    joined: str = BY_FRAME
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Send:
     """Rules for sending a message: as a frame, or as a request.
 
-    `seq`: path to the message's sequence number in the answer to the request.
+    seq     path to the message's sequence number in the answer to the request
+    end     text at the end of every frame on the socket
+    binary  every frame on the socket is sent as bytes
     """
 
     frame: Template | None
     request: RequestTemplate | None
     seq: Getter | None
+    end: str = ""
+    binary: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,22 +124,27 @@ class Resume:
     together: bool
 
 
-def read_presentations(top: Table) -> tuple[Presentation, Presentation]:
+def read_presentations(top: Table, *, by_room: bool) -> tuple[Presentation, Presentation]:
     """Return how credentials are presented, as (to the socket, to HTTP requests).
 
-    Without [http] both present the same headers.
+    Without [http] both present the same headers. `by_room`: the address of a socket names a room.
     """
+    here = LOGGED_IN | (ROOM_NAMES if by_room else frozenset())
+    said = placeholders(kept_names(top), by_room=by_room)
     socket = top.table("socket", example='{ headers = { Authorization = "Bearer {token}" } }') or Table({}, top.faults)
     subprotocols = socket.texts("subprotocols", example='["chat.v1", "{token}"]')
+    steps, replies = read_exchange(socket, said)
+    beat_s, beat = read_beat(socket, said)
     shown = Presentation(
         headers=read_headers(socket, "headers", LOGGED_IN, example='{ Authorization = "Bearer {token}" }'),
         cookies=read_headers(socket, "cookies", LOGGED_IN, example='{ session = "{token}" }'),
-        query=read_texts(socket, "query", LOGGED_IN, example='{ token = "{token}" }'),
+        query=read_texts(socket, "query", here, example='{ token = "{token}" }'),
         subprotocols=tuple(Template(text) for text in subprotocols),
-        first=read_frames(socket, "first", LOGGED_IN, example='[{ type = "auth", token = "{token}" }]'),
+        first=read_frames(socket, "first", said, example='[{ type = "auth", token = "{token}" }]'),
+        exchange=Exchange(steps=steps, replies=replies, beat_s=beat_s, beat=beat, by_room=by_room),
     )
     for template in shown.subprotocols:
-        if fault := template.fault(LOGGED_IN):
+        if fault := template.fault(here):
             socket.fault("subprotocols", fault, 'subprotocols = ["chat.v1", "{token}"]')
     socket.finish()
     http = top.table("http", example='{ headers = { Authorization = "Bearer {token}" } }')
@@ -169,10 +197,14 @@ def read_rooms(top: Table) -> Rooms:
     room_id = read_path(table, "room_id", "room.id")
     if existing and requests:
         table.fault("existing and requests", "exclude each other", 'existing = [{ label = "general" }]')
-    known = LOGGED_IN | {"label", "room"}
+    known = placeholders(kept_names(top), by_room=True)
     join = read_frames(table, "join", known, example='[{ type = "join", room = "{room}" }]')
+    joined = table.choice("joined", (BY_FRAME, OPEN, GREETING), BY_FRAME)
+    if joined != BY_FRAME and join:
+        later = "exclude each other: a frame that subscribes takes effect later, and only an answer says when"
+        table.fault("joined and join", later, f'joined = "{BY_FRAME}"')
     table.finish()
-    return Rooms(existing=tuple(existing), requests=tuple(requests), room_id=room_id, join=join)
+    return Rooms(existing=tuple(existing), requests=tuple(requests), room_id=room_id, join=join, joined=joined)
 
 
 def finished_request(table: Table, name: str, url: str, known: frozenset[str] = LOGGED_IN) -> RequestTemplate:
@@ -187,7 +219,8 @@ def read_send(top: Table) -> Send:
     table = top.table("send", example='{ frame = { type = "send", text = "{text}" } }', required=True)
     if table is None:
         return Send(frame=None, request=None, seq=None)
-    frame = read_template(table, "frame", SEND, example='{ type = "send", room = "{room}", text = "{text}" }')
+    known = SEND | placeholders(kept_names(top), by_room=False)
+    frame = read_template(table, "frame", known, example='{ type = "send", room = "{room}", text = "{text}" }')
     inner = table.table("request", example='{ url = "/rooms/{room}/messages", body = { text = "{text}" } }')
     request = finished_request(inner, "send", "/rooms/{room}/messages", LOGGED_IN | SEND) if inner else None
     if len({"frame", "request"} & set(table.data)) != 1:
@@ -200,8 +233,9 @@ def read_send(top: Table) -> Send:
         ):
             table.fault("frame", "does not contain {text}", 'frame = { type = "send", text = "{text}" }')
     seq = read_path(table, "seq", "message.seq")
+    end, binary = table.text("end", example="\\u001e"), table.flag("binary")
     table.finish()
-    return Send(frame=frame, request=request, seq=seq)
+    return Send(frame=frame, request=request, seq=seq, end=end, binary=binary)
 
 
 def read_resume(top: Table) -> Resume | None:
@@ -212,7 +246,7 @@ def read_resume(top: Table) -> Resume | None:
     table = top.table("resume", example='{ frames = [{ type = "resume", room = "{room}", after = "{seq}" }] }')
     if table is None:
         return None
-    known = LOGGED_IN | {"room", "label", "seq", "seqs"}
+    known = placeholders(kept_names(top), by_room=True) | {"seq", "seqs"}
     frames = read_frames(table, "frames", known, example='[{ type = "resume", room = "{room}", after = "{seq}" }]')
     query = read_texts(table, "query", LOGGED_IN, example='{ resume = "1" }')
     used = {name for frame in frames for name in frame.names}
@@ -273,3 +307,26 @@ def read_fault_commands(top: Table) -> dict[str, FaultCommands]:
             )
             inner.finish()
     return commands
+
+
+def check_exchange(top: Table, exchange: Exchange, frames: FrameRules, send: Send) -> None:
+    """Note a fault for each key of the exchange on a socket that needs another key, or excludes it."""
+    rules = {rule.name: rule for rule in frames.rules}
+    if not frames.kind_path:
+        for key in needs_kind(exchange.steps, exchange.replies):
+            top.fault(key, "names a kind of frame, which needs the path frames.kind", 'kind = "type" in [frames]')
+    if exchange.joined != BY_FRAME and frames.joins:
+        other = "frames.joined" if "joined" in rules else "frames.welcome.rooms"
+        top.fault(f"rooms.joined and {other}", "exclude each other: either a frame says it or none does", "")
+    if exchange.joined == GREETING and not exchange.steps and not frames.welcomes:
+        said = "needs a greeting: frames.welcome or socket.steps"
+        top.fault("rooms.joined", f'= "{GREETING}" {said}', f'joined = "{OPEN}"')
+    if "joined" in rules and "room" not in rules["joined"].at and not exchange.by_room:
+        missing = "is missing: only an address with {room} in urls.socket tells the room"
+        top.fault("frames.joined.room", missing, 'room = "room"')
+    for name in ANSWERS:
+        by = frames.by(name)
+        if by != BY_ID and send.frame is None and send.request is not None:
+            top.fault(f"frames.{name}.{'by' if by == BY_ORDER else by}", ANSWERED, "")
+        if by == BY_NUMBER and send.frame is not None and COUNTED not in send.frame.names:
+            top.fault(f"frames.{name}.n", "needs {n} in send.frame", 'frame = { cid = "{n}", text = "{text}" }')

@@ -1,0 +1,191 @@
+"""One connection of several sockets: a user has one socket for each room (`harness.client.dialogue.ManyDialogues`).
+
+The session knows one connection. It begins with the first socket that opens. It is over as soon as one socket is over:
+then all are closed, and the user reconnects as a whole. So a record of a connection means the same for every platform.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, Protocol, TypeVar
+
+from earwitness.harness.client.dialogue import BytesTo, Dialogue, ManyDialogues, TextTo
+from earwitness.harness.client.events import Heard
+from earwitness.harness.client.link import Hears, Transport
+from earwitness.harness.client.wire import Refused
+from earwitness.harness.client.wires import Framing
+
+
+class Socket(Protocol):
+    """Protocol of a `Link` of either shell, as far as several of them are one connection."""
+
+    open_now: bool
+    error: BaseException | None
+    wire: Framing
+    transport: Transport
+
+    @property
+    def usable(self) -> bool:
+        """Return whether the socket is open and, if the platform greets connections, was greeted."""
+
+    @property
+    def awaited(self) -> str:
+        """Return what the socket lacks before it is usable, in words."""
+
+    def check_usable(self) -> None:
+        """Raise Refused (or the tester's own error) if the socket ended before it was usable."""
+
+    def send(self, frame: str | bytes) -> None:
+        """Write one message at once."""
+
+    def send_soon(self, frame: str | bytes) -> None:
+        """Queue one message for the end of this turn of the event loop."""
+
+    def abort(self) -> None:
+        """Drop the socket at once."""
+
+
+L = TypeVar("L", bound=Socket)
+
+
+class ManyLinks(Generic[L]):
+    """Several sockets of one user as one connection; the shells add `open`, `wait` and `close`.
+
+    session, dialogue  as of a `Link`; the dialogue has one for each socket
+    links              the socket of each room, by its label
+    over               one of the sockets has ended, or all were closed
+    closing            we have begun to close: then the end of one socket does not cut the others
+    """
+
+    def __init__(self, session: Hears, dialogue: ManyDialogues, make: Callable[[Hears, Dialogue], L]) -> None:
+        """Prepare a socket for each room by `make`, which gets the session and the dialogue of that socket."""
+        self.session, self.dialogue = session, dialogue
+        self.handshake = dialogue.handshake
+        self.links: dict[str, L] = {label: make(Ear(self, label), one) for label, one in dialogue.by_room.items()}
+        self.over = self.closing = False
+        self._epoch = 0
+        self._opening: L | None = None
+        self._first_over: L | None = None
+
+    @property
+    def open_now(self) -> bool:
+        """Return whether every socket is open."""
+        return not self.over and all(link.open_now for link in self.links.values())
+
+    @property
+    def usable(self) -> bool:
+        """Return whether every socket is open and, if the platform greets connections, was greeted."""
+        return not self.over and all(link.usable for link in self.links.values())
+
+    @property
+    def error(self) -> BaseException | None:
+        """Return the exception by which the tester itself failed on one of the sockets, if it did."""
+        return next((link.error for link in self.links.values() if link.error is not None), None)
+
+    @property
+    def transport(self) -> Transport:
+        """Return the totals in which all sockets are counted."""
+        return next(iter(self.links.values())).transport
+
+    @property
+    def wire(self) -> Framing:
+        """Return the wire of the socket that ended first; before that, of the one that was opened last."""
+        return (self._first_over or self._opening or next(iter(self.links.values()))).wire
+
+    @property
+    def awaited(self) -> str:
+        """Return what the socket that is opened lacks before it is usable, in words."""
+        return "greeting" if self._opening is None else self._opening.awaited
+
+    def check_usable(self) -> None:
+        """Raise the error of the socket that ended first, if one has ended."""
+        if self._first_over is not None:
+            self._first_over.check_usable()
+            raise Refused(self.wire.close_reason, code=self.wire.close_code)
+
+    def send(self, frame: str | bytes) -> None:
+        """Write one message at once to the socket of its room; no-op if the connection is over."""
+        link, plain = self._of(frame)
+        link.send(plain)
+
+    def send_soon(self, frame: str | bytes) -> None:
+        """Queue one message; all messages of this turn of the event loop to one socket are written together."""
+        link, plain = self._of(frame)
+        link.send_soon(plain)
+
+    def _of(self, frame: str | bytes) -> tuple[L, str | bytes]:
+        """Return the socket of a frame, and the frame as it is sent. A frame without a room goes to the first one."""
+        if isinstance(frame, TextTo):
+            return self.links[frame.label], str(frame)
+        if isinstance(frame, BytesTo):
+            return self.links[frame.label], bytes(frame)
+        return next(iter(self.links.values())), frame
+
+    def abort(self) -> None:
+        """Drop all sockets at once, without a close frame."""
+        for link in self.links.values():
+            if link.open_now or link is self._opening:  # others were not tried, and are not counted as refused
+                link.abort()
+
+    def _failed_to_open(self, error: BaseException) -> None:
+        """Drop all sockets after an error; raise that of the socket that ended first, if it is the cause of `error`."""
+        cut = self._first_over is not None and self._first_over is not self._opening
+        self.abort()
+        if cut and isinstance(error, Refused):
+            self.check_usable()
+
+    # -- called by the ears -------------------------------------------------------------------------------------------
+
+    def began(self, now_ns: int, handshake_ns: int, replica: str | None) -> int:
+        """Record the connection when its first socket opens; return its number in the journal for every socket."""
+        if not self._epoch:
+            self._epoch = self.session.connected(self.dialogue, now_ns, handshake_ns, replica)
+        return self._epoch
+
+    def ended(self, label: str, now_ns: int, code: int, own: bool, reason: str) -> None:
+        """Record the end of the connection when one socket has ended; when we close, when the last one has."""
+        if self._first_over is None:
+            self._first_over = self.links[label]
+        if self.over or (self.closing and any(link.open_now for link in self.links.values())):
+            return
+        self.over = True
+        self.session.closed(now_ns, code, own, reason)
+        self.abort()
+
+
+class Ear:
+    """What one of several sockets calls instead of the session; it implements `harness.client.link.Hears`."""
+
+    __slots__ = ("_label", "_many", "_session")
+
+    def __init__(self, many: ManyLinks[Any], label: str) -> None:
+        """Pass on to the session of `many` what the socket of the room `label` receives."""
+        self._many, self._label, self._session = many, label, many.session
+
+    @property
+    def welcomed(self) -> bool:
+        """Return whether this socket was greeted."""
+        return self._label in self._many.dialogue.greeted
+
+    def connected(self, dialogue: Dialogue, now_ns: int, handshake_ns: int, replica: str | None = None) -> int:
+        """Implement `Hears.connected`."""
+        return self._many.began(now_ns, handshake_ns, replica)
+
+    def heard(self, now_ns: int, data: str | bytes) -> None:
+        """Implement `Hears.heard`: the session decodes the frame with the dialogue of this socket."""
+        self._many.dialogue.room = self._label
+        self._session.heard(now_ns, data)
+
+    def happened(self, now_ns: int, events: Sequence[Heard]) -> None:
+        """Implement `Hears.happened`."""
+        if events:
+            self._many.dialogue.room = self._label
+            self._many.dialogue.note(events)
+            self._session.happened(now_ns, events)
+
+    def closed(self, now_ns: int, code: int, own: bool, reason: str = "") -> None:
+        """Implement `Hears.closed`."""
+        self._many.ended(self._label, now_ns, code, own, reason)
+
+
+__all__ = ["ManyLinks"]
