@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Final
-from urllib.parse import urlsplit
 
 from earwitness import dialects as d
 from earwitness.harness.dialects.shipped import _bytes as b
@@ -31,10 +30,10 @@ class Stomp(d.BaseDialect):
         super().__init__(settings)
         own = settings.own
         self.destination = b.read_template(own, "destination", "/topic/earwitness.{room}")
-        self.host = own.text("host", urlsplit(settings.socket).hostname or "/", example="/")
+        self.host = own.text("host", "/", example="/")
         self.id_header = own.text("id_header", "earwitness-id", example="earwitness-id")
         self.sender_header = own.text("sender_header", "earwitness-sender", example="earwitness-sender")
-        self.beat_s = own.number("heart_beat_s", 10.0, example="10.0", least=0.1) or 10.0
+        self.beat_s = own.number("heart_beat_s", 10.0, example="10.0") or 0.0
         self.by = own.choice("auth", ("none", "person", "shared"), "none")
         self.user = own.text("user", example="guest") if self.by == "shared" else ""
         self.password = own.secret("password", example="env:STOMP_PASSWORD") if self.by == "shared" else ""
@@ -70,7 +69,7 @@ class Chat(d.BaseDialogue):
         self.beat_s = dialect.beat_s / 2  # twice as often as promised, because a server may measure exactly
         self._dialect, self._user_id, self._labels = dialect, credentials.user_id, labels
         self._asked: dict[str, tuple[str, str]] = {}  # receipt -> message id ("" of a subscription), room
-        self._count, self._rest, self._open = 0, b"", False
+        self._count, self._rest, self._beats = 0, b"", False
 
     def received(self, data: str | bytes) -> Sequence[d.Heard]:
         """Implement `Dialogue.received`: frames are parts of one stream of bytes."""
@@ -103,7 +102,8 @@ class Chat(d.BaseDialogue):
         return None if number is None else self._labels[number]
 
     def _connected(self, headers: dict[str, str]) -> Sequence[d.Heard]:
-        self._open = True
+        wanted = headers.get("heart-beat", "0,0").partition(",")[2].strip()
+        self._beats = bool(b.number(wanted))
         for number, label in enumerate(self._labels):
             about = {"id": str(number), "destination": self._dialect.destination.of(label), "ack": "auto"}
             self.out.append(stomp.frame("SUBSCRIBE", {**about, "receipt": self._receipt("", label)}))
@@ -122,8 +122,8 @@ class Chat(d.BaseDialogue):
         return stomp.frame("SEND", headers, text)
 
     def tick(self) -> Sequence[d.Heard]:
-        """Implement `Dialogue.tick`: an end of line is a heartbeat."""
-        if self._open:
+        """Implement `Dialogue.tick`: an end of line is a heartbeat, if the server wants any."""
+        if self._beats:
             self.out.append("\n")
         return ()
 
