@@ -39,11 +39,12 @@ def split(data: bytes, most: int) -> tuple[list[Item], bytes]:
 def _sized(op: str, args: list[str], most: int) -> tuple[list[str], int, int] | None:
     """Return (subject, number of the subscription and maybe where to reply), length of the headers, total length."""
     sizes = 2 if op == "HMSG" else 1
-    named, stated = args[:-sizes], [b.number(text, most) for text in args[-sizes:]]
-    head, total = stated[0] if sizes == 2 else 0, stated[-1] if stated else None
-    if len(named) not in (2, 3) or head is None or total is None or head > total:
+    if len(args) - sizes not in (2, 3):
         return None
-    return named, head, total
+    head, total = 0 if sizes == 1 else b.number(args[-2], most), b.number(args[-1], most)
+    if head is None or total is None or head > total:
+        return None
+    return args[:-sizes], head, total
 
 
 def place_of(args: list[str]) -> tuple[int, int] | None:
