@@ -4,7 +4,7 @@
 
 prints {"port": N} and serves until it is ended. Of every N-th delivery: `lose` drops it, `duplicate` sends it twice,
 `swap` sends it behind the next one of the same author in the same room, `leak` also sends it to a connection that
-never named its room. It cuts the stream by itself, so it proves nothing by the decoders that are under test.
+never named its room, and counts only deliveries for which there is one. It cuts the stream by itself, so it proves nothing by the decoders that are under test.
 """
 
 from __future__ import annotations
@@ -104,7 +104,11 @@ class Proxy:
         if found is None:
             yield unit
             return
-        self.count += 1
+        strangers: list[Peer] = []
+        if self.fault == "leak":
+            room = (ROOM.search(unit) or found).group(0)
+            strangers = [other for other in self.peers if other.named and room not in other.named]
+        self.count += self.fault != "leak" or bool(strangers)
         due, key = self.count % self.every == 0, found.group(1, 2)
         if self.fault == "swap":
             if peer.held and peer.held[0] == key:
@@ -116,10 +120,8 @@ class Proxy:
             else:
                 yield unit
             return
-        if due and self.fault == "leak":
-            room = (ROOM.search(unit) or found).group(0)
-            others = [other for other in self.peers if other.named and room not in other.named]
-            for other in others[:1]:
+        if due:
+            for other in strangers[:1]:
                 other.writer.write(unit)
         if not (due and self.fault == "lose"):
             yield unit

@@ -10,7 +10,9 @@ from typing import Any
 
 import orjson
 import pytest
+from brokers import amqtt, checks, earwitness, mosquitto, rabbitmq, run_story, target_file
 from mutated_frames import mutated
+from planted_proxy import planted
 from spoken_dialect import BODIES, credentials, dialect, dialogue, in_pieces, taken, whole
 
 from earwitness.dialects import ACK, JOINED, MESSAGE, OTHER, WELCOME, ByteStream
@@ -186,3 +188,44 @@ def test_damaged_packets(broker: Any) -> None:
         whole(one, data)
         one.tick()
         taken(one)
+
+
+@pytest.mark.parametrize("server", [amqtt, pytest.param(mosquitto, marks=pytest.mark.servers)])
+def test_a_real_server(tmp_path: Path, server: Any) -> None:
+    """Probe, and a run over WebSocket that is longer than two keepalives."""
+    with server(tmp_path) as (_, ws):
+        file = target_file(tmp_path, "mqtt", f"ws://127.0.0.1:{ws}/mqtt", "keepalive_s = 2")
+        code, said = earwitness(tmp_path, "probe", str(file))
+        assert (code, "UNKNOWN" in said) == (0, False), said
+        code, said = run_story(tmp_path, file, "tiny")
+    assert code == 0, said
+
+
+@pytest.mark.servers
+@pytest.mark.parametrize("server", [mosquitto, rabbitmq])
+def test_sessions_of_a_real_server(tmp_path: Path, server: Any) -> None:
+    """Users whose sockets are cut get what came meanwhile."""
+    with server(tmp_path) as ports:
+        ws = ports[1] if server is mosquitto else ports[0]
+        path = "mqtt" if server is mosquitto else "ws"
+        code, said = run_story(tmp_path, target_file(tmp_path, "mqtt", f"ws://127.0.0.1:{ws}/{path}"), "ws_reconnect")
+    assert code == 0, said
+
+
+@pytest.mark.parametrize(
+    ("fault", "once", "check"),
+    [
+        ("lose", "no", "I5b"),
+        ("duplicate", "no", None),
+        pytest.param("duplicate", "connection", "I6", marks=pytest.mark.campaign),
+        pytest.param("swap", "no", "I1", marks=pytest.mark.campaign),
+        pytest.param("leak", "no", "I12", marks=pytest.mark.campaign),
+    ],
+)
+def test_a_planted_fault(tmp_path: Path, fault: str, once: str, check: str | None) -> None:
+    """It is found by the check for it; a duplicate is legal unless the file promises that there is none."""
+    with amqtt(tmp_path) as (tcp, _), planted("mqtt", tcp, fault, 4 if fault == "leak" else 20) as port:
+        file = target_file(tmp_path, "mqtt", f"tcp://127.0.0.1:{port}", f'at_most_once = "{once}"')
+        code, said = run_story(tmp_path, file, "tiny")
+    assert code == (1 if check else 0), said
+    assert check is None or check in checks(said, "broken"), said

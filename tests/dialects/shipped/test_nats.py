@@ -11,7 +11,9 @@ from typing import Any
 
 import orjson
 import pytest
+from brokers import checks, earwitness, nats_server, run_story, target_file
 from mutated_frames import mutated
+from planted_proxy import planted
 from spoken_dialect import BODIES, credentials, dialect, dialogue, in_pieces, taken, whole
 
 from earwitness.dialects import ACK, JOINED, MESSAGE, NACK, OTHER, WELCOME
@@ -234,3 +236,31 @@ def test_options_that_are_wrong(tmp_path: Path) -> None:
     said_first = taken(one)
     assert b'"user":"ann","pass":"secret-of-ann"' in said_first
     assert b'{"name":"CHAT","subjects":["earwitness.*"]' in said_first
+
+
+def test_a_real_server(tmp_path: Path) -> None:
+    """Probe, and users whose sockets are cut and resume, longer than two PINGs of the server."""
+    with nats_server(tmp_path) as (_, ws):
+        file = target_file(tmp_path, "nats", f"ws://127.0.0.1:{ws}")
+        code, said = earwitness(tmp_path, "probe", str(file))
+        assert (code, "UNKNOWN" in said) == (0, False), said
+        code, said = run_story(tmp_path, file, "ws_reconnect")
+        assert code == 0, said
+        assert {"I4", "I20", "I5a", "I7"} <= checks(said, "held")
+
+
+@pytest.mark.parametrize(
+    ("fault", "check"),
+    [
+        ("lose", "I4"),
+        ("leak", "I12"),
+        pytest.param("duplicate", "I6", marks=pytest.mark.campaign),
+        pytest.param("swap", "I1", marks=pytest.mark.campaign),
+    ],
+)
+def test_a_planted_fault(tmp_path: Path, fault: str, check: str) -> None:
+    """It is found by the check for it."""
+    with nats_server(tmp_path) as (tcp, _), planted("nats", tcp, fault, 4 if fault == "leak" else 20) as port:
+        code, said = run_story(tmp_path, target_file(tmp_path, "nats", f"tcp://127.0.0.1:{port}"), "tiny")
+    assert code == 1, said
+    assert check in checks(said, "broken"), said

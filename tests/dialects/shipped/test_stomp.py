@@ -5,11 +5,14 @@ Frames: https://stomp.github.io/stomp-specification-1.2.html
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
+from brokers import checks, coilmq, earwitness, rabbitmq, run_story, target_file
 from mutated_frames import mutated
+from planted_proxy import planted
 from spoken_dialect import BODIES, dialect, dialogue, in_pieces, taken, whole
 
 from earwitness.dialects import ACK, JOINED, MESSAGE, NACK, OTHER, WELCOME, ByteStream
@@ -167,3 +170,48 @@ def test_damaged_frames(broker: Any) -> None:
         whole(one, data)
         one.tick()
         taken(one)
+
+
+def test_a_real_server(tmp_path: Path) -> None:
+    """Probe and a run; coilmq answers no frame that follows a heartbeat, so it is spoken to without them."""
+    with coilmq(tmp_path) as port:
+        file = of_coilmq(tmp_path, port)
+        code, said = earwitness(tmp_path, "probe", str(file))
+        assert (code, "UNKNOWN" in said) == (0, False), said
+        code, said = run_story(tmp_path, file, "tiny")
+    assert code == 0, said
+
+
+@pytest.mark.servers
+@pytest.mark.parametrize("story", ["tiny", "ws_reconnect"])
+def test_rabbitmq(tmp_path: Path, story: str) -> None:
+    """Over WebSocket, with an account, in order, longer than two heartbeats, with and without cuts."""
+    with rabbitmq(tmp_path) as (_, ws):
+        file = target_file(
+            tmp_path, "stomp", f"ws://127.0.0.1:{ws}/ws", 'auth = "shared"', 'user = "guest"',
+            'password = "env:BROKER_PASSWORD"', "ordered = true", "heart_beat_s = 2.0",
+        )  # fmt: skip
+        code, said = run_story(tmp_path, file, story)
+    assert code == 0, said
+
+
+@pytest.mark.parametrize(
+    ("fault", "check"),
+    [
+        ("lose", "I5b"),
+        ("duplicate", "I6"),
+        pytest.param("swap", "I1", marks=pytest.mark.campaign),
+        pytest.param("leak", "I12", marks=pytest.mark.campaign),
+    ],
+)
+def test_a_planted_fault(tmp_path: Path, fault: str, check: str) -> None:
+    """It is found by the check for it."""
+    with coilmq(tmp_path) as server, planted("stomp", server, fault, 4 if fault == "leak" else 20) as port:
+        code, said = run_story(tmp_path, of_coilmq(tmp_path, port), "tiny")
+    assert code == 1, said
+    assert check in checks(said, "broken"), said
+
+
+def of_coilmq(folder: Path, port: int) -> Path:
+    lines = (f'host = "{socket.getfqdn()}"', "heart_beat_s = 0", "ordered = true")
+    return target_file(folder, "stomp", f"tcp://127.0.0.1:{port}", *lines)
