@@ -4,7 +4,8 @@
 
 prints {"port": N} and serves until it is ended. Of every N-th delivery: `lose` drops it, `duplicate` sends it twice,
 `swap` sends it behind the next one of the same author in the same room, `leak` also sends it to a connection that
-never named its room, and counts only deliveries for which there is one. It cuts the stream by itself, so it proves nothing by the decoders that are under test.
+never named its room (and counts only deliveries for which there is one). It cuts the stream by itself, so it proves
+nothing by the decoders that are under test.
 """
 
 from __future__ import annotations
