@@ -1,4 +1,4 @@
-"""What dialects of byte streams share: names of rooms inside addresses, numbers and JSON from outside, bytes of frames.
+"""What dialects of byte streams share: names of rooms, logins, numbers and JSON from outside, bytes of frames.
 
 Whatever a server sends is read without an exception: what is not there, or of another kind, is None or empty.
 """
@@ -6,7 +6,7 @@ Whatever a server sends is read without an exception: what is not there, or of a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import orjson
@@ -15,6 +15,7 @@ from earwitness.harness.client.events import OTHER, Handshake, Heard
 from earwitness.harness.client.network import Network
 from earwitness.harness.client.wires import ByteStream
 from earwitness.harness.described import Table
+from earwitness.harness.dialects.values import Credentials
 
 ROOM: Final = "{room}"
 MOST: Final = (1 << 62) - 1
@@ -47,6 +48,26 @@ def read_template(own: Table, name: str, default: str) -> Template:
         text = default
     before, _, after = text.partition(ROOM)
     return Template(before, after)
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """Way in which users of a broker are known: by name and secret of each person, by one account, or not at all."""
+
+    each: bool
+    user: str
+    password: str = field(repr=False)
+
+    def of(self, credentials: Credentials) -> tuple[str, str]:
+        """Return user and password of a person; "" where there is none."""
+        return (credentials.person.name, credentials.token) if self.each else (self.user, self.password)
+
+
+def read_login(own: Table, example: str) -> Login:
+    """Return the login that the options `auth`, `user`, `password` state. `example`: variable with the password."""
+    by = own.choice("auth", ("none", "person", "shared"), "none")
+    user = own.text("user", example="guest") if by == "shared" else ""
+    return Login(by == "person", user, own.secret("password", example=f"env:{example}") if by == "shared" else "")
 
 
 def socket_handshake(url: str, network: Network, subprotocols: tuple[str, ...] = ()) -> Handshake:

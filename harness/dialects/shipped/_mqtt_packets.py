@@ -13,6 +13,8 @@ BROKEN: Final = 0
 QOS_1: Final = 0x02
 LENGTH_BYTES: Final = 4
 """Most bytes of a remaining length (§2.2.3)."""
+REFUSALS: Final = ("", "protocol version", "client id", "server unavailable", "user or password", "not authorized")
+"""Meaning of the return codes of CONNACK (§3.2.2.3)."""
 Packet = tuple[int, int, bytes]
 """Packet: kind, flags, and everything behind the fixed header."""
 

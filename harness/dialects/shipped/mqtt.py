@@ -21,8 +21,6 @@ PROMISES: Final = {
     "total_order": False, "sequence": "none", "at_most_once": "no", "names_sender": False, "history": False,
     "resume": True, "resume_answers": False, "misses_nothing": True,
 }  # fmt: skip
-REFUSALS: Final = ("", "protocol version", "client id", "server unavailable", "user or password", "not authorized")
-"""Meaning of the return codes of CONNACK (§3.2.2.3)."""
 MOST_PENDING: Final = 65_535
 
 
@@ -34,14 +32,10 @@ class Mqtt(d.BaseDialect):
         super().__init__(settings)
         own = settings.own
         self.topic = b.read_template(own, "topic", "earwitness/{room}")
-        self.text = own.text("text", "text", example="text")
-        self.sender = own.text("sender", "sender", example="sender")
-        self.id = own.text("id", "id", example="id")
+        self.text, self.sender, self.id = (own.text(key, key, example=key) for key in ("text", "sender", "id"))
         self.keepalive_s = min(own.whole("keepalive_s", 30, example="30", least=2) or 30, MOST_PENDING)
         self.keeps = own.choice("session", ("persistent", "clean"), "persistent") == "persistent"
-        self.by = own.choice("auth", ("none", "person", "shared"), "none")
-        self.user = own.text("user", example="chat") if self.by == "shared" else ""
-        self.password = own.secret("password", example="env:MQTT_PASSWORD") if self.by == "shared" else ""
+        self.login_as = b.read_login(own, "MQTT_PASSWORD")
 
     def dialogue(
         self,
@@ -56,9 +50,7 @@ class Mqtt(d.BaseDialect):
 
     def connect(self, client_id: str, credentials: d.Credentials) -> bytes:
         """Return the packet CONNECT of a user."""
-        user, password = self.user, self.password
-        if self.by == "person":
-            user, password = credentials.person.name, credentials.token
+        user, password = self.login_as.of(credentials)
         return mqtt.connect(client_id, self.keepalive_s, clean=not self.keeps, user=user, password=password)
 
 
@@ -105,7 +97,9 @@ class Chat(d.BaseDialogue):
     def _connected(self, present: bool, code: int) -> Sequence[d.Heard]:
         """Subscribe to rooms that the session does not have; without `present` it has none."""
         if code:
-            return b.not_understood(f"CONNACK {code}: refused because of {dict(enumerate(REFUSALS)).get(code, '?')}")
+            return b.not_understood(
+                f"CONNACK {code}: refused because of {dict(enumerate(mqtt.REFUSALS)).get(code, '?')}"
+            )
         if not present:
             self.subscribed.clear()
         events: list[d.Heard] = [(d.WELCOME, None, None, -1, None, None, {"session": self.client_id})]

@@ -34,9 +34,7 @@ class Stomp(d.BaseDialect):
         self.id_header = own.text("id_header", "earwitness-id", example="earwitness-id")
         self.sender_header = own.text("sender_header", "earwitness-sender", example="earwitness-sender")
         self.beat_s = own.number("heart_beat_s", 10.0, example="10.0") or 0.0
-        self.by = own.choice("auth", ("none", "person", "shared"), "none")
-        self.user = own.text("user", example="guest") if self.by == "shared" else ""
-        self.password = own.secret("password", example="env:STOMP_PASSWORD") if self.by == "shared" else ""
+        self.login_as = b.read_login(own, "STOMP_PASSWORD")
 
     def dialogue(
         self,
@@ -52,10 +50,8 @@ class Stomp(d.BaseDialect):
         """Return the frame CONNECT of a user."""
         beat_ms = str(round(self.beat_s * 1000))
         headers = {"accept-version": "1.2", "host": self.host, "heart-beat": f"{beat_ms},{beat_ms}"}
-        if self.by == "person":
-            headers |= {"login": credentials.person.name, "passcode": credentials.token}
-        elif self.by == "shared":
-            headers |= {"login": self.user, "passcode": self.password}
+        user, password = self.login_as.of(credentials)
+        headers |= {"login": user, "passcode": password} if user else {}
         return stomp.frame("CONNECT", headers)
 
 

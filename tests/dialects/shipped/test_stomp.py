@@ -156,6 +156,17 @@ def test_options(tmp_path: Path) -> None:
     assert "options.auth" in str(caught.value)
 
 
+def test_one_account_for_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its password comes from the environment; one that is written out is a mistake."""
+    monkeypatch.setenv("CHAT_PASSWORD", "hidden:word")
+    shared = '[options]\nauth = "shared"\nuser = "guest"\npassword = '
+    one = dialogue(dialect(tmp_path, "stomp", f'{shared}"env:CHAT_PASSWORD"\n'))
+    one.opened()
+    assert b"\nlogin:guest\npasscode:hidden:word\n" in taken(one)
+    with pytest.raises(SettingsError, match=r"options\.password"):
+        dialect(tmp_path, "stomp", f'{shared}"hidden"\n')
+
+
 def test_damaged_frames(broker: Any) -> None:
     """Nothing that a server could send raises."""
     real = [
