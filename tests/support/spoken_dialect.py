@@ -1,0 +1,55 @@
+"""A dialect from a target file, and what its dialogues say: for tests without a server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from earwitness.harness.dialects.guarded import GuardedDialect, event_fault
+from earwitness.harness.dialects.protocol import Credentials, Person, Room
+from earwitness.harness.dialects.registry import load_target
+
+ANN = Person(number=0, name="ann", email="ann@people.example", secret="secret-of-ann")
+BODIES = ("plain", "quotes \" and \\ and ' and : end", "überall · 日本語 · 🎈", "two\nlines\r\nand\ttabs", "x" * 200)
+"""Texts of 5 to 200 bytes that must arrive unchanged."""
+
+
+def dialect(folder: Path, name: str, more: str = "", socket: str = "ws://127.0.0.1:1/ws") -> Any:
+    """Return the target of a shipped dialect with the lines `more` in its file."""
+    file = folder / f"{name}.toml"
+    file.write_text(f'dialect = "{name}"\n[urls]\nsocket = "{socket}"\n{more}')
+    target = load_target(file)
+    assert isinstance(target, GuardedDialect)
+    return target.target
+
+
+def credentials(person: Person = ANN) -> Credentials:
+    return Credentials(person=person, user_id=person.name, token=person.secret)
+
+
+def dialogue(
+    target: Any, labels: Sequence[str] = ("r1",), resume: Mapping[str, int] | None = None, previous: Any = None
+) -> Any:
+    """Return the dialogue of ann in rooms of these labels."""
+    rooms = [Room(number=n, label=label, members=(ANN,)) for n, label in enumerate(labels)]
+    return target.dialogue(credentials(), rooms, resume, previous)
+
+
+def taken(one: Any) -> bytes:
+    """Return what a dialogue wants to be sent, and forget it."""
+    data = b"".join(frame.encode() if isinstance(frame, str) else frame for frame in one.out)
+    one.out.clear()
+    return data
+
+
+def whole(one: Any, data: bytes) -> list[Any]:
+    """Return the events of `data`, which arrives at once; each is a valid event."""
+    events = list(one.received(data))
+    assert [event_fault(event) for event in events] == [None] * len(events)
+    return events
+
+
+def in_pieces(one: Any, data: bytes, size: int) -> list[Any]:
+    """Return the events of `data`, which arrives in pieces of `size` bytes."""
+    return [event for at in range(0, len(data), size) for event in whole(one, data[at : at + size])]
