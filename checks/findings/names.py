@@ -37,7 +37,17 @@ PHASES: dict[int, str] = {
     Phase.DRAINED: "the drain has ended",
     Phase.CLOCK_STEP: "the wall clock of the tester was stepped",
 }
-EVENTS = ("something", "start", "thinking", "tool started", "tool completed", "piece", "completion", "error")
+EVENTS = (
+    "something",
+    "start",
+    "thinking",
+    "tool started",
+    "tool completed",
+    "piece",
+    "completion",
+    "error",
+    "break-off",
+)
 """Names of the events of an agent's run, by their number in a RUN record."""
 
 

@@ -251,7 +251,8 @@ KINDS: Final[dict[Kind, KindOf]] = {
             Slot("aux", "CRC-32 of the run's id, the same in all journals; NONE: not recorded"),
             Slot(
                 "attempt",
-                "event: 1 started, 2 thinking, 3 tool started, 4 tool completed, 5 chunk, 6 completed, 7 error",
+                "event: 1 started, 2 thinking, 3 tool started, 4 tool completed, 5 chunk, 6 completed, 7 error, "
+                "8 broken off: the request that it answers has ended, and the answer has no end",
                 column="event",
             ),
         ),

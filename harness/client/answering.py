@@ -16,7 +16,7 @@ from typing import Final
 
 from earwitness.harness.client.body import Fields, decode_fields
 from earwitness.harness.client.events import ACK, AGENT, MESSAGE, OTHER, Heard
-from earwitness.harness.client.flow import HIDDEN
+from earwitness.harness.client.flow import HIDDEN, FlowError, Unbounded
 
 KEPT_CHARS: Final = 1 << 20
 """Characters of one answer that are searched for questions."""
@@ -105,11 +105,16 @@ class StreamedAnswer:
         """Return what the answer lacks: for `StreamedRequest.missing`."""
         return self.lacks
 
-    def ended(self, *, exactly: bool) -> None:
-        """Report the questions that the answer repeats. Call it once, however the stream ended.
+    def ended(self, error: FlowError | None = None, *, exactly: bool) -> None:
+        """Report an answer without end as broken off, and the questions that it repeats.
 
-        `exactly`: the agent promises to repeat its question unchanged, which a whole answer shows.
+        Call it once, however the stream ended.
+
+        - `error`: the error of its request; one of our own limits breaks nothing off
+        - `exactly`: the agent promises to repeat its question unchanged, which a whole answer shows
         """
+        if self.accepted and self.lacks and not self._failed and not isinstance(error, Unbounded):
+            self._happened([self._agent("broken", None, 0)])
         exactly = exactly and not self.lacks
         found = list(repeated("".join(self._text), self._question, self._label, self._run, exactly=exactly))
         if found:

@@ -26,7 +26,7 @@ from earwitness.harness.errors import Exceeded
 AGENT_EVENTS: Final = {
     name: number
     for number, name in enumerate(
-        ("started", "thinking", "tool_started", "tool_completed", "chunk", "completed", "error"), start=1
+        ("started", "thinking", "tool_started", "tool_completed", "chunk", "completed", "error", "broken"), start=1
     )
 }
 """Field `attempt` of a RUN record by the name of the agent's event; 0 for any other name."""

@@ -202,7 +202,7 @@ class StreamsAnswers(Protocol):
         AGENT: started, chunk (numbers from 0), completed or error. It returns what else happened, such as NACK.
 
         - `message_id`: the client's id of the message
-        - a stream that ends without its terminator has neither completed nor error
+        - a stream that ends without its terminator has neither completed nor error, but broken
 
         Raises FlowError if it is unknown whether the message was accepted, or if the answer is not whole.
         """

@@ -11,6 +11,7 @@ import pytest
 from earwitness.harness.client.answering import KEPT_IDS, AnswerIds, StreamedAnswer, repeated
 from earwitness.harness.client.body import encode
 from earwitness.harness.client.events import ACK, AGENT, MESSAGE, Heard
+from earwitness.harness.client.flow import FlowError, Unbounded
 from earwitness.harness.dialects.guarded import event_fault
 
 OWN = encode("run1", 3, 1, 7, 1, 1, 'she said "no" \U0001f9f5')[0]
@@ -58,12 +59,28 @@ def test_a_whole_answer(stand: Callable[..., Stand]) -> None:
     assert not [fault for fault in map(event_fault, one.told) if fault]
 
 
+@pytest.mark.parametrize(
+    ("error", "last"),
+    [(None, "broken"), (FlowError("question", "an answer"), "broken"), (Unbounded("question", "less"), "chunk")],
+)
+def test_an_answer_without_end(stand: Callable[..., Stand], error: FlowError | None, last: str) -> None:
+    """It is broken off, unless a limit of ours ended it; one that never began is not."""
+    one, two = stand(), stand()
+    one.answer.opened()
+    one.answer.piece("You")
+    for each in (one, two):
+        each.answer.ended(error, exactly=False)
+    assert one.agent[-1][3] == last
+    assert two.agent == []
+
+
 def test_an_error_is_the_end(stand: Callable[..., Stand]) -> None:
     """A terminator after it completes nothing, and the answer lacks what the error says."""
     one = stand()
     one.answer.opened()
     one.answer.failed("the server had an error")
     one.answer.completed()
+    one.answer.ended(exactly=False)
     assert [event[3] for event in one.agent] == ["started", "error"]
     assert one.answer.missing() == "an error inside the stream: the server had an error"
 

@@ -92,7 +92,10 @@ def nats_server(folder: Path) -> Iterator[tuple[int, int]]:
 @contextmanager
 def amqtt(folder: Path) -> Iterator[tuple[int, int]]:
     """Yield the ports for TCP and WebSocket of an amqtt broker without accounts."""
-    program = found("amqtt", "pip install amqtt")
+    program = found(
+        "amqtt",
+        "python -m venv DIR && DIR/bin/pip install amqtt, and DIR/bin in PATH: it needs another websockets than ours",
+    )
     tcp, ws = free_ports(2)
     (folder / "amqtt.yaml").write_text(
         f"listeners:\n  default:\n    type: tcp\n    bind: 127.0.0.1:{tcp}\n"

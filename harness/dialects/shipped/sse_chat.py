@@ -85,8 +85,8 @@ class SseChat(d.BaseDialect):
             response = yield d.StreamedRequest(
                 "POST", self.url, headers, self.body.render(values).encode(), "question", *on
             )
-        except FlowError:
-            answer.ended(exactly=self.contract.unchanged)
+        except FlowError as ending:
+            answer.ended(ending, exactly=self.contract.unchanged)
             raise
         answer.ended(exactly=self.contract.unchanged)
         if response.status == 200 and answer.accepted:

@@ -89,7 +89,7 @@ class Asking(Behaviour):
     def _told(self, heard: Heard) -> None:
         """Note an event of an answer. Called inside the I/O callback, so it must not block."""
         run, event, _ = heard[6]
-        if event in ("completed", "error"):
+        if event in ("completed", "error", "broken"):
             self._runs.pop(run, None)
         else:
             self._runs[run] = heard[1] or ""

@@ -28,12 +28,12 @@ from earwitness.dialects import (
     Room,
     StreamedRequest,
 )
+from earwitness.harness.cli import main
 from earwitness.harness.client.body import encode
 from earwitness.harness.client.flow import run_flow_async
 from earwitness.harness.dialects.guarded import event_fault
 from earwitness.harness.dialects.registry import load_target
 from earwitness.harness.errors import SettingsError
-from earwitness.harness.probe import command as probe
 
 __all__ = ["sse_chat"]  # fixture
 
@@ -219,6 +219,7 @@ def test_what_the_answer_repeats(dialect: Callable[..., Any]) -> None:
     asked = Asked(dialect()).streamed(documented({"content": QUESTION}), documented({"content": f" {other}"}))
     asked.broken(FlowError("question", "an answer"))
     assert [heard[2] for heard in asked.told if heard[0] == MESSAGE] == [QUESTION, other]
+    assert asked.agent[-1] == ("broken", None)
 
 
 def test_a_piece_of_another_answer(dialect: Callable[..., Any]) -> None:
@@ -298,13 +299,11 @@ def test_a_server(sse_chat: Callable[..., Path]) -> None:
 
 def test_probe(sse_chat: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
     """Says what can be judged; a stream without its end is named, and so is a wrong path."""
-    arguments = probe.argparse.Namespace(file=sse_chat(), timeout=5.0, write=False)
-    assert probe.run(arguments) == 0
+    file = sse_chat()
+    assert main(["probe", str(file), "--timeout", "5"]) == 0
     said = capsys.readouterr().out
     assert "I24          each streamed answer comes whole               can be judged" in said
     assert "I8 I12       no invented messages, none to strangers        can be judged" in said
-    arguments.file.write_text(
-        arguments.file.read_text().replace('model = "echo"', 'model = "echo"\ntext = "choices.0.txt"')
-    )
-    assert probe.run(arguments) == 3
+    file.write_text(file.read_text().replace('model = "echo"', 'model = "echo"\ntext = "choices.0.txt"'))
+    assert main(["probe", str(file), "--timeout", "5"]) == 3
     assert "UNKNOWN: no answer has a text (options.text)" in capsys.readouterr().out
