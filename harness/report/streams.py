@@ -31,7 +31,9 @@ EVENTS_MOST: Final = 20_000_000
 PART: Final = 500_000
 """Events that are sorted together, about; 200 bytes of memory for each."""
 NEVER: Final = np.iinfo(np.int64).max
-STARTED, CHUNK, COMPLETED, ERROR = (AGENT_EVENTS[name] for name in ("started", "chunk", "completed", "error"))
+STARTED, CHUNK, COMPLETED, ERROR, BROKEN_OFF = (
+    AGENT_EVENTS[name] for name in ("started", "chunk", "completed", "error", "broken")
+)
 REASONED_CODE, APPLICATION_CODES = 1008, 4000
 """Close codes with which a platform states a reason of its own: policy, and those from 4000 on."""
 
@@ -307,7 +309,7 @@ def _streams(events: Records, journal: int, sized: bool) -> tuple[Rows, tuple[Nu
     event = events["attempt"]
     new = _changes(events["conn"]) | _changes(events["author"])
     first = np.flatnonzero(new | (event == STARTED))
-    ends = np.isin(event, (COMPLETED, ERROR)).astype(np.int64)
+    ends = np.isin(event, (COMPLETED, ERROR, BROKEN_OFF)).astype(np.int64)
     before = np.cumsum(ends) - ends
     stream = np.cumsum(new | (event == STARTED)) - 1
     keep = before == before[first][stream] if len(first) else np.empty(0, bool)
@@ -336,7 +338,7 @@ def _fill(rows: Rows, events: Records, at: Numbers, journal: int) -> None:
     rows["name"] = np.where(named >= 0, named, ((journal + 1) << 33) | rows["run"].astype(np.int64))
     rows["question"] = np.maximum.reduceat(events["seq"], at)
     rows["whole"] = event[at] == STARTED
-    ended = np.isin(event, (COMPLETED, ERROR))
+    ended = np.isin(event, (COMPLETED, ERROR, BROKEN_OFF))
     rows["ended"] = np.maximum.reduceat(np.where(ended, event, 0), at)
     completed = event == COMPLETED
     rows["answer"] = np.maximum.reduceat(np.where(completed, events["digest"], 0), at)
@@ -405,6 +407,7 @@ def _end(rows: Rows, observed: Observed, kicks: Records, patience: int) -> None:
     status[rows["restarted"]] = BROKEN
     status[rows["ended"] == COMPLETED] = FINISHED
     status[rows["ended"] == ERROR] = FAILED
+    status[rows["ended"] == BROKEN_OFF] = BROKEN
     rows["status"] = status
 
 
