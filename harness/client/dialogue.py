@@ -36,8 +36,8 @@ class Dialogue(Protocol):
         """Decode a received frame into events (`harness.client.events`); () for one that matters to no check.
 
         A frame that cannot be decoded becomes an event OTHER. If the handshake says `welcome`, the connection is usable
-        only after the event WELCOME. Until then a dialogue may raise `harness.client.wire.Refused`: the platform has
-        answered that it does not want this connection. It raises nothing else.
+        only after the event WELCOME. Raises only Refused: the platform refuses or ends the connection in a frame, and
+        leaves it to its clients to close the socket.
         """
         ...
 

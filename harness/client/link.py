@@ -170,9 +170,9 @@ class Link:
             except Exceeded as error:
                 transport.frames_in -= 1  # the frame is not recorded, and the verdict says why
                 self._exceed(str(error))
-            except Refused as refusal:
-                transport.frames_in -= 1  # it is not recorded either: whoever opens the connection is told
-                self._refuse(refusal)
+            except Refused as refused:
+                transport.frames_in -= 1  # it is recorded as the end of the connection
+                self._turned_away(refused)
         if self.dialogue.out:
             self._say()
         if wire.output:
@@ -250,12 +250,15 @@ class Link:
             self.wire.close_reason = what
             self._give_up()
 
-    def _refuse(self, refusal: Refused) -> None:
-        """End the connection at once because a frame of the platform refuses it. Idempotent."""
-        if not self.over:
-            self.wire.refusal = refusal
-            self.wire.close_reason = refusal.reason
-            self._give_up()
+    def _turned_away(self, refused: Refused) -> None:
+        """Let the connection be over because the platform said so in a frame, and leaves it to us to drop the socket.
+
+        Before it was usable, it was refused.
+        """
+        if not self.usable:
+            self.wire.refusal = refused
+        self.wire.close_reason = refused.reason
+        self.wire.over = True
 
     def _give_up(self) -> None:
         """End the connection at once, from our side. Idempotent."""

@@ -304,8 +304,8 @@ class Part:
     def _wait(self, done: Callable[[], bool], end: float, quiet_s: float | None = None) -> bool:
         """Wait until `done()`, or until nothing was recorded for `quiet_s`; return False if `end` came first.
 
-        Frames that cause no record do not count: a platform may ping its clients as long as they are there. Time in
-        which this process stood still does not count either, because it could not read.
+        Frames that leave no record, such as heartbeats and their answers, do not break the silence. Time in which this
+        process stood still does not count, because it could not read either.
         """
         records, self._last_record_at = self.journal.records, time.monotonic()
         before = self._last_record_at

@@ -310,7 +310,7 @@ async def _connect(rehearsal: Rehearsal, voice: Voice, timeout_s: float) -> None
     except TargetError as error:  # a header or an address that cannot be sent
         raise Unfit(f"When {person.name} tried to open a socket: {error}") from None
     except Refused as error:
-        if error.code and voice.socket.wire.opened:
+        if voice.socket.wire.opened and voice.socket.wire.refusal is None:
             awaited = f"no {voice.socket.awaited} within {timeout_s:.0f} s"
             missing = f"{person.name} received {awaited}.{_heard_instead(voice)}"
             raise (Unfit if voice.frames else TargetError)(missing) from error

@@ -161,7 +161,7 @@ class Choosy(BaseDialogue):
 
 @pytest.mark.parametrize("many", [False, True], ids=["one", "many"])
 def test_a_frame_refuses_a_connection(make_stage: Any, shell: Any, server: Any, many: bool) -> None:
-    """No error of ours: `open` says the dialogue's reason, the connection ends from our side, and the counts agree."""
+    """No error of ours: `open` says the dialogue's reason, the record says that the platform ended it, counts agree."""
     stage, url = make_stage(), f"{server.url}/echo"
     spoken = ManyDialogues({"a": dialogue(url), "b": Choosy(url, True)}) if many else Choosy(url, True)
     connection = shell.connection(stage.session, spoken, 5.0)
@@ -171,7 +171,7 @@ def test_a_frame_refuses_a_connection(make_stage: Any, shell: Any, server: Any, 
     assert (connection.error, connection.transport.failed) == (None, 0)
     assert connection.transport.frames_in == stage.session.frames_recorded == 0
     last = stage.journal.rows()[-1]
-    assert (last["kind"], last["flags"]) == (Kind.DISCONNECT, Flag.OWN)
+    assert (last["kind"], last["flags"]) == (Kind.DISCONNECT, 0)
     assert stage.journal.names["it said 'knock'"] == last["author"]
 
 
