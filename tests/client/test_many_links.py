@@ -161,7 +161,7 @@ class Choosy(BaseDialogue):
 
 @pytest.mark.parametrize("many", [False, True], ids=["one", "many"])
 def test_a_frame_refuses_a_connection(make_stage: Any, shell: Any, server: Any, many: bool) -> None:
-    """No error of ours: `open` says the dialogue's reason, the record says that the platform ended it, counts agree."""
+    """No error of ours: `open` says the dialogue's reason, the platform ended the connection, and the counts agree."""
     stage, url = make_stage(), f"{server.url}/echo"
     spoken = ManyDialogues({"a": dialogue(url), "b": Choosy(url, True)}) if many else Choosy(url, True)
     connection = shell.connection(stage.session, spoken, 5.0)
