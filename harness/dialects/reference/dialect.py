@@ -320,6 +320,8 @@ def _hear_rare(frame: Mapping[str, Any]) -> Sequence[Heard]:
     kind = frame["type"]
     if kind == "ack":
         return ((ACK, frame["conversation"], None, seq_of(frame["seq"]), None, str(frame["id"]), None),)
+    if kind == "nack" and frame.get("of") is not None:
+        return ()  # it refuses a frame that is no message, and says nothing of the messages that wait for answers
     if kind == "nack":
         retry_after = frame.get("retry_after")
         answer = (int(frame["code"]), None if retry_after is None else float(retry_after))

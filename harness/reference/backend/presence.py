@@ -139,7 +139,7 @@ class Presence:
         """
         feed = session.feeds.get(str(said.get("conversation")))
         if feed is None:
-            session.refuse(None, 403, "You are not a member of this conversation.")
+            session.refuse(None, 403, "You are not a member of this conversation.", of="watch")
             return
         self._watched.setdefault(feed.id, Watched(feed.key)).new[session] = None
         self._wake.set()

@@ -29,7 +29,7 @@ class Resumer:
         start from now on.
         """
         if not session.resuming:
-            session.refuse(None, 409, "Connect with ?resume=1 to resume, and do it once.")
+            session.refuse(None, 409, "Connect with ?resume=1 to resume, and do it once.", of="resume")
             return
         session.resuming = False
         for key in seen.keys() - session.feeds.keys():

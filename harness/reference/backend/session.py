@@ -154,13 +154,15 @@ class Session:
         """Implement `Answer.unknown`: close the connection, so that the client reconnects and resends."""
         self.close(UNKNOWN_OUTCOME, "the fate of a message is unknown: send it again")
 
-    def refuse(self, client_id: object, code: int, reason: str, retry_after_s: float | None = None) -> None:
-        """Send a nack for the message `client_id` (None: for a frame of another type).
+    def refuse(
+        self, client_id: object, code: int, reason: str, retry_after_s: float | None = None, of: str | None = None
+    ) -> None:
+        """Send a nack for the message `client_id`, or for a frame of another type, `of`.
 
         `retry_after_s`: seconds after which a resend may help, None if it does not. Too many nacks within
         `abuse_window_s` seconds close the connection.
         """
-        self.push(nack_frame(client_id, code, reason, retry_after_s))
+        self.push(nack_frame(client_id, code, reason, retry_after_s, of))
         now = self._loop.time()
         self._refusals.append(now)
         if len(self._refusals) >= self._settings.abuse_nacks:

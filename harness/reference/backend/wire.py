@@ -55,12 +55,17 @@ def ack_frame(client_id: str, key: str, seq: int) -> bytes:
     return frame({"type": "ack", "id": client_id, "conversation": key, "seq": seq})
 
 
-def nack_frame(client_id: object, code: int, reason: str, retry_after_s: float | None = None) -> bytes:
+def nack_frame(
+    client_id: object, code: int, reason: str, retry_after_s: float | None = None, of: str | None = None
+) -> bytes:
     """Return the frame that refuses a message.
 
-    `code`: an HTTP status; `retry_after_s`: seconds, None if a resend is no use.
+    `code`: an HTTP status; `retry_after_s`: seconds, None if a resend is no use; `of`: type of the refused frame, where
+    it is none of type `send`.
     """
     data: dict[str, object] = {"type": "nack", "id": client_id, "code": code, "reason": reason}
+    if of is not None:
+        data["of"] = of
     if retry_after_s is not None:
         data["retry_after"] = round(retry_after_s, 3)
     return frame(data)

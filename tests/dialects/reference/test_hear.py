@@ -155,3 +155,10 @@ def test_encode_is_json(target: ReferenceTarget) -> None:
     somebody = Credentials(person=Person(number=0, name="ann", email="a@b"), user_id="u", token="T")
     asked = json.loads(target.question(target.dialogue(somebody), "r", "i", "why?"))
     assert asked == {"type": "send", "conversation": "r", "id": "i", "text": "why?", "ask": True}
+
+
+def test_a_refusal_of_another_frame_is_no_answer(target: ReferenceTarget) -> None:
+    """It would otherwise be taken for the answer to the oldest message that waits for one."""
+    refused = {"type": "nack", "id": None, "code": 403, "reason": "no member"}
+    assert [heard[0] for heard in target.hear(json.dumps(refused))] == [NACK]
+    assert target.hear(json.dumps({**refused, "of": "watch"})) == ()

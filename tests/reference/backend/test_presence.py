@@ -90,3 +90,13 @@ async def test_who_is_not_there_is_not_shown(start_platform: Any) -> None:
     await asyncio.sleep(TTL_S)  # renewed leases outlive it, and nothing says so
     assert changes(watching, third) == changes(watching, user) == []
     await platform.end()
+
+
+async def test_who_is_no_member_may_not_watch(platform: Any) -> None:
+    """The refusal names the refused frame, so that nobody takes it for the answer to a message."""
+    (user,) = await platform.log_in_many(1)
+    socket = await platform.connect(user)
+    await socket.say(type="watch", conversation="nobody-knows")
+    await socket.until(lambda: socket.all("nack"), "nack")
+    (refused,) = socket.all("nack")
+    assert (refused["id"], refused["code"], refused["of"]) == (None, 403, "watch")
