@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from earwitness.harness.client.events import (
@@ -126,14 +126,14 @@ def _who(voice: Voice) -> Iterator[str]:
 
 def _frames(rehearsal: Rehearsal) -> Iterator[str]:
     """Yield each frame that shows a kind not shown before, raw and as it was understood; tokens are left out."""
-    seen: set[int | str] = set()
+    seen: set[str] = set()
     tokens = [voice.credentials.token for voice in rehearsal.voices if voice.credentials.token]
     for voice in rehearsal.voices:
         for frame in voice.frames:
-            kinds = _kinds(frame)
-            if kinds <= seen:
+            new = _new_kinds(frame, seen)
+            if not new:
                 continue
-            seen |= kinds
+            seen.update(new)
             if len(seen) > SHOWN:
                 yield "  … and more kinds of frames that were not understood"
                 return
@@ -141,29 +141,26 @@ def _frames(rehearsal: Rehearsal) -> Iterator[str]:
             for token in tokens:
                 raw = raw.replace(token, "(token)")
             yield f"  {voice.person.name} got  {raw[:RAW_CHARS]}{' …' if len(raw) > RAW_CHARS else ''}"
-            yield from (f"    = {words(heard)}" for heard in _different(frame))
+            yield from (f"    = {words(heard)}" for heard in new.values() if heard is not None)
             if not frame.heard:
                 yield "    = ignored: no rule reads it"
     if not seen:
         yield "  none"
 
 
-def _different(frame: Frame) -> Iterator[Heard]:
-    """Yield the first event of each kind in a frame, which may have many."""
-    seen: set[str] = set()
+def _new_kinds(frame: Frame, seen: Collection[str]) -> dict[str, Heard | None]:
+    """Return the first event of each kind in a frame that is not in `seen`; None for a frame without events."""
+    if not frame.heard:
+        kind = kind_of(frame.data)
+        return {} if kind in seen else {kind: None}
+    found: dict[str, Heard | None] = {}
     for heard in frame.heard:
-        kind = form_of(heard[6]) if heard[0] == OTHER else str(heard[0])
+        more = heard[6]
+        unread = kind_of(more) if isinstance(more, str | bytes) else form_of(more)
+        kind = unread if heard[0] == OTHER else str(heard[0])
         if kind not in seen:
-            seen.add(kind)
-            yield heard
-
-
-def _kinds(frame: Frame) -> set[int | str]:
-    """Return the kinds of events in a frame; of one that was not understood, or says nothing, its own form."""
-    kinds: set[int | str] = {heard[0] for heard in frame.heard if heard[0] != OTHER}
-    if len(kinds) < len(frame.heard) or not frame.heard:
-        kinds.add(kind_of(frame.data))
-    return kinds
+            found.setdefault(kind, heard)
+    return found
 
 
 def words(heard: Heard) -> str:

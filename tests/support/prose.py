@@ -266,7 +266,7 @@ def _faults_of_locust(words: list[str]) -> Iterator[str]:
 
 def _faults_of_make(words: list[str]) -> Iterator[str]:
     targets = [word for word in words if "=" not in word and not word.startswith("-") and not _is_placeholder(word)]
-    known = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), re.M))
+    known = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.M))
     for target in targets[:1]:
         if target not in known:
             yield f"no such target: make {target}"
