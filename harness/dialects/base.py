@@ -29,7 +29,7 @@ class BaseDialect:
         self.settings = settings
         self.name, self.contract = settings.name, settings.contract
         self.allow_load, self.max_users = settings.allow_load, settings.max_users
-        self.network, self.addresses = settings.network, settings.addresses
+        self.network, self.addresses, self.stated = settings.network, settings.addresses, settings.stated
         self.parts = replace(
             parts or Parts(), people=settings.people, databases=settings.databases, faults=settings.faults
         )

@@ -192,6 +192,7 @@ class GuardedDialect:
             self.parts = replace(target.parts, streams_answers=GuardedStreams(streams, where))
         self.allow_load, self.max_users = target.allow_load, target.max_users
         self.says_joined, self.logins, self.addresses = target.says_joined, target.logins, target.addresses
+        self.stated = target.stated
 
     def reachable(self) -> Flow[None]:
         """Implement `Target.reachable`."""

@@ -51,6 +51,7 @@ class Target(Protocol):
     says_joined            a dialogue reports when a room is subscribed; if not, it is unknown what a user is owed
     logins                 how many people can log in; None: any number
     addresses              every address that a run could use; () for the reference platform, which is on this machine
+    stated                 promises that the file or the dialect states, by key of the contract; others have defaults
     """
 
     name: str
@@ -62,6 +63,7 @@ class Target(Protocol):
     says_joined: bool
     logins: int | None
     addresses: tuple[Address, ...]
+    stated: frozenset[str]
 
     def reachable(self) -> Flow[None]:
         """Send a request that only a working platform answers correctly (no health page).

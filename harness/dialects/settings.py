@@ -33,6 +33,7 @@ class Settings:
     allow_load, max_users  guard of a target that is not on this machine
     people                 accounts that exist; () where the tester makes its own
     own                    table [options]: the dialect's own keys
+    stated                 promises that the file or the dialect states, by key of the contract
     """
 
     name: str
@@ -49,6 +50,7 @@ class Settings:
     faults: Mapping[str, FaultCommands]
     bounds: Bounds
     own: Table
+    stated: frozenset[str]
 
 
 class OpensDialect(Protocol):
@@ -77,6 +79,7 @@ def read_settings(top: Table, path: Path, promises: Mapping[str, object]) -> Set
         allow_load=allow_load, max_users=top.whole("max_users", example="100", least=1), people=people_of(accounts),
         databases=databases, faults=read_fault_commands(top), bounds=read_bounds(top),
         own=top.table("options", example="{ … }") or Table({}, top.faults, "options"),
+        stated=frozenset({*promises, *given}),
     )  # fmt: skip
     top.finish()
     return settings

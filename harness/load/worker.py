@@ -289,19 +289,20 @@ class Part:
 
         If `deadline_s` passes while messages still arrive, the record says so, and the verdict excludes those messages.
         """
-        self._settled = True
+        self._settled, echo = True, self.target.contract.echo
         end = time.monotonic() + deadline_s
 
         def behind(user: ChatUser) -> bool:
             if not user.online:
                 return False
             seen, outside = user.session.resume_points(), user.session.outside
+            own = {} if echo else user.session.acked_points()  # what nobody sends back is known by its answer
             labels = [room.label for room in user.rooms if room.label not in outside]
-            return any(seen.get(label, NONE) < heads.get(label, NONE) for label in labels)
+            return any(max(seen.get(label, NONE), own.get(label, NONE)) < heads.get(label, NONE) for label in labels)
 
         in_time = self._wait(lambda: not any(behind(user) for user in self._talking()), end)
-        unnumbered = any(user.session.acked_unnumbered for user in self._talking())
-        if self.target.contract.sequence == "none" or (unnumbered and not self.target.contract.echo):
+        # The answer to an own message may overtake messages of others with lower numbers.
+        if self.target.contract.sequence == "none" or not echo:
             in_time = self._wait(lambda: False, end, QUIET_S)
         self._cut_short = not in_time and time.monotonic() - self._last_record_at < QUIET_S
 

@@ -155,12 +155,47 @@ class Rehearsal:
     def misfits(self) -> list[Misfit]:
         """Return what in the file does not fit the received frames, answers and rows, fatal mistakes first."""
         target = self.target
-        if not isinstance(target, GenericTarget):  # a dialect in Python knows itself what it reads
-            return []
-        frames = [frame.data for voice in self.voices for frame in voice.frames if frame.whole and not frame.answer]
-        found = misfits(target.frame_rules, target.contract, frames, self._sent(target)) if frames else []
-        found += [one for voice in self.voices for one in _statement_misfits(voice)] + self._history_misfits(target)
+        found = [one for voice in self.voices for one in _statement_misfits(voice)] + self._echo_misfits()
+        if isinstance(target, GenericTarget):
+            frames = [frame.data for voice in self.voices for frame in voice.frames if frame.whole and not frame.answer]
+            found += misfits(target.frame_rules, target.contract, frames, self._sent(target)) if frames else []
+            found += self._history_misfits(target)
+        else:
+            found += [one for voice in self.voices for one in self._unread_misfits(voice)][:1]
         return sorted(dict.fromkeys(found), key=lambda one: not one.fatal)
+
+    def _unread_misfits(self, voice: Voice) -> Iterator[Misfit]:
+        """Yield what a dialect in Python does not read: frames that carry what the other user sent, and no message."""
+        wanted = [text for other in self.voices if other is not voice for text in other.sent.values()]
+        raw = [str(frame.data) for frame in voice.frames if not frame.answer]
+        carrying = [data for data in raw if any(_head(text) in data for text in wanted)]
+        heard = [str(event[2]) for event in own_messages(self, voice)]
+        if carrying and not any(_head(text) in one for text in wanted for one in heard):
+            count = f"{len(carrying)} frame{'s'[: len(carrying) != 1]}"
+            yield Misfit(
+                f"what {voice.person.name} was sent came in {count}, and the dialect reads no message in them: a name "
+                "or a path in [options] does not fit (earwitness probe shows how each frame is read).",
+                True,
+            )
+
+    def _echo_misfits(self) -> list[Misfit]:
+        """Return that nobody receives their own messages, if the file does not say whether they should."""
+        if not self.target.contract.echo or "echo" in self.target.stated or len(self.voices) < 2:
+            return []
+        for voice in self.voices:
+            raw = [str(frame.data) for frame in voice.frames if not frame.answer]
+            own, others = set(voice.sent.values()), [one for one in self.voices if one is not voice]
+            theirs = {text for other in others for text in other.sent.values()}
+            came = {text for text in own | theirs if any(_head(text) in data for data in raw)}
+            if not own or not theirs or came & own or not came >= theirs:
+                return []
+        return [
+            Misfit(
+                "nobody received their own messages: write echo = false in [contract] if the platform sends them to "
+                "the others only, or echo = true to have their loss judged.",
+                True,
+            )
+        ]
 
     def _sent(self, target: GenericTarget) -> Sent:
         return Sent(

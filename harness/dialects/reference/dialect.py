@@ -62,6 +62,7 @@ class ReferenceTarget(ReferenceRooms, ReferenceEntrance):
     says_joined = True
     logins: int | None = None
     addresses: tuple[Address, ...] = ()
+    stated: frozenset[str] = frozenset()
     max_users: int | None = None
 
     def __init__(

@@ -48,6 +48,7 @@ class Description:
     addresses  every address that a run could use
     network    how a run reaches them
     exchange   what is said on a socket besides messages
+    stated     promises that the file states, by key of the contract
     unjudged   warnings by name of a promise: the file describes data for it, and [contract] does not mention it
     """
 
@@ -75,6 +76,7 @@ class Description:
     contract: Contract
     unjudged: Mapping[str, str]
     bounds: Bounds
+    stated: frozenset[str]
 
 
 def read_description(path: Path) -> Description:
@@ -120,8 +122,14 @@ def read_tables(top: Table, path: Path) -> Description:
         network=network_of(urls, addresses), accounts=accounts, login=login, to_socket=socket, exchange=exchange,
         to_http=http_presentation, rooms=rooms, send=send, frames=frames, resume=resume, history=history,
         identity=identity, probe=probe, databases=databases, faults=commands, contract=contract, unjudged=unjudged,
-        bounds=limits,
+        bounds=limits, stated=_stated(top),
     )  # fmt: skip
+
+
+def _stated(top: Table) -> frozenset[str]:
+    """Return the promises that the file states, by key of the contract."""
+    table = top.data.get("contract")
+    return frozenset(table if isinstance(table, dict) else ())
 
 
 def _contract(top: Table, path: Path) -> Contract:

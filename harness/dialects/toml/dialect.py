@@ -55,6 +55,7 @@ class GenericTarget:
         )
         self.network = description.network
         self.addresses = description.addresses
+        self.stated = description.stated
         self._accounts = people_of(description.accounts)
         self.logins = min((most for most in (len(self._accounts), description.login.most) if most), default=None)
         self._room_of: dict[str, str] = {}
