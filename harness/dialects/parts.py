@@ -232,6 +232,7 @@ class Parts:
     faults         fault commands by name of the fault
     unjudged       warnings by name of a promise: the target file describes data for it, but [contract] does not
                    mention it
+    history_limits  numbers that the request for a history names: a read of exactly so many rows may be cut short
     """
 
     tokens: Tokens | None = None
@@ -254,3 +255,4 @@ class Parts:
     databases: Mapping[Place, DatabaseQuery] = field(default_factory=dict)
     faults: Mapping[str, FaultCommands] = field(default_factory=dict)
     unjudged: Mapping[str, str] = field(default_factory=dict)
+    history_limits: frozenset[int] = frozenset()

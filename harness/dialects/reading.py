@@ -18,6 +18,9 @@ from earwitness.harness.dialects.parts import SocketReader
 from earwitness.harness.dialects.protocol import Credentials, Room, StoredRow, Target
 from earwitness.harness.errors import TargetError
 
+LEAST_LIMIT = 10
+"""Smallest number in a request for a history that is taken for a limit of its rows."""
+
 
 async def read_history(
     target: Target, credentials: Credentials, room: Room, http: httpx.AsyncClient
@@ -28,8 +31,13 @@ async def read_history(
     """
     by_socket = target.parts.reads_by_socket
     if by_socket is None:
-        return await run_flow_async(target.history(credentials, room), http)
-    return await _talk(by_socket.reader(credentials, room), target.name)
+        rows = await run_flow_async(target.history(credentials, room), http)
+    else:
+        rows = await _talk(by_socket.reader(credentials, room), target.name)
+    if len(rows) >= LEAST_LIMIT and len(rows) in target.parts.history_limits:
+        said = f"exactly {len(rows)}, which the request names: that may be its limit, so read all pages"
+        raise FlowError("history", f"all messages of {room.label}", detail=said)
+    return rows
 
 
 async def _talk(reader: SocketReader, name: str) -> list[StoredRow]:

@@ -39,6 +39,7 @@ def test_parts_of_the_reference_platform() -> None:
         "people",
         "faults",
         "unjudged",
+        "history_limits",
     }
     assert had(ReferenceTarget(ENDPOINTS).parts) == {field.name for field in fields(Parts)} - foreign
 

@@ -79,6 +79,13 @@ class History:
     row: Mapping[str, Getter] = field(default_factory=dict)
     requests: HistoryRules | None = None
 
+    @property
+    def limits(self) -> frozenset[int]:
+        """Return the numbers in the request that may limit its rows."""
+        if self.requests is not None:
+            return self.requests.limits
+        return self.event.arguments.numbers if self.event is not None else frozenset()
+
 
 def read_rules(settings: Settings) -> Rules:
     """Return the rules of the table [options]. Mistakes are collected there and raised together later."""
@@ -351,7 +358,8 @@ class CallingDialect(BaseDialect):
 
     def __init__(self, settings: Settings, rules: Rules) -> None:
         """Keep the rules; a history over the socket becomes a part of the target."""
-        super().__init__(settings, Parts(reads_by_socket=self if rules.history.event else None))
+        limits = rules.history.limits
+        super().__init__(settings, Parts(reads_by_socket=self if rules.history.event else None, history_limits=limits))
         self.rules = rules
         if rules.login is not None and rules.login.most is not None:
             self.logins = rules.login.most if self.logins is None else min(self.logins, rules.login.most)

@@ -74,6 +74,7 @@ class GenericTarget:
             databases=description.databases,
             faults=description.faults,
             unjudged=description.unjudged,
+            history_limits=description.history.limits if description.history else frozenset(),
         )
 
     # -- existing rooms -------------------------------------------------------------------------------------------

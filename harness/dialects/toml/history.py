@@ -58,6 +58,13 @@ class HistoryRules:
         getter = self.at.get(key)
         return None if getter is None else getter(item)
 
+    @property
+    def limits(self) -> frozenset[int]:
+        """Return the numbers in the request that may limit its rows; none where pages are read."""
+        if self.paging != "none":
+            return frozenset()
+        return self.request.url.numbers | (self.request.body.numbers if self.request.body else frozenset())
+
     def read(self, ask: Callable[[Mapping[str, object]], HttpRequest]) -> Flow[list[StoredRow]]:
         """Read all pages and return their rows, oldest first.
 

@@ -65,6 +65,11 @@ class Template:
         self._parts.append(text[end:])
 
     @property
+    def numbers(self) -> frozenset[int]:
+        """Return the numbers that the text outside the placeholders names."""
+        return frozenset(int(digits) for digits in re.findall(r"[0-9]{1,9}", self.literal))
+
+    @property
     def literal(self) -> str:
         """Return the template's text without its placeholders."""
         return "".join(part for part in self._parts if isinstance(part, str))
