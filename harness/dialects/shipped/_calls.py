@@ -165,7 +165,7 @@ def read_parts(table: Table, *, needed: bool) -> dict[str, Getter]:
 
 
 def decoded(text: str) -> Any:
-    """Return the value of a JSON text, None if it is none."""
+    """Return the value of a JSON text, None if the text is not JSON."""
     try:
         return orjson.loads(text)
     except (orjson.JSONDecodeError, UnicodeEncodeError):

@@ -206,7 +206,7 @@ def with_query(url: str, query: Mapping[str, str], path: str = "") -> str:
 
 
 def parsed(data: object) -> Any:
-    """Return the JSON value in a frame or in a text within one, None if it is none. Never raises."""
+    """Return the JSON value in a frame or in a text within one, None if that is not JSON. Never raises."""
     if not isinstance(data, str | bytes):
         return data
     try:
@@ -216,7 +216,7 @@ def parsed(data: object) -> Any:
 
 
 def at(table: Mapping[str, str], key: object) -> str | None:
-    """Return the value of a key that a platform sent, None if there is none. Never raises."""
+    """Return the value under `key`, which came from a platform and may have any type; None if absent. Never raises."""
     return table.get(key) if type(key) is str else None
 
 
