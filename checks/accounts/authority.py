@@ -103,12 +103,13 @@ def delivered_on(w: Tables, slot: Int, mids: Array, result: Array) -> None:
 
 
 class Opened(NamedTuple):
-    """Connection that a token or a ticket opened, with the end of its authority (times in ns).
+    """Connection that a token or a ticket opened, with the end of its authority (times in monotonic ns).
 
-    ends    when the authority ended; `until`: `ends` plus the leeway or the bound
-    cause   record of the revocation that ended it, 0: the token's own deadline did
-    surely  `until`, moved by the steps of the wall clock: from here on it has surely ended
-    last    when the connection ended
+    ends    when its authority ended: at the token's deadline or by a revocation
+    until   `ends` plus the contract's leeway (deadline) or bound (revocation): until then messages are allowed
+    cause   number of the record of the revocation, 0 if the token's deadline ended the authority
+    surely  `until` plus what steps of the platform's wall clock may add: messages before it are in doubt
+    last    when the connection itself ended
     """
 
     conn: int

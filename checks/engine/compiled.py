@@ -34,7 +34,8 @@ def kernel(function: F) -> F:
     cache folder) the loop is compiled anew in each process.
 
     Loops neither allocate nor keep arrays, so numba's reference counting is off: counting the arrays of `Tables` at
-    each call made the shared pass 20 times slower.
+    each call made the shared pass 20 times slower. By convention `out` is filled with the rows that a loop finds, and
+    `totals` is an array of counters to which it adds.
     """
     return _compiled(function, forceinline=False)
 

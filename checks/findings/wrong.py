@@ -1,7 +1,7 @@
-"""Records of a finding that are wrong themselves, each with a few words that say why.
+"""Wrong records of a counterexample, each with a few words that say why, such as "too late".
 
-The other records of a counterexample show what happened before or beside them. What never happened has no record; see
-`scene.NEVER`.
+The other records of a counterexample only show what happened around them. A message that was lost has no wrong record,
+because what never happened was not recorded; see `scene.NEVER`.
 """
 
 from __future__ import annotations
@@ -63,10 +63,13 @@ wrong by itself, or one of several may be the wrong one.
 def wrong_records(
     check: str, finding: Finding, told: Sequence[Told], roster: Roster, name_of: NameOf
 ) -> dict[tuple[int, int], str]:
-    """Return (journal, index) → why it is wrong, for the wrong records of a finding; "" if it shows that itself.
+    """Return (journal, index) → why the record is wrong, in words, for each wrong record of a finding.
 
-    `told`: the records of its counterexample. Two kinds are found among them, beside those that the finding names: a
-    final read that has fewer rows than numbers (I5a), and the same message with a wrong sender at others (I15).
+    The words are "" where the record shows the reason itself. `check`: id; `told`: the records of the counterexample.
+    Two kinds are found among those, not by WRONG:
+
+    - a final read that returned fewer rows than the highest number it showed (I5a)
+    - the same message, shown with a wrong sender to other devices (I15)
     """
     by_place = {(one.journal, one.index): one for one in told}
     found: dict[tuple[int, int], str] = {}

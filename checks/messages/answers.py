@@ -143,7 +143,7 @@ class FailedNoEffect(Folding):
 def repeated_answers(records: Array, journal: Int, mids: Array, seen: Array, out: Array, totals: Array) -> None:
     """Write a row for each OK or FAIL of an attempt that had been answered before.
 
-    `totals`: answers examined, rows of `out`. The shared pass keeps a bit for each answered attempt and sets
+    `totals` counts answers examined, rows of `out`. The shared pass keeps a bit for each answered attempt and sets
     ANSWERED_AGAIN in `seen`, so this loop only filters. Answers without attempt have no such bit; `_surplus` counts
     them at the end. At most one row for each record, so `out` (two rows for each record of a chunk) cannot overflow.
     """
@@ -239,9 +239,9 @@ def scope(
     """Compare the connection of each answer with that of its sending.
 
     `sent` holds connection + 1 of each first attempt, 0 if not known; retries are in the hash table (see `sending_of`).
-    `totals`: answers examined, rows of `out`. Order holds only inside one journal, so a sending of another journal is
-    not compared. `by_device` allows a later connection of the same device; connection numbers grow in the order of
-    their first records, so `conn < conns[i]` is enough.
+    `totals` counts answers examined, rows of `out`. Order holds only inside one journal, so a sending of another
+    journal is not compared. `by_device` allows a later connection of the same device; connection numbers grow in the
+    order of their first records, so `conn < conns[i]` is enough.
 
     An answer by HTTP (`conn` 0) belongs to its request: it is in scope if the device that gets it is the author. Such
     answers without a conversation are strays, which `ConnectionScope.peek` judges.

@@ -46,8 +46,8 @@ def ghosts(
 ) -> None:
     """Find bodies that cannot have been sent in this run, and keep the earliest delivery of the others.
 
-    `here`: by client, 1 if this journal records it as sender or connected. `earliest`: by message. `totals`: examined,
-    rows of `out`, messages of the platform itself. Times are ns.
+    `here`: by client, 1 if this journal records it as sender or connected. `earliest`: by message. `totals` counts
+    records examined, rows of `out`, and messages of the platform itself. Times are ns.
 
     What a single record proves (another run's tag, an author or counter that cannot be, an unknown conversation)
     becomes a row at once. What needs the whole history (never sent, or delivered before it was sent) is decided at the

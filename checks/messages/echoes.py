@@ -17,7 +17,7 @@ from earwitness.checks.verdict import Finding
 def echoes(records: Array, journal: Int, mids: Array, subs: Array, out: Array, totals: Array) -> None:
     """Write a row for each delivery of an own message on the connection that sent it.
 
-    `totals`: sendings, rows of `out`. The body states the sending connection's epoch modulo 256 (`proc`), so one
+    `totals` counts sendings, rows of `out`. The body states the sending connection's epoch modulo 256 (`proc`), so one
     comparison with `conn & 255` decides and no sending must be found. Epochs of one device that differ by 256 would
     look the same; such a device would have to reconnect 256 times while a message is under way.
     """

@@ -81,9 +81,10 @@ def repeats(
 ) -> None:
     """Write a row for each delivery that repeats an earlier one, on the connection or the device.
 
-    `totals`: deliveries examined, rows of `out`. The shared pass has set the bits of `seen` from its bit pages; `bit`
-    picks the contract's scope, AGAIN_HERE or AGAIN_ON_DEVICE. So the loop only filters and keeps no state of its own.
-    WHAT is 0 for a repetition on the same connection, 1 for one on a later connection. At most one row for each record.
+    `totals` counts deliveries examined, rows of `out`. The shared pass has set the bits of `seen` from its bit pages;
+    `bit` picks the contract's scope, AGAIN_HERE or AGAIN_ON_DEVICE. So the loop only filters and keeps no state of its
+    own. WHAT is 0 for a repetition on the same connection, 1 for one on a later connection. At most one row for each
+    record.
     """
     for i in range(len(records)):
         r = records[i]
@@ -100,8 +101,8 @@ def repeats(
 def changes(records: Array, journal: Int, mids: Array, w: Tables, changed: Array, out: Array, totals: Array) -> None:
     """Compare the digest (CRC-32) and size (bytes) of each record with those of its message.
 
-    `totals`: examined, corrupt rows in `out`, rows in `changed`: message, source (1 its sending, 2 the final state, 0 a
-    delivery), digest, size (-1: not comparable), rec.
+    Corrupt bodies become rows of `out`, differing ones rows of `changed`: message, source (1 its sending, 2 the final
+    state, 0 a delivery), digest, size (-1: not comparable), rec. `totals` counts records examined, and rows of both.
 
     The message's entry holds the content of whichever record was read first. Records that agree with it are only
     counted in it (`agreed`, `agreed_retries`); only those that differ cost a row. So memory grows with the differences,
@@ -154,8 +155,8 @@ def shows_a_stranger(r: Any, w: Tables) -> bool:
 def strays(records: Array, journal: Int, mids: Array, subs: Array, w: Tables, out: Array, totals: Array) -> None:
     """Write a row for each record that reached a device outside the conversation, or came under another one's name.
 
-    `totals`: examined, rows of `out`. WHAT is 0: message to a stranger, 1: misrouted message, 2: push (agent's answer,
-    presence, shared state) to a stranger, 3: presence of a stranger.
+    `totals` counts records examined, rows of `out`. WHAT is 0: message to a stranger, 1: misrouted message, 2: push
+    (agent's answer, presence, shared state) to a stranger, 3: presence of a stranger.
 
     `subs` is -1 exactly where the roster does not have the device in the conversation, so membership costs no look-up,
     except for the second user that a presence names. Bodies that cannot be trusted are skipped, because they do not say
@@ -188,10 +189,10 @@ def strays(records: Array, journal: Int, mids: Array, subs: Array, w: Tables, ou
 def statements(records: Array, journal: Int, mids: Array, user_of: Array, out: Array, totals: Array) -> None:
     """Write a row for each record that states another user than the true one.
 
-    `totals`: statements examined, rows of `out`. A stated id is in `aux`: a client number, STRANGER for an id that no
-    login explains, -1 if the platform states none. Clients are compared by user, because a platform names users, not
-    devices. The truth is the device that logged in (IDENTITY) or the author in the body. MID2 of a row holds the true
-    user, so that `Identity` can count by user what a torn record makes doubtful.
+    `totals` counts statements examined, rows of `out`. A stated id is in `aux`: a client number, STRANGER for an id
+    that no login explains, -1 if the platform states none. Clients are compared by user, because a platform names
+    users, not devices. The truth is the device that logged in (IDENTITY) or the author in the body. MID2 of a row holds
+    the true user, so that `Identity` can count by user what a torn record makes doubtful.
     """
     for i in range(len(records)):
         r = records[i]
@@ -375,8 +376,7 @@ class Identity(PerRecord):
     """State of I15: the platform names the true sender of every message, and the true user in every identity.
 
     Not examined: places that state no user. Where a part of the record is missing, an id that no login on record
-    explains proves something only if the true user's own id is on record, and if the platform gives one id to each
-    user.
+    explains is a violation only if the true user's own id is on record, and if the platform gives one id to each user.
     """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
@@ -388,7 +388,11 @@ class Identity(PerRecord):
         self._strangers = Suspects()
 
     def step(self, view: View) -> None:
-        """Implement `Fold.step`: look for wrong users; count ids that no login explains separately by user."""
+        """Implement `Fold.step`: look for wrong users.
+
+        Ids that no login explains are counted for each user apart from other violations, because they may be doubtful
+        at the end (`finish`).
+        """
         world, out = view.world, view.world.out
         statements(view.records, view.journal, view.mid, world.tables.user_of, out, self.totals)
         n = int(self.totals[1])

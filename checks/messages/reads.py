@@ -30,7 +30,7 @@ TOLD = np.dtype([("t", "<i8"), ("seq", "<i8"), ("rec", "<i8"), ("begun", "<i8")]
 
 @helper
 def learn_number(told: Array, newest: Array, row: Int, t: Int, seq: Int, rec: Int, pace: Int) -> None:
-    """Add a sequence number that a device received, if it is the highest so far.
+    """Add a sequence number that a device learnt at `t` (ns) from record `rec`, if it is the highest so far.
 
     `told`: by row a ring of STEPS steps; `newest`: by row, steps begun so far. A number within `pace` ns of the step's
     beginning replaces the number of that step; a later one begins a new step. So the ring always covers (STEPS - 1) ×
@@ -55,7 +55,7 @@ def learn_number(told: Array, newest: Array, row: Int, t: Int, seq: Int, rec: In
 
 @helper
 def known_at(told: Array, newest: Array, row: Int, t: Int) -> Int:
-    """Return the step that holds the highest number known at `t`, -1 if that is not known.
+    """Return the index in `told[row]` of the highest number known at `t` (ns), -1 if it is not known.
 
     It walks back from the newest step. Steps ascend in time and number, so the first one not later than `t` is the
     answer.
@@ -87,14 +87,18 @@ def reads_step(
 ) -> None:
     """Compare each history read with the highest number that its device knew when it asked.
 
-    `pushes`: numbers received live or read before count (I17); else own acknowledged ones (I16). `rows`: by
-    subscription its row of `told` in this journal, -1 none. `used`: rows, and the pace (ns) of new steps. `totals`:
-    examined, rows of `out`. A read states how long it took (`aux`, µs), so it was asked at `t` - 1000 × `aux`.
+    A read that shows less than that becomes a row of `out`. A read states how long it took (`aux`, µs), so it was
+    asked at `t` - 1000 × `aux` (ns).
 
-    What the device knew at that earlier time needs a history of numbers, but only back to the longest read. Once a ring
-    is full, the pace is set to a twelfth (STEPS - 4) of the longest read so far, so that 16 steps cover it. Memory is
-    fixed for each device and conversation, and rows are given out only where a number was received. Order holds inside
-    one journal only, so each journal has its own rows.
+    - `pushes`: numbers received live or read before count (I17); else own acknowledged ones (I16)
+    - `rows`: by subscription, its row in `told` and `newest` (see `learn_number`) for this journal, -1 for none
+    - `used`: number of rows given out, and the pace (ns): the least time between two steps of a row
+    - `totals`: counts reads examined, and rows of `out`
+
+    A row is a ring of STEPS numbers, because knowledge is needed only as far back as the longest read. Once a ring has
+    overflowed, the pace is at least a twelfth (STEPS - 4) of the longest read so far, so the ring still covers that
+    read. So memory is fixed for each device and conversation; a row is given out when a number is received. Order holds
+    inside one journal only, so each journal has its own rows.
     """
     for i in range(len(records)):
         sub = np.int64(subs[i])

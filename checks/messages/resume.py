@@ -43,8 +43,8 @@ def resumes(
 ) -> None:
     """Compare the first number after a JOIN with CONTINUED with the number that must follow (I20).
 
-    `marks`: by slot; `totals`: examined, rows of `out`. A JOIN sets the slot's mark, the first number that decides
-    clears it, so each claim is judged once and one row by slot is enough. Lower numbers that the device had not
+    `marks`: by slot; `totals` counts claims examined, rows of `out`. A JOIN sets the slot's mark, the first number that
+    decides clears it, so each claim is judged once and one row by slot is enough. Lower numbers that the device had not
     received are passed over: some platforms state their head and then replay up to it. `again` (HEARD_BEFORE) separates
     these from a repetition. LEAVE ends the claim.
     """
@@ -81,9 +81,9 @@ def resumes(
 def stale(records: Array, journal: Int, mids: Array, slots: Array, marks: Array, out: Array, totals: Array) -> None:
     """Find live deliveries at or below the number that the platform stated on joining (I21).
 
-    `marks`: by slot; `totals`: examined, rows of `out`. The mark stays until LEAVE or the next JOIN, since the claim
-    holds for the whole subscription: each live delivery is one opportunity and one comparison. Replays are not
-    compared; they may go below the head.
+    `marks`: by slot; `totals` counts deliveries examined, rows of `out`. The mark stays until LEAVE or the next JOIN,
+    since the claim holds for the whole subscription: each live delivery is one opportunity and one comparison. Replays
+    are not compared; they may go below the head.
     """
     for i in range(len(records)):
         if slots[i] < 0:
@@ -108,10 +108,10 @@ def stale(records: Array, journal: Int, mids: Array, slots: Array, marks: Array,
 def forgotten(records: Array, journal: Int, mids: Array, slots: Array, marks: Array, out: Array, totals: Array) -> None:
     """Find devices that asked to continue, were not refused, and then received only what follows the head (I19).
 
-    `marks`: by slot; `totals`: examined, rows of `out`. `aux` of a JOIN is the number that the device asked to continue
-    behind, negative if it did not ask. An answer of CONTINUED or REFUSED, or a head at or below that number, settles
-    the matter at once. Else the next number decides: one up to the head begins what was missed, a higher one shows that
-    the platform forgot the request. The mark is then cleared, so each JOIN is judged once.
+    `marks`: by slot; `totals` counts joins examined, rows of `out`. `aux` of a JOIN is the number that the device asked
+    to continue behind, negative if it did not ask. An answer of CONTINUED or REFUSED, or a head at or below that
+    number, settles the matter at once. Else the next number decides: one up to the head begins what was missed, a
+    higher one shows that the platform forgot the request. The mark is then cleared, so each JOIN is judged once.
     """
     for i in range(len(records)):
         if slots[i] < 0:

@@ -102,16 +102,17 @@ class StreamedAnswer:
         self._happened([(OTHER, self._label, None, -1, None, None, frame)])
 
     def missing(self) -> str:
-        """Return what the answer lacks: for `StreamedRequest.missing`."""
+        """Return what the answer lacks, "" once it is whole. To be used as `StreamedRequest.missing`."""
         return self.lacks
 
     def ended(self, error: FlowError | None = None, *, exactly: bool) -> None:
-        """Report an answer without end as broken off, and the questions that it repeats.
+        """Report the end of the stream: that the answer was broken off, if so, and the questions that it repeats.
 
         Call it once, however the stream ended.
 
-        - `error`: the error of its request; one of our own limits breaks nothing off
-        - `exactly`: the agent promises to repeat its question unchanged, which a whole answer shows
+        - `error`: the error of its request. If the answer only exceeded a limit of the tester (`Unbounded`), it is not
+          reported as broken off
+        - `exactly`: the agent promises to repeat its question unchanged; judged only if the answer is whole
         """
         if self.accepted and self.lacks and not self._failed and not isinstance(error, Unbounded):
             self._happened([self._agent("broken", None, 0)])

@@ -56,7 +56,7 @@ class Dialogue(Protocol):
 
 
 class BaseDialogue:
-    """Start of a dialogue: it opens with the frames `first`, and has neither heartbeat nor goodbye.
+    """Base class of dialogues: it opens with the frames `first`, and has neither heartbeat nor goodbye.
 
     A subclass adds `received` and `send`.
 

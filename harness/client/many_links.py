@@ -137,13 +137,17 @@ class ManyLinks(Generic[L]):
     # -- called by the ears -------------------------------------------------------------------------------------------
 
     def began(self, now_ns: int, handshake_ns: int, replica: str | None) -> int:
-        """Record the connection when its first socket opens; return its number in the journal for every socket."""
+        """Record the connection when its first socket opens; return its number in the journal, one for all sockets."""
         if not self._epoch:
             self._epoch = self.session.connected(self.dialogue, now_ns, handshake_ns, replica)
         return self._epoch
 
     def ended(self, label: str, now_ns: int, code: int, own: bool, reason: str) -> None:
-        """Record the end of the connection when one socket has ended; when we close, when the last one has."""
+        """Record the end of the connection when its first socket has ended, or its last one if we close it.
+
+        label  room of the socket that has ended
+        code   close code; `own`: the tester closed it
+        """
         if self._first_over is None:
             self._first_over = self.links[label]
         if self.over or (self.closing and any(link.open_now for link in self.links.values())):
@@ -154,7 +158,7 @@ class ManyLinks(Generic[L]):
 
 
 class Ear:
-    """What one of several sockets calls instead of the session; it implements `harness.client.link.Hears`."""
+    """Receiver of one of several sockets, between it and the session; it implements `harness.client.link.Hears`."""
 
     __slots__ = ("_label", "_many", "_session")
 

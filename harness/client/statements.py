@@ -93,9 +93,10 @@ def write_exchange(
 
 
 def stated_budget(headers: Mapping[str, str]) -> tuple[int, int]:
-    """Return (Retry-After in ms or NONE, remaining requests or NOBODY) from the headers of an answer.
+    """Return (Retry-After in ms, remaining requests) from the headers of an answer.
 
-    A header that cannot be read counts as absent.
+    Without Retry-After the first is NONE, without X-RateLimit-Remaining the second is NOBODY. A header that cannot be
+    read counts as absent.
     """
     wait, remaining = headers.get("retry-after", ""), headers.get("x-ratelimit-remaining", "")
     wait_s, left = whole_number(wait, WAIT_MAX_S), whole_number(remaining, NOBODY)

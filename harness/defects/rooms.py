@@ -42,7 +42,7 @@ class BroadcastToAll(PerFeed):
                 self.chance.say(conversation=feed.key, users=users, seq=seq_of(frames[at]), manifest=True)
 
     def told(self, feed: Feed) -> list[Session]:
-        """Return the sockets of users who wrongly get a message."""
+        """Return the sockets that wrongly get a message of `feed`: those of all strangers on this replica."""
         return strangers(self.backend, feed.key)
 
 
@@ -63,7 +63,7 @@ class LeakToOne(BroadcastToAll):
     """
 
     def told(self, feed: Feed) -> list[Session]:
-        """Implement `BroadcastToAll.told`: return one of them at random."""
+        """Implement `BroadcastToAll.told`: return one socket of a stranger, drawn at random; [] if there is none."""
         found = super().told(feed)
         return [self.chance.random.choice(found)] if found else []
 

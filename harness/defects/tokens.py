@@ -227,7 +227,7 @@ def unverified(token: str) -> tuple[Json, Json | None]:
     story="jwt_lifecycle",
 )
 class CachedRevocation:
-    """Defect that caches for FLOOR_S seconds that a token is not revoked.
+    """Defect that caches the answer "not revoked" for FLOOR_S seconds, so a revocation shows only after that time.
 
     Opportunity: one revoked token that this process has accepted less than FLOOR_S seconds ago. Manifest when the
     request is answered with success.
@@ -271,11 +271,11 @@ class CachedRevocation:
     story="jwt_lifecycle",
 )
 class OwnRevocations(CachedRevocation):
-    """Defect that keeps revocations in the memory of the process that received them, so this process sees none.
+    """Defect that does not share revocations between processes: this one accepts tokens that were revoked elsewhere.
 
     Opportunity: one revoked token. Manifest when the request is answered with success.
     """
 
     def forgets(self, claims: Claims, now: float) -> bool:
-        """Implement `CachedRevocation.forgets`: return True for every token."""
+        """Implement `CachedRevocation.forgets`: return True, because this process knows of no revocation."""
         return True

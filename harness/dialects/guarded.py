@@ -1,6 +1,6 @@
-"""Guard of dialects in Python: what goes wrong in one is said in a sentence, and blamed on no platform.
+"""Guard of dialects in Python: a mistake in one becomes a DialectError, and is not blamed on the platform.
 
-A dialogue that raises, or returns something that is no event, ends its connection from the tester's side.
+If a dialogue raises, or returns something that is no event, the tester ends its connection.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class GuardedDialogue:
 
 
 def checked_events(where: str, name: str, events: Any) -> Sequence[Heard]:
-    """Return the events that the method `name` of a dialect gave. Raises DialectError if they are none."""
+    """Return what the method `name` of a dialect returned. Raises DialectError if these are not events."""
     if not isinstance(events, list | tuple):
         raise DialectError(f"{where}: {name} returned {shortly(events)}, which is no list of events.")
     for event in events:
@@ -182,7 +182,7 @@ def _extra_fault(what: int, extra: Any) -> str | None:
 
 
 class GuardedDialect:
-    """Target of a dialect in Python, whose mistakes become a sentence."""
+    """Target of a dialect in Python, whose mistakes become a DialectError."""
 
     def __init__(self, target: Target, where: str) -> None:
         """Guard `target`; `where` names the dialect in sentences."""
@@ -268,6 +268,6 @@ def failed(where: str, name: str, error: Exception) -> DialectError:
 
 
 def shortly(value: object) -> str:
-    """Return the beginning of a value's text."""
+    """Return the beginning of a value as text on one line, for an error."""
     text = one_line(repr(value))
     return text if len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]} …"

@@ -56,7 +56,10 @@ REFUSED: Final = {"code": re.compile(r"code|status|why|reason", re.I), "retry_af
 def openings_of(
     sent: Side, sending: Sending | None, rules: Mapping[str, Rule]
 ) -> tuple[tuple[Unit, ...], tuple[Unit, ...], tuple[Group, ...]]:
-    """Return (units that join a room, units before everything else, groups of heartbeats)."""
+    """Return (sent units that join a room, units sent before everything else, groups of heartbeats).
+
+    `rules`: those known so far, by role.
+    """
     rooms = room_values(sending, rules.get("message"))
     beats = tuple(group for group in sent.groups if re.search(r"ping|pong|heartbeat|keep_?alive", group.name, re.I))
     messages = {unit.place for unit in sending.group.units} if sending and not sending.by_http else set()
@@ -83,7 +86,12 @@ def openings_of(
 def around(
     received: Side, rules: Mapping[str, Rule], join: Sequence[Unit], message: Rule | None, own: Collection[str]
 ) -> dict[str, Rule]:
-    """Return the rules of the frames around messages: greeting, joined, left, refusals, replayed."""
+    """Return role -> rule for the frames around messages: greeting, joined, left, refusals, replayed.
+
+    rules  those known so far, by role; their frames are skipped
+    join   sent units that subscribe to a room
+    own    texts that may be the platform's id of the user
+    """
     used = {id(rule.group) for rule in rules.values()}
     rest = [group for group in received.groups if id(group) not in used]
     rooms = room_values(None, message) | {str(value) for unit in join for value in unit.leaves.values()}
@@ -195,7 +203,10 @@ def _replayed(group: Group, message: Rule | None, how: str) -> Rule | None:
 
 
 def codes(group: Group, taken: Collection[str]) -> dict[str, Found]:
-    """Return code and wait of refusals: numbers with such names."""
+    """Return the paths of a refusal's `code` and `retry_after`, by role: numbers whose names hint at them (REFUSED).
+
+    `taken`: paths that have a role already.
+    """
 
     def score(path: str, units: Sequence[Unit], pattern: re.Pattern[str]) -> tuple[float, str]:
         numbers = all(isinstance(unit.leaves[path], (int, float)) for unit in units)

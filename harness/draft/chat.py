@@ -50,8 +50,9 @@ class Chat:
     rules     role (message, ack, …) -> its rule
     join      sent units that subscribe to a room; `first`: those before everything else
     numbers   "contiguous", "increasing" or "none": what was seen of the numbers of messages
-    echoed    own messages that came back, and own messages
+    echoed    (own messages that came back, all own messages)
     beats     kinds of sent frames that look like heartbeats
+    own       the platform's id of the user
     """
 
     sending: Sending | None

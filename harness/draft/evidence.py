@@ -36,7 +36,7 @@ Score: TypeAlias = Callable[[str, Sequence[Unit]], tuple[float, str]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """Path of a value, and the evidence for it. `how`: a phrase for the comment."""
+    """Path of a value, and the evidence for it: seen in `seen` of `of` units. `how`: a phrase for the comment."""
 
     path: str
     seen: int
@@ -67,13 +67,13 @@ def number_of(value: object) -> int | None:
 
 
 def named(path: str, pattern: re.Pattern[str]) -> bool:
-    """Return whether one of the last two keys of a path has such a name; positions have none."""
+    """Return whether `pattern` is found in one of the last two keys of a path, positions in lists not counted."""
     steps = [step for step in path.split(".") if not step.isdigit()]
     return any(pattern.search(step) for step in steps[-2:])
 
 
 def ends_named(path: str, pattern: re.Pattern[str]) -> bool:
-    """Return whether the last key of a path has such a name."""
+    """Return whether `pattern` is found in the last key of a path."""
     return bool(pattern.search(path.rpartition(".")[2]))
 
 
@@ -96,7 +96,7 @@ def best_path(group: Group, score: Score, least: float, without: Iterable[str]) 
 
 
 def after(sent: Unit, received: Unit) -> bool:
-    """Return whether a frame came after another was sent: by position on one socket, else by time, with some slack."""
+    """Return whether `received` came after `sent`: by position on one socket, else by time, with a second of slack."""
     if sent.place[0] == received.place[0]:
         return received.place > sent.place
     return not sent.time or not received.time or received.time >= sent.time - 1.0
@@ -104,7 +104,7 @@ def after(sent: Unit, received: Unit) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sending:
-    """How messages are sent: the units, and where text, room and client id stand in them. `back`: seen as received."""
+    """How messages are sent: the units, and the paths of text, room and client id in them (`at`, by role)."""
 
     group: Group
     by_http: bool
@@ -131,7 +131,7 @@ def in_list(unit: Unit, path: str) -> tuple[str, str]:
 
 
 def inside(group: Group, items: str) -> Group:
-    """Return the items of the lists at a path of the units, as a group of their own."""
+    """Return the items of the lists at the path `items` of the units, as a group of their own."""
     found = Group(value=group.value)
     for unit in group.units:
         held = compile_path(items)(unit.value)
@@ -143,7 +143,10 @@ def inside(group: Group, items: str) -> Group:
 
 
 def as_sender(path: str, units: Sequence[Unit], own: Collection[str]) -> tuple[float, str]:
-    """Score a path as that of a sender: by its name, and because one of `own` ids stands there."""
+    """Return (score, phrase for the comment) of a path as that of a message's sender.
+
+    Its name counts, and whether one of the user's `own` ids stands there.
+    """
     values = [str(unit.leaves[path]) for unit in units if is_word(unit.leaves[path])]
     if len(values) < len(units):
         return 0.0, ""

@@ -32,6 +32,8 @@ GOOD: Final = 1.6
 class Unit:
     """JSON value of a frame, or body of a request.
 
+    sent    by the browser, not received
+    time    seconds since the epoch, 0.0 if unknown
     place   position in the recording: number of the socket, position of its frame
     leaves  its values by path
     """
@@ -45,7 +47,7 @@ class Unit:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Group:
-    """Units of one kind. `value`: what the kind's field holds, None if the units have no such field."""
+    """Units of one kind. `value`: their value of the field that tells the kind, None if they lack the field."""
 
     value: object
     units: list[Unit] = field(default_factory=list)

@@ -26,7 +26,7 @@ FIRST_FRAMES: Final = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Use:
-    """Way in which a token is shown. `place`: query, headers, cookies, subprotocols, first."""
+    """Way in which a token is shown. `place`: query, headers, cookies, subprotocols, or first (the first frame)."""
 
     place: str
     name: str
@@ -193,7 +193,7 @@ def passwords(exchange: Exchange) -> set[str]:
 
 
 def person_placeholder(path: str, value: object) -> str:
-    """Return the placeholder for a field of a login's request, "" if it is none of a person's."""
+    """Return the placeholder for a field of a login's request: {name}, {email}, {secret}, or "" for any other field."""
     name = path.rpartition(".")[2]
     if PASSWORD_NAME.search(name):
         return "{secret}"

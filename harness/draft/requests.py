@@ -45,7 +45,7 @@ class History:
     items   path of the list of messages in the answer, "" if the answer is the list
     at      role (text, seq, sender, id, room) -> path in an item
     paging  none, after or offset; `query`: the parameter that says where to begin
-    newest  the first item is the newest
+    newest  whether the newest message comes first
     """
 
     exchange: Exchange

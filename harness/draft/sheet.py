@@ -26,7 +26,7 @@ class Sheet:
         self.todos = self.guesses = 0
 
     def table(self, name: str) -> None:
-        """Begin a table; `name` is its header, in brackets."""
+        """Begin a table. `name`: its header with the brackets, such as "[frames]"."""
         self.lines += ["", name]
 
     def key(self, name: str, value: object, comment: str = "") -> None:
@@ -41,17 +41,25 @@ class Sheet:
     def guess(
         self, name: str, value: object, how: str, seen: int = 0, of: int = 0, check: str = "", what: str = "frame"
     ) -> None:
-        """Write a key that is guessed: by what, in how many frames (or `what`) it was seen, and what to check."""
+        """Write a key that is guessed, with its evidence as the comment.
+
+        how       phrase that says why it was guessed
+        seen, of  in how many of how many frames (or `what`) it was seen; none are mentioned if `of` is 0
+        check     what the user should check, "" for nothing
+        """
         self.guesses += 1
         counted = f", seen in {seen} of {of} {what if of == 1 else f'{what}s'}" if of else ""
         self.key(name, value, f"guess: {how}{counted}{f'; check {check}' if check else ''}")
 
     def path(self, role: str, found: Found, path: str, check: str = "") -> None:
-        """Write a guessed path."""
+        """Write the key `role` with a guessed `path`, and the evidence of `found`; `check` as in `guess`."""
         self.guess(role, path, found.how, found.seen, found.of, check)
 
     def todo(self, text: str, line: str = "") -> None:
-        """Write what could not be found, as a comment that names what to look for; `line`: a line that would do."""
+        """Write a TODO for what could not be found.
+
+        `text`: what to look for; `line`: an example, written as a comment.
+        """
         self.todos += 1
         self.comment(f"TODO: {text}")
         if line:

@@ -92,7 +92,7 @@ class Maker:
     # -- requests --
 
     def url(self, exchange: Exchange, base: str, values: Mapping[str, str], query: Mapping[str, str]) -> str:
-        """Return the address of a request, below `base` if it has that host.
+        """Return the address of a request as a template, without the host if that is `base`.
 
         values  value -> placeholder, for parts of the path and of the query
         query   name of a parameter -> placeholder

@@ -254,9 +254,11 @@ def compared(view: JournalView, blocks: Sequence[Block]) -> Iterator[tuple[Block
 def disown(views: Sequence[JournalView]) -> None:
     """Mark data files that do not belong to their side files as completely damaged.
 
-    A side file names its journal. For data files the seals name it; without seals, a closed journal has as many records
-    as its footer states. A file with more records is another journal's; then a file with fewer may be its counterpart.
-    Their ids would be looked up in each other's names.
+    Files may have been swapped by hand. Then the ids of one journal would be looked up in the names of another.
+
+    - The header of a side file names its journal, and so do the seals of its data file.
+    - Without seals, a closed journal must have as many records as its footer states. If one has more, the journals
+      without seals that have fewer are marked too, because their data files may have been exchanged.
     """
     mixed = any(view.surplus > 0 and not view.sidecar.sealed for view in views)
     for view in views:

@@ -22,10 +22,15 @@ HOUR_NS = 3.6e12
 
 
 def drift(views: Sequence[Records], room_sizes: Sequence[int], services: Path) -> list[dict[str, object]]:
-    """Return one row for each series (memory, latencies); [] for a run that is too short.
+    """Return one row for each series (memory, latencies); [] for less than LEAST_S seconds of load.
 
-    A row has name, unit, level (median), slope_per_hour, low, high (95 %), change_percent (over the time examined),
-    word.
+    views       records of the journals
+    room_sizes  members of each conversation, because fan-out is one series for each size
+    services    path of `tables/services.jsonl`
+
+    A row has `name`, `unit`, `level` (median), `slope_per_hour` with its 95 % interval (`low`, `high`), and
+    `change_percent` over the time examined. Its `word` is "rises", "falls" or "no drift seen". A series with samples in
+    too few parts of the run has no row.
     """
     begin, end = load_span_ns(views)
     if end - begin < LEAST_S * 1e9:

@@ -98,8 +98,10 @@ class Streamed:
     gaps_ns    time between two tokens that follow each other in a stream; `gaps_at`: time of the second one
     first_ns   time from sending a question to the first token of its answer; `first_at`: time of sending
     never      questions whose answers showed no token for longer than the bound
-    several    rows that at least one other stream of the same answer can be compared with; `cut`: those cut off
-    compared   rows whose text is known from the final state, or was stated again; `differing`: that is another one
+    several    for each row: whether another device's stream of the same answer can be compared with it
+    cut        for each row: whether it shows less of the answer than the other stream, or broke off
+    compared   for each row: whether its text is known also from the final state, or was stated again at its end
+    differing  for each row: whether that other text is not the same
     """
 
     rows: Rows
@@ -115,12 +117,15 @@ class Streamed:
 
     @property
     def judged(self) -> Numbers:
-        """Return which streams count in shares: not cut short by the tester, not closed with a reason, no fault."""
+        """Return for each row whether the stream counts in shares.
+
+        Left out are streams that the tester cut short, that the platform closed with a reason, or that a fault met.
+        """
         return _judged(self.rows)
 
     @property
     def stalled(self) -> Numbers:
-        """Return which of the judged streams showed nothing for longer than the bound, between two events."""
+        """Return for each row whether it is judged, and was silent between two events for longer than the bound."""
         result: Numbers = self.judged & (self.rows["silence"] > self.rows["patience"])
         return result
 
@@ -133,7 +138,7 @@ class Streamed:
         return result
 
     def share(self, what: str) -> tuple[int, int]:
-        """Return (bad, all) of a share: broken, failed, stalled, cut or differing."""
+        """Return (bad streams, all that count) for `what`: broken, failed, stalled, cut or differing."""
         judged, status = self.judged, self.rows["status"]
         bad, among = {
             "broken": (judged & (status == BROKEN), judged),
@@ -170,7 +175,7 @@ SHARES: Final = ("failed", "broken", "stalled", "cut", "differing")
 
 @dataclass(slots=True)
 class Observed:
-    """When the tester stopped to observe a device in a conversation, of one journal.
+    """Times at which the tester stopped observing devices in conversations, from one journal.
 
     Positions in the journal decide what came after what; times are monotonic ns.
     """
@@ -191,10 +196,10 @@ class Observed:
         self._leaves = leaves[np.lexsort((leaves["index"], leaves["conv"], leaves["conn"]))]
 
     def until(self, conns: Numbers, convs: Numbers, since: Numbers) -> tuple[Numbers, Numbers]:
-        """Return (end of observation in ns, close code of a loss) of each connection and conversation.
+        """Return (end of observation in ns, close code) for each pair of connection and conversation.
 
-        `since`: index of the record from which it is observed. The code is -1 unless the platform ended the connection
-        before the device left and before the drain was over.
+        `conns`, `convs`, `since` are parallel; `since`: index of the record from which the pair is observed. The code
+        is -1 unless the platform ended the connection before the device left and before the drain was over.
         """
         until, codes = np.full(len(conns), self.end), np.full(len(conns), -1)
         if len(self._ends):

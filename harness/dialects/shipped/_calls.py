@@ -81,7 +81,7 @@ class History:
 
     @property
     def limits(self) -> frozenset[int]:
-        """Return the numbers in the request that may limit its rows."""
+        """Return the numbers in the request, one of which may limit its rows, such as 50 in `limit=50`."""
         if self.requests is not None:
             return self.requests.limits
         return self.event.arguments.numbers if self.event is not None else frozenset()
@@ -165,7 +165,7 @@ def read_parts(table: Table, *, needed: bool) -> dict[str, Getter]:
 
 
 def decoded(text: str) -> Any:
-    """Return the value of a JSON text, None if it is none."""
+    """Return the value of a JSON text, None if the text is not JSON."""
     try:
         return orjson.loads(text)
     except (orjson.JSONDecodeError, UnicodeEncodeError):
@@ -193,7 +193,7 @@ class Talk:
     """State of one socket in terms of events and answers.
 
     joined  labels of the rooms that are joined
-    reads   label of a room whose history is read as soon as it is joined; the rows become those of the dialogue
+    reads   label of a room whose history is asked for once it is joined, and stored as `rows` of the dialogue
     """
 
     def __init__(self, dialogue: CallingDialogue, rules: Rules, rooms: Sequence[Room]) -> None:
@@ -207,7 +207,7 @@ class Talk:
         self.reads: str | None = None
 
     def begin(self, kept: Collection[str] = (), *, lost: bool = False, answers: bool = True) -> list[Heard]:
-        """Join the rooms on a connection that was accepted. Returns the events that this means at once.
+        """Join the rooms on a connection that was accepted; return JOINED for each that is joined without an answer.
 
         kept     rooms that the platform has kept joined in a session that continues
         lost     a session should have continued and does not
@@ -349,7 +349,10 @@ class CallingDialogue(BaseDialogue):
         return self.talk.send(label, message_id, text, asks=self.acknowledges)
 
     def frame(self, name: str, arguments: str, number: int | None) -> str:
-        """Return the frame of an event: its name and its list of arguments as JSON, and the number of the answer."""
+        """Return the frame of an event: its name and its list of arguments as JSON.
+
+        `number`: that the answer will have, None if none is awaited.
+        """
         raise NotImplementedError
 
 
@@ -365,7 +368,7 @@ class CallingDialect(BaseDialect):
             self.logins = rules.login.most if self.logins is None else min(self.logins, rules.login.most)
 
     def login(self, person: Person) -> Flow[Credentials]:
-        """Implement `Target.login` by the table [options.login], or by the name alone."""
+        """Implement `Target.login` by the table [options.login]; without it, nothing is sent."""
         if self.rules.login is None:
             credentials = yield from super().login(person)
             return credentials

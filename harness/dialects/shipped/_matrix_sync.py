@@ -141,7 +141,7 @@ def row(event: object) -> StoredRow | None:
 
 
 def as_table(data: str | bytes) -> dict[str, object] | None:
-    """Return a JSON object, None if `data` is none."""
+    """Return the JSON object in `data`, None if `data` is anything else."""
     try:
         value = orjson.loads(data)
     except ValueError:
@@ -150,11 +150,11 @@ def as_table(data: str | bytes) -> dict[str, object] | None:
 
 
 def inner(table: object, key: str) -> dict[str, object]:
-    """Return the object `key` of a JSON object, {} if there is none."""
+    """Return the object under `key` of a JSON object, {} if there is none."""
     value = table.get(key) if isinstance(table, dict) else None
     return value if isinstance(value, dict) else {}
 
 
 def as_text(value: object) -> str:
-    """Return a text, "" if `value` is none."""
+    """Return `value` if it is a text, else ""."""
     return value if isinstance(value, str) else ""

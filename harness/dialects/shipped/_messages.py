@@ -102,7 +102,7 @@ def read_or(
 
 
 class InRooms(BaseDialect):
-    """Start of a dialect whose users have one socket each, on which they join all their rooms."""
+    """Base class of dialects whose users have one socket each, on which they join all their rooms."""
 
     def __init__(self, settings: Settings) -> None:
         """Keep the settings; a file without an address for sockets is a mistake."""
@@ -130,16 +130,16 @@ class InRooms(BaseDialect):
         return self.talk(values_of(credentials), rooms)
 
     def talk(self, values: dict[str, Any], rooms: Sequence[Room]) -> Dialogue:
-        """Return what will be said on a new socket; `values` are the user's placeholders (`LOGGED_IN`)."""
+        """Return the dialogue of a new socket; `values` are the user's placeholders (`LOGGED_IN`)."""
         raise NotImplementedError
 
     def filled(self, templates: Mapping[str, Template], values: Mapping[str, object]) -> dict[str, str]:
-        """Return a table of an option with the user's values."""
+        """Return the table of an option, such as headers, with `values` filled into its templates."""
         return {key: template.render(values) for key, template in templates.items()}
 
 
 class Joining(BaseDialogue):
-    """Start of a dialogue that joins its rooms first: the connection is usable when each has been joined or refused.
+    """Base class of dialogues that join first: the connection is usable once each room was joined or refused.
 
     A message that is sent before would be refused by the platform, so clients hold it back too.
     """
@@ -156,9 +156,9 @@ class Joining(BaseDialogue):
         self._undecided: set[str] | None = set(self.name_of)
 
     def room_at(self, name: object) -> str | None:
-        """Return the label of the room that a frame names, also of one that is not the user's; None if it is none.
+        """Return the label of the room with the protocol's name `name`, None if that names no room.
 
-        A message of a foreign room must reach the judge: it is a leak.
+        The room need not be one of the user's: a message of another room is a leak and must reach the judge.
         """
         known = at(self.label_of, name)
         if known is not None or type(name) is not str or len(name) <= len(self._before) + len(self._after):
@@ -172,7 +172,7 @@ class Joining(BaseDialogue):
         return ((JOINED, label, None, -1, None, None, None), *self.decided(label))
 
     def decided(self, label: str = "") -> tuple[Heard, ...]:
-        """Return WELCOME if no room but `label` is left to be joined, once; () before and after that."""
+        """Note that the room `label` was joined or refused; return WELCOME once, when no room is left, else ()."""
         if self._undecided is None:
             return ()
         self._undecided.discard(label)
@@ -206,7 +206,7 @@ def with_query(url: str, query: Mapping[str, str], path: str = "") -> str:
 
 
 def parsed(data: object) -> Any:
-    """Return the JSON value in a frame or in a text within one, None if it is none. Never raises."""
+    """Return the JSON value in a frame or in a text within one, None if that is not JSON. Never raises."""
     if not isinstance(data, str | bytes):
         return data
     try:
@@ -216,7 +216,7 @@ def parsed(data: object) -> Any:
 
 
 def at(table: Mapping[str, str], key: object) -> str | None:
-    """Return the value of a key that a platform sent, None if there is none. Never raises."""
+    """Return the value under `key`, which came from a platform and may have any type; None if absent. Never raises."""
     return table.get(key) if type(key) is str else None
 
 

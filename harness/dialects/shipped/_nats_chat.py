@@ -109,7 +109,7 @@ class Chat(d.BaseDialogue):
         return b"%b.answer.%d %b\r\n%b%b\r\n" % (self._inbox.encode(), self._count, sizes.encode(), head, body)
 
     def send(self, label: str, message_id: str, text: str) -> bytes:
-        """Implement `Dialogue.send`: the stream stores a message id once."""
+        """Implement `Dialogue.send`: publish with the message id, by which the stream drops a second sending."""
         head = b"NATS/1.0\r\nNats-Msg-Id: %b\r\n\r\n" % message_id.encode()
         tail = self._tail("sent", label, message_id, text.encode(), head)
         return b"HPUB %b %b" % (self._server.subject.of(label).encode(), tail)
@@ -165,7 +165,7 @@ class Chat(d.BaseDialogue):
         return [*self._joins(label or "", max(place[0] - 1, -1)), message]
 
     def tick(self) -> Sequence[d.Heard]:
-        """Implement `Dialogue.tick`: a PING, and what was refused while joining once more."""
+        """Implement `Dialogue.tick`: send a PING, and repeat the requests that were refused while joining."""
         again, self._refused = self._refused, []
         self.out += [b"PING\r\n"] if self._step else []
         for what, label in again:

@@ -68,7 +68,10 @@ class Chat(Stream):
         return f"<message xmlns='{CLIENT}' type='groupchat' to={to} id={number}>{body}</message>"
 
     def tick(self) -> Sequence[Heard]:
-        """Implement `Dialogue.tick`: try again to join the rooms that were locked; greet without them at last."""
+        """Implement `Dialogue.tick`: try again to join rooms that were refused, because a new room is locked first.
+
+        After PATIENT_TICKS calls the connection counts as usable without them.
+        """
         rooms, self._locked = sorted(self._locked), set()
         self._join(rooms)
         self._ticks += 1
@@ -80,7 +83,7 @@ class Chat(Stream):
             self.out.append(f"<presence xmlns='{CLIENT}' to={at}>{x}</presence>")
 
     def ready(self) -> Sequence[Heard]:
-        """Join the rooms. Those of a resumed session are joined still."""
+        """Implement `Stream.ready`: join the rooms, and return JOINED for those that a resumed session is still in."""
         kept, self._ready = self.managed.rooms & set(self._label_of), True
         self._join([room for room in self._label_of if room not in kept])
         joined: list[Heard] = [(JOINED, self._label_of[room], None, -1, None, None, True) for room in sorted(kept)]
@@ -94,7 +97,10 @@ class Chat(Stream):
         return (self.greeting(),)
 
     def presence(self, element: Element) -> Sequence[Heard]:
-        """Return JOINED or LEFT for the own presence. A room that another member is making is locked for a while."""
+        """Implement `Stream.presence`: return JOINED or LEFT for the user's own presence.
+
+        A room that another member has just created is locked for a while; `tick` tries again.
+        """
         room = element.get("from", "").partition("/")[0]
         label, kind = self._label_of.get(room), element.get("type")
         codes = {status.get("code") for status in element.iterfind(f"{{{MUC}#user}}x/{{{MUC}#user}}status")}
@@ -112,7 +118,7 @@ class Chat(Stream):
         return [(JOINED, label, None, -1, None, None, False if self._back else None), *self._greet()]
 
     def message(self, element: Element) -> Sequence[Heard]:
-        """Return the events of a message; the own one, sent back, is its acknowledgement too."""
+        """Implement `Stream.message`. The user's own message, sent back by the room, is its acknowledgement too."""
         what, label, text, sender, number = self.read(element)
         if element.get("type") == "error":
             found = [CODES.get(name.tag.partition("}")[2], 400) for name in element.iterfind(f"{{{CLIENT}}}error/*")]
@@ -127,7 +133,10 @@ class Chat(Stream):
         return [heard, (ACK, label, None, -1, None, number, None)]
 
     def read(self, element: Element) -> tuple[int, str, str | None, str | None, str | None]:
-        """Return (MESSAGE or REPLAYED, room's label, text, sender, id) of a message. What its room delayed is old."""
+        """Return (MESSAGE or REPLAYED, room's label, text, sender, id) of a message.
+
+        It is REPLAYED if its room marks it as delayed (XEP-0203).
+        """
         room, _, nick = element.get("from", "").partition("/")
         delay = element.find("{urn:xmpp:delay}delay")
         what = MESSAGE if delay is None or delay.get("from", room) != room else REPLAYED
@@ -147,7 +156,7 @@ class Archive(Chat):
         self._pages, self._room = 0, chat.jid(room.label)
 
     def ready(self) -> Sequence[Heard]:
-        """Ask for the first page."""
+        """Implement `Stream.ready`: ask for the first page."""
         self._ask_after("")
         return ()
 
@@ -158,7 +167,10 @@ class Archive(Chat):
         self.ask(f"page-{self._pages}", f"<query xmlns='{MAM}' queryid='ew'>{page}</query>", self._room)
 
     def message(self, element: Element) -> Sequence[Heard]:
-        """Keep the message of the archive that is forwarded in this one. Raises Exceeded."""
+        """Implement `Stream.message`: keep the archived message inside.
+
+        Raises Exceeded if the archive is longer than the bounds of the target file.
+        """
         inner = element.find(f"{{{MAM}}}result/{{urn:xmpp:forward:0}}forwarded/{{{CLIENT}}}message")
         if inner is not None:
             _, label, text, sender, number = self.read(inner)
@@ -170,7 +182,10 @@ class Archive(Chat):
         return ()
 
     def iq(self, element: Element) -> Sequence[Heard]:
-        """Ask for the next page at the end of one. Raises TargetError if the archive is refused."""
+        """Implement `Stream.iq`: ask for the next page at the end of one.
+
+        Raises TargetError if the archive is refused.
+        """
         if element.get("id") != f"page-{self._pages}":
             return super().iq(element)
         fin = element.find(f"{{{MAM}}}fin")

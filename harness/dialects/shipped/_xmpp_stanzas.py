@@ -43,7 +43,7 @@ class Stanzas:
     def feed(self, data: str | bytes) -> Iterator[Element]:
         """Yield the elements that end in `data`. Raises ValueError if it is no XML, or no XML of this protocol.
 
-        Raises Exceeded for an element longer than allowed, of which only a TCP stream is capable.
+        Raises Exceeded for an element that is longer than allowed. This is only possible on a TCP stream.
         """
         if self._framed:
             self.restart()

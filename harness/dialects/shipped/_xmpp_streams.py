@@ -78,7 +78,10 @@ class Stream(BaseDialogue):
         return ()
 
     def ask(self, number: str, content: str, to: str = "", kind: str = "set") -> None:
-        """Send a request (iq) with the id `number` to the server, or to `to`; `kind`: also an answer to one."""
+        """Queue an iq stanza with the id `number` for the server, or for `to`.
+
+        kind  its type: set or get for a request, result or error for an answer
+        """
         at = f" to={quoteattr(to)}" if to else ""
         self.out.append(f"<iq xmlns='{CLIENT}' type='{kind}' id={quoteattr(number)}{at}>{content}</iq>")
 

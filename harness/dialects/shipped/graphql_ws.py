@@ -129,7 +129,7 @@ class Operations(BaseDialogue):
         return joined or messages.not_understood(data)
 
     def send(self, label: str, message_id: str, text: str) -> str:
-        """Implement `Dialogue.send`: the mutation."""
+        """Implement `Dialogue.send`: return the frame of the mutation."""
         self._count += 1
         self._sent[f"m{self._count}"] = message_id
         values = {**self._values, "room": label, "id": message_id, "text": text}

@@ -114,7 +114,7 @@ class Matrix(BaseDialect):
         return [Statement(place=Place.BACKEND, user_id=user)]
 
     def probe(self, credentials: Credentials) -> Flow[int]:
-        """Implement `Target.probe`: the same question."""
+        """Implement `Target.probe`: ask the server whose token it is, as `identity` does."""
         response = yield from self._ask("GET", f"{API}/account/whoami", "probe", me=credentials)
         return response.status
 

@@ -35,7 +35,10 @@ class Xmpp(BaseDialect):
         return f"{label.lower()}@{self.rooms}"
 
     def login(self, person: Person) -> Flow[Credentials]:
-        """Implement `Target.login`: a stream logs in by itself. Names that the plan made carry the run's tag."""
+        """Implement `Target.login`: nothing is sent, because each stream logs in itself.
+
+        A user of the plan is named by the local part of their e-mail address, in which the run's tag stands.
+        """
         yield from ()
         known = self.account(person)
         name = known.name if self.settings.people else known.email.partition("@")[0]

@@ -38,7 +38,7 @@ class Server:
     ready    host:port that accepts connections once it can be used
     version  command that prints its version
     stories  locustfiles of its runs
-    ours     a small server of our own, because no other can be installed
+    ours     whether it is a small server of our own, because no other can be installed
     """
 
     name: str
@@ -100,7 +100,7 @@ def _path() -> str:
 
 
 def environment() -> dict[str, str]:
-    """Return the environment of servers and of their commands."""
+    """Return the environment of servers and their commands: ours, with programs of installed packages first in PATH."""
     return {**os.environ, "PATH": _path()}
 
 
@@ -168,5 +168,5 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def of_dialects(servers: Sequence[Server], names: Sequence[str]) -> list[Server]:
-    """Return the servers of these dialects, or of these names; all of them without any."""
+    """Return the servers whose dialect or own name is one of `names`; all servers if `names` is empty."""
     return [one for one in servers if not names or one.dialect in names or one.name in names]

@@ -127,20 +127,27 @@ def sides_of(words: Sequence[str]) -> tuple[list[Path], list[Path]]:
 
 
 def refuse_twice(keys: Sequence[Any], names: Sequence[str]) -> None:
-    """Raise SettingsError if two runs have the same key: a run that counts twice makes the spread too small."""
+    """Raise SettingsError if a run was given twice: counted twice, it makes the spread too small.
+
+    - `keys`: what identifies each run, its resolved path for example
+    - `names`: its name for the error, in the same order
+    """
     for number, key in enumerate(keys):
         if key in keys[:number]:
             raise SettingsError(names[number], [f"the run is named twice (also as {names[list(keys).index(key)]})"])
 
 
 def check_margin(margin: float) -> None:
-    """Raise SettingsError for a margin that is none."""
+    """Raise SettingsError for a margin that is no per cent from 0 to 99."""
     if not 0 <= margin < 100:
         raise SettingsError("--margin", [f"{margin:g} is no per cent from 0 to 99; write --margin {MARGIN:g}"])
 
 
 def check_numbers(before: int, after: int) -> None:
-    """Raise SettingsError for numbers of runs that show no spread, or are too many."""
+    """Raise SettingsError if a side has too few runs to show a spread, or more than MOST_RUNS.
+
+    `before`, `after`: runs of each side.
+    """
     if min(before, after) < FEWEST_RUNS:
         few = f"{before} and {after} runs: a side with one run has no spread; record {RANKS_FROM} or more of each"
         raise SettingsError("compare", [few])

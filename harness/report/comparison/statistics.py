@@ -157,7 +157,7 @@ def ranks_higher(a: Sequence[float], b: Sequence[float]) -> float:
 
 
 def least_rank_p(runs_a: int, runs_b: int) -> float:
-    """Return the p of the rank test when all runs of one side exceed all of the other: no data give a smaller one."""
+    """Return the smallest p that the rank test can give: that of one side whose runs all exceed those of the other."""
     return min(1.0, 2 / math.comb(runs_a + runs_b, runs_a))
 
 
@@ -165,9 +165,10 @@ def least_rank_p(runs_a: int, runs_b: int) -> float:
 
 
 def holm(ps: Sequence[float]) -> list[float]:
-    """Return the p of each row adjusted by Holm's method: below `level` in any row is wrong with that probability.
+    """Return the p of each row, adjusted by Holm's method for the number of rows.
 
-    It holds however the rows depend on each other.
+    If rows below a level count as changed, the probability that any of them is wrong is at most that level, however the
+    rows depend on each other.
     """
     adjusted, largest = [0.0] * len(ps), 0.0
     for place, row in enumerate(sorted(range(len(ps)), key=ps.__getitem__)):
@@ -183,7 +184,8 @@ def detectable_by_interval(a: Sequence[float], b: Sequence[float], level: float,
     """Return the smallest shift that the interval shows in POWER of all pairs of sets with such runs.
 
     `level`: the p that counts as seen. For a ratio the shift is a logarithm. Runs are simulated as normal, with the
-    standard deviations of `a` and `b`, which few runs know badly (`_spreads`); 0 without any spread.
+    standard deviations of `a` and `b`, and with the uncertainty of these in few runs (`_spreads`). 0 without any
+    spread.
     """
     sides = [np.asarray(values, dtype=float) for values in (a, b)]
     spreads = [_error(values, ratio=ratio) * math.sqrt(len(values)) for values in sides]

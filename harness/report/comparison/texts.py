@@ -14,7 +14,7 @@ POINTS_TOO: Final = f"errors: {POINTS:g} points"
 
 
 def table(rows: Sequence[Row], margin: float) -> str:
-    """Return the rows as text of 80 columns, in groups by what is claimed of them; regressions first."""
+    """Return the rows as text of 80 columns, grouped by their outcome (see `groups`), regressions first."""
     head = f"{'':<20}{'before':>9}{'after':>9} {'':<4} {'ratio (95 % interval)':<24}".rstrip()
     parts = [head]
     for title, members in groups(rows, margin):
@@ -23,7 +23,7 @@ def table(rows: Sequence[Row], margin: float) -> str:
 
 
 def groups(rows: Sequence[Row], margin: float) -> list[tuple[str, list[Row]]]:
-    """Return what can be claimed, each with its rows: in the worst order, and empty groups too."""
+    """Return (outcome in words, its rows) for each outcome, the worst first; outcomes without rows are there too."""
     limit = f"by more than {margin:.3g} % ({POINTS_TOO})"
     return [
         (f"worse, {limit}", [row for row in rows if row.regression]),

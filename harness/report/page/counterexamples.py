@@ -99,8 +99,9 @@ def _counts(checks: Sequence[Row], witness: Witness) -> bool:
 def happened_ns(witness: Witness) -> int | None:
     """Return the time (ns) at which a violation happened; None without records.
 
-    A violation about messages happened with the first record of them, which may be long before the final read that
-    shows it, and after the joining from which numbers count. Other violations happened with the last of their records.
+    If a sending, an answer or a live delivery is among its records (LIVE), it happened with the first of these. The
+    final read that proves it may come much later, and a joining much earlier. Other violations happened with the last
+    of their records.
     """
     timed = [(record["time_ns"], record.get("kind")) for record in witness["records"]]
     known = [(time, kind) for time, kind in timed if isinstance(time, int)]
@@ -167,7 +168,7 @@ def _about(
 
 
 def broken(check: Row) -> str:
-    """Return what a violation of a check is: a broken promise, or an observation."""
+    """Return what a violation of a check is, in words: a broken promise, or an observation if none was made."""
     return "Promise broken" if check["promised"] else "Never promised, an observation"
 
 
@@ -196,6 +197,9 @@ def _record(record: Row) -> str:
 
 
 def pretty(frame: str) -> str:
-    """Return a raw frame as it was, cut after FRAME_MOST characters; its line breaks are written out."""
+    r"""Return a raw frame on one line, with \n and \r for its line breaks.
+
+    After FRAME_MOST characters it is cut and followed by the number of characters that are left out.
+    """
     shown = frame[:FRAME_MOST].replace("\n", "\\n").replace("\r", "\\r")
     return shown + (f" … {len(frame) - FRAME_MOST:,} more characters: verdict.json" if len(frame) > FRAME_MOST else "")
