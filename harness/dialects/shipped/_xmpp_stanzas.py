@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from codecs import getincrementaldecoder
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Final, cast
 from xml.etree.ElementTree import Element, XMLPullParser
 
@@ -66,6 +67,8 @@ class Stanzas:
         self._fed += len(text)
         parser = self._parser
         parser.feed(text)
+        with suppress(AttributeError):  # older Pythons lack it, and their expat defers nothing
+            parser.flush()
         top = 0 if self._framed else 1
         for event in parser.read_events():
             kind, element = cast(tuple[str, Element], event)
