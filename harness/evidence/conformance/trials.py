@@ -59,7 +59,10 @@ def try_story(server: Server, story: str, load: Load, *, root: Path, runs: Path,
     folder.mkdir(parents=True, exist_ok=True)
     done = subprocess.run(
         [sys.executable, "-m", "earwitness.harness.cli", *words], cwd=root, capture_output=True, text=True,
-        env={**environment(), **server.environ, "EARWITNESS_RUNS": str(folder.resolve()), "PYTHONPATH": _import_path(root)},
+        env={
+            **environment(), **server.environ, "EARWITNESS_RUNS": str(folder.resolve()),
+            "PYTHONPATH": _import_path(root),
+        },
         timeout=RUN_S, check=False,
     )  # fmt: skip
     verdict = _verdict(folder)
