@@ -17,18 +17,10 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from brokers import (
-    ROOT,
-    Program,
-    amqtt_program,
-    coilmq_program,
-    free_ports,
-    mosquitto_program,
-    nats_program,
-    rabbitmq_program,
-    target_file,
-)
-from dialect_runs import PACKAGES, SERVERS
+from brokers import amqtt_program, coilmq_program, mosquitto_program, nats_program, rabbitmq_program
+from our_servers import PACKAGES, SERVERS
+from server_processes import ROOT, Program, free_port
+from story_runs import example_file
 from synapse_server import SynapseServer
 from xmpp_servers import XmppServer
 
@@ -41,8 +33,7 @@ def xmpp(kind: str, folder: Path) -> Program:
 
 
 def synapse(folder: Path) -> Program:
-    python = Path(os.environ.get("EARWITNESS_SYNAPSE", ROOT / "build/synapse/bin/python"))
-    return Program(tuple(SynapseServer(folder, 8008, python).configured()), (8008,))
+    return Program(SynapseServer(folder, 8008).configured(), (8008,))
 
 
 def node(folder: Path, *options: str) -> Program:
@@ -52,7 +43,7 @@ def node(folder: Path, *options: str) -> Program:
 
 def two_processes(folder: Path) -> Program:
     """Start Valkey in the same group of processes, and configure two processes of socket.io that share it."""
-    (port,) = free_ports(1)
+    port = free_port()
     with (folder / "valkey.log").open("w") as log:
         subprocess.Popen(
             [str(find_valkey()), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)],
@@ -61,9 +52,9 @@ def two_processes(folder: Path) -> Program:
     return node(folder, "--redis", f"redis://127.0.0.1:{port}", "--processes", "2")  # its client connects again
 
 
-def coilmq(folder: Path, *lines: str) -> Program:
+def coilmq(folder: Path, **keys: str) -> Program:
     """Configure coilmq, and write the target file for it: it accepts only the full name of its machine as host."""
-    target_file(folder, "stomp", "tcp://127.0.0.1:61613", f'host = "{socket.getfqdn()}"', "ordered = true", *lines)
+    example_file(folder, "stomp", host=f'"{socket.getfqdn()}"', ordered="true", **keys)
     return coilmq_program(folder, 61613)
 
 
@@ -72,7 +63,7 @@ PROGRAMS: dict[str, Callable[[Path], Program]] = {
     "mosquitto": lambda folder: mosquitto_program(folder, 1883, 8083),
     "amqtt": lambda folder: amqtt_program(folder, 1883, 8083),
     "coilmq": coilmq,
-    "coilmq-silent": lambda folder: coilmq(folder, "heart_beat_s = 0"),
+    "coilmq-silent": lambda folder: coilmq(folder, heart_beat_s="0"),
     "rabbitmq": lambda folder: rabbitmq_program(folder, 8083, 15674, 61613),
     "prosody": lambda folder: xmpp("prosody", folder),
     "ejabberd-mnesia": lambda folder: xmpp("mnesia", folder),

@@ -8,14 +8,13 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import time
 from pathlib import Path
 
-import httpx
+from server_processes import ROOT, until_it_listens
 
 GET = "python -m venv build/synapse && build/synapse/bin/pip install matrix-synapse==1.163.2"
 """Command that gets what the tests need: 144 MB, so it has an environment of its own."""
-PYTHON = Path(os.environ.get("EARWITNESS_SYNAPSE", "build/synapse/bin/python"))
+PYTHON = Path(os.environ.get("EARWITNESS_SYNAPSE", ROOT / "build/synapse/bin/python"))
 SECRET = "shared-secret-of-a-test"
 CONFIG = """
 server_name: localhost
@@ -75,22 +74,12 @@ class SynapseServer:
                 subprocess.run([*command, "--generate-keys"], stdout=output, stderr=output, check=True)
         return command
 
-    def start(self, within_s: float = 60.0) -> None:
+    def start(self) -> None:
         """Start it; return when it answers."""
         command = self.configured()
         with (self.folder / "output.txt").open("ab") as output:
             self.process = subprocess.Popen(command, stdout=output, stderr=output, cwd=self.folder)
-        end = time.monotonic() + within_s
-        while not self._answers():
-            if self.process.poll() is not None or time.monotonic() > end:
-                raise RuntimeError(f"Synapse does not answer: {(self.folder / 'output.txt').read_text()[-1000:]}")
-            time.sleep(0.1)
-
-    def _answers(self) -> bool:
-        try:
-            return httpx.get(f"{self.url}/_matrix/client/versions", timeout=2).status_code == 200
-        except httpx.HTTPError:
-            return False
+        until_it_listens(self.port, self.process, self.folder / "output.txt")
 
     def end(self, how: signal.Signals = signal.SIGTERM) -> None:
         """End it by a signal; no-op if it does not run."""

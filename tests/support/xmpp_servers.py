@@ -8,11 +8,12 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from contextlib import suppress
 from pathlib import Path
+
+from server_processes import free_port
 
 DOMAIN = "localhost"
 GET = "apt-get install prosody ejabberd erlang-p1-sqlite3"
@@ -81,12 +82,6 @@ def missing(kind: str) -> str:
     """Return why a server of this kind cannot be started, "" if it can."""
     program = "prosody" if kind == "prosody" else "ejabberdctl"
     return "" if shutil.which(program) else f"{program} is not installed: {GET}"
-
-
-def free_port() -> int:
-    """Return a port that is free now."""
-    with socket.create_server(("127.0.0.1", 0)) as one:
-        return int(one.getsockname()[1])
 
 
 START = """#!/bin/bash
