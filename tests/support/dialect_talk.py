@@ -5,15 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-import select
-import subprocess
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import httpx
 import mutations
+from story_runs import example_file
 
 from earwitness.dialects import ACK, JOINED, MESSAGE, NACK, Credentials, Person, Room
 from earwitness.harness.client.asyncio_shell import AsyncConnection
@@ -25,8 +23,7 @@ from earwitness.harness.dialects.guarded import event_fault
 from earwitness.harness.dialects.protocol import Target
 from earwitness.harness.dialects.registry import load_target
 
-EXAMPLES = Path(__file__).parents[2] / "examples/dialects"
-START_S = ANSWER_S = 20.0
+ANSWER_S = 20.0
 MOST_FRAMES = 20
 ANN, BOB = (Person(number=n, name=name, email=f"{name}@people.example") for n, name in enumerate(("ann-0", "bob-1")))
 ROOM, EMPTY = (Room(number=n, label=f"t0-r{n}-of-2", members=(ANN, BOB)) for n in range(2))
@@ -35,12 +32,7 @@ TEXT = 'ew1:t:1:2:3:4.1:0000abcd:"quoted" \\ {text} <b>é 日本語 🧵\u2028 <
 
 def example(folder: Path, name: str, *replaced: tuple[str, str]) -> Target:
     """Return the dialect of a file in examples/dialects, of which `replaced` is changed."""
-    text = (EXAMPLES / f"{name}.toml").read_text()
-    for old, new in replaced:
-        assert old in text, old
-        text = text.replace(old, new)
-    (folder / f"{name}.toml").write_text(text)
-    return load_target(folder / f"{name}.toml")
+    return load_target(example_file(folder, name, *replaced))
 
 
 def dialogue(target: Target, rooms: Sequence[Room] = (ROOM, EMPTY), person: Person = ANN) -> Any:
@@ -79,21 +71,6 @@ def fuzz(make: Any, frames: Sequence[Any], *, seed: int = 1, times: int = 2000) 
         assert len(said.out) <= MOST_FRAMES
         said.out.clear()
     return events
-
-
-@contextmanager
-def serving(*command: str) -> Iterator[int]:
-    """Start a server that prints {"port": N}; yield its port."""
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    try:
-        ready, _, _ = select.select([process.stdout], [], [], START_S)
-        assert ready, f"{command} does not listen"
-        yield int(json.loads(process.stdout.readline())["port"])
-    finally:
-        process.terminate()
-        process.wait(timeout=10)
-        process.stdout.close()
 
 
 class Listener:

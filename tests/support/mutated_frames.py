@@ -1,12 +1,66 @@
-"""Frames of a protocol with seeded damage, for decoders that must not raise."""
+"""Frames of a protocol with seeded damage: what a broken or hostile server may send. Decoders must not raise.
+
+Frames that are JSON trees are damaged by `mutations.py` as trees.
+"""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
 
+SIGNS = (
+    "",
+    "\0",
+    "\x1e",
+    "\ud7ff",
+    "\ud800",
+    "\ufffd",
+    "²",
+    "🧵",
+    "<",
+    ">",
+    "&",
+    "{",
+    "}",
+    "[",
+    "]",
+    '"',
+    "'",
+    ",",
+    "-",
+    "/",
+)
+WORDS = ("\\u0000", "\\ud800", "null", "-1", "1e999", "9" * 30, "[" * 2000)
+MARKUP = ("&#0;", "]]>", "<!DOCTYPE a [<!ENTITY b 'c'>]>", "&b;", "<?xml version='1.0' encoding='x'?>", "<!--")
+ODD = (*SIGNS, *WORDS, *MARKUP)
+MOST_CHARS = 20_000
+PART_CHARS = 40
 
-def mutated(frames: Sequence[bytes], count: int, seed: int) -> Iterator[bytes]:
+
+def mutated_texts(frames: Sequence[str], count: int, seed: int = 1) -> Iterator[str | bytes]:
+    """Yield `count` frames, each a known one with one to four changes, as text or as bytes.
+
+    Parts are lost, doubled, reversed, replaced by odd characters or by parts of other frames; frames are cut off.
+    """
+    rng = random.Random(seed)
+    for _ in range(count):
+        frame = rng.choice(frames)
+        for _ in range(rng.randint(1, 4)):
+            at, to = sorted((rng.randint(0, len(frame)), rng.randint(0, len(frame))))
+            part, other = frame[at : min(to, at + PART_CHARS)], rng.choice(frames)
+            new = rng.choice(("", part + part, rng.choice(ODD), part[::-1], part.swapcase(), other[at:to]))
+            rest = rng.choice((frame[at + len(part) :], frame[at + len(part) :], frame[to:], ""))
+            frame = (frame[:at] + new + rest)[:MOST_CHARS]
+        data = frame.encode("utf-8", "surrogatepass")
+        if rng.random() < 0.2 and data:
+            spoiled = bytearray(data)
+            spoiled[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+            yield bytes(spoiled)
+        else:
+            yield frame if rng.random() < 0.8 else data
+
+
+def mutated_bytes(frames: Sequence[bytes], count: int, seed: int) -> Iterator[bytes]:
     """Yield `count` frames: real ones with bytes changed, removed, repeated, cut, or joined with parts of others."""
     rng = random.Random(seed)
     for _ in range(count):

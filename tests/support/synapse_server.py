@@ -1,7 +1,6 @@
 """Matrix homeserver Synapse as a process of a test, with SQLite, open registration and without rate limits.
 
-By hand: `PYTHON tests/support/synapse_server.py FOLDER PORT` starts one in FOLDER until it is interrupted; PYTHON has
-the package matrix-synapse.
+By hand: `python tests/support/serve.py synapse`.
 """
 
 from __future__ import annotations
@@ -9,15 +8,13 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
-import time
 from pathlib import Path
 
-import httpx
+from server_processes import ROOT, until_it_listens
 
 GET = "python -m venv build/synapse && build/synapse/bin/pip install matrix-synapse==1.163.2"
 """Command that gets what the tests need: 144 MB, so it has an environment of its own."""
-PYTHON = Path(os.environ.get("EARWITNESS_SYNAPSE", "build/synapse/bin/python"))
+PYTHON = Path(os.environ.get("EARWITNESS_SYNAPSE", ROOT / "build/synapse/bin/python"))
 SECRET = "shared-secret-of-a-test"
 CONFIG = """
 server_name: localhost
@@ -69,24 +66,20 @@ class SynapseServer:
         (folder / "homeserver.yaml").write_text(CONFIG.format(folder=folder, port=port, secret=SECRET))
         (folder / "log.yaml").write_text(LOG.format(folder=folder))
 
-    def start(self, within_s: float = 60.0) -> None:
-        """Start it; return when it answers."""
+    def configured(self) -> list[str]:
+        """Make its keys if there are none; return the command that serves in the foreground."""
         command = [str(self._python), "-m", "synapse.app.homeserver", "-c", str(self.folder / "homeserver.yaml")]
-        with (self.folder / "output.txt").open("ab") as output:
-            if not (self.folder / "signing.key").exists():
+        if not (self.folder / "signing.key").exists():
+            with (self.folder / "output.txt").open("ab") as output:
                 subprocess.run([*command, "--generate-keys"], stdout=output, stderr=output, check=True)
-            self.process = subprocess.Popen(command, stdout=output, stderr=output, cwd=self.folder)
-        end = time.monotonic() + within_s
-        while not self._answers():
-            if self.process.poll() is not None or time.monotonic() > end:
-                raise RuntimeError(f"Synapse does not answer: {(self.folder / 'output.txt').read_text()[-1000:]}")
-            time.sleep(0.1)
+        return command
 
-    def _answers(self) -> bool:
-        try:
-            return httpx.get(f"{self.url}/_matrix/client/versions", timeout=2).status_code == 200
-        except httpx.HTTPError:
-            return False
+    def start(self) -> None:
+        """Start it; return when it answers."""
+        command = self.configured()
+        with (self.folder / "output.txt").open("ab") as output:
+            self.process = subprocess.Popen(command, stdout=output, stderr=output, cwd=self.folder)
+        until_it_listens(self.port, self.process, self.folder / "output.txt")
 
     def end(self, how: signal.Signals = signal.SIGTERM) -> None:
         """End it by a signal; no-op if it does not run."""
@@ -98,13 +91,3 @@ class SynapseServer:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-
-
-if __name__ == "__main__":
-    server = SynapseServer(Path(sys.argv[1]).absolute(), int(sys.argv[2]))
-    server.start()
-    print(server.url, flush=True)
-    try:
-        signal.sigwait({signal.SIGINT, signal.SIGTERM})
-    finally:
-        server.end()

@@ -1,6 +1,6 @@
 """XMPP servers of Debian as processes of a test: prosody, and ejabberd with its archive in mnesia or in SQL.
 
-By hand: `python tests/support/xmpp_servers.py prosody FOLDER PORT` starts one in FOLDER until it is interrupted.
+By hand: `python tests/support/serve.py prosody`.
 """
 
 from __future__ import annotations
@@ -8,12 +8,12 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
-import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+
+from server_processes import free_port
 
 DOMAIN = "localhost"
 GET = "apt-get install prosody ejabberd erlang-p1-sqlite3"
@@ -56,7 +56,7 @@ listen:
   - port: {port}
     ip: "127.0.0.1"
     module: ejabberd_http
-    request_handlers: {{ /ws: ejabberd_http_ws }}
+    request_handlers: {{ /ws: ejabberd_http_ws, /xmpp-websocket: ejabberd_http_ws }}
   - port: {tcp}
     ip: "127.0.0.1"
     module: ejabberd_c2s
@@ -84,12 +84,6 @@ def missing(kind: str) -> str:
     return "" if shutil.which(program) else f"{program} is not installed: {GET}"
 
 
-def free_port() -> int:
-    """Return a port that is free now."""
-    with socket.create_server(("127.0.0.1", 0)) as one:
-        return int(one.getsockname()[1])
-
-
 START = """#!/bin/bash
 # Start the server in the background; succeed when it listens.
 cd {folder} || exit 1
@@ -112,6 +106,7 @@ class XmppServer:
     """A server in `folder`. Kinds: prosody, mnesia and sql (both ejabberd, by where its archive is).
 
     url, tcp  its addresses
+    command   the server itself, in the foreground, with the variables `environment`
     restart   command that starts it, also after it was killed; `folder / "pid"` holds its process
     """
 
@@ -126,17 +121,17 @@ class XmppServer:
         values = {"folder": folder, "port": port, "tcp": tcp, "ack_s": ack_s, "archive": kind}
         if kind == "prosody":
             (folder / "prosody.cfg.lua").write_text(PROSODY.format(**values))
-            environment, command = {}, f"prosody -F --config {folder}/prosody.cfg.lua"
+            self.environment, self.command = dict[str, str](), f"prosody -F --config {folder}/prosody.cfg.lua"
         else:
             auth = "internal" if kind == "mnesia" else "sql"
             (folder / "ejabberd.yml").write_text(EJABBERD.format(**values, auth=auth))
-            environment = {
+            self.environment = {
                 "EJABBERD_CONFIG_PATH": f"{folder}/ejabberd.yml", "EJABBERD_LOG_PATH": f"{folder}/ejabberd.log",
                 "ERL_CRASH_DUMP": f"{folder}/crash.dump", "ERL_LIBS": LIBRARIES, "HOME": str(folder),
             }  # fmt: skip
-            command = f"erl -noinput +sbwt none -mnesia dir '\"{folder}/data\"' -s ejabberd"
-        exports = "\n".join(f"export {name}={value}" for name, value in environment.items())
-        (folder / "start").write_text(START.format(folder=folder, exports=exports, command=command, port=port))
+            self.command = f"erl -noinput +sbwt none -mnesia dir '\"{folder}/data\"' -s ejabberd"
+        exports = "\n".join(f"export {name}={value}" for name, value in self.environment.items())
+        (folder / "start").write_text(START.format(folder=folder, exports=exports, command=self.command, port=port))
 
     def start(self) -> None:
         """Start it; return when it listens. Raises RuntimeError."""
@@ -162,13 +157,3 @@ def _runs(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
-
-
-if __name__ == "__main__":
-    server = XmppServer(sys.argv[1], Path(sys.argv[2]).absolute(), int(sys.argv[3]))
-    server.start()
-    print(server.url, server.tcp, flush=True)
-    try:
-        signal.sigwait({signal.SIGINT, signal.SIGTERM})
-    finally:
-        server.end()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -60,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
             )
         return Exit.PASS
     all_tried = [_tried(server, args, root) for server in servers]
-    names = " ".join(args.dialects)
+    names = shlex.join(args.dialects)
     command = (
         f"earwitness conform{f' {names}' if names else ''} --seeds {args.seeds} -u {args.users} -t {args.duration}"
     )

@@ -49,7 +49,7 @@ def _row(tried: Tried) -> str:
     name = f"{server.name} (ours)" if server.ours else server.name
     if tried.absent:
         return f"| {name} | not run | {server.dialect} | 0 | {tried.absent}: `{server.get}` |"
-    return f"| {name} | {tried.version or 'unknown'} | {server.dialect} | {len(tried.trials)} | {summary(tried)} |"
+    return f"| {name} | {tried.version or 'unknown'} | {server.dialect} | {len(tried.trials)} | {_outcome(tried)} |"
 
 
 def summary(tried: Tried) -> str:
@@ -63,6 +63,23 @@ def summary(tried: Tried) -> str:
     return f"UNKNOWN in {unknown} of {len(tried.trials)}" if unknown else "every promise kept"
 
 
+def _outcome(tried: Tried) -> str:
+    """Return the outcome, and whether it is the known one."""
+    known, missed = tried.server.breaks, unexpected(tried)
+    return f"{summary(tried)}{f'; {missed}' if missed else '; as known' if known else ''}"
+
+
+def unexpected(tried: Tried) -> str:
+    """Return what differs from the checks that are known to fail with a server, "" if nothing does."""
+    known = set(tried.server.breaks)
+    broken = {name for trial in tried.trials for name in trial.findings}
+    kept = sorted(known - broken)
+    return " and ".join(
+        [f"known to break {', '.join(kept)}, which held"] * bool(kept)
+        + [f"new: {', '.join(sorted(broken - known))}"] * bool(broken - known)
+    )
+
+
 def _server(tried: Tried) -> Iterator[str]:
     server = tried.server
     yield f"## {server.name}"
@@ -70,6 +87,9 @@ def _server(tried: Tried) -> Iterator[str]:
     if server.ours:
         yield "No other server of this protocol can be installed here: this is a small one of our own, so it shows only"
         yield "that the dialect works."
+        yield ""
+    if server.note:
+        yield server.note
         yield ""
     yield f"Started by `{server.start}`, tested with `{server.target}`."
     yield ""

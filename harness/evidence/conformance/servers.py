@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.resources import files
@@ -38,6 +38,9 @@ class Server:
     ready    host:port that accepts connections once it can be used
     version  command that prints its version
     stories  locustfiles of its runs
+    environ  variables of its runs, such as a secret that the target file names
+    breaks   checks that are known to fail with it: promised on purpose, or a known fault of the server
+    note     a sentence about it for the page
     ours     whether it is a small server of our own, because no other can be installed
     """
 
@@ -50,6 +53,9 @@ class Server:
     ready: str
     version: str
     stories: tuple[str, ...]
+    environ: Mapping[str, str]
+    breaks: tuple[str, ...]
+    note: str
     ours: bool
 
 
@@ -74,10 +80,20 @@ def _read(table: Table) -> Server:
         ready=table.text("ready", example="127.0.0.1:4222", required=True),
         version=table.text("version", example="nats-server --version"),
         stories=table.texts("stories", ("examples/tiny_chat/story.py",), example='["examples/tiny_chat/story.py"]'),
+        environ=_environ(table),
+        breaks=table.texts("breaks", example='["I2"]'),
+        note=table.text("note", example="Socket.IO promises no order."),
         ours=table.flag("ours"),
     )
     table.finish()
     return server
+
+
+def _environ(table: Table) -> dict[str, str]:
+    inner = table.table("environ", example='{ APP_SECRET = "app-secret" }')
+    if inner is None:
+        return {}
+    return {name: inner.text(name, example="app-secret") for name in inner.names()}
 
 
 def missing(server: Server, root: Path) -> list[str]:

@@ -59,7 +59,10 @@ def try_story(server: Server, story: str, load: Load, *, root: Path, runs: Path,
     folder.mkdir(parents=True, exist_ok=True)
     done = subprocess.run(
         [sys.executable, "-m", "earwitness.harness.cli", *words], cwd=root, capture_output=True, text=True,
-        env={**environment(), "EARWITNESS_RUNS": str(folder.resolve()), "PYTHONPATH": _import_path(root)},
+        env={
+            **environment(), **server.environ, "EARWITNESS_RUNS": str(folder.resolve()),
+            "PYTHONPATH": _import_path(root),
+        },
         timeout=RUN_S, check=False,
     )  # fmt: skip
     verdict = _verdict(folder)
@@ -69,7 +72,7 @@ def try_story(server: Server, story: str, load: Load, *, root: Path, runs: Path,
         story=Path(story).stem, seed=load.seed, exit_code=done.returncode, checks=promised,
         findings={name: _first(one) for name, one in promised.items() if one["outcome"] == "FAIL"},
         trouble="" if verdict else f"exit code {done.returncode}: {last[-LAST_CHARS:]}",
-        command=f"earwitness {' '.join(words)}",
+        command=" ".join([*(f"{name}={value}" for name, value in server.environ.items()), "earwitness", *words]),
     )  # fmt: skip
 
 

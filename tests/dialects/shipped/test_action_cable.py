@@ -7,22 +7,19 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
-import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from dialect_talk import ROOM, TEXT, dialogue, example, fuzz, sent, talk
+from server_processes import Program, free_port, running
 
 from earwitness.dialects import JOINED, LEFT, MESSAGE, OTHER, WELCOME
 from earwitness.harness.dialects.protocol import Target
 
 APPLICATION = Path(__file__).parents[2] / "support/action_cable/config.ru"
 IDENTIFIER = '{"channel":"ChatChannel","room":"t0-r0-of-2"}'
-START_S = 30.0
 
 
 @pytest.fixture
@@ -31,31 +28,14 @@ def target(tmp_path: Path) -> Target:
 
 
 @pytest.fixture(scope="module")
-def port() -> Iterator[int]:
+def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """A free port on which the application listens."""
     if shutil.which("puma") is None or not list(Path("/usr/share/rubygems-integration").glob("all/gems/actioncable-*")):
         pytest.skip("not run: apt-get install --no-install-recommends ruby-actioncable puma")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        number = int(free.getsockname()[1])
-    server = subprocess.Popen(["puma", "-q", "-b", f"tcp://127.0.0.1:{number}", "-t", "8:8", str(APPLICATION)])
-    try:
-        assert listens(number, server), "puma does not listen"
+    number = free_port()
+    command = ["puma", "-q", "-b", f"tcp://127.0.0.1:{number}", "-t", "8:8", str(APPLICATION)]
+    with running(Program(command, [number]), tmp_path_factory.mktemp("puma")):
         yield number
-    finally:
-        server.terminate()
-        server.wait(timeout=20)
-
-
-def listens(number: int, server: subprocess.Popen[bytes]) -> bool:
-    end = time.monotonic() + START_S
-    while time.monotonic() < end and server.poll() is None:
-        try:
-            socket.create_connection(("127.0.0.1", number), timeout=1.0).close()
-        except OSError:
-            time.sleep(0.05)  # another program starts
-        else:
-            return True
-    return False
 
 
 def welcomed(target: Target) -> Any:

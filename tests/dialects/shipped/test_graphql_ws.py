@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dialect_talk import ANN, ROOM, TEXT, dialogue, example, fuzz, sent, serving, talk
+from dialect_talk import ANN, ROOM, TEXT, dialogue, example, fuzz, sent, talk
+from server_processes import saying_its_port
 
 from earwitness.dialects import (
     ACK,
@@ -47,7 +48,7 @@ def target(tmp_path: Path) -> Target:
 def port() -> Iterator[int]:
     if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
         pytest.skip(f"not run, {', '.join(missing)} missing: pip install 'earwitness[servers]'")
-    with serving(sys.executable, str(SERVER), "--port", "0") as number:
+    with saying_its_port(sys.executable, str(SERVER), "--port", "0") as number:
         yield number
 
 

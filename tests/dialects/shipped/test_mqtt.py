@@ -10,10 +10,11 @@ from typing import Any
 
 import orjson
 import pytest
-from brokers import amqtt, checks, earwitness, mosquitto, rabbitmq, run_story, target_file
-from mutated_frames import mutated
-from planted_proxy import planted
+from brokers import amqtt, mosquitto, rabbitmq
+from mutated_frames import mutated_bytes
+from planted_faults import Planter, planted
 from spoken_dialect import BODIES, credentials, dialect, dialogue, in_pieces, taken, whole
+from story_runs import CHAT, CUTS, example_file, probe, run_story
 
 from earwitness.dialects import ACK, JOINED, MESSAGE, OTHER, WELCOME, ByteStream
 from earwitness.harness.dialects.shipped import _mqtt_packets as mqtt
@@ -181,7 +182,7 @@ def test_damaged_packets(broker: Any) -> None:
         mqtt.packet(3, 0, mqtt.text("earwitness/r1") + b"[]"), mqtt.packet(3, 4, mqtt.text("x") + b"\x00\x01{}"),
     ]  # fmt: skip
     one = joined(broker)
-    for number, data in enumerate(mutated(real, 2000, seed=16)):
+    for number, data in enumerate(mutated_bytes(real, 2000, seed=16)):
         if number % 50 == 0:
             one = dialogue(broker, ("r1", "r2"), {}, joined(broker))
             one.send("r1", "m", "text")
@@ -194,11 +195,11 @@ def test_damaged_packets(broker: Any) -> None:
 def test_a_real_server(tmp_path: Path, server: Any) -> None:
     """Probe, and a run over WebSocket that is longer than two keepalives."""
     with server(tmp_path) as (_, ws):
-        file = target_file(tmp_path, "mqtt", f"ws://127.0.0.1:{ws}/mqtt", "keepalive_s = 2")
-        code, said = earwitness(tmp_path, "probe", str(file))
+        file = example_file(tmp_path, "mqtt", port=ws, keepalive_s="2")
+        code, said = probe(file)
         assert (code, "UNKNOWN" in said) == (0, False), said
-        code, said = run_story(tmp_path, file, "tiny")
-    assert code == 0, said
+        judged = run_story(CHAT, file, 8)
+    assert judged.code == 0, judged.out
 
 
 @pytest.mark.servers
@@ -207,9 +208,8 @@ def test_sessions_of_a_real_server(tmp_path: Path, server: Any) -> None:
     """Users whose sockets are cut get what came meanwhile."""
     with server(tmp_path) as ports:
         ws = ports[1] if server is mosquitto else ports[0]
-        path = "mqtt" if server is mosquitto else "ws"
-        code, said = run_story(tmp_path, target_file(tmp_path, "mqtt", f"ws://127.0.0.1:{ws}/{path}"), "ws_reconnect")
-    assert code == 0, said
+        judged = run_story(CUTS, example_file(tmp_path, "mqtt", port=ws), 8)
+    assert judged.code == 0, judged.out
 
 
 @pytest.mark.parametrize(
@@ -224,8 +224,11 @@ def test_sessions_of_a_real_server(tmp_path: Path, server: Any) -> None:
 )
 def test_a_planted_fault(tmp_path: Path, fault: str, once: str, check: str | None) -> None:
     """It is found by the check for it; a duplicate is legal unless the file promises that there is none."""
-    with amqtt(tmp_path) as (tcp, _), planted("mqtt", tcp, fault, 4 if fault == "leak" else 20) as port:
-        file = target_file(tmp_path, "mqtt", f"tcp://127.0.0.1:{port}", f'at_most_once = "{once}"')
-        code, said = run_story(tmp_path, file, "tiny")
-    assert code == (1 if check else 0), said
-    assert check is None or check in checks(said, "broken"), said
+    with (
+        amqtt(tmp_path) as (tcp, _),
+        planted("mqtt", f"127.0.0.1:{tcp}", Planter(fault, 4 if fault == "leak" else 20)) as port,
+    ):
+        file = example_file(tmp_path, "mqtt", socket=f'"tcp://127.0.0.1:{port}"', at_most_once=f'"{once}"')
+        judged = run_story(CHAT, file, 8)
+    assert judged.code == (1 if check else 0), judged.out
+    assert check is None or check in judged.broken, judged.out

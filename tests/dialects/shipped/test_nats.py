@@ -11,10 +11,11 @@ from typing import Any
 
 import orjson
 import pytest
-from brokers import checks, earwitness, nats_server, run_story, target_file
-from mutated_frames import mutated
-from planted_proxy import planted
+from brokers import nats_server
+from mutated_frames import mutated_bytes
+from planted_faults import Planter, planted
 from spoken_dialect import BODIES, credentials, dialect, dialogue, in_pieces, taken, whole
+from story_runs import CHAT, CUTS, example_file, probe, run_story
 
 from earwitness.dialects import ACK, JOINED, MESSAGE, NACK, OTHER, WELCOME
 from earwitness.harness.dialects.protocol import Room
@@ -209,7 +210,7 @@ def test_damaged_messages(nats: Any) -> None:
         msg("_INBOX.x.answer.4", b"", head=b"NATS/1.0 503\r\n\r\n"),
     ]  # fmt: skip
     one = dialogue(nats)
-    for number, data in enumerate(mutated(real, 2000, seed=16)):
+    for number, data in enumerate(mutated_bytes(real, 2000, seed=16)):
         if number % 50 == 0:
             one = dialogue(nats, resume={"r1": 5})
             one._inbox = "_INBOX.x"
@@ -241,12 +242,12 @@ def test_options_that_are_wrong(tmp_path: Path) -> None:
 def test_a_real_server(tmp_path: Path) -> None:
     """Probe, and users whose sockets are cut and resume, longer than two PINGs of the server."""
     with nats_server(tmp_path) as (_, ws):
-        file = target_file(tmp_path, "nats", f"ws://127.0.0.1:{ws}")
-        code, said = earwitness(tmp_path, "probe", str(file))
+        file = example_file(tmp_path, "nats", port=ws)
+        code, said = probe(file)
         assert (code, "UNKNOWN" in said) == (0, False), said
-        code, said = run_story(tmp_path, file, "ws_reconnect")
-        assert code == 0, said
-        assert {"I4", "I20", "I5a", "I7"} <= checks(said, "held")
+        judged = run_story(CUTS, file, 8)
+        assert judged.code == 0, judged.out
+        assert {"I4", "I20", "I5a", "I7"} <= judged.held
 
 
 @pytest.mark.parametrize(
@@ -260,7 +261,10 @@ def test_a_real_server(tmp_path: Path) -> None:
 )
 def test_a_planted_fault(tmp_path: Path, fault: str, check: str) -> None:
     """It is found by the check for it."""
-    with nats_server(tmp_path) as (tcp, _), planted("nats", tcp, fault, 4 if fault == "leak" else 20) as port:
-        code, said = run_story(tmp_path, target_file(tmp_path, "nats", f"tcp://127.0.0.1:{port}"), "tiny")
-    assert code == 1, said
-    assert check in checks(said, "broken"), said
+    with (
+        nats_server(tmp_path) as (tcp, _),
+        planted("nats", f"127.0.0.1:{tcp}", Planter(fault, 4 if fault == "leak" else 20)) as port,
+    ):
+        judged = run_story(CHAT, example_file(tmp_path, "nats", socket=f'"tcp://127.0.0.1:{port}"'), 8)
+    assert judged.code == 1, judged.out
+    assert check in judged.broken, judged.out

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dialect_talk import ROOM, TEXT, dialogue, example, fuzz, sent, serving, talk
+from dialect_talk import ROOM, TEXT, dialogue, example, fuzz, sent, talk
+from server_processes import saying_its_port
 
 from earwitness.dialects import ACK, JOINED, LEFT, MESSAGE, NACK, OTHER, WELCOME
 from earwitness.harness.dialects.protocol import Target
@@ -39,7 +40,7 @@ def target(tmp_path: Path) -> Target:
 
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
-    with serving(sys.executable, str(SERVER), "--port", "0", "--timeout", "1.0") as number:
+    with saying_its_port(sys.executable, str(SERVER), "--port", "0", "--timeout", "1.0") as number:
         yield number
 
 

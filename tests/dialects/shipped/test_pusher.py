@@ -13,7 +13,8 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from dialect_talk import ANN, ROOM, TEXT, dialogue, example, fuzz, sent, serving, talk
+from dialect_talk import ANN, ROOM, TEXT, dialogue, example, fuzz, sent, talk
+from server_processes import saying_its_port
 
 from earwitness.dialects import ACK, JOINED, MESSAGE, NACK, OTHER, WELCOME, Credentials, FlowError, HttpResponse, Room
 from earwitness.harness.dialects.protocol import Target
@@ -44,7 +45,7 @@ def target(tmp_path: Path) -> Target:
 
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
-    with serving(sys.executable, str(SERVER), "--port", "0", "--activity", "1.0") as number:
+    with saying_its_port(sys.executable, str(SERVER), "--port", "0", "--activity", "1.0") as number:
         yield number
 
 

@@ -11,7 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dialect_runs import EXAMPLES, ROOT, mutated, probe, python_server, run, spoiling, target_file
+from mutated_frames import mutated_texts
+from our_servers import python_server
+from planted_faults import Planter, planted
+from server_processes import ROOT
+from story_runs import CHAT, CUTS, EXAMPLES, example_file, probe, run_story
 
 from earwitness.dialects import ACK, JOINED, MESSAGE, NACK, OTHER, WELCOME, Credentials, Person, Room
 from earwitness.harness.dialects.guarded import event_fault
@@ -29,7 +33,7 @@ Opens = Callable[..., Any]
 @pytest.fixture
 def opens(tmp_path: Path) -> Opens:
     """Open the example's dialect, with changes of its text."""
-    return lambda *changes: load_target(target_file(tmp_path, "signalr", 5000, *changes))
+    return lambda *changes: load_target(example_file(tmp_path, "signalr", *changes))
 
 
 def said(target: Any, resume: Any = None) -> Any:
@@ -161,7 +165,7 @@ def test_mutated_frames(opens: Opens) -> None:
     """2,000 frames: each gives events that are events; nothing is raised."""
     target = opens()
     dialogue = begun(target)
-    for n, frame in enumerate(mutated(REAL, 2000, seed=6)):
+    for n, frame in enumerate(mutated_texts(REAL, 2000, seed=6)):
         if n % 50 == 0:
             dialogue = said(target)
         assert all(event_fault(event) is None for event in dialogue.received(frame)), frame
@@ -171,19 +175,22 @@ def test_mutated_frames(opens: Opens) -> None:
 
 def test_our_server_passes(tmp_path: Path) -> None:
     """Cut sockets and three times its deadline for silent clients: nothing is broken."""
-    with python_server("signalr_hub.py", "--keep-alive-s", "1") as port:
-        file = target_file(tmp_path, "signalr", port, ("[options] ", "[options]\nkeep_alive_s = 1 "))
-        shown = probe(file)
-        assert shown.returncode == 0, shown.stdout + shown.stderr
-        judged = run("locustfiles/ws_reconnect.py", file, 6)
+    with python_server(tmp_path, "signalr_hub.py", "--keep-alive-s", "1") as port:
+        file = example_file(tmp_path, "signalr", ("[options] ", "[options]\nkeep_alive_s = 1 "), port=port)
+        code, out = probe(file)
+        assert code == 0, out
+        judged = run_story(CUTS, file, 6)
     assert judged.code == 0, judged.out
     assert all(judged.examined(name) > 0 for name in ("I1", "I2", "I4", "I5a", "I5b", "I6", "I10", "I12", "I15"))
 
 
 def test_a_doubled_message_is_found(tmp_path: Path) -> None:
     """One delivery in 40 comes twice: FAIL by the check of duplicates."""
-    with python_server("signalr_hub.py") as port, spoiling(port, "duplicate", 40, '"Said"') as proxy:
-        judged = run("examples/tiny_chat/story.py", target_file(tmp_path, "signalr", proxy), 4)
+    with (
+        python_server(tmp_path, "signalr_hub.py") as port,
+        planted("ws", f"ws://127.0.0.1:{port}", Planter("duplicate", 40), '"Said"') as proxy,
+    ):
+        judged = run_story(CHAT, example_file(tmp_path, "signalr", port=proxy), 4)
     assert (judged.code, judged.broken) == (1, {"I6"}), judged.out
 
 

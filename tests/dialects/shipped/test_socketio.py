@@ -10,7 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dialect_runs import EXAMPLES, ROOT, mutated, probe, python_server, run, spoiling, target_file
+from mutated_frames import mutated_texts
+from our_servers import python_server
+from planted_faults import Planter, planted
+from server_processes import ROOT
+from story_runs import CHAT, CUTS, EXAMPLES, example_file, probe, run_story
 
 from earwitness.dialects import (
     ACK,
@@ -42,7 +46,7 @@ Opens = Callable[..., Any]
 @pytest.fixture
 def opens(tmp_path: Path) -> Opens:
     """Open the example's dialect, with changes of its text."""
-    return lambda *changes: load_target(target_file(tmp_path, "socketio", 3000, *changes))
+    return lambda *changes: load_target(example_file(tmp_path, "socketio", *changes))
 
 
 def said(target: Any, rooms: Any = ROOMS, resume: Any = None, before: Any = None) -> Any:
@@ -295,7 +299,7 @@ def test_mutated_frames(opens: Opens) -> None:
     """2,000 frames: each gives events that are events, or ends the connection by Refused; nothing else is raised."""
     target, rng = opens(("join = [", "join_answers = false\njoin = [")), random.Random(7)
     dialogue = begun(target)
-    for frame in mutated(REAL, 2000, seed=5):
+    for frame in mutated_texts(REAL, 2000, seed=5):
         if rng.random() < 0.05:
             dialogue = said(target, resume={}, before=dialogue)
         try:
@@ -332,11 +336,11 @@ def python_socketio() -> None:
 @pytest.mark.usefixtures("python_socketio")
 def test_python_socketio_passes(tmp_path: Path) -> None:
     """Cut sockets and three times its two heartbeats: nothing is broken, nothing of what can be judged stays open."""
-    with python_server("socketio_app.py", "--ping-s", "1") as port:
-        file = target_file(tmp_path, "socketio", port)
-        shown = probe(file)
-        assert shown.returncode == 0, shown.stdout + shown.stderr
-        judged = run("locustfiles/ws_reconnect.py", file, 6)
+    with python_server(tmp_path, "socketio_app.py", "--ping-s", "1") as port:
+        file = example_file(tmp_path, "socketio", port=port)
+        code, out = probe(file)
+        assert code == 0, out
+        judged = run_story(CUTS, file, 6)
     assert judged.code == 0, judged.out
     assert all(judged.examined(name) > 0 for name in ("I1", "I2", "I4", "I5a", "I5b", "I6", "I10", "I12", "I15"))
 
@@ -344,9 +348,9 @@ def test_python_socketio_passes(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("python_socketio")
 def test_silence_about_joining_passes_too(tmp_path: Path) -> None:
     """A server that does not answer `join`, in a namespace of its own."""
-    with python_server("socketio_app.py", "--silent-join", "--namespace", "/chat") as port:
+    with python_server(tmp_path, "socketio_app.py", "--silent-join", "--namespace", "/chat") as port:
         change = ("[options] ", '[options]\nnamespace = "/chat"\njoin_answers = false ')
-        judged = run("examples/tiny_chat/story.py", target_file(tmp_path, "socketio", port, change), 4)
+        judged = run_story(CHAT, example_file(tmp_path, "socketio", change, port=port), 4)
     assert judged.code == 0, judged.out
     assert judged.examined("I5b") > 0
 
@@ -354,8 +358,11 @@ def test_silence_about_joining_passes_too(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("python_socketio")
 def test_a_lost_message_is_found(tmp_path: Path) -> None:
     """One delivery in 40 is dropped between server and client: FAIL by the checks of deliveries, and by no other."""
-    with python_server("socketio_app.py") as port, spoiling(port, "lose", 40, '"said"') as proxy:
-        judged = run("examples/tiny_chat/story.py", target_file(tmp_path, "socketio", proxy), 4)
+    with (
+        python_server(tmp_path, "socketio_app.py") as port,
+        planted("ws", f"ws://127.0.0.1:{port}", Planter("lose", 40), '"said"') as proxy,
+    ):
+        judged = run_story(CHAT, example_file(tmp_path, "socketio", port=proxy), 4)
     assert judged.code == 1, judged.out
     assert {"I4", "I5b"} <= judged.broken <= {"I4", "I5b", "I25"}
 
@@ -363,10 +370,10 @@ def test_a_lost_message_is_found(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("python_socketio")
 def test_a_refusal_is_said_at_once(tmp_path: Path) -> None:
     """The reason of the server, not a deadline of ours."""
-    with python_server("socketio_app.py") as port:
-        shown = probe(target_file(tmp_path, "socketio", port, ('{ name = "{name}" }', '{ nobody = "" }')))
-    assert shown.returncode == 2
-    assert 'namespace refused: {"message":"no name"}' in shown.stderr
+    with python_server(tmp_path, "socketio_app.py") as port:
+        code, out = probe(example_file(tmp_path, "socketio", ('{ name = "{name}" }', '{ nobody = "" }'), port=port))
+    assert code == 2
+    assert 'namespace refused: {"message":"no name"}' in out
 
 
 def test_the_page_shows_the_file_to_copy() -> None:

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from brokers import checks, coilmq, earwitness, rabbitmq, run_story, target_file
-from mutated_frames import mutated
-from planted_proxy import planted
+from brokers import coilmq, rabbitmq
+from mutated_frames import mutated_bytes
+from planted_faults import Planter, planted
 from spoken_dialect import BODIES, dialect, dialogue, in_pieces, taken, whole
+from story_runs import CHAT, CUTS, example_file, probe, run_story
 
 from earwitness.dialects import ACK, JOINED, MESSAGE, NACK, OTHER, WELCOME, ByteStream
 from earwitness.harness.dialects.shipped import _stomp_frames as stomp
@@ -174,7 +175,7 @@ def test_damaged_frames(broker: Any) -> None:
         b"ERROR\nreceipt-id:3\nmessage:a\\cb\n\nbody\0", b"MESSAGE\r\ncontent-length:2\r\n\r\nab\0",
     ]  # fmt: skip
     one = joined(broker)
-    for number, data in enumerate(mutated(real, 2000, seed=16)):
+    for number, data in enumerate(mutated_bytes(real, 2000, seed=16)):
         if number % 50 == 0:
             one = joined(broker)
             one.send("r1", "m", "text")
@@ -187,23 +188,24 @@ def test_a_real_server(tmp_path: Path) -> None:
     """Probe and a run; coilmq answers no frame that follows a heartbeat, so it is spoken to without them."""
     with coilmq(tmp_path) as port:
         file = of_coilmq(tmp_path, port)
-        code, said = earwitness(tmp_path, "probe", str(file))
+        code, said = probe(file)
         assert (code, "UNKNOWN" in said) == (0, False), said
-        code, said = run_story(tmp_path, file, "tiny")
-    assert code == 0, said
+        judged = run_story(CHAT, file, 8)
+    assert judged.code == 0, judged.out
 
 
 @pytest.mark.servers
-@pytest.mark.parametrize("story", ["tiny", "ws_reconnect"])
-def test_rabbitmq(tmp_path: Path, story: str) -> None:
+@pytest.mark.parametrize("story", [CHAT, CUTS])
+def test_rabbitmq(tmp_path: Path, story: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Over WebSocket, with an account, in order, longer than two heartbeats, with and without cuts."""
+    monkeypatch.setenv("BROKER_PASSWORD", "guest")
     with rabbitmq(tmp_path) as (_, ws):
-        file = target_file(
-            tmp_path, "stomp", f"ws://127.0.0.1:{ws}/ws", 'auth = "shared"', 'user = "guest"',
-            'password = "env:BROKER_PASSWORD"', "ordered = true", "heart_beat_s = 2.0",
+        file = example_file(
+            tmp_path, "stomp", socket=f'"ws://127.0.0.1:{ws}/ws"', auth='"shared"', user='"guest"',
+            password='"env:BROKER_PASSWORD"', ordered="true", heart_beat_s="2.0",
         )  # fmt: skip
-        code, said = run_story(tmp_path, file, story)
-    assert code == 0, said
+        judged = run_story(story, file, 8)
+    assert judged.code == 0, judged.out
 
 
 @pytest.mark.parametrize(
@@ -217,12 +219,14 @@ def test_rabbitmq(tmp_path: Path, story: str) -> None:
 )
 def test_a_planted_fault(tmp_path: Path, fault: str, check: str) -> None:
     """It is found by the check for it."""
-    with coilmq(tmp_path) as server, planted("stomp", server, fault, 4 if fault == "leak" else 20) as port:
-        code, said = run_story(tmp_path, of_coilmq(tmp_path, port), "tiny")
-    assert code == 1, said
-    assert check in checks(said, "broken"), said
+    with (
+        coilmq(tmp_path) as server,
+        planted("stomp", f"127.0.0.1:{server}", Planter(fault, 4 if fault == "leak" else 20)) as port,
+    ):
+        judged = run_story(CHAT, of_coilmq(tmp_path, port), 8)
+    assert judged.code == 1, judged.out
+    assert check in judged.broken, judged.out
 
 
 def of_coilmq(folder: Path, port: int) -> Path:
-    lines = (f'host = "{socket.getfqdn()}"', "heart_beat_s = 0", "ordered = true")
-    return target_file(folder, "stomp", f"tcp://127.0.0.1:{port}", *lines)
+    return example_file(folder, "stomp", port=port, host=f'"{socket.getfqdn()}"', heart_beat_s="0", ordered="true")

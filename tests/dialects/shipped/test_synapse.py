@@ -7,14 +7,12 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from planting import Planter, matrix_proxy
-from server_runs import ROOT, probe, run_story
+from planted_faults import Planter, planted_polls
+from server_processes import free_port
+from story_runs import CHAT, CUTS, example_file, probe, run_story
 from synapse_server import SECRET, SynapseServer, missing
-from xmpp_servers import free_port
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
-
-CHAT, CUTS = "examples/tiny_chat/story.py", "locustfiles/ws_reconnect.py"
 
 
 @pytest.fixture(scope="module")
@@ -28,27 +26,26 @@ def synapse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SynapseServer]
 
 def target(folder: Path, address: str, *options: str) -> Path:
     """Write the example's target file with another address, and with short polls."""
-    text = (ROOT / "examples/dialects/matrix.toml").read_text().replace("http://127.0.0.1:8008", address)
-    file = folder / "matrix.toml"
-    file.write_text("\n".join([text, "poll_s = 2.0", *options]))
+    file = example_file(folder, "matrix", http=f'"{address}"', poll_s="2.0")
+    file.write_text("\n".join([file.read_text(), *options]))
     return file
 
 
 def test_a_right_server_passes(synapse: SynapseServer, tmp_path: Path) -> None:
     """It is probed, then judged for longer than two polls, with polls that are cut and continued."""
     file = target(tmp_path, synapse.url)
-    probed = probe(file)
+    code, said = probe(file)
     judged = run_story(CUTS, file, 8)
-    assert probed.returncode == 0, probed.stdout + probed.stderr
+    assert code == 0, said
     assert judged.code == 0, judged.out
-    assert {"I1", "I2", "I5a", "I5b", "I6", "I7", "I8", "I10", "I12", "I15", "I43", "I47"} <= judged.examined
+    assert {"I1", "I2", "I5a", "I5b", "I6", "I7", "I8", "I10", "I12", "I15", "I43", "I47"} <= judged.held
 
 
 def test_gaps_are_filled(synapse: SynapseServer, tmp_path: Path) -> None:
     """One message of a room in an answer: the others are read page by page, also after a cut in between."""
     judged = run_story(CUTS, target(tmp_path, synapse.url, "page = 1"), 6)
     assert judged.code == 0, judged.out
-    assert {"I1", "I2", "I5b", "I6", "I47"} <= judged.examined
+    assert {"I1", "I2", "I5b", "I6", "I47"} <= judged.held
 
 
 def test_users_made_with_the_shared_secret(
@@ -57,8 +54,8 @@ def test_users_made_with_the_shared_secret(
     """Where registration is closed, the administrator's secret makes the users."""
     monkeypatch.setenv("SHARED_SECRET_OF_SYNAPSE", SECRET)
     more = ('register = "shared_secret"', 'shared_secret = "env:SHARED_SECRET_OF_SYNAPSE"')
-    probed = probe(target(tmp_path, synapse.url, *more))
-    assert probed.returncode == 0, probed.stdout + probed.stderr
+    code, said = probe(target(tmp_path, synapse.url, *more))
+    assert code == 0, said
 
 
 @pytest.mark.parametrize(
@@ -75,7 +72,7 @@ def test_a_planted_fault_is_found(synapse: SynapseServer, fault: str, checks: se
     """A proxy spoils some deliveries; without a fault it passes."""
     planter = Planter(fault, 4 if fault == "leak" else 30)
     with ExitStack() as stack:
-        address = stack.enter_context(matrix_proxy(synapse.url, planter))
+        address = stack.enter_context(planted_polls(synapse.url, planter))
         judged = run_story(CHAT, target(tmp_path, address), 8)
     assert bool(planter.planted) == bool(fault)
     assert judged.code == (1 if fault else 0), judged.out

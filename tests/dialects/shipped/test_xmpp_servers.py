@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
-from planting import Planter, xmpp_proxy
-from server_runs import ROOT, probe, run_story
+from planted_faults import Planter, planted
+from story_runs import CHAT, CUTS, ORDERING, example_file, probe, run_story
 from xmpp_servers import XmppServer, missing
 
 pytestmark = pytest.mark.servers
 
-CHAT, CUTS, ORDERING = "examples/tiny_chat/story.py", "locustfiles/ws_reconnect.py", "locustfiles/ws_ordering.py"
 KINDS = ("prosody", "mnesia", "sql")
 ACK_S = 3
 """The servers end a connection that does not answer their request for an acknowledgement within so many seconds."""
@@ -33,12 +33,8 @@ def running(kind: str, folder: Path) -> Iterator[XmppServer]:
 
 def target(folder: Path, address: str, more: str = "", *, managed: bool = True) -> Path:
     """Write the example's target file with another address, without its resuming unless `managed`."""
-    text = (ROOT / "examples/dialects/xmpp.toml").read_text()
-    text = text.replace("ws://127.0.0.1:5280/xmpp-websocket", address)
-    if not managed:
-        text = text.replace("# resume = false ", "resume = false ") + "\n[contract]\nresume = false\n"
-    file = folder / "xmpp.toml"
-    file.write_text(text + more)
+    file = example_file(folder, "xmpp", socket=f'"{address}"', **({} if managed else {"resume": "false"}))
+    file.write_text(file.read_text() + ("" if managed else "\n[contract]\nresume = false\n") + more)
     return file
 
 
@@ -47,11 +43,11 @@ def test_a_right_server_passes(kind: str, tmp_path: Path) -> None:
     """It is probed, then judged for longer than two of its deadlines, with sockets that are cut and resumed."""
     with running(kind, tmp_path) as server:
         file = target(tmp_path, server.url)
-        probed = probe(file)
+        code, said = probe(file)
         judged = run_story(CUTS, file, 2 * ACK_S + 4)
-    assert probed.returncode == 0, probed.stdout + probed.stderr
+    assert code == 0, said
     assert judged.code == 0, judged.out
-    assert {"I1", "I2", "I5a", "I5b", "I6", "I8", "I10", "I12", "I15", "I43"} <= judged.examined
+    assert {"I1", "I2", "I5a", "I5b", "I6", "I8", "I10", "I12", "I15", "I43"} <= judged.held
 
 
 @pytest.mark.parametrize("kind", ["prosody", "sql"])
@@ -60,7 +56,7 @@ def test_streams_over_tcp(kind: str, tmp_path: Path) -> None:
     with running(kind, tmp_path) as server:
         judged = run_story(CUTS, target(tmp_path, server.tcp), 8)
     assert judged.code == 0, judged.out
-    assert {"I1", "I2", "I5a", "I5b", "I6", "I12", "I15"} <= judged.examined
+    assert {"I1", "I2", "I5a", "I5b", "I6", "I12", "I15"} <= judged.held
 
 
 @pytest.mark.parametrize(("kind", "broken"), [("mnesia", {"I5a"}), ("sql", set())])
@@ -83,8 +79,9 @@ def test_a_planted_fault_is_found(fault: str, checks: set[str], tmp_path: Path) 
     planter = Planter(fault, 40)
     with ExitStack() as stack:
         server = stack.enter_context(running("prosody", tmp_path))
-        address = stack.enter_context(xmpp_proxy(server.url, planter))
-        judged = run_story(CHAT, target(tmp_path, address, managed=False), 8)
+        at = urlsplit(server.url)
+        port = stack.enter_context(planted("ws", f"ws://{at.netloc}", planter, "<message"))
+        judged = run_story(CHAT, target(tmp_path, f"ws://127.0.0.1:{port}{at.path}", managed=False), 8)
     assert bool(planter.planted) == bool(fault)
     assert judged.code == (1 if fault else 0), judged.out
     assert bool(checks & judged.broken) == bool(fault), judged.out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from earwitness.harness.cli import main
+from earwitness.harness.dialects.registry import shipped
 from earwitness.harness.evidence.conformance.page import Tried, page_text, summary
 from earwitness.harness.evidence.conformance.servers import missing, read_servers
 from earwitness.harness.evidence.conformance.trials import Trial
@@ -124,3 +126,45 @@ def test_a_finding_was_seen_three_times(listed: Callable[..., Path]) -> None:
     assert "| I4 | FAIL (9, 2 broken) | FAIL (9, 2 broken) | PASS (9) |" in page
     assert "| I6 | PASS (9) | PASS (9) | – |" in page
     assert summary(Tried(server=server, trials=(trial(1, I4=good),))) == "every promise kept"
+
+
+def test_what_is_known_to_fail_and_what_is_new(listed: Callable[..., Path]) -> None:
+    """The page says whether the known checks failed, and names others; the server's note is on it."""
+    bad, good = {"outcome": "FAIL", "examined": 9, "violations": 2}, {"outcome": "PASS", "examined": 9, "violations": 0}
+    file = listed()
+    file.write_text(file.read_text() + 'breaks = ["I2"]\nnote = "It promises no order."\n')
+    server = read_servers(file)[0]
+
+    def page(**checks: dict[str, Any]) -> str:
+        return page_text([Tried(server=server, trials=(trial(1, **checks),))], "earwitness conform")
+
+    assert "It promises no order." in page(I2=bad)
+    assert "| I2 broken in 1 of 1; as known |" in page(I2=bad)
+    assert "| every promise kept; known to break I2, which held |" in page(I2=good)
+    assert "| I2 broken in 1 of 1, I6 broken in 1 of 1; new: I6 |" in page(I2=bad, I6=bad)
+
+
+@pytest.mark.timeout(100)
+def test_variables_of_a_run(listed: Callable[..., Path], tmp_path: Path) -> None:
+    """A target file may name a secret: the run has it, and the command to repeat shows it."""
+    file = listed()
+    target = Path(read_servers(file)[0].target)
+    target.write_text(re.sub(r'"file:[^"]*key.txt"', '"env:CHAT_KEY"', target.read_text()))
+    key = (ROOT / "examples/tiny_chat/key.txt").read_text().strip()
+    file.write_text(f'{file.read_text()}environ = {{ CHAT_KEY = "{key}" }}\n')
+    code, page = conform(file, tmp_path, "--seeds", "1", "-t", "1s", "-u", "4")
+    assert (code, f"\nCHAT_KEY={key} earwitness run examples/tiny_chat/story.py" in page) == (0, True), page
+
+
+def test_the_list_is_whole() -> None:
+    """Every dialect has a server; each names files that exist, and says how to get what it needs."""
+    servers = read_servers()
+    assert {one.dialect for one in servers} == {"json", *shipped()}
+    assert len({one.name for one in servers}) == len(servers)
+    for server in servers:
+        words = shlex.split(server.start)
+        files = [*server.stories, *(word for word in words if word.endswith((".py", ".ru")))]
+        files += [server.target] * (not server.target.startswith("build/"))
+        assert [name for name in files if not (ROOT / name).is_file()] == [], server.name
+        assert bool(server.needs) == bool(server.get), server.name
+        assert server.version or server.dialect == "json", server.name
