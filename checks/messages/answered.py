@@ -18,7 +18,7 @@ from earwitness.checks.engine.world import View, World, grown
 from earwitness.checks.history.kinds import ANSWERS, K_INFO, K_INVOKE, K_PHASE
 from earwitness.checks.history.record import Flag, Phase
 from earwitness.checks.roster import Roster
-from earwitness.checks.tester.health import longest_lag_ns
+from earwitness.checks.tester.health import behind_ms, longest_lag_ns
 from earwitness.checks.verdict import Finding, Verdict
 
 TIMEOUT = int(Flag.TIMEOUT)
@@ -110,6 +110,7 @@ class Answered(Folding):
       passed.
     - A fault between sending and deadline.
     - A journal that lacks its end.
+    - An answer that was read late by a tester that was behind for longer than the bound: UNKNOWN.
 
     If the run was drained before the bound had passed, unanswered messages make the verdict UNKNOWN.
     """
@@ -145,16 +146,30 @@ class Answered(Folding):
             return self.conclude(unknown=LACKS_FAULTS.format("what seems unanswered"))
         rows, deadlines, until = self._unanswered(end)
         owed = rows[deadlines < until]
+        unread, owed = self._read_late(end, owed)
         owed = owed[np.argsort(owed["rec"], kind="stable")]
         owed = owed[np.sort(np.unique(owed["mid"], return_index=True)[1])]
         cut = (deadlines >= until) & (rows["answer"] == 0) & self._lasting(end, rows)
         good = int(self._waits["good"][self._waits["home"] > 0].sum())
+        unasked = f"{int(cut.sum())} messages had not been answered when the run ended" if cut.any() else ""
         return self.conclude(
             [self._finding(end.world, row) for row in owed[:FINDINGS]],
             examined=good + len(owed),
             violations=len(owed),
-            unknown=f"{int(cut.sum())} messages had not been answered when the run ended" if cut.any() else "",
+            unknown=unread or unasked,
         )
+
+    def _read_late(self, end: End, owed: Array) -> tuple[str, Array]:
+        """Return (why late answers cannot be judged, "" if they can; the sendings without those that are not judged).
+
+        A tester that was behind for longer than the bound does not know when an answer came, only when it was read.
+        """
+        behind_s = max(map(behind_ms, end.journals), default=0.0) / 1e3
+        late = owed["answer"] > 0
+        if behind_s * 1e9 < self._bound or not late.any():
+            return "", owed
+        count = int(late.sum())
+        return f"a load process was {behind_s:.1f} s behind, so it is not known when {count} answers came", owed[~late]
 
     def _unanswered(self, end: End) -> tuple[Array, Array, Array]:
         """Return the sendings not answered in time, their deadlines, and until when their connections were open (ns).

@@ -104,6 +104,22 @@ def test_the_tester_stood_still(new_history: Callable[..., Any], at_ns: int, vio
     assert history.judge()["I43"].violations == violations
 
 
+@pytest.mark.parametrize(("behind", "outcome"), [(99.0, Outcome.FAIL), (100.0, Outcome.UNKNOWN)])
+def test_read_late_by_the_tester(new_history: Callable[..., Any], behind: float, outcome: Outcome) -> None:
+    """It was behind in reading for longer than the bound: when the answer came is not known. What never came is."""
+    history = asked(new_history(answer_bound_s=0.1), 0).ack(ANN, 1, 1, t=400 * MS).drained(t=900 * MS)
+    infos = history.infos
+    history.infos = lambda: [replace(info, footer={**info.footer, "behind_ms": behind}) for info in infos()]
+    verdict = history.judge()["I43"]
+    assert verdict.outcome is outcome
+    if outcome is Outcome.UNKNOWN:
+        assert "0.1 s behind, so it is not known when 1 answers came" in verdict.why
+    never = timed_out(asked(new_history(answer_bound_s=0.1), 0), 300).drained(t=900 * MS)
+    all_infos = never.infos
+    never.infos = lambda: [replace(info, footer={**info.footer, "behind_ms": behind}) for info in all_infos()]
+    assert never.judge()["I43"].outcome is Outcome.FAIL
+
+
 @pytest.mark.parametrize("drained", [False, True])
 def test_closed_by_the_tester_itself(new_history: Callable[..., Any], drained: bool) -> None:
     """When the run is drained the tester closes connections: that is no cut, and the message was not answered."""
