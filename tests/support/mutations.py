@@ -91,7 +91,9 @@ def _nudge(rng: random.Random, holder: Tree, key: Any) -> None:
     if isinstance(value, bool):
         holder[key] = not value
     elif isinstance(value, int):
-        holder[key] = rng.choice((value + 1, value - 1, -value, value * 2, value << 20, float(value), str(value)))
+        holder[key] = rng.choice(
+            (value + 1, value - 1, -value, value * 2, value << 20, float(min(value, 1 << 1000)), str(value))
+        )
     elif isinstance(value, float):
         holder[key] = rng.choice((-value, value * 1e9, value // 1, str(value)))
     elif isinstance(value, str):

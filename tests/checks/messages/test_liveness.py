@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -212,3 +213,18 @@ def test_no_bound(new_history: Callable[..., Any]) -> None:
     """Without a bound nothing is promised."""
     verdict = sent(new_history(), (BOB, 900)).judge()["I25"]
     assert (verdict.outcome, verdict.promised, verdict.examined) == (Outcome.UNKNOWN, False, 0)
+
+
+@pytest.mark.parametrize(
+    ("at", "behind", "outcome"),
+    [(150, 40.0, Outcome.UNKNOWN), (200, 40.0, Outcome.FAIL), (5000, 100.0, Outcome.UNKNOWN)],
+)
+def test_read_late_by_the_tester(new_history: Callable[..., Any], at: int, behind: float, outcome: Outcome) -> None:
+    """A delivery may have come as much earlier as the tester was behind in reading; what is later still is late."""
+    history = sent(new_history(delivery_bound_s=0.1), (BOB, at))
+    infos = history.infos
+    history.infos = lambda: [replace(info, footer={**info.footer, "behind_ms": behind}) for info in infos()]
+    verdict = history.judge()["I25"]
+    assert verdict.outcome is outcome
+    if outcome is Outcome.UNKNOWN:
+        assert "behind in reading; 1 messages seem late" in verdict.why
