@@ -18,7 +18,8 @@ from earwitness.checks.engine.world import View, World, grown
 from earwitness.checks.history.kinds import ANSWERS, K_INFO, K_INVOKE, K_PHASE
 from earwitness.checks.history.record import Flag, Phase
 from earwitness.checks.roster import Roster
-from earwitness.checks.tester.health import behind_ms, longest_lag_ns
+from earwitness.checks.tester.attained import far_behind_s
+from earwitness.checks.tester.health import longest_lag_ns
 from earwitness.checks.verdict import Finding, Verdict
 
 TIMEOUT = int(Flag.TIMEOUT)
@@ -110,7 +111,7 @@ class Answered(Folding):
       passed.
     - A fault between sending and deadline.
     - A journal that lacks its end.
-    - An answer that was read late by a tester that was behind for longer than the bound: UNKNOWN.
+    - An answer that was read late by a tester that was far behind in reading (H4): UNKNOWN.
 
     If the run was drained before the bound had passed, unanswered messages make the verdict UNKNOWN.
     """
@@ -162,11 +163,10 @@ class Answered(Folding):
     def _read_late(self, end: End, owed: Array) -> tuple[str, Array]:
         """Return (why late answers cannot be judged, "" if they can; the sendings without those that are not judged).
 
-        A tester that was behind for longer than the bound does not know when an answer came, only when it was read.
+        A tester that was far behind in reading does not know when an answer would have come.
         """
-        behind_s = max(map(behind_ms, end.journals), default=0.0) / 1e3
-        late = owed["answer"] > 0
-        if behind_s * 1e9 < self._bound or not late.any():
+        behind_s, late = far_behind_s(end), owed["answer"] > 0
+        if not behind_s or not late.any():
             return "", owed
         count = int(late.sum())
         return f"a load process was {behind_s:.1f} s behind, so it is not known when {count} answers came", owed[~late]

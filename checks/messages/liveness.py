@@ -21,7 +21,8 @@ from earwitness.checks.history.kinds import K_JOIN, K_LEAVE, K_OK, K_PHASE, LIST
 from earwitness.checks.history.record import Flag, Phase
 from earwitness.checks.messages.missed import Resumed, missed_by_slot
 from earwitness.checks.roster import Roster
-from earwitness.checks.tester.health import LAG_BOUND_MS, behind_ms, lag_p99_ms, longest_lag_ns
+from earwitness.checks.tester.attained import far_behind_s
+from earwitness.checks.tester.health import LAG_BOUND_MS, lag_p99_ms, longest_lag_ns
 from earwitness.checks.verdict import Finding, Verdict
 
 NEVER = np.iinfo(np.int64).max
@@ -204,13 +205,15 @@ class LivenessBound(Folding):
             return self.conclude(unknown=LACKS_FAULTS.format("what seems late"))
         world, bound = end.world, self._bound + clocks
         late, judged = self._late(world, bound)
-        doubt, late = self._doubt(end, late, bound)
         deadlines = self._deadlines(world, bound, longest_lag_ns(end))
         missed = missed_by_slot(world, self._times.open_until(end), self._resumed, deadlines)
         examined = int((judged | missed.owed).sum())
         mids = np.unique(np.concatenate([late, missed.mids]))
         lag_bound = float(end.facts.get("lag_bound_ms", LAG_BOUND_MS))
-        if lag is not None and lag > lag_bound and len(late):
+        behind_s, doubt = far_behind_s(end), ""
+        if behind_s and len(late):
+            doubt = f"a load process was {behind_s:.1f} s behind in reading; {len(late)} messages seem late"
+        elif lag is not None and lag > lag_bound and len(late):
             doubt = f"loop lag p99 was {lag:.0f} ms (bound {lag_bound:.0f} ms); {len(late)} messages seem late"
         if doubt:
             return self.conclude(
@@ -220,19 +223,6 @@ class LivenessBound(Folding):
         findings = [self._finding(world, int(mid)) for mid in late[:FINDINGS]]
         findings += [_missed(world, row) for row in missed.rows]
         return self.conclude(findings[:FINDINGS], examined=examined, violations=len(mids))
-
-    def _doubt(self, end: End, late: Array, bound: int) -> tuple[str, Array]:
-        """Return (why lateness cannot be judged, "" if it can; the messages that are late for certain).
-
-        A tester that was behind in reading may have read a delivery that much later than it came.
-        """
-        behind_ns = int(max(map(behind_ms, end.journals), default=0.0) * 1e6)
-        if not behind_ns or not len(late):
-            return "", late
-        certain = self._late(end.world, bound + behind_ns)[0] if behind_ns < bound else late[:0]
-        if len(certain):
-            return "", certain
-        return f"a load process was {behind_ns / 1e9:.1f} s behind in reading; {len(late)} messages seem late", late
 
     def _deadlines(self, world: World, bound: int, lag_ns: int) -> Array:
         """Return by message the time (ns) until which it had to come, 0 where nothing can be said of it.
