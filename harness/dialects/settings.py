@@ -23,7 +23,7 @@ from earwitness.harness.dialects.toml.sections import people_of, read_accounts, 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What a target file states for any dialect.
+    """Settings of a target file that every dialect has.
 
     path                   the file; relative paths in it belong to its folder
     http, socket           addresses of [urls]; "" where the file has none

@@ -1,4 +1,4 @@
-"""What a draft states, and on which evidence: a path with the frames in which it was seen, and names that hint."""
+"""Evidence for the lines of a draft: a path, the frames in which it was seen, and the names that suggest it."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ Numbers = npt.NDArray[Any]
 STALL_S: Final = 10.0
 """Silence (s) from which a streamed answer counts as stalled, and one without an end as broken off."""
 LONGEST_NS = 1 << 61
-"""Longest silence (ns) that is told from an endless one: twice as much still fits into a record's time."""
+"""Longest bound of a silence, in ns; a longer one counts as this. Twice as much still fits into a record's time."""
 EVENTS_MOST: Final = 20_000_000
 """Most events of a journal that are used, the last ones; 40 bytes of memory for each."""
 PART: Final = 500_000
@@ -92,7 +92,7 @@ disturbed    a fault was on meanwhile
 
 @dataclass(frozen=True, slots=True)
 class Streamed:
-    """What was measured of all streams of a run.
+    """Measurements of all streams of a run.
 
     rows       a STREAM row for each stream, with its status
     gaps_ns    time between two tokens that follow each other in a stream; `gaps_at`: time of the second one

@@ -206,7 +206,7 @@ def test_our_own_limits_blame_nobody(asking: tuple[StreamPoster, Any], agent: Ag
 
 
 def test_a_question_without_answer(asking: tuple[StreamPoster, Any], agent: Agent) -> None:
-    """INFO, and whoever waits for answers is woken; it can be asked again."""
+    """It is recorded as INFO, a user who waits for answers goes on, and the question can be sent again."""
     poster, stage = asking
     woken: list[int] = []
     stage.session.on_answer = lambda: woken.append(stage.session.pending)

@@ -1,4 +1,4 @@
-"""What dialects of byte streams share: names of rooms, logins, numbers and JSON from outside, bytes of frames.
+"""Common parts of dialects of byte streams: names of rooms, logins, numbers and JSON from outside, bytes of frames.
 
 Whatever a server sends is read without an exception: what is not there, or of another kind, is None or empty.
 """

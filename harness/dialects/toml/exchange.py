@@ -15,7 +15,7 @@ from earwitness.harness.dialects.toml.template import Template
 COUNTED: Final = "n"
 """Placeholder of a number that counts the frames of a connection in which it stands."""
 BY_FRAME, OPEN, GREETING = "frame", "open", "greeting"
-"""What says that a connection is subscribed to its rooms: a frame of the platform, opening, or the greeting."""
+"""How a connection gets to know that it is subscribed to its rooms: by a frame, by opening, or by the greeting."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +61,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exchange:
-    """What is said on a socket besides messages.
+    """Rules for frames on a socket that are no messages.
 
     beat_s, beat  a heartbeat: seconds between two, and its frame; 0.0 and None without one
     end           text at the end of every frame that is sent

@@ -322,7 +322,7 @@ def late(*rows: tuple[int, int, int, int]) -> Waits:
 
 
 def test_the_longest_wait_is_shown() -> None:
-    """Of equally long waits the first record is shown, in any order of reading; waits below FLOOR_S are not."""
+    """The longest wait is shown, of equal ones the first record in any order. Waits below FLOOR_S are not shown."""
     rows = [(0, 900 * MS, 1, 7), (0, 900 * MS, 2, 5), (0, 600 * MS, 3, 3), (1, 500 * MS, 4, 1)]
     for order in (rows, rows[::-1]):
         assert late(*order).longest(0) == (2, 5)
