@@ -18,8 +18,7 @@ from earwitness.checks.engine.world import View, World, grown
 from earwitness.checks.history.kinds import ANSWERS, K_INFO, K_INVOKE, K_PHASE
 from earwitness.checks.history.record import Flag, Phase
 from earwitness.checks.roster import Roster
-from earwitness.checks.tester.attained import far_behind_s
-from earwitness.checks.tester.health import longest_lag_ns
+from earwitness.checks.tester.health import held_up_ns, longest_lag_ns
 from earwitness.checks.verdict import Finding, Verdict
 
 TIMEOUT = int(Flag.TIMEOUT)
@@ -111,7 +110,8 @@ class Answered(Folding):
       passed.
     - A fault between sending and deadline.
     - A journal that lacks its end.
-    - An answer that was read late by a tester that was far behind in reading (H4): UNKNOWN.
+    - An answer that a tester which was behind in reading may have read too late, or not yet: UNKNOWN. The bound is
+      then longer by all the time in which the tester had more to read than it had read.
 
     If the run was drained before the bound had passed, unanswered messages make the verdict UNKNOWN.
     """
@@ -146,8 +146,11 @@ class Answered(Folding):
         if end.lacks_faults:
             return self.conclude(unknown=LACKS_FAULTS.format("what seems unanswered"))
         rows, deadlines, until = self._unanswered(end)
-        owed = rows[deadlines < until]
-        unread, owed = self._read_late(end, owed)
+        held = held_up_ns(end)
+        # Until when nothing had come: the answer that came too late, or the end of the connection.
+        without = np.where(rows["answer"] > 0, rows["answer_t"], until)
+        overdue = deadlines < until
+        owed, unread = rows[overdue & (deadlines + held < without)], rows[overdue & (deadlines + held >= without)]
         owed = owed[np.argsort(owed["rec"], kind="stable")]
         owed = owed[np.sort(np.unique(owed["mid"], return_index=True)[1])]
         cut = (deadlines >= until) & (rows["answer"] == 0) & self._lasting(end, rows)
@@ -157,19 +160,8 @@ class Answered(Folding):
             [self._finding(end.world, row) for row in owed[:FINDINGS]],
             examined=good + len(owed),
             violations=len(owed),
-            unknown=unread or unasked,
+            unknown=_behind(held, len(unread)) or unasked,
         )
-
-    def _read_late(self, end: End, owed: Array) -> tuple[str, Array]:
-        """Return (why late answers cannot be judged, "" if they can; the sendings without those that are not judged).
-
-        A tester that was far behind in reading does not know when an answer would have come.
-        """
-        behind_s, late = far_behind_s(end), owed["answer"] > 0
-        if not behind_s or not late.any():
-            return "", owed
-        count = int(late.sum())
-        return f"a load process was {behind_s:.1f} s behind, so it is not known when {count} answers came", owed[~late]
 
     def _unanswered(self, end: End) -> tuple[Array, Array, Array]:
         """Return the sendings not answered in time, their deadlines, and until when their connections were open (ns).
@@ -199,6 +191,12 @@ class Answered(Folding):
         what = "late" if wait["answer"] else "unanswered"
         low = self._bound // 1_000_000
         return finding(world, what, row, int(wait["rec"]), int(wait["answer"]), low=low)
+
+
+def _behind(held_ns: int, count: int) -> str:
+    """Return why `count` messages are not judged, "" if there are none."""
+    late = f"a load process had more to read than it had read for {held_ns / 1e9:.2f} s in all"
+    return f"{late}, so it is not known whether {count:,} answers came in time" if count else ""
 
 
 ANSWERED = Described(

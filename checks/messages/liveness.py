@@ -19,10 +19,9 @@ from earwitness.checks.engine.tables import INVOKED, REC_BITS, Array, Int
 from earwitness.checks.engine.world import View, World, grown
 from earwitness.checks.history.kinds import K_JOIN, K_LEAVE, K_OK, K_PHASE, LISTENED
 from earwitness.checks.history.record import Flag, Phase
-from earwitness.checks.messages.missed import Resumed, missed_by_slot
+from earwitness.checks.messages.missed import Missed, Resumed, missed_by_slot
 from earwitness.checks.roster import Roster
-from earwitness.checks.tester.attained import far_behind_s
-from earwitness.checks.tester.health import LAG_BOUND_MS, lag_p99_ms, longest_lag_ns
+from earwitness.checks.tester.health import LAG_BOUND_MS, held_up_ns, lag_p99_ms, longest_lag_ns
 from earwitness.checks.verdict import Finding, Verdict
 
 NEVER = np.iinfo(np.int64).max
@@ -193,8 +192,8 @@ class LivenessBound(Folding):
     def finish(self, end: End) -> Verdict:
         """Implement `Fold.finish`: look for late and missed messages.
 
-        UNKNOWN without a bound, with unknown clocks or faults, and if a large loop lag of the tester may explain
-        lateness.
+        UNKNOWN without a bound, with unknown clocks or faults, and if a large loop lag of the tester, or its being
+        behind in reading, may explain lateness.
         """
         if self._bound is None:
             return self.conclude(unknown="the contract states no bound")
@@ -204,25 +203,39 @@ class LivenessBound(Folding):
         if end.lacks_faults:
             return self.conclude(unknown=LACKS_FAULTS.format("what seems late"))
         world, bound = end.world, self._bound + clocks
-        late, judged = self._late(world, bound)
-        deadlines = self._deadlines(world, bound, longest_lag_ns(end))
-        missed = missed_by_slot(world, self._times.open_until(end), self._resumed, deadlines)
-        examined = int((judged | missed.owed).sum())
-        mids = np.unique(np.concatenate([late, missed.mids]))
+        seeming, judged = self._late(world, bound)
+        late, missed, doubt = self._proven(end, bound, seeming)
         lag_bound = float(end.facts.get("lag_bound_ms", LAG_BOUND_MS))
-        behind_s, doubt = far_behind_s(end), ""
-        if behind_s and len(late):
-            doubt = f"a load process was {behind_s:.1f} s behind in reading; {len(late)} messages seem late"
-        elif lag is not None and lag > lag_bound and len(late):
-            doubt = f"loop lag p99 was {lag:.0f} ms (bound {lag_bound:.0f} ms); {len(late)} messages seem late"
-        if doubt:
-            return self.conclude(
-                [_missed(world, row) for row in missed.rows],
-                examined=examined, violations=len(np.unique(missed.mids)), unknown=doubt,
-            )  # fmt: skip
+        if lag is not None and lag > lag_bound and len(seeming):
+            late = late[:0]
+            doubt = f"loop lag p99 was {lag:.0f} ms (bound {lag_bound:.0f} ms); {len(seeming)} messages seem late"
         findings = [self._finding(world, int(mid)) for mid in late[:FINDINGS]]
         findings += [_missed(world, row) for row in missed.rows]
-        return self.conclude(findings[:FINDINGS], examined=examined, violations=len(mids))
+        return self.conclude(
+            findings[:FINDINGS],
+            examined=int((judged | missed.owed).sum()),
+            violations=len(np.unique(np.concatenate([late, missed.mids]))),
+            unknown=doubt,
+        )
+
+    def _proven(self, end: End, bound: int, seeming: Array) -> tuple[Array, Missed, str]:
+        """Return (late messages, missed ones, why others that seem so cannot be judged, "" if there are none).
+
+        What may have been late only because the tester was behind in reading is not proven. `bound` in ns; `seeming`:
+        the messages that were recorded late.
+        """
+        world, held = end.world, held_up_ns(end)
+        times, deadlines = self._times.open_until(end), self._deadlines(world, bound, longest_lag_ns(end))
+        h = self._hearings
+        late = seeming[h["t"][seeming] > h["acked"][seeming] + bound + held]
+        missed = missed_by_slot(world, times, self._resumed, deadlines)
+        doubtful = len(seeming) - len(late)
+        if held and missed.total:
+            proven = missed_by_slot(world, times, self._resumed, np.where(deadlines > 0, deadlines + held, 0))
+            doubtful += len(missed.mids) - len(proven.mids)
+            missed = proven
+        behind = f"a load process had more to read than it had read for {held / 1e9:.2f} s in all"
+        return late, missed, f"{behind}; {doubtful:,} messages seem late" if doubtful else ""
 
     def _deadlines(self, world: World, bound: int, lag_ns: int) -> Array:
         """Return by message the time (ns) until which it had to come, 0 where nothing can be said of it.

@@ -98,15 +98,6 @@ def _actions(end: End) -> Iterator[str]:
         yield f"{_sent(end)} of {offered} messages that were to be sent were sent, fewer than {least:.0%}"
 
 
-def far_behind_s(end: End) -> float:
-    """Return how far behind (s) a load process was in reading, 0.0 if by no more than H4 allows.
-
-    While it is behind, a server may have to wait for it too. So it is not known when something would have come.
-    """
-    most = max(map(behind_ms, end.journals), default=0.0)
-    return most / 1e3 if most > float(end.facts.get("standstill_ms", STANDSTILL_MS)) else 0.0
-
-
 def _standstills(end: End) -> Iterator[str]:
     bound = float(end.facts.get("standstill_ms", STANDSTILL_MS))
     for journal in end.journals:

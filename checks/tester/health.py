@@ -28,6 +28,8 @@ OWN = int(Flag.OWN)
 NEVER = np.iinfo(np.int64).max
 CLOCK_TOLERANCE_NS = 50_000_000
 """Largest step backward in ns that is none: records of different connections may be written after they were stamped."""
+LONGEST_MS = 1e9
+"""Longest time, in ms, that is believed of a footer: 11 days."""
 LAG_BOUND_MS = 100.0
 """Loop lag p99 of a load process, in ms, beyond which times are not to be trusted."""
 
@@ -307,8 +309,21 @@ def longest_lag_ns(end: End) -> int:
 
 def behind_ms(journal: JournalInfo) -> float:
     """Return the longest time, in ms, in which a socket of a load process always had more to read than it had read."""
-    behind = (journal.footer or {}).get("behind_ms", 0.0)
-    return float(behind) if isinstance(behind, int | float) else 0.0
+    return _stated_ms(journal, "behind_ms")
+
+
+def held_up_ns(end: End) -> int:
+    """Return for how long, in ns, a load process had more to read on any of its sockets than it had read.
+
+    Of several processes the one that was held up longest counts. A platform whose bytes are not read may have to wait,
+    so this is how much later than a fast reader the tester may have seen an answer, in all.
+    """
+    return int(max((_stated_ms(journal, "held_up_ms") for journal in end.journals), default=0.0) * 1e6)
+
+
+def _stated_ms(journal: JournalInfo, name: str) -> float:
+    stated = (journal.footer or {}).get(name, 0.0)
+    return min(max(float(stated), 0.0), LONGEST_MS) if isinstance(stated, int | float) else 0.0
 
 
 class OwnOrder(Health):

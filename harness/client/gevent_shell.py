@@ -228,7 +228,12 @@ class Connection(Link):
         """
         if self._behind_since:
             self.transport.behind_ns = max(self.transport.behind_ns, now_ns - self._behind_since)
-        self._behind_since = (self._behind_since or now_ns) if more else 0
+            if not more:
+                self.transport.caught_up(now_ns)
+                self._behind_since = 0
+        elif more:
+            self.transport.fell_behind(now_ns)
+            self._behind_since = now_ns
 
     def _wake(self) -> None:
         for waiter in self._waiters:
@@ -294,6 +299,7 @@ class Connection(Link):
                 _drop(watcher)
         self._reader = self._writer = self._beats = None
         sock, self._sock = self._sock, None
+        self._lag_behind(monotonic_ns(), False)
         if sock is not None:
             if self._backlog:
                 with suppress(OSError):

@@ -25,17 +25,35 @@ class Transport:
     opened, refused        upgrades that succeeded and that did not, for whatever reason
     failed                 connections ended by an error of the tester
     exceeded               connections that we ended because they exceeded a bound (`harness.client.bounds`)
-    behind_ns              longest time (ns) in which a socket always had more to read than we had read; not a count, so
-                           set it to 0 where a new run begins
+    behind_ns              longest time (ns) in which a socket always had more to read than we had read; no count
+    held_up_ns             time (ns) in which any socket had more to read than we had read; no count
     """
 
     COUNTS = ("bytes_in", "bytes_out", "exceeded", "failed", "frames_in", "frames_out", "opened", "refused")
-    __slots__ = (*COUNTS, "behind_ns")
+    __slots__ = (*COUNTS, "_behind", "_behind_from", "behind_ns", "held_up_ns")
 
     def __init__(self) -> None:
         """Start all totals at zero."""
         self.bytes_in = self.bytes_out = self.frames_in = self.frames_out = 0
-        self.opened = self.refused = self.failed = self.exceeded = self.behind_ns = 0
+        self.opened = self.refused = self.failed = self.exceeded = 0
+        self.start_watch()
+
+    def start_watch(self) -> None:
+        """Forget how far reading was behind: a new run begins, and no socket is open."""
+        self.behind_ns = self.held_up_ns = 0
+        self._behind = self._behind_from = 0
+
+    def fell_behind(self, now_ns: int) -> None:
+        """Note that a socket has more to read than was read."""
+        if self._behind == 0:
+            self._behind_from = now_ns
+        self._behind += 1
+
+    def caught_up(self, now_ns: int) -> None:
+        """Note that a socket which had fallen behind has been read to its end, or is closed."""
+        self._behind -= 1
+        if self._behind == 0:
+            self.held_up_ns += now_ns - self._behind_from
 
     def snapshot(self) -> dict[str, int]:
         """Return the present counts by name."""

@@ -131,7 +131,7 @@ class Part:
         self._footer_written = Event()
         self._last_record_at = 0.0
         self._transport_before = TRANSPORT.snapshot()
-        TRANSPORT.behind_ns = 0
+        TRANSPORT.start_watch()
         # The meta line precedes the first record. It names the roster that this process planned itself (H6).
         meta = process_meta(index=index, roster=self.plan.roster().digest())
         journals, name = self.run_dir / "journals", f"load-{index}"
@@ -363,7 +363,7 @@ class Part:
         latencies = self._publisher.close()
         self._sampler.close()
         footer = {**TRANSPORT.since(self._transport_before), "lag_ms": self._lag.close()}
-        footer["behind_ms"] = TRANSPORT.behind_ns / 1e6
+        footer |= {"behind_ms": TRANSPORT.behind_ns / 1e6, "held_up_ms": TRANSPORT.held_up_ns / 1e6}
         footer["recorded_frames_in"] = sum(user.session.frames_recorded for user in self._talking())
         footer["messages_sent"] = sum(user.session.counter for user in self._talking())
         footer |= {"messages_unsaid": self.unsaid, "users": len(self.users), FOOTER_KEY: latencies}

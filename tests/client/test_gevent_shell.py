@@ -64,6 +64,26 @@ def test_how_far_reading_was_behind(stage: Any) -> None:
     for now_ns, more in ((5, True), (9, True), (14, False), (20, True), (22, False)):
         connection._lag_behind(now_ns, more)
     assert connection.transport.behind_ns == 9
+    assert connection.transport.held_up_ns == 11
+
+
+def test_how_long_any_socket_was_behind(stage: Any) -> None:
+    """Times of two sockets that overlap count once; a socket that closes has nothing more to read."""
+    transport = Transport()
+    one, two = (Connection(stage.session, dialogue(), transport=transport) for _ in range(2))
+    for connection, now_ns, more in (
+        (one, 5, True),
+        (two, 7, True),
+        (one, 9, False),
+        (two, 12, False),
+        (one, 30, True),
+    ):
+        connection._lag_behind(now_ns, more)
+    assert transport.held_up_ns == 7
+    one.abort()
+    assert transport.held_up_ns > 1_000_000_000
+    transport.start_watch()
+    assert transport.held_up_ns == transport.behind_ns == 0
 
 
 def test_several_greenlets_wait_on_one_connection(make_stage: Any, server: Any) -> None:

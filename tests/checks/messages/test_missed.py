@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -42,6 +43,18 @@ def test_the_first_moment_after_the_bound(new_history: Callable[..., Any], end_n
     """A nanosecond after the deadline the message had been missed."""
     history = open_until(new_history(delivery_bound_s=0.1), None).cut(BOB, t=end_ns)
     assert history.judge()["I25"].violations == violations
+
+
+@pytest.mark.parametrize(("held_ms", "outcome"), [(379.0, Outcome.FAIL), (380.0, Outcome.UNKNOWN)])
+def test_missed_or_unread(new_history: Callable[..., Any], held_ms: float, outcome: Outcome) -> None:
+    """What had not come 380 ms after its deadline may lie among bytes that a tester behind in reading did not read."""
+    history = open_until(new_history(delivery_bound_s=0.1))
+    infos = history.infos
+    history.infos = lambda: [replace(info, footer={**info.footer, "held_up_ms": held_ms}) for info in infos()]
+    verdict = history.judge()["I25"]
+    assert verdict.outcome is outcome
+    if outcome is Outcome.UNKNOWN:
+        assert verdict.why.endswith("more to read than it had read for 0.38 s in all; 1 messages seem late")
 
 
 def test_never_acknowledged(new_history: Callable[..., Any]) -> None:
