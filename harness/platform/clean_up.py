@@ -137,14 +137,15 @@ def _end_processes(path: Path, timeout_s: float = 3.0) -> None:
 
     Paused processes are killed too. The wait ends after `timeout_s` seconds in any case.
     """
-    living = processes_in(path)
-    for process in living:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
     deadline = time.monotonic() + timeout_s
+    # Looked for again until none is found: a process that is killed last may have started others while we looked.
     # Not psutil.wait_procs: an orphan that process 1 never reaps would look alive to it.
-    while any(is_alive(process) for process in living) and time.monotonic() < deadline:
-        time.sleep(0.01)
+    while (living := processes_in(path)) and time.monotonic() < deadline:
+        for process in living:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        while any(is_alive(process) for process in living) and time.monotonic() < deadline:
+            time.sleep(0.01)
 
 
 def is_alive(process: psutil.Process) -> bool:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from earwitness.harness.errors import PlatformError, ServiceDied
+from earwitness.harness.platform import clean_up
 from earwitness.harness.platform.children import family_of
 from earwitness.harness.platform.clean_up import PREFIX, PlatformDirectory, left_behind, remove_stale
 from earwitness.harness.platform.supervisor import Supervisor
@@ -169,3 +170,20 @@ def test_a_shell_that_looks_around_in_the_directory_is_not_killed(until: Any, al
         assert shell.poll() is None
         shell.kill()
         shell.wait()
+
+
+def test_what_starts_while_one_looks_is_ended_too(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first look misses a process, as if another one had started it just then; a second look finds it."""
+    directory = PlatformDirectory()
+    env = {**os.environ, clean_up.DIRECTORY_VARIABLE: str(directory.path)}
+    both = [subprocess.Popen(["sleep", "100"], cwd=directory.path, env=env) for _ in range(2)]
+    real, looks = clean_up.processes_in, iter([both[0].pid])
+
+    def look(path: Path) -> Any:
+        hidden = next(looks, None)
+        return [process for process in real(path) if process.pid != hidden]
+
+    monkeypatch.setattr(clean_up, "processes_in", look)
+    directory.close()
+    assert [process.wait(10) for process in both] == [-signal.SIGKILL, -signal.SIGKILL]
+    assert not directory.path.exists()
