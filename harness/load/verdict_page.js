@@ -18,7 +18,7 @@ const earwitnessPage = (() => {
     .ew .outcome { font-weight: 600; }
     .ew .quiet { opacity: .75; }
     .ew pre { margin: .2rem 0 .4rem 1rem; overflow-x: auto; font-size: .85rem; }
-    .ew img { max-width: 100%; background: #fff; }
+    .ew img { width: 60rem; min-width: 40rem; max-width: 100%; background: #fff; }
     .ew a { color: inherit; }
     .ew button { font: inherit; padding: .1rem .6rem; cursor: pointer; }
     .ew .scroll { overflow-x: auto; }
@@ -60,6 +60,10 @@ const earwitnessPage = (() => {
     return made;
   }
 
+  function ms(value) {
+    return `${value < 100 ? Number(value.toPrecision(3)) : Math.round(value)} ms`;
+  }
+
   function row(...cells) {
     const made = document.createElement("tr");
     made.append(...cells);
@@ -72,6 +76,17 @@ const earwitnessPage = (() => {
     if (c.why && c.outcome !== "PASS") question.append(element("div", c.why, "quiet"));
     return row(element("td", name), element("td", c.outcome, `outcome ${c.outcome}`),
       element("td", number(c.examined), "n"), element("td", number(c.violations), "n"), question);
+  }
+
+  // A box that scrolls on a narrow screen, with the keyboard too.
+  function scrolling(content, tag, label) {
+    const made = document.createElement(tag);
+    made.append(content);
+    made.className = "scroll";
+    made.tabIndex = 0;
+    made.setAttribute("role", "region");
+    made.setAttribute("aria-label", label);
+    return made;
   }
 
   function finding(f, name) {
@@ -90,9 +105,9 @@ const earwitnessPage = (() => {
       picture.src = `verdict/runs/${encodeURIComponent(name)}/${f.picture}`;
       picture.alt = `Swim-lane: ${f.sentence}`;
       picture.loading = "lazy";
-      made.append(picture);
+      made.append(scrolling(picture, "div", `Picture: ${f.sentence}`));
     }
-    made.append(element("pre", f.records.join("\n")), copy);
+    made.append(scrolling(f.records.join("\n"), "pre", `Records: ${f.sentence}`), copy);
     return made;
   }
 
@@ -145,7 +160,7 @@ const earwitnessPage = (() => {
       at("load").textContent = `${live.story} · seed ${live.seed} · ${number(live.connections.open)} connections open · ` +
         `${number(m.sent)} sent · ${number(m.heard)} received · ${number(live.records)} records judged`;
       at("delays").textContent = Object.entries(live.fan_out).map(
-        ([size, f]) => `received in a room of ${size} after ${f.p50_ms} ms (p50), ${f.p99_ms} ms (p99)`).join(" · ");
+        ([size, f]) => `room of ${size}: received after ${ms(f.p50_ms)} (p50), ${ms(f.p99_ms)} (p99)`).join(" · ");
       const seen = live.checks.filter(c => c.examined || c.violations || (c.counts && !going));
       const broken = seen.filter(c => c.outcome === "FAIL"), whole = seen.filter(c => c.outcome !== "FAIL");
       at("checks").replaceChildren(...[...broken, ...whole].map(check));

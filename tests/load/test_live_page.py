@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from web_form import web_ui
 
-from pytest_suite.browser import ARGUMENTS, missing, program
+from pytest_suite.browser import ARGUMENTS, DESKTOP, PHONE, missing, program
 
 PICTURES = "EARWITNESS_PICTURES"
 """Environment variable: a folder for screenshots, to be looked at."""
@@ -36,9 +37,18 @@ def pages(**context: Any) -> Iterator[tuple[Any, list[str]]]:
         browser.close()
 
 
-def picture(page: Any, name: str) -> None:
-    if folder := os.environ.get(PICTURES):
-        page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
+def looked_at(page: Any, name: str) -> None:
+    """Take pictures of the page on a desk and on a phone, light and dark; Axe finds no barrier in what is ours."""
+    for scheme in ("light", "dark"):
+        for where, size in (("desktop", DESKTOP), ("phone", PHONE)):
+            page.set_viewport_size({"width": size[0], "height": size[1]})
+            if folder := os.environ.get(PICTURES):
+                page.screenshot(path=Path(folder) / f"{name}-{where}-{scheme}.png", full_page=True)
+            found = Axe().run(page, "[aria-label=Verdict]").response["violations"]
+            barriers = [f"{one['id']}: {node['html']}" for one in found for node in one["nodes"]]
+            assert barriers == [], (name, where, scheme)
+        page.set_viewport_size({"width": DESKTOP[0], "height": DESKTOP[1]})
+        page.locator("header button").last.click()  # Locust's own switch between light and dark
 
 
 def test_a_run_is_started_watched_and_stopped(
@@ -68,7 +78,7 @@ def test_a_run_is_started_watched_and_stopped(
         verdict.locator("h1", has_text="FAIL – run still in progress").wait_for()
         verdict.locator("h3", has_text="I6 no-duplication").wait_for()
         verdict.locator(".fault").wait_for(state="attached")
-        picture(page, "live")
+        looked_at(page, "live")
         verdict.get_by_role("button", name="Copy this finding of I6").first.click()
         assert "again, after it had been delivered there already" in page.evaluate("navigator.clipboard.readText()")
         page.get_by_role("tab", name="Failures").click()
@@ -80,7 +90,7 @@ def test_a_run_is_started_watched_and_stopped(
         shown = verdict.locator("img").first
         shown.scroll_into_view_if_needed()
         page.wait_for_function("image => image.naturalWidth > 0", arg=shown.element_handle())
-        picture(page, "ended")
+        looked_at(page, "ended")
         with browser.expect_page() as opened:
             verdict.get_by_role("link", name=re.compile("duplicate|ordering")).first.click()
         assert "FAIL" in opened.value.locator("body").inner_text()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from axe_playwright_python.async_playwright import Axe
 from reported import failed_run, imported_run
 
 from pytest_suite import browser as chrome
@@ -100,13 +101,15 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @asynccontextmanager
-async def opened(run: Path, size: tuple[int, int] = chrome.DESKTOP, **context: Any) -> AsyncIterator[Any]:
-    """Open the page of a run in a browser without scripts; it must ask for nothing but itself."""
+async def opened(
+    run: Path, size: tuple[int, int] = chrome.DESKTOP, scripts: bool = False, **context: Any
+) -> AsyncIterator[Any]:
+    """Open the page of a run in a browser, without scripts unless `scripts`; it must ask for nothing but itself."""
     asked: list[str] = []
     async with chrome.chromium() as browser:
         width, height = size
         made = await browser.new_context(
-            viewport={"width": width, "height": height}, java_script_enabled=False, **context
+            viewport={"width": width, "height": height}, java_script_enabled=scripts, **context
         )
         page = await made.new_page()
         page.on("request", lambda request: asked.append(request.url))
@@ -173,3 +176,12 @@ async def test_dark_and_print(runs: dict[str, Path]) -> None:
         assert await page.locator("svg.swim").first.is_visible()
         await page.emulate_media(media="screen", color_scheme="light")
         assert await page.evaluate(back) == "rgb(255, 255, 255)"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [chrome.DESKTOP, chrome.PHONE], ids=["desktop", "phone"])
+async def test_everyone_can_read_it(size: tuple[int, int], scheme: str, runs: dict[str, Path]) -> None:
+    """Axe finds no barrier: contrast, names of controls, order of headings."""
+    async with opened(runs["failed"], size, scripts=True, color_scheme=scheme) as page:
+        found = await Axe().run(page)
+        assert found.violations_count == 0, found.generate_report()

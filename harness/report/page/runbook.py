@@ -38,26 +38,29 @@ def runbooks(checks: Sequence[Row]) -> str:
     """Return the section with the runbooks of the failed checks, "" without any."""
     entries = "".join(
         f'<article class="page" id="runbook-{text(check["id"])}"><h3>{text(check["id"])} {text(check["name"])}</h3>'
-        f'{html_of(page)}<p class="soft">{text(runbook_of(check["id"]))}</p></article>'
+        f'{html_of(page, check["id"])}<p class="soft">{text(runbook_of(check["id"]))}</p></article>'
         for check in checks
         if check["outcome"] == "FAIL" and (page := written(check["id"]))
     )
     return section("runbooks", "Runbooks: likely causes, and what to examine next", entries) if entries else ""
 
 
-def html_of(markdown: str) -> str:
+def html_of(markdown: str, check_id: str) -> str:
     """Return the Markdown of a runbook as HTML: headings, tables, lists, code and paragraphs; links become text."""
-    return "".join(_blocks(markdown))
+    return "".join(_blocks(markdown, check_id))
 
 
-def _blocks(markdown: str) -> Iterator[str]:
+def _blocks(markdown: str, check_id: str) -> Iterator[str]:
+    tables = 0
     for block in re.split(r"\n\s*\n", markdown):
         lines = block.strip("\n").split("\n")
         if lines[0].startswith("#"):
             yield f"<h4>{_inline(lines[0].lstrip('# '))}</h4>"
         elif lines[0].startswith("|"):
             head, _, *rows = [[_inline(cell.strip()) for cell in line.strip("| ").split(" | ")] for line in lines]
-            yield table("runbook", head, rows, raw=frozenset(range(len(head))))
+            tables += 1
+            # Screen readers list boxes that scroll by their names, so each needs its own.
+            yield table(f"Runbook of {check_id}, table {tables}", head, rows, raw=frozenset(range(len(head))))
         elif lines[0].startswith("```"):
             yield f"<pre>{escape(chr(10).join(line for line in lines if not line.startswith('```')))}</pre>"
         elif item := re.match(r"(\d+\.|-) ", lines[0]):

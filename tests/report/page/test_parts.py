@@ -242,7 +242,7 @@ def test_a_runbook_is_a_link_into_the_page(page: str, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("id", [check.id for check in ALL if not check.id.startswith("H")])
 def test_every_runbook_becomes_html(id: str) -> None:
     """No Markdown is left over, and each has its two parts."""
-    html = runbook.html_of(runbook.written(id))
+    html = runbook.html_of(runbook.written(id), id)
     assert html.count("<h4>") >= 2
     shown = re.sub(r"<(pre|code)>.*?</\1>", "", html, flags=re.DOTALL)
     assert not re.search(r"\*\*|`|\]\(|^#|<p>\||<!--", shown, re.MULTILINE)
