@@ -150,3 +150,23 @@ def test_architecture_names_the_file_of_each_check() -> None:
     }
     wanted = {(f"checks/{m[-2]}/", m[-1], check.id) for check in ALL if (m := check.fold.__module__.split("."))}
     assert found == wanted
+
+
+def test_architecture_leads_to_the_room_of_a_change() -> None:
+    """Each file of the tables "Where is …" exists, and contains the name that stands beside it."""
+    text = (DOCS / "architecture.md").read_text("utf-8")
+    section = text.split("\n## Where is …\n")[1].split("\n## ")[0]
+    rows = [[cell.strip() for cell in line.split("|")[2:4]] for line in section.splitlines() if line.startswith("| ")]
+    pairs = [
+        pair
+        for files, names in rows
+        if files != "file"
+        for pair in zip(re.findall("`(.+?)`", files), re.findall("`(.+?)`", names), strict=True)
+    ]
+    assert len(pairs) > 40
+    wrong = [
+        f"{file}: {name}"
+        for file, name in pairs
+        if not (ROOT / file).is_file() or not re.search(rf"\b{name}\b", (ROOT / file).read_text("utf-8"))
+    ]
+    assert not wrong
