@@ -17,6 +17,7 @@ from earwitness.harness.evidence import (
     opportunities_page,
     pages_checks,
     pages_metrics,
+    pages_modules,
     pages_options,
     pages_runbooks,
     pages_stories,
@@ -30,6 +31,7 @@ WRITTEN = f"<!-- Written by `{COMMAND}`; do not edit. -->"
 WHOLE: Mapping[str, Callable[[], str]] = {
     "reference/checks.md": pages_checks.page,
     "reference/metrics.md": pages_metrics.page,
+    "reference/modules.md": pages_modules.page,
     "reference/options.md": pages_options.page,
     "reference/stories.md": pages_stories.page,
 }
