@@ -23,9 +23,9 @@ from earwitness.harness.load.wallet import Held, Login
 
 
 class Attacks(Behaviour):
-    """Abuse of tokens.
+    """Behaviour that presents forged, used and foreign tokens, which the platform must refuse.
 
-    In tasks: `forge`, `refresh_at_once`, `reuse_refresh_token`, `reuse_ticket`, `reuse_login`, `reuse_code`,
+    Methods for tasks: `forge`, `refresh_at_once`, `reuse_refresh_token`, `reuse_ticket`, `reuse_login`, `reuse_code`,
     `finish_anothers_login`.
     """
 
