@@ -31,7 +31,7 @@ class User:
         return cls(row["id"], row["email"], row["name"], row["is_active"], tuple(row["permissions"]), row["version"])
 
     def public(self) -> dict[str, object]:
-        """Return the user in the form of the API."""
+        """Return the user as the API shows it: `id`, `email`, `name`, `permissions`."""
         return {"id": self.id, "email": self.email, "name": self.name, "permissions": list(self.permissions)}
 
 
