@@ -32,7 +32,7 @@ class Attacks(Behaviour):
     needs = (Tokens, Leaving)
 
     def begin(self) -> None:
-        """Implement `Behaviour.begin`: from now on `Tokens.show_valid` is `show_as_control`."""
+        """Implement `Behaviour.begin`: replace `Tokens.show_valid` of the user by `show_as_control`."""
         self.tokens = the(Tokens, self.user.behaviours)
         self.leaving = the(Leaving, self.user.behaviours)
         self.tokens.show_valid = self.show_as_control
