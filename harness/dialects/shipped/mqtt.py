@@ -44,7 +44,7 @@ class Mqtt(d.BaseDialect):
         resume: Mapping[str, int] | None = None,
         previous: d.Dialogue | None = None,
     ) -> Chat:
-        """Implement `Target.dialogue`: continue the session of `previous` by its client id, if sessions are persistent."""
+        """Implement `Target.dialogue`: continue the session of `previous` by its client id, if it persists."""
         before = previous if isinstance(previous, Chat) and self.keeps else None
         return Chat(self, credentials, [room.label for room in rooms], before)
 
