@@ -19,7 +19,7 @@ class Asking(Behaviour):
     Methods for tasks: `ask`, `ask_in_all_rooms`. The end of the run waits for answers that are still being streamed.
 
     Where every message is answered by a stream (`harness.dialects.parts.StreamsAnswers`), each message is a question.
-    On a target without an agent (`Parts.asks_agents`) and such streams, a question is sent as an ordinary message.
+    On a target with neither an agent (`Parts.asks_agents`) nor such streams, a question is sent as an ordinary message.
     """
 
     def begin(self) -> None:

@@ -23,7 +23,7 @@ from earwitness.harness.load.wallet import Held, Login
 
 
 class Attacks(Behaviour):
-    """Behaviour that presents forged, used and foreign tokens, which the platform must refuse.
+    """Behaviour that misuses tokens: forged ones, used ones, and those of another user's login.
 
     Methods for tasks: `forge`, `refresh_at_once`, `reuse_refresh_token`, `reuse_ticket`, `reuse_login`, `reuse_code`,
     `finish_anothers_login`.
