@@ -248,9 +248,9 @@ class OwnCheck:
     needs_all: bool = True
 
     def examine(self, history: History, take: Callable[[Found], None]) -> int:
-        """Call the function, pass each finding to `take`, and return the count of examined opportunities.
+        """Call the user's function, pass each finding to `take`, and return the count of examined opportunities.
 
-        Raises whatever the function raises, and TypeError if it returns something else.
+        Raises whatever the function raises, and TypeError if its result has another form than `Function` states.
         """
         returned: Any = self.function(history)
         if isinstance(returned, Generator):

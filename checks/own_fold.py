@@ -1,4 +1,4 @@
-"""Users' own checks for the judge: a fold that stores the records and calls the function at the end."""
+"""Users' own checks for the judge: a fold that stores the records and calls the user's function at the end."""
 
 from __future__ import annotations
 
@@ -146,11 +146,11 @@ class OwnFold:
         self.kept.keep(view)
 
     def peek(self, world: World) -> Verdict:
-        """Implement `Fold.peek`: always UNKNOWN, because the function runs at the end."""
+        """Implement `Fold.peek`: always UNKNOWN, because the user's function runs at the end."""
         return self._conclude(unknown=PENDING)
 
     def finish(self, end: End) -> Verdict:
-        """Implement `Fold.finish`: call the function.
+        """Implement `Fold.finish`: call the user's function on the whole history, and conclude from what it finds.
 
         If it raises, the verdict is UNKNOWN with the error's first line.
         """

@@ -64,7 +64,7 @@ class Kept:
         return int(kind) in self._kinds
 
     def of(self, *kinds: Kind) -> tuple[Array, Array]:
-        """Return (records, their references) of these kinds."""
+        """Return the kept records of these kinds, and an array of their references in the same order."""
         records, recs = self.once("whole", self._whole)
         chosen = np.isin(records["kind"], list(map(int, kinds)))
         return records[chosen], recs[chosen]

@@ -99,6 +99,8 @@ def slot_of(w: Tables, sub: Int, conn: Int) -> Int:
 def message_of(w: Tables, author: Int, counter: Int, conv: Int, sending: bool) -> Int:
     """Return the message number, -1 if it cannot be one of ours, NO_ROOM if tables must grow first.
 
+    `conv`: conversation that the record states, -1 for none. `sending`: the record is the INVOKE.
+
     A message number is page << PAGE_BITS | counter & (PAGE - 1). Pages of 64 counters are given out as authors reach
     them: an author counts up from 1, so a page fills before the next one begins, and neighbours share cache lines. The
     directory lists the pages of each author, which makes the look-up two array reads without hashing.

@@ -80,7 +80,8 @@ def absences(
     """Find for each subscription the messages of its conversation that it had to receive and did not.
 
     `first`: by conversation, + 1, where its messages stand in `due` (time of sending in ns, NEVER if it has no effect),
-    `author` and `mids`. `latest`: by subscription, see `latest_by_device`. `totals`: examined, missing, missing where
+    `author` and `mids`. `duties`: DUTY by subscription. `echo`: senders receive their own messages. `latest`: by
+    subscription, see `latest_by_device`. `totals`: examined, missing, missing where
     the end of the run is not on record, missing where our own deadline cut off what still arrived.
 
     The loop visits members × messages of each conversation. So messages are sorted by conversation and position

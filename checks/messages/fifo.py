@@ -58,9 +58,13 @@ HEARD_EARLIER, NUMBERED_EARLIER = 1, 2
 
 @helper
 def stream_block(w: Tables, streams: Array, blocks: Array, limit: Int, author_sub: Int, proc: Int, size: Int) -> Int:
-    """Return the first entry of the stream's block, -1 if there is no room.
+    """Return the index of the first entry of the stream's block, -1 if there is no room.
 
-    A block has one entry for each subscription of the conversation.
+    A block has `size` entries, one for each subscription of the conversation.
+
+    streams  STREAM by subscription of the author (`author_sub`)
+    blocks   `blocks[0]`: entries in use
+    limit    entries that there is room for
 
     A stream is what one author sends on one connection (`proc`) to one conversation. The author's latest stream is
     cached in `streams`, since authors seldom reconnect; an older one is found under TAG_STREAM | author_sub << 28 |
@@ -250,11 +254,11 @@ class Fifo(Folding):
         self.examined = int(self._blocks[1])
 
     def peek(self, world: World) -> Verdict:
-        """Implement `Fold.peek`: return the violations so far, which are all certain."""
+        """Implement `Fold.peek`: return the verdict so far; later records cannot undo a violation."""
         return self._judge(world)
 
     def finish(self, end: End) -> Verdict:
-        """Implement `Fold.finish`: return all violations."""
+        """Implement `Fold.finish`: return the verdict on all records."""
         return self._judge(end.world)
 
     def _judge(self, world: World) -> Verdict:

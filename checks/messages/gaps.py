@@ -44,7 +44,13 @@ fill           the latest record that filled a part
 
 @helper
 def fill(states: Array, gaps: Array, slot: Int, seq: Int, rec: Int) -> None:
-    """Count a number at or below the highest as filling an open gap of its slot, if it lies in one.
+    """Count the late sequence number `seq` as filling the open gap of its slot that contains it, if there is one.
+
+    states  STATE rows by slot; only read
+    gaps    GAP rows of all slots; the row found is updated
+    slot    number of a subscription on one connection
+    seq     at or below the highest number received on the slot
+    rec     reference of the record that carries `seq`
 
     Gaps of a slot form a linked list from the newest to the oldest, with descending ranges. Late numbers mostly belong
     to the newest gap, so the walk is short, and it ends at the first gap that begins at or below the number.
@@ -64,6 +70,8 @@ def fill(states: Array, gaps: Array, slot: Int, seq: Int, rec: Int) -> None:
 @helper
 def jump(states: Array, gaps: Array, slot: Int, seq: Int, rec: Int, used: Array) -> None:
     """Append a gap between the slot's highest number and `seq`, as the newest of its slot.
+
+    `states`: STATE rows by slot. `gaps`: GAP rows; `used[0]`: their number. `rec`: reference of the record with `seq`.
 
     The caller then moves the highest number to `seq`, so gaps of a slot never overlap. Gaps of all slots share one
     array; `older` links those of one slot, because most slots have none and a list for each would be waste.

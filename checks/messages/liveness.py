@@ -54,6 +54,8 @@ def heard_at(h: Array, t: Int, rec: Int) -> None:
 def settle(waiting: Array, messages: Array, hearings: Array, used: Array) -> None:
     """Decide the waiting deliveries whose sending is known by now, and move the others to the front.
 
+    `hearings`: by message, updated. `used[0]`: rows of `waiting`.
+
     `waiting` is compacted in place: `left` never passes `i`, so a row is copied only to a place that was already read.
     It runs when the list has grown past a threshold, and that is raised to twice what remained. So the cost stays
     linear even if many sendings stand in a journal that is read last.

@@ -135,11 +135,11 @@ class TotalOrder(Folding):
         )
 
     def peek(self, world: World) -> Verdict:
-        """Implement `Fold.peek`: return the violations so far, which are all certain."""
+        """Implement `Fold.peek`: return the verdict so far; later records cannot undo a violation."""
         return self._judge(world)
 
     def finish(self, end: End) -> Verdict:
-        """Implement `Fold.finish`: return all violations."""
+        """Implement `Fold.finish`: return the verdict on all records."""
         return self._judge(end.world)
 
     def _judge(self, world: World) -> Verdict:

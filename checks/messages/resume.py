@@ -41,12 +41,16 @@ def resumes(
     out: Array,
     totals: Array,
 ) -> None:
-    """Compare the first number after a JOIN with CONTINUED with the number that must follow (I20).
+    """Compare the first sequence number after a JOIN with CONTINUED with the number that must follow (I20).
 
-    `marks`: by slot; `totals` counts claims examined, rows of `out`. A JOIN sets the slot's mark, the first number that
-    decides clears it, so each claim is judged once and one row by slot is enough. Lower numbers that the device had not
-    received are passed over: some platforms state their head and then replay up to it. `again` (HEARD_BEFORE) separates
-    these from a repetition. LEAVE ends the claim.
+    marks   MARK by slot
+    echo    whether senders receive their own messages; if not, a skipped number proves nothing
+    out     rows of violations: SKIPPED or REPEATED
+    totals  count of claims examined, rows of `out`
+
+    A JOIN sets the slot's mark, the first number that decides clears it, so each claim is judged once and one row by
+    slot is enough. Lower numbers that the device had not received are passed over: some platforms state their head and
+    then replay up to it. A lower number that it had received (HEARD_BEFORE) is a repetition. LEAVE ends the claim.
     """
     for i in range(len(records)):
         if slots[i] < 0:

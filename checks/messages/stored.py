@@ -55,11 +55,11 @@ class Once(Folding):
         """No-op: World already stores the numbers and rows that this check needs."""
 
     def peek(self, world: World) -> Verdict:
-        """Implement `Fold.peek`: return violations among the numbers and rows read so far."""
+        """Implement `Fold.peek`: return the verdict on the numbers and rows read so far."""
         return self._judge(world)
 
     def finish(self, end: End) -> Verdict:
-        """Implement `Fold.finish`: return all violations."""
+        """Implement `Fold.finish`: return the verdict on all records."""
         return self._judge(end.world)
 
     def _judge(self, world: World) -> Verdict:

@@ -69,7 +69,10 @@ SLICE = np.dtype([("slice", "<i8"), ("good", "<i8"), ("bad", "<i8")])
 
 @helper
 def served(person: Array, client: Int, t: Int, rec: Int, bound: Int, spells: Array, used: Array) -> None:
-    """End a client's wait, and store it as an UNSERVED spell if it was longer than `bound` (ns)."""
+    """End a client's wait at `t`, and store it as an UNSERVED row of `spells` if it was longer than `bound` (ns).
+
+    `person`: PERSON of the client; `t`: ns + 1, like its times; `used[0]`: rows of `spells`.
+    """
     if person["since"] > 0 and t - person["since"] > bound:
         spell = spells[used[0]]
         used[0] += 1

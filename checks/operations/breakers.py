@@ -75,7 +75,7 @@ class Rules(NamedTuple):
 def admitted(state: State, call: int, t: int, rules: Rules) -> Iterable[State]:
     """Yield the possible states after `state` if the breaker let the call number `call` through at `t` (ns).
 
-    None if it cannot have let it through.
+    Yields nothing if a breaker in `state` cannot have let it through.
     """
     if state.mode == CLOSED:
         yield state
@@ -88,7 +88,7 @@ def admitted(state: State, call: int, t: int, rules: Rules) -> Iterable[State]:
 def refused(state: State, t: int, rules: Rules) -> Iterable[State]:
     """Yield the possible states after `state` if the breaker refused a call at `t` (ns).
 
-    None if it cannot have refused.
+    Yields nothing if a breaker in `state` cannot have refused a call.
     """
     waiting = state.mode == OPEN and t - state.since <= rules.open_ns + TOLERANCE_NS
     if waiting or (state.mode == HALF and len(state.probes) >= rules.probes):

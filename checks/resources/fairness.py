@@ -61,7 +61,8 @@ def bucket_of(ns: Int) -> Int:
 def waited(counts: Array, late: Array, kept: Array, of: Array, client: Int, mid: Int, ns: Int, rec: Int) -> None:
     """Count a wait (ns) of a client for a message, and store it in `late` if it is longer than FLOOR_S.
 
-    `kept`: number of rows of `late`; a full table stays as it is. `of`: number of waits by message.
+    `counts`: waits by (client, bucket). `kept`: number of rows of `late`; a full table stays as it is. `of`: number of
+    waits by message.
     """
     counts[client, bucket_of(ns)] += 1
     of[mid] += 1
@@ -85,6 +86,8 @@ def take_back(counts: Array, late: Array, which: Array) -> None:
 @kernel
 def settle(open_rows: Array, messages: Array, counts: Array, late: Array, kept: Array, of: Array, used: Array) -> None:
     """Count the deliveries whose sending is known by now, and move the others to the front.
+
+    `open_rows`: deliveries that wait for it; `used[0]`: how many. `counts`, `late`, `kept`, `of`: as in `waited`.
 
     Rows are compacted in place and `left` never passes `i`. The caller raises the threshold after each run, so that the
     cost stays linear if many sendings stand in a journal that is read last. A delivery to a device that joined after
@@ -174,7 +177,7 @@ class Waits:
 
     @property
     def full(self) -> bool:
-        """Return whether long waits may be missing."""
+        """Return whether the table of long waits is full, so that some may be missing."""
         return int(self._kept[0]) >= LATE_MOST
 
     def leave_out_stalls(self, messages: Array) -> None:

@@ -53,7 +53,7 @@ class StreamedAnswer:
 
         - `letter`: room label, message id and body of the question
         - `happened`: takes the events
-        - `lacks`: words for an answer that ends without its end, such as "no [DONE]"
+        - `lacks`: what an answer lacks that breaks off before its last event, in words such as "no [DONE]"
         """
         self._label, self._run, self._question = letter
         self._happened, self._ids = happened, ids

@@ -78,7 +78,7 @@ class BaseDialogue:
         return ()
 
     def tick(self) -> Sequence[Heard]:
-        """Implement `Dialogue.tick`: nothing is due."""
+        """Implement `Dialogue.tick`: return no events; nothing is sent at intervals."""
         return ()
 
     def closing(self) -> None:
@@ -105,7 +105,7 @@ class PlainDialogue(BaseDialogue):
 
 
 class SilentDialogue(BaseDialogue):
-    """Dialogue of a platform without sockets: nothing is said, and every room is joined as soon as it is open."""
+    """Dialogue of a platform without sockets: it sends nothing, and reports every room as joined when it is opened."""
 
     def __init__(self, labels: Sequence[str]) -> None:
         """Keep the labels of the user's rooms."""
@@ -113,11 +113,11 @@ class SilentDialogue(BaseDialogue):
         self._labels = tuple(labels)
 
     def opened(self) -> Sequence[Heard]:
-        """Implement `Dialogue.opened`: all rooms are joined."""
+        """Implement `Dialogue.opened`: return JOINED for every room."""
         return [(JOINED, label, None, -1, None, None, None) for label in self._labels]
 
     def received(self, data: str | bytes) -> Sequence[Heard]:
-        """Implement `Dialogue.received`: nothing can be received."""
+        """Implement `Dialogue.received`: report `data` as OTHER; a platform without sockets sends none."""
         return ((OTHER, None, None, -1, None, None, data),)
 
     def send(self, label: str, message_id: str, text: str) -> str:

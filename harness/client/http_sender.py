@@ -98,9 +98,9 @@ Letter: TypeAlias = tuple[str, str, str]
 class StreamPoster:
     """HTTP sender of one user whose messages are answered by streams. Several may be in progress at once.
 
-    A stream that ends without its end, or in silence, leaves an answer without end on record: the acknowledgement is
-    not affected. Where the tester itself ends a stream, the record says that the user has left the room, so that no
-    check misses the end.
+    If a stream breaks off before its last event, or falls silent, the record has the answer without an end. The
+    acknowledgement of the message is not affected. If the tester itself ends a stream, it records that the user left
+    the room, so that no check reports a missing end.
 
     ask      sends (room label, message id, text, callback), calls back with each event, and returns further events;
              raises FlowError if it is unknown whether the message was accepted, or if the answer is not whole

@@ -176,7 +176,7 @@ class Ear:
         return self._many.began(now_ns, handshake_ns, replica)
 
     def heard(self, now_ns: int, data: str | bytes) -> None:
-        """Implement `Hears.heard`: the session decodes the frame with the dialogue of this socket."""
+        """Implement `Hears.heard`: pass the frame to the session, which decodes it with the dialogue of this socket."""
         self._many.dialogue.room = self._label
         self._session.heard(now_ns, data)
 

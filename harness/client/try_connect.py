@@ -33,7 +33,7 @@ class _Passing:
         self.welcomed = self.welcomed or any(event[0] == WELCOME for event in events)
 
     def closed(self, now_ns: int, code: int, own: bool, reason: str = "") -> None:
-        """Implement `Hears.closed`: a closed connection is not welcome any more."""
+        """Implement `Hears.closed`: clear `welcomed`."""
         self.welcomed = False
 
 

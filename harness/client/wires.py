@@ -72,7 +72,7 @@ class Framing(Protocol):
         """Return the close code of the connection, 1006 if there is none."""
 
     def frame(self, data: str | bytes, /) -> bytes:
-        """Return the bytes that send `data`."""
+        """Return the bytes to write to the socket so that `data` is sent as one message."""
 
     def take_output(self) -> bytes:
         """Return the bytes to write to the socket now, and forget them."""

@@ -202,7 +202,7 @@ class Relay:
 
 
 class Noted(Relay):
-    """Answer that makes a firing manifest when the message is stored.
+    """Wrapper of an answer that makes a firing manifest when the message is stored.
 
     A firing whose message is refused (its sender was just removed, for example) does not become manifest.
     """
@@ -219,7 +219,7 @@ class Noted(Relay):
 
 
 class NackThenAck(Relay):
-    """Answer that sends a nack and an ack for one message.
+    """Defect that sends a nack and then an ack for one message, as a wrapper of its answer.
 
     Opportunity: one stored message. Manifest at once if the sender's socket is open.
     """
@@ -234,7 +234,7 @@ class NackThenAck(Relay):
 
 
 class LostAck(Relay):
-    """Answer that never acknowledges a message that was stored and delivered.
+    """Defect that never acknowledges a message that was stored and delivered, as a wrapper of its answer.
 
     Opportunity: one stored message. Manifest if the sender's socket is still open OVERDUE_S seconds later, when the
     answer is overdue.
@@ -255,7 +255,9 @@ class LostAck(Relay):
 
 
 class ReplyByUser(Relay):
-    """Answer that sends the ack to another connection of the same user instead of the sender's.
+    """Defect that sends the ack to another connection of the same user instead of the sender's.
+
+    It wraps the answer of each message.
 
     Opportunity: one ack for a user with two open connections on this replica. Manifest at once.
     """
@@ -277,7 +279,7 @@ class ReplyByUser(Relay):
 
 
 class Silent:
-    """Answer of a message whose sender expects none (`commit.Answer`)."""
+    """Implementation of `commit.Answer` that sends nothing, for messages whose sender expects no answer."""
 
     def stored(self, item: Item, seq: int, decision: Decision | None) -> None:
         """Implement `Answer.stored` as a no-op."""
@@ -290,7 +292,7 @@ class Silent:
 
 
 class RefusedYetDone(Relay):
-    """Answer that refuses a message, which is stored and delivered all the same.
+    """Defect that stores and delivers a message although it refuses it, as a wrapper of the message's answer.
 
     Opportunity: one refusal of a message to a conversation that has a feed on this replica. Manifest at once.
     """

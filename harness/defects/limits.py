@@ -220,7 +220,10 @@ class ByHeader(Mistaken):
         door.payer = self.payer
 
     def payer(self, request: web.Request, subject: str) -> str:
-        """Change `payer`: add the claimed address to the subject if the defect fires."""
+        """Change `payer`: return the user id (`subject`) that the request is charged to.
+
+        If the defect fires, the client address of X-Forwarded-For is appended to it, as FROM and the address.
+        """
         address = request.headers.get("X-Forwarded-For", "").partition(",")[0].strip()
         return f"{subject}{FROM}{address}" if address and self.chance.fires() else subject
 

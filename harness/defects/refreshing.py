@@ -103,13 +103,13 @@ class ReuseUnpunished:
         return []
 
     async def spend(self, connection: Connection, token: str) -> Opened:
-        """Change `Sessions.spend`: an accepted refresh token makes the firing manifest."""
+        """Change `Sessions.spend`: note that a firing is manifest if the refresh token is accepted."""
         opened = await self._spend(connection, token)
         self._accepted(opened.session)
         return opened
 
     async def claims_of(self, token: str) -> Claims:
-        """Change `Guard.claims_of`: an accepted access token makes the firing manifest."""
+        """Change `Guard.claims_of`: note that a firing is manifest if the access token is accepted."""
         claims = await self._claims_of(token)
         self._accepted(claims.session)
         return claims

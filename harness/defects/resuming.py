@@ -210,7 +210,7 @@ class AlternatingHistory(LaggingHistory):
         self._turn = False
 
     def lags(self) -> bool:
-        """Implement `LaggingHistory.lags`: True for every second page at most."""
+        """Implement `LaggingHistory.lags`: return True for every second page if the defect fires."""
         self._turn = not self._turn
         return not self._turn and self.chance.fires()
 

@@ -151,7 +151,10 @@ class SkewedClock(Storing):
     async def append(
         self, ids: Sequence[int], senders: Sequence[str], client_ids: Sequence[str], texts: Sequence[str]
     ) -> Result:
-        """Implement `Steps.append`: move the messages for which the defect fires, and return their earlier numbers."""
+        """Implement `Steps.append`: store the batch, then lower sequence numbers by BEHIND where the defect fires.
+
+        The result states the lowered numbers.
+        """
         at, stored = await self._append(ids, senders, client_ids, texts)
         for place in list(self.chance.among(len(stored))):
             seq = stored[place].seq

@@ -44,7 +44,7 @@ class BaseDialect:
                 raise FlowError(f"asking {self.name} whether it responds", "no server error", response)
 
     def login(self, person: Person) -> Flow[Credentials]:
-        """Implement `Target.login`: the name is the user id, the account's secret the token. Nothing is sent."""
+        """Implement `Target.login`: return the name as user id and the account's secret as token; nothing is sent."""
         yield from ()
         known = self.account(person)
         return Credentials(person=known, user_id=known.name, token=known.secret)
@@ -62,12 +62,12 @@ class BaseDialect:
         return self.settings.people[person.number]
 
     def identity(self, credentials: Credentials) -> Flow[Sequence[Statement]]:
-        """Implement `Target.identity`: no place is asked."""
+        """Implement `Target.identity`: return no statements; no request is sent."""
         yield from ()
         return ()
 
     def open_room(self, credentials: Credentials, room: Room) -> Flow[None]:
-        """Implement `Target.open_room`: nothing is needed."""
+        """Implement `Target.open_room`: do nothing, because rooms exist as soon as a user joins them."""
         yield from ()
 
     def probe(self, credentials: Credentials) -> Flow[int]:
@@ -91,7 +91,7 @@ class BaseDialect:
         raise NotImplementedError
 
     def history(self, credentials: Credentials, room: Room) -> Flow[list[StoredRow]]:
-        """Implement `Target.history`: there is none. A dialect that promises one writes its own."""
+        """Implement `Target.history`: raise FlowError. A dialect that promises a history overrides it."""
         yield from ()
         raise FlowError("history", "a dialect that can read it", detail=f"{type(self).__name__} cannot")
 

@@ -114,7 +114,7 @@ class GuardedStreams:
         text: str,
         happened: Callable[[Sequence[Heard]], None],
     ) -> Flow[Sequence[Heard]]:
-        """Implement `StreamsAnswers.ask`: events and callbacks are checked, and so is what the flow raises."""
+        """Implement `StreamsAnswers.ask`: run the dialect's flow, check its events, guard its errors."""
 
         def told(events: Sequence[Heard]) -> None:
             happened(checked_events(self._where, "ask", events))

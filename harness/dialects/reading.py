@@ -74,7 +74,7 @@ class _Listener:
         return 1
 
     def heard(self, now_ns: int, data: str | bytes) -> None:
-        """Implement `Hears.heard`: the reader keeps what it needs."""
+        """Implement `Hears.heard`: pass the frame to the dialogue, which stores what it needs."""
         self._decode(data)
 
     def happened(self, now_ns: int, events: Sequence[Heard]) -> None:

@@ -120,12 +120,12 @@ def _sketched(title: str, read: Callable[[Sketch], object]) -> dict[str, object]
 
 
 def target_schema() -> dict[str, object]:
-    """Return the schema of a target file."""
+    """Return the JSON schema of a target file."""
     return _sketched("Earwitness: target file", lambda top: read_tables(top, Path("target.toml")))
 
 
 def settings_schema() -> dict[str, object]:
-    """Return the schema of earwitness.toml."""
+    """Return the JSON schema of earwitness.toml."""
     return _sketched("Earwitness: earwitness.toml", lambda top: read_environment(top, {}))
 
 

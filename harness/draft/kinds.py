@@ -54,7 +54,7 @@ class Group:
 
     @property
     def name(self) -> str:
-        """Return the kind as text."""
+        """Return the value of the field that tells the kind, as text; "" if the units lack the field."""
         return str(self.value) if self.value is not None else ""
 
     def share(self, path: str) -> tuple[int, int]:

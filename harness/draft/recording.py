@@ -95,7 +95,7 @@ class Socket:
 
     @property
     def address(self) -> str:
-        """Return the address without query and fragment."""
+        """Return the request's URL without query and fragment."""
         return self.url.partition("#")[0].partition("?")[0]
 
 

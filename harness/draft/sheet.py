@@ -70,7 +70,7 @@ class Sheet:
         self.lines += [f"# {line}" for line in textwrap.wrap(one_line(text), WIDTH - 2, break_long_words=False)]
 
     def text(self) -> str:
-        """Return the file."""
+        """Return the text of the whole file."""
         return "\n".join(self.lines).strip("\n") + "\n"
 
 

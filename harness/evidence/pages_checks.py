@@ -59,7 +59,7 @@ def page() -> str:
 
 
 def anchor(check: Check) -> str:
-    """Return the anchor of a check on the page."""
+    """Return the id of a check's heading in docs/reference/checks.md, such as "i1-per-sender-fifo", without "#"."""
     return f"{check.id.lower()}-{check.name}"
 
 

@@ -32,8 +32,8 @@ CARRIED = ("person", "rooms", "rng", "credentials", "session", "poster")
 class ChatUser(ConnectedUser):
     """Base class of the virtual users of a chat platform; a locustfile subclasses it.
 
-    In tasks: `say`, `burst`, `probe`, `ask_who_i_am`, and the methods of behaviours that the class declares as its
-    attributes (`harness.load.behaviour`).
+    Methods for tasks: `say`, `burst`, `probe`, `ask_who_i_am`, and the methods of behaviours that the class declares as
+    its attributes (`harness.load.behaviour`).
 
     rooms    conversations of this user, in the story's order
     number   the user's number in the run

@@ -47,7 +47,11 @@ _NO_LINGER = struct.pack("ii", 1, 0)
 
 
 def possible_links(replicas: Sequence[str], stores: Iterable[str]) -> list[str]:
-    """Return the names of all links that a platform with these replicas and stores may have."""
+    """Return the names (CALLER/CALLEE, see above) of all links that a platform with these parts may have.
+
+    replicas  names of its backends, such as "backend-1"
+    stores    names of its databases, such as "postgres"
+    """
     found = [f"{USERS}/{name}" for name in ("edge", "auth", "frontend")]
     found += [f"edge/{name}" for name in replicas]
     found += [f"{name}/auth" for name in (*replicas, "frontend")]

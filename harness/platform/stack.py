@@ -66,14 +66,18 @@ class StackOptions:
 
     Keys of the mappings are service names; "backend" means every replica.
 
-    - `settings`: `{"backend": {"rate_per_s": 5}}`.
-    - `defects`: `{"backend-2": ["Z1:0.01"]}`.
-    - `ports`: fixed ports; `port_words`: how the user would choose another port, where that is not `--port`.
-    - `databases`: names by role.
-    - `redis`: the client name of auth and backends there, or the redis:// address of a server to use instead of our
-      own.
-    - `api_url`: the frontend's address of the backend, if not the edge.
-    - `links`: links through the proxy, which can be disturbed (see `harness.platform.links`; "all": every one).
+    - `settings`: settings by service, such as `{"backend": {"rate_per_s": 5}}`.
+    - `defects`: defects with their probability by service, such as `{"backend-2": ["Z1:0.01"]}`.
+    - `ports`: fixed port by service; the others get free ports.
+    - `port_words`: by service, how a user chooses another port; shown if the port is in use. Default: `--port`.
+    - `databases`: database names by the role that owns them ("auth", "main").
+    - `redis`: the address (redis://…) of a server to use. Any other text starts a server of our own, on which auth and
+      backends show this text as their client name (CLIENT LIST).
+    - `api_url`: address of the backend that the frontend uses; None: that of the edge.
+    - `links`: links that pass through the proxy, so that faults can disturb them (see `harness.platform.links`);
+      "all": every one.
+    - `postgres_user`: way to run Postgres as another system user than root.
+    - `valkey_program`: path of the Valkey server, None: it is searched for.
     """
 
     replicas: int = REPLICAS

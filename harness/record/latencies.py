@@ -17,7 +17,7 @@ FOOTER_KEY = "latencies_us"
 
 
 def histogram() -> HdrHistogram:
-    """Return an empty histogram."""
+    """Return an empty histogram of latencies in µs, from LOWEST_US to HIGHEST_US."""
     return HdrHistogram(LOWEST_US, HIGHEST_US, DIGITS)
 
 

@@ -70,7 +70,7 @@ def errors_of(verdict: Row) -> list[str]:
 
 
 def broken(verdict: Row) -> list[Row]:
-    """Return the checks that count and failed."""
+    """Return the failed checks that count for the verdict of the run."""
     return [check for check in verdict["checks"] if check["counts"] and check["outcome"] == "FAIL"]
 
 

@@ -62,7 +62,7 @@ class Answers:
             self._counts += np.bincount(view.records["attempt"][runs], minlength=256)
 
     def counts(self) -> dict[str, int]:
-        """Return the counts by name."""
+        """Return the count of RUN records by the name of their event."""
         return {name: int(self._counts[event]) for name, event in self.EVENTS.items()}
 
 

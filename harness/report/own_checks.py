@@ -104,7 +104,7 @@ def _import_surroundings(folder: Path) -> Iterator[None]:
 
 
 def stated(given: Sequence[OwnCheck]) -> list[dict[str, str]]:
-    """Return own checks as `run.json` states them."""
+    """Return a JSON-ready dict for each own check, with its `name`, `promise` and `file`, as `run.json` stores them."""
     return [{"name": one.name, "promise": one.promise, "file": one.file} for one in given]
 
 

@@ -36,7 +36,7 @@ class Described:
 
     @property
     def series(self) -> tuple[str, ...]:
-        """Return the names that queries use."""
+        """Return the names of its series in Prometheus, with suffixes such as `_total` and `_bucket`."""
         if self.kind == COUNTER:
             return (f"{self.name}_total",)
         if self.kind == HISTOGRAM:

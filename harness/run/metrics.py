@@ -101,7 +101,7 @@ class Stages:
 
     @property
     def present(self) -> str:
-        """Return the present stage."""
+        """Return the stage that was entered last."""
         return self.entered[-1][0]
 
     def durations_s(self) -> dict[str, float]:

@@ -239,7 +239,7 @@ class ReferenceTarget(ReferenceRooms, ReferenceEntrance):
         return f'{{"type":"send","conversation":{label_json},"id":{_dumps(message_id).decode()},"text":{quoted}}}'
 
     def question(self, dialogue: Dialogue, label: str, message_id: str, text: str) -> str:
-        """Implement `AsksAgents.question`: a frame of type `send` with `ask`."""
+        """Implement `AsksAgents.question`: return a frame of type `send` with `"ask": true`."""
         return f'{self.encode(label, message_id, text)[:-1]},"ask":true}}'
 
     def hear(self, data: str | bytes) -> Sequence[Heard]:

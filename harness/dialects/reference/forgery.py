@@ -3,6 +3,8 @@
 A forgery about a single claim is signed with the platform's own key, read from its database. A token with a wrong
 audience and a wrong signature would be refused for the signature, and prove nothing about audiences. Without that key
 (`Forger.key` None) only the forgeries of `WITHOUT_KEY` can be made.
+
+"Validly signed" in the descriptions below means: signed with the platform's key.
 """
 
 from __future__ import annotations
@@ -139,49 +141,49 @@ class Forger:
         return f"{signed}.{b64(hmac.digest(secret, signed.encode(), hashlib.sha256))}"
 
     def hmac_with_public_pem(self) -> str:
-        """Return a token of HS256 whose secret is the platform's public key as PEM."""
+        """Return the victim's claims signed with HS256; the HMAC secret is the platform's public key as PEM."""
         form = serialization.PublicFormat.SubjectPublicKeyInfo
         return self._hmac(self.public.public_bytes(serialization.Encoding.PEM, form))
 
     def hmac_with_public_jwk(self) -> str:
-        """Return a token of HS256 whose secret is the platform's public key as JWK."""
+        """Return the victim's claims signed with HS256; the HMAC secret is the platform's public key as JWK."""
         return self._hmac(jwt.algorithms.ECAlgorithm.to_jwk(self.public).encode())
 
     def other_algorithm_of_the_key(self) -> str:
-        """Return a token of RS256 by a key of the tester, under the name of the platform's elliptic key."""
+        """Return the victim's claims signed with RS256 by a key of the tester; `kid` names the platform's EC key."""
         return jwt.encode(self.claims, own_rsa_key(), algorithm="RS256", headers={"kid": self.kid})
 
     def foreign_key(self) -> str:
-        """Return a token of ES256 by a key of the tester, under the name of the platform's key."""
+        """Return the victim's claims signed with ES256 by a key of the tester; `kid` names the platform's key."""
         return jwt.encode(self.claims, own_ec_key(), algorithm="ES256", headers={"kid": self.kid})
 
     def key_in_the_header(self) -> str:
-        """Return a token by a key of the tester that its own header carries (`jwk`)."""
+        """Return the victim's claims signed by a key of the tester, whose public half is in the header `jwk`."""
         key = own_ec_key()
         jwk = json.loads(jwt.algorithms.ECAlgorithm.to_jwk(key.public_key()))
         headers = {"kid": self.kid, "jwk": jwk}
         return jwt.encode(self.claims, key, algorithm="ES256", headers=headers)
 
     def edited_payload(self) -> str:
-        """Return the victim's token with another person in it, under the old signature."""
+        """Return the victim's token with another user's id as `sub`; the signature stays and so does not match."""
         head, payload, signature = self.parts()
         return f"{head}.{part({**unpack(payload), 'sub': self.other_id})}.{signature}"
 
     def more_permissions(self) -> str:
-        """Return the victim's token with the permission `admin` added, under the old signature."""
+        """Return the victim's token with the permission `admin` added; the signature stays and so does not match."""
         head, payload, signature = self.parts()
         return f"{head}.{part({**unpack(payload), 'permissions': ['chat', 'admin']})}.{signature}"
 
     def wrong_issuer(self) -> str:
-        """Return a well-signed token of another issuer."""
+        """Return a validly signed token whose issuer (`iss`) is not the platform."""
         return self.minted(iss="https://staging.example")
 
     def wrong_audience(self) -> str:
-        """Return a well-signed token for another service."""
+        """Return a validly signed token whose audience (`aud`) is another service."""
         return self.minted(aud="another-service")
 
     def audiences_without_ours(self) -> str:
-        """Return a well-signed token for a list of other services."""
+        """Return a validly signed token whose audience (`aud`) is a list of other services."""
         return self.minted(aud=["a-service", "another-service"])
 
     def refresh_as_access(self) -> str:
@@ -189,53 +191,53 @@ class Forger:
         return self.refresh_token
 
     def no_type(self) -> str:
-        """Return a well-signed token without `typ`."""
+        """Return a validly signed token without `typ`."""
         return self.minted(without="typ")
 
     def no_expiry(self) -> str:
-        """Return a well-signed token without `exp`."""
+        """Return a validly signed token without `exp`."""
         return self.minted(without="exp")
 
     def no_audience(self) -> str:
-        """Return a well-signed token without `aud`."""
+        """Return a validly signed token without `aud`."""
         return self.minted(without="aud")
 
     def issued_in_the_future(self) -> str:
-        """Return a well-signed token that is issued in an hour."""
+        """Return a validly signed token whose time of issue (`iat`) is an hour from now."""
         return self.minted(iat=time.time() + LONG_S, exp=int(time.time() + 2 * LONG_S))
 
     def not_yet_valid(self) -> str:
-        """Return a well-signed token that is valid only in an hour (`nbf`)."""
+        """Return a validly signed token that becomes valid (`nbf`) an hour from now."""
         return self.minted(nbf=time.time() + LONG_S)
 
     def expired(self) -> str:
-        """Return a well-signed token that expired 30 s ago."""
+        """Return a validly signed token that expired 30 s ago."""
         return self.minted(iat=time.time() - LONG_S, exp=int(time.time() - 30))
 
     def empty_kid(self) -> str:
-        """Return a well-signed token whose `kid` is empty."""
+        """Return a validly signed token whose `kid` is empty."""
         return self.minted(header={"kid": ""})
 
     def unknown_kid(self) -> str:
-        """Return a well-signed token whose `kid` names no key."""
+        """Return a validly signed token whose `kid` names no key."""
         return self.minted(header={"kid": "nobody-has-this-key"})
 
     def critical_header(self) -> str:
-        """Return a well-signed token whose critical header (`crit`, RFC 7515 §4.1.11) no service understands."""
+        """Return a validly signed token whose critical header (`crit`, RFC 7515 §4.1.11) no service understands."""
         return self.minted(header={"crit": ["exp"], "exp": 1})
 
     def duplicate_header_member(self) -> str:
-        """Return a well-signed token whose header has two `alg` members: parsers differ in which one counts."""
+        """Return a validly signed token with two `alg` members in its header: parsers differ in which one counts."""
         head = b64(f'{{"alg":"none","alg":"ES256","typ":"JWT","kid":"{self.kid}"}}'.encode())
         return self.signed_by(head, self.parts()[1])
 
     def duplicate_claim(self) -> str:
-        """Return a well-signed token with two `sub` members."""
+        """Return a validly signed token with two `sub` claims: another user's id, then the victim's."""
         text = json.dumps(self.claims)
         return self.signed_by(self.parts()[0], b64(f'{{"sub":"{self.other_id}",{text[1:]}'.encode()))
 
     def written_otherwise(self) -> str:
-        """Return the victim's token with the same bytes in other characters.
+        """Return the victim's token with another last character that decodes to the same signature bytes.
 
         A platform that revokes tokens by their text would not recognise this form.
         """

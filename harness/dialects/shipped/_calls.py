@@ -430,7 +430,7 @@ class CallingDialect(BaseDialect):
 
 
 def person_values(person: Person) -> dict[str, object]:
-    """Return the placeholders of a person."""
+    """Return the values of the placeholders that describe a person: number, name, email, secret."""
     return {"number": person.number, "name": person.name, "email": person.email, "secret": person.secret}
 
 

@@ -72,7 +72,7 @@ class Sync(BaseDialogue):
         return f"{API}/sync?{urlencode({'filter': shown, 'timeout': int(wait_s * 1000), **cursor})}"
 
     def send(self, label: str, message_id: str, text: str) -> str:
-        """Implement `Dialogue.send`: never called, messages are requests."""
+        """Implement `Dialogue.send`: raise NotImplementedError; it is never called, because messages are requests."""
         raise NotImplementedError
 
     def received(self, data: str | bytes) -> Sequence[Heard]:

@@ -126,7 +126,7 @@ class InRooms(BaseDialect):
         resume: Mapping[str, int] | None = None,
         previous: Dialogue | None = None,
     ) -> Dialogue:
-        """Implement `Target.dialogue`: these protocols resume nothing, so each socket begins anew."""
+        """Implement `Target.dialogue`: start a new session on each socket; these protocols resume none."""
         return self.talk(values_of(credentials), rooms)
 
     def talk(self, values: dict[str, Any], rooms: Sequence[Room]) -> Dialogue:

@@ -65,7 +65,7 @@ class Chat(d.BaseDialogue):
         self._step = 0  # 1: CONNECT was sent, 2: it was accepted, 3: all streams are there
 
     def received(self, data: str | bytes) -> Sequence[d.Heard]:
-        """Implement `Dialogue.received`: frames are parts of one stream of bytes."""
+        """Implement `Dialogue.received`: append `data` to the byte stream; return the events of complete frames."""
         items, self._rest = frames.split(self._rest + b.raw(data), self._server.handshake.network.frame_bytes)
         return [event for item in items for event in self._item(*item)]
 

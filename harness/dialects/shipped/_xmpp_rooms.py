@@ -167,7 +167,7 @@ class Archive(Chat):
         self.ask(f"page-{self._pages}", f"<query xmlns='{MAM}' queryid='ew'>{page}</query>", self._room)
 
     def message(self, element: Element) -> Sequence[Heard]:
-        """Implement `Stream.message`: keep the archived message inside.
+        """Implement `Stream.message`: store the archived message that `element` wraps, if it has a text.
 
         Raises Exceeded if the archive is longer than the bounds of the target file.
         """

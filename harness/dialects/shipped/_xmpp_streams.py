@@ -147,15 +147,15 @@ class Stream(BaseDialogue):
         return ()
 
     def ready(self) -> Sequence[Heard]:
-        """Continue when the session is there, new or resumed."""
+        """Act when the session is established, new or resumed (hook); return the events to report."""
         raise NotImplementedError
 
     def presence(self, element: Element) -> Sequence[Heard]:
-        """Return the events of a presence."""
+        """Return the events of a received `<presence>` (hook); none here."""
         return ()
 
     def message(self, element: Element) -> Sequence[Heard]:
-        """Return the events of a message."""
+        """Return the events of a received `<message>` (hook)."""
         raise NotImplementedError
 
     def greeting(self) -> Heard:

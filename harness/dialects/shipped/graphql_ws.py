@@ -136,7 +136,7 @@ class Operations(BaseDialogue):
         return _subscribe(f"m{self._count}", self._dialect.mutation.render(values))
 
     def tick(self) -> Sequence[Heard]:
-        """Implement `Dialogue.tick`: ping."""
+        """Implement `Dialogue.tick`: send a ping."""
         self.out.append('{"type":"ping"}')
         return ()
 

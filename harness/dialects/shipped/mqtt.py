@@ -44,7 +44,7 @@ class Mqtt(d.BaseDialect):
         resume: Mapping[str, int] | None = None,
         previous: d.Dialogue | None = None,
     ) -> Chat:
-        """Implement `Target.dialogue`: a session continues under the client id of the connection before."""
+        """Implement `Target.dialogue`: continue the session of `previous` by its client id, if it persists."""
         before = previous if isinstance(previous, Chat) and self.keeps else None
         return Chat(self, credentials, [room.label for room in rooms], before)
 
@@ -75,7 +75,7 @@ class Chat(d.BaseDialogue):
         self._count, self._rest = 0, b""
 
     def received(self, data: str | bytes) -> Sequence[d.Heard]:
-        """Implement `Dialogue.received`: frames are parts of one stream of bytes."""
+        """Implement `Dialogue.received`: append `data` to the byte stream; return the events of complete frames."""
         packets, self._rest = mqtt.split(self._rest + b.raw(data), self._dialect.network.frame_bytes)
         return [event for packet in packets for event in self._packet(*packet)]
 
@@ -147,7 +147,7 @@ class Chat(d.BaseDialogue):
         return self._count
 
     def tick(self) -> Sequence[d.Heard]:
-        """Implement `Dialogue.tick`: a PINGREQ, so that the server does not end the connection."""
+        """Implement `Dialogue.tick`: send a PINGREQ, so that the server does not end the connection."""
         self.out.append(mqtt.packet(mqtt.PINGREQ, 0))
         return ()
 

@@ -54,7 +54,7 @@ class Nats(d.BaseDialect):
         resume: Mapping[str, int] | None = None,
         previous: d.Dialogue | None = None,
     ) -> Chat:
-        """Implement `Target.dialogue`: the numbers received are all that resuming needs."""
+        """Implement `Target.dialogue`: resume each room behind the number in `resume`; `previous` is not needed."""
         return Chat(self.server, self.connect(credentials), [room.label for room in rooms], resume or {})
 
     def reader(self, credentials: d.Credentials, room: d.Room) -> Reader:

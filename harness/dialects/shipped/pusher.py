@@ -132,13 +132,13 @@ class Channels(messages.Joining):
         self.out.append(orjson.dumps({"event": event, "data": data}).decode())
 
     def send(self, label: str, message_id: str, text: str) -> str:
-        """Implement `Dialogue.send`: a client event."""
+        """Implement `Dialogue.send`: return the frame of a client event with the message."""
         data = self._dialect.data.render({**self._values, "room": label, "id": message_id, "text": text})
         head = orjson.dumps({"event": self._dialect.event, "channel": self.name_of[label]}).decode()
         return f'{head[:-1]},"data":{data}}}'
 
     def tick(self) -> Sequence[Heard]:
-        """Implement `Dialogue.tick`: ping, so that neither side takes the other for gone."""
+        """Implement `Dialogue.tick`: send a ping, so that neither side takes the other for gone."""
         self._put("pusher:ping", {})
         return ()
 

@@ -52,7 +52,7 @@ class SignalR(CallingDialect):
 
 
 class Said(CallingDialogue):
-    """Dialogue of one socket."""
+    """Dialogue of one socket: the handshake of the hub protocol, invocations and completions both ways, pings."""
 
     def __init__(
         self, handshake: Handshake, dialect: SignalR, credentials: Credentials, rooms: Sequence[Room], *, returns: bool
@@ -63,7 +63,10 @@ class Said(CallingDialogue):
         self._first, self._returns, self._accepted = (HELLO,), returns, False
 
     def received(self, data: str | bytes) -> Sequence[Heard]:
-        """Implement `Dialogue.received`: each record of the frame."""
+        """Implement `Dialogue.received`: return the events of all records in the frame, which END separates.
+
+        A frame that does not end with END is reported as OTHER.
+        """
         if not isinstance(data, str) or not data.endswith(END):
             return [other(data)]
         events: list[Heard] = []

@@ -78,7 +78,7 @@ class Said(CallingDialogue):
             self._auth = orjson.dumps({**given, "pid": self._asked_for, "offset": self.offset}).decode()
 
     def received(self, data: str | bytes) -> Sequence[Heard]:
-        """Implement `Dialogue.received`: Engine.IO outside, a packet of Socket.IO inside."""
+        """Implement `Dialogue.received`: decode the Engine.IO packet, and the Socket.IO packet that it may contain."""
         kind = data[:1]
         if kind == "4":
             events = self._packet(str(data[1:]))

@@ -60,7 +60,7 @@ class SseChat(d.BaseDialect):
         self.ids = d.AnswerIds()
 
     def login(self, person: d.Person) -> Flow[Credentials]:
-        """Implement `Target.login`: the token is that of the option, or the person's secret. Nothing is sent."""
+        """Implement `Target.login`: take the option `token`, else the person's secret, as token; nothing is sent."""
         made = yield from super().login(person)
         return replace(made, token=self.token or made.token)
 
@@ -68,7 +68,7 @@ class SseChat(d.BaseDialect):
         self, credentials: Credentials, rooms: Sequence[Room], resume: Mapping[str, int] | None = None,
         previous: d.Dialogue | None = None,
     ) -> d.Dialogue:  # fmt: skip
-        """Implement `Target.dialogue`: nothing is said, and every room is joined at once."""
+        """Implement `Target.dialogue`: return a dialogue that sends nothing and joins every room at once."""
         return d.SilentDialogue([room.label for room in rooms])
 
     def ask(

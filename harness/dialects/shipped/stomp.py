@@ -43,7 +43,7 @@ class Stomp(d.BaseDialect):
         resume: Mapping[str, int] | None = None,
         previous: d.Dialogue | None = None,
     ) -> Chat:
-        """Implement `Target.dialogue`: nothing continues after a cut."""
+        """Implement `Target.dialogue`: start a new session each time; STOMP cannot resume one."""
         return Chat(self, credentials, [room.label for room in rooms])
 
     def connect(self, credentials: d.Credentials) -> str:
@@ -68,7 +68,7 @@ class Chat(d.BaseDialogue):
         self._count, self._rest, self._beats = 0, b"", False
 
     def received(self, data: str | bytes) -> Sequence[d.Heard]:
-        """Implement `Dialogue.received`: frames are parts of one stream of bytes."""
+        """Implement `Dialogue.received`: append `data` to the byte stream; return the events of complete frames."""
         frames, self._rest = stomp.split(self._rest + b.raw(data), self._dialect.network.frame_bytes)
         return [event for frame in frames for event in self._frame(*frame)]
 
@@ -118,7 +118,7 @@ class Chat(d.BaseDialogue):
         return stomp.frame("SEND", headers, text)
 
     def tick(self) -> Sequence[d.Heard]:
-        """Implement `Dialogue.tick`: an end of line is a heartbeat, if the server wants any."""
+        """Implement `Dialogue.tick`: send a heartbeat (an end of line), if the server wants any."""
         if self._beats:
             self.out.append("\n")
         return ()

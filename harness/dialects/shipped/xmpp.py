@@ -35,7 +35,7 @@ class Xmpp(BaseDialect):
         return f"{label.lower()}@{self.rooms}"
 
     def login(self, person: Person) -> Flow[Credentials]:
-        """Implement `Target.login`: nothing is sent, because each stream logs in itself.
+        """Implement `Target.login`: return the credentials without a request, because each stream logs in itself.
 
         A user of the plan is named by the local part of their e-mail address, in which the run's tag stands.
         """

@@ -226,7 +226,7 @@ class FunctionLogin:
         self.name, self.function, self.claim = name, function, claim
 
     def flow(self, person: Person, values: Mapping[str, object], base: str) -> Flow[Credentials]:
-        """Implement `Login.flow`: call the function. If it returns a flow, that flow is run."""
+        """Implement `Login.flow`: call the login function. If it returns a flow, that flow is run."""
         answer = self.function(person)
         if inspect.isgenerator(answer):
             answer = yield from answer

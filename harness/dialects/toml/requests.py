@@ -133,7 +133,14 @@ def checked(
 
 
 def read_texts(table: Table, name: str, known: Collection[str], *, example: str) -> dict[str, Template]:
-    """Return a table of texts with placeholders as key -> template. Mistakes are collected in `table`."""
+    """Return the table under the key `name` as a dict from each of its keys to the template of its text.
+
+    The dict is empty if the table is absent. A text may be a secret: `env:NAME` or `file:PATH`. Mistakes are collected
+    in `table`.
+
+    known     names of the placeholders that may be used
+    example   a correct table, shown in messages about mistakes
+    """
     inner = table.table(name, example=example)
     templates = {}
     for key in inner.names() if inner else ():
@@ -146,9 +153,9 @@ def read_texts(table: Table, name: str, known: Collection[str], *, example: str)
 
 
 def read_headers(table: Table, name: str, known: Collection[str], *, example: str) -> dict[str, Template]:
-    """Return a table of headers or cookies as name -> template. Each text must fit into one line of a request.
+    """Return the table of headers or cookies under the key `name` as a dict from names to templates.
 
-    Mistakes are collected in `table`.
+    Like `read_texts`; in addition, each name and text must be valid in the head of an HTTP request.
     """
     templates = read_texts(table, name, known, example=example)
     for key, template in templates.items():
@@ -162,9 +169,10 @@ def read_headers(table: Table, name: str, known: Collection[str], *, example: st
 
 
 def read_frames(table: Table, name: str, known: Collection[str], *, example: str) -> tuple[Template, ...]:
-    """Return a list of frames, each free text or a table; a single one counts as a list of one.
+    """Return templates of the frames under the key `name`: one frame or a list, each of them text or a table.
 
-    Mistakes are collected in `table`.
+    The result is empty if the key is absent. `known` and `example` are those of `read_template`. Mistakes are collected
+    in `table`.
     """
     value = table.value(name, FRAMES, example=example)
     items = [] if value is None else value if isinstance(value, list) else [value]

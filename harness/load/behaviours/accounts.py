@@ -21,7 +21,7 @@ AGAIN_S = 0.2
 
 
 class Accounts(Behaviour):
-    """Changes of the user's own account. In tasks: `rename`, `be_banned`, `look_at_the_copy`."""
+    """Behaviour that changes the user's own account. Methods for tasks: `rename`, `be_banned`, `look_at_the_copy`."""
 
     needs = (Tokens, Leaving)
 

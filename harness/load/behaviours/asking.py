@@ -14,10 +14,12 @@ from earwitness.harness.load.worker import CROWD_WAIT_S
 
 
 class Asking(Behaviour):
-    """Questions to the agent; for check I24. The end of the run waits for answers that are still being streamed.
+    """Behaviour that sends questions to the platform's agent, for check I24.
+
+    Methods for tasks: `ask`, `ask_in_all_rooms`. The end of the run waits for answers that are still being streamed.
 
     Where every message is answered by a stream (`harness.dialects.parts.StreamsAnswers`), each message is a question.
-    On a target without either, a question is sent as an ordinary message.
+    On a target with neither an agent (`Parts.asks_agents`) nor such streams, a question is sent as an ordinary message.
     """
 
     def begin(self) -> None:

@@ -23,16 +23,16 @@ from earwitness.harness.load.wallet import Held, Login
 
 
 class Attacks(Behaviour):
-    """Abuse of tokens.
+    """Behaviour that misuses tokens: forged ones, used ones, and those of another user's login.
 
-    In tasks: `forge`, `refresh_at_once`, `reuse_refresh_token`, `reuse_ticket`, `reuse_login`, `reuse_code`,
+    Methods for tasks: `forge`, `refresh_at_once`, `reuse_refresh_token`, `reuse_ticket`, `reuse_login`, `reuse_code`,
     `finish_anothers_login`.
     """
 
     needs = (Tokens, Leaving)
 
     def begin(self) -> None:
-        """Implement `Behaviour.begin`: from now on `Tokens.show_valid` is `show_as_control`."""
+        """Implement `Behaviour.begin`: replace `Tokens.show_valid` of the user by `show_as_control`."""
         self.tokens = the(Tokens, self.user.behaviours)
         self.leaving = the(Leaving, self.user.behaviours)
         self.tokens.show_valid = self.show_as_control

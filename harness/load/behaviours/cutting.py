@@ -12,7 +12,9 @@ from earwitness.harness.load.behaviour import Behaviour
 
 
 class Cutting(Behaviour):
-    """Connections that are lost now and then, also with messages in flight. In tasks: `cut`, `say_quickly`.
+    """Behaviour that aborts the user's connection, also with messages in flight.
+
+    Methods for tasks: `cut`, `say_quickly`.
 
     away_s  bounds of how long the user stays offline, in seconds, drawn from the user's own `rng`
     """

@@ -32,11 +32,14 @@ LATE_S = 0.2
 
 
 class Devices(Behaviour):
-    """One of several devices of a person; for I18, I22 and I27 (every device watches presence).
+    """Behaviour of one of several devices of a person: it marks messages read, edits them and watches presence.
 
-    In tasks: `mark_read`, `edit`, `look_at_edits`, `look_at_marks`, `go_home`. It needs `story(…, devices=N)` and a
-    target that offers `harness.dialects.parts.Sharing`. On another target devices only chat, and these checks are not
-    exercised.
+    It exercises the checks I18, I22 and I27.
+
+    Methods for tasks: `mark_read`, `edit`, `look_at_edits`, `look_at_marks`, `go_home`.
+
+    It needs `story(…, devices=N)` and a target that offers `harness.dialects.parts.Sharing`. On another target devices
+    only chat, and these checks are not exercised.
 
     tab  number of this device among its person's, from 0
     """

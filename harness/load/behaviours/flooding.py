@@ -25,7 +25,9 @@ LIMITED = 429
 
 
 class Flooding(Behaviour):
-    """Use beyond a budget. In tasks: `wait_until`, `flood`, `ask`, `ask_in_disguise`, `come_back_when_told`.
+    """Behaviour that exceeds a rate limit with messages or requests.
+
+    Methods for tasks: `wait_until`, `flood`, `ask`, `ask_in_disguise`, `come_back_when_told`.
 
     The report compares the latencies of other users before the first flood with those from then on.
     """

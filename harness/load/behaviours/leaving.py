@@ -20,7 +20,7 @@ HOLDS_S = 60.0
 
 
 class Leaving(Behaviour):
-    """Logouts. In tasks: `log_out`."""
+    """Behaviour that logs the user out and in again. Method for tasks: `log_out`."""
 
     needs = (Tokens,)
 

@@ -14,7 +14,7 @@ from earwitness.harness.load.behaviours.tokens import Tokens
 
 
 class Racing(Behaviour):
-    """Logins of several devices at once. In tasks: `log_in_on_all_devices`.
+    """Behaviour that logs a user in on several devices at once. Method for tasks: `log_in_on_all_devices`.
 
     devices  how many log in at once; the user continues with one of their logins
     """

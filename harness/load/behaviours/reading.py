@@ -17,7 +17,7 @@ OVERLAP = 5
 
 
 class Reading(Behaviour):
-    """Reads of histories; for the checks I16 and I17. In tasks: `read`.
+    """Behaviour that reads histories during the run, for the checks I16 and I17. Method for tasks: `read`.
 
     On a target without `harness.dialects.parts.ReadsHistoryAfter` nothing is read, and these checks are not exercised.
     """

@@ -11,7 +11,9 @@ from earwitness.harness.load.behaviour import Behaviour
 
 
 class Removing(Behaviour):
-    """Removals of members; for I13. In tasks: `put_out`, `take_in`.
+    """Behaviour that removes members from conversations and invites them again, for check I13.
+
+    Methods for tasks: `put_out`, `take_in`.
 
     On a target without `harness.dialects.parts.RemovesMembers` no member is removed, and that check is not exercised.
     """

@@ -11,9 +11,10 @@ from earwitness.harness.load.wallet import Login
 
 
 class Returning(Behaviour):
-    """Users who come back another time. In tasks: `leave_and_return`; for I42, and for I15 and I20 across logins.
+    """Behaviour that logs the user out, stays offline and logs in again. Method for tasks: `leave_and_return`.
 
-    On a target without `harness.dialects.tokens.Tokens` users reconnect with their earlier login.
+    It exercises the checks I42, and I15 and I20 across logins. On a target without
+    `harness.dialects.tokens.Tokens` users reconnect with their earlier login.
 
     absent_s  bounds of how long users stay away, in seconds, drawn from the user's own `rng`
     """

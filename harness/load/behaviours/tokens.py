@@ -32,9 +32,9 @@ SOCKET_WAYS = (Way.HEADER, Way.SUBPROTOCOL, Way.QUERY, Way.TICKET)
 
 
 class Tokens(Behaviour, Account):
-    """Recorded credentials: the user logs in step by step, presents, refreshes and revokes tokens.
+    """Behaviour that logs the user in step by step, presents and refreshes its tokens, and records each answer.
 
-    In tasks: `present`, `present_everywhere`, `present_expired`, `refresh`, `rotate_keys`. On a target without
+    Methods for tasks: `present`, `present_everywhere`, `present_expired`, `refresh`, `rotate_keys`. On a target without
     `harness.dialects.tokens.Tokens` the user logs in by its plain `Account`, and these tasks send a message.
 
     ttl_s        lifetime of access tokens in seconds, if the platform can be asked for it

@@ -22,7 +22,10 @@ EXACT, BLANK, KINDS = 0, 1, 4
 
 
 class Unusual(Behaviour):
-    """Unusual messages. In tasks: `say_long`, `say_by_shared_id`, `say_by_http`."""
+    """Behaviour that sends unusual messages: long ones, shared client ids, HTTP requests between frames.
+
+    Methods for tasks: `say_long`, `say_by_shared_id`, `say_by_http`.
+    """
 
     def begin(self) -> None:
         """Implement `Behaviour.begin`: start with no shared client id used."""

@@ -12,9 +12,11 @@ from earwitness.harness.load.wallet import Held
 
 
 class Visiting(Behaviour):
-    """Single requests besides the chat. In tasks: `begin_login`, `show_token`, `show_forgery`, each recorded.
+    """Behaviour that sends single HTTP requests besides the chat, and records each.
 
-    On a target without `harness.dialects.parts.Entrance` the other two do nothing.
+    Methods for tasks: `begin_login`, `show_token`, `show_forgery`.
+
+    On a target without `harness.dialects.parts.Entrance`, `begin_login` and `show_forgery` are no-ops.
     """
 
     def begin(self) -> None:

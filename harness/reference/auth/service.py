@@ -95,7 +95,7 @@ class Auth(Service):
         self.background(self._keep_house(), "house-keeping")
 
     async def waiting_for(self) -> str | None:
-        """Implement `Service.waiting_for`: the database, Redis and the identity provider."""
+        """Implement `Service.waiting_for`: check that the database, Redis and the identity provider answer."""
         await self.pool.fetchval("SELECT 1")
         await revoked_among(self.redis, [])
         try:

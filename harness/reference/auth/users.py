@@ -102,6 +102,6 @@ class Users:
 
 
 def public(row: Row) -> dict[str, object]:
-    """Return an account's row in the form of the API."""
+    """Return the account in `row` as the API shows it: `id` as text, and the columns below."""
     names = ("email", "name", "is_active", "permissions", "version", "created_at", "updated_at")
     return {"id": str(row["id"]), **{name: row[name] for name in names}}

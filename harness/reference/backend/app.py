@@ -143,7 +143,7 @@ class Backend(Service):
         self.background(self._every(1.0, self.news.runs.check), "the check of silent runs")
 
     async def waiting_for(self) -> str | None:
-        """Implement `Service.waiting_for`: the database, Redis, the subscription and auth's keys."""
+        """Implement `Service.waiting_for`: check the database, Redis, the subscription to Redis and auth's keys."""
         await self.pool.fetchval("SELECT 1")
         await revoked_among(self.redis, [])
         if not self.bus.connected:

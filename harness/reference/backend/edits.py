@@ -42,7 +42,7 @@ class Edit(NamedTuple):
     at: datetime
 
     def public(self) -> dict[str, object]:
-        """Return the edit in the form of the API."""
+        """Return the edit as the API shows it: `n` (its number), `seq`, `version`, `text`, and `at` in ISO 8601."""
         return {"n": self.number, "seq": self.seq, "version": self.version, "text": self.text, "at": iso(self.at)}
 
 

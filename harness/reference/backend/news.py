@@ -64,7 +64,7 @@ class News:
         self.rechecks: list[Callable[[], Awaitable[None]]] = []
 
     def handlers(self) -> dict[str, Handler]:
-        """Return channel -> handler of its messages."""
+        """Return the handler of each Redis channel's messages, by the name of the channel."""
         return {
             MESSAGES: self._on_messages,
             AGENT: self._on_agent,

@@ -31,7 +31,7 @@ class User:
         return cls(row["id"], row["email"], row["name"], row["is_active"], tuple(row["permissions"]), row["version"])
 
     def public(self) -> dict[str, object]:
-        """Return the user in the form of the API."""
+        """Return the user as the API shows it: `id`, `email`, `name`, `permissions`."""
         return {"id": self.id, "email": self.email, "name": self.name, "permissions": list(self.permissions)}
 
 
@@ -204,7 +204,7 @@ class Rooms:
         return Conversation(*rows[0][:6]), {row[6]: row[7] for row in rows if row[6] is not None}
 
     async def memberships_now(self, conversation_id: int) -> tuple[int, list[Membership]]:
-        """Return (count of removals, memberships) of a conversation."""
+        """Return (count of removals so far, memberships) of a conversation; (0, []) if it does not exist."""
         rows = await self._pool.fetch(
             "SELECT c.removals, m.email, m.user_id, m.since FROM conversations c "
             "LEFT JOIN members m ON m.conversation_id = c.id WHERE c.id = $1",

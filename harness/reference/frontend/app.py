@@ -76,7 +76,7 @@ class Frontend(Service):
         self.app.router.add_route("*", "/auth/{tail:.*}", self.to_auth)
 
     async def waiting_for(self) -> str | None:
-        """Implement `Service.waiting_for`: auth and the backend."""
+        """Implement `Service.waiting_for`: check that auth and the backend are ready."""
         for what, url in (("auth", self.settings.auth_url), ("the backend", self.settings.backend_url)):
             try:
                 async with self.http.get(f"{url}/ready") as response:

@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def file_of(folder: Path, name: str) -> Path:
-    """Return where a set is kept."""
+    """Return the path of the file that stores the set `name`."""
     return folder / f"{name}.json"
 
 

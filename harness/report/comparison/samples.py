@@ -75,7 +75,7 @@ class Sample:
     figures: Mapping[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as JSON."""
+        """Return the sample as a JSON-ready dict, for `from_dict`."""
         return asdict(self)
 
     @classmethod

@@ -44,7 +44,7 @@ def line(row: Row) -> str:
 
 
 def word(row: Row) -> str:
-    """Return the word for a difference that was seen."""
+    """Return the direction of a visible difference, from before to after: "faster", "slower", "more" or "less"."""
     if row.more_is_better:
         return "less" if row.worse else "more"
     if row.unit in ("MB", "%") or row.name.startswith("CPU"):
@@ -53,7 +53,7 @@ def word(row: Row) -> str:
 
 
 def visible(row: Row) -> str:
-    """Return from which size on a change would have been seen, rounded up to two digits."""
+    """Return the smallest change that the runs would have shown, such as "≥ 12 %"; "none" if no change would be."""
     if row.seen_from is None:
         return "none"
     if row.seen_from == 0:

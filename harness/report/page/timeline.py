@@ -48,7 +48,7 @@ class Plot:
 
     @property
     def drawn(self) -> bool:
-        """Return whether there is anything to draw."""
+        """Return whether any line has a finite value, so that the plot is not empty."""
         return any(math.isfinite(value) for line in self.lines for value in line.values)
 
 
@@ -76,7 +76,7 @@ class Axis:
         return (time_ns - self.begin_ns) / 1e9
 
     def bins(self, times_ns: Times) -> Times:
-        """Return the bin of each time (ns)."""
+        """Return the index of the bin of each time (ns); times outside the run are in the first or the last."""
         at = (np.asarray(times_ns, np.int64) - self.begin_ns) / (self.width_s * 1e9)
         return np.clip(at.astype(np.int64), 0, self.count - 1)
 

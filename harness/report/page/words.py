@@ -1,4 +1,4 @@
-"""Parts of `report.html` from text: everything that comes from outside is escaped and cut here."""
+"""HTML elements of `report.html`: functions that make them of plain text, which they escape and shorten."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MARKS: Final = {"PASS": "pass", "FAIL": "fail", "UNKNOWN": "unknown"}
 
 
 def text(value: object, most: int = TEXT_MOST) -> str:
-    """Return text for HTML: escaped, cut after `most` characters, and with control characters written out."""
+    """Return `value` as text for HTML: escaped, cut after `most` characters, with control characters written out."""
     whole = str(value)
     return escape(printable(whole if len(whole) <= most else whole[:most] + " …"), quote=True)
 
@@ -31,12 +31,12 @@ def counted(number: int, noun: str) -> str:
 
 
 def section(id: str, title: str, body: str) -> str:
-    """Return a section with a heading; its id is what links of the page name."""
+    """Return the HTML of a section with a heading. `id`: target of links; `body`: HTML, not escaped here."""
     return f'<section id="{id}" aria-labelledby="{id}-h"><h2 id="{id}-h">{text(title)}</h2>{body}</section>'
 
 
 def paragraph(sentence: str, kind: str = "") -> str:
-    """Return a paragraph of text that is escaped here; "" without a sentence."""
+    """Return the HTML of a paragraph; `sentence` is escaped here, "" gives "". `kind`: class of the style sheet."""
     mark = f' class="{kind}"' if kind else ""
     return f"<p{mark}>{text(sentence)}</p>" if sentence else ""
 
@@ -44,7 +44,7 @@ def paragraph(sentence: str, kind: str = "") -> str:
 def table(
     caption: str, head: Sequence[str], rows: Iterable[Sequence[object]], raw: frozenset[int] = frozenset()
 ) -> str:
-    """Return a table in a box that scrolls; columns in `raw` hold HTML of ours and are not escaped."""
+    """Return the HTML of a table in a box that scrolls. Columns whose index is in `raw` are HTML and not escaped."""
     cells = "".join(
         f"<tr>{''.join(f'<td>{cell if at in raw else text(cell)}</td>' for at, cell in enumerate(row))}</tr>"
         for row in rows
@@ -57,5 +57,5 @@ def table(
 
 
 def picture(svg: str, label: str) -> str:
-    """Return a picture in a box that can be scrolled with the keyboard too."""
+    """Return the HTML of a box that shows `svg` and can be scrolled by keyboard too. `label`: its accessible name."""
     return f'<figure class="scroll" tabindex="0" role="region" aria-label="{text(label)}">{svg}</figure>'
