@@ -1,4 +1,4 @@
-"""State of one load process in one run: its journal, its users' sessions, and how it ends."""
+"""State of one load process in one run: its journal, its users' sessions, who counts as having left, and its end."""
 
 from __future__ import annotations
 

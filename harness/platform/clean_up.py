@@ -1,4 +1,4 @@
-"""Directory of a platform, and clean-up of the processes, files and shared memory that belong to it.
+"""Directory of a platform; a process that waits for its owner's end and kills and removes all that is left of it.
 
 The owner holds an advisory lock on `DIR/lock`, which the kernel releases however the owner ends.
 """
