@@ -1,4 +1,4 @@
-"""The `earwitness` command: its verbs, each a module with HELP, add_arguments(parser) and run(args) -> exit code."""
+"""The `earwitness` command: its verbs, each a module with add_arguments(parser) and run(args) -> exit code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Output to the terminal: progress of long operations, and text from outside with control characters escaped."""
+"""Writing to the terminal: lines that overwrite each other, and text from outside with control characters escaped."""
 
 from __future__ import annotations
 

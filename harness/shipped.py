@@ -11,7 +11,6 @@ from pathlib import Path
 from earwitness.harness.errors import EarwitnessError, Exit
 from earwitness.harness.progress import say, show
 
-HELP = "list the stories that come with earwitness; with --copy put them into a folder"
 PACKAGE = Path(__file__).absolute().parents[1]
 """Folder `earwitness`. It must not be resolved: in a checkout its parts are links."""
 STORIES = PACKAGE / "locustfiles"

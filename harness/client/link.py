@@ -1,4 +1,4 @@
-"""Common part of both shells: pass a socket's bytes to the session as frames, and end a connection in one way.
+"""Common part of both shells: pass a socket's bytes to the session as frames, answer a close, close the socket.
 
 A `Link` belongs to one socket. Its shell implements `_write` (pass on bytes, never raise) and `_shut` (drop the
 socket); it calls `_received`, `_ended` and `_broken`.

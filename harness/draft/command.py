@@ -11,8 +11,6 @@ from earwitness.harness.draft.writing import draft_of
 from earwitness.harness.errors import TargetError
 from earwitness.harness.progress import say, show
 
-HELP = "draft a target file from a browser's recording (HAR)"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `earwitness draft` to its parser."""

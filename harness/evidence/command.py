@@ -18,7 +18,6 @@ from earwitness.harness.evidence.published import publish
 from earwitness.harness.evidence.stages import ROUGH, staged, stories_of
 from earwitness.harness.progress import say, show, show_json
 
-HELP = "list the defects of the reference platform; with --matrix show that they are detected"
 WORK = Path("runs/matrix")
 EVIDENCE = Path("docs/evidence.md")
 ASIDE = "evidence.md"

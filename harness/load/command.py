@@ -16,7 +16,6 @@ from earwitness.harness.shipped import STORIES, story_files
 if TYPE_CHECKING:
     from locust.env import Environment
 
-HELP = "run a story: Locust with its options, with the verdict as the exit code"
 FOLDER = Path("locustfiles")
 """Stories of the working directory; they take precedence over those that come with the tool."""
 USAGE = "earwitness run STORY [options]"

@@ -1,4 +1,4 @@
-"""Terminal output during a run: a progress line; Locust's tables only on request."""
+"""What the progress line of a run says; Locust's tables only on request. `harness.progress` writes it."""
 
 from __future__ import annotations
 

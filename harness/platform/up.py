@@ -24,8 +24,6 @@ from earwitness.harness.platform.supervisor import Supervisor
 from earwitness.harness.progress import say, show
 from earwitness.harness.settings import load_settings
 
-HELP = "start the whole platform in the foreground and print its endpoints"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `earwitness up`.

@@ -29,7 +29,6 @@ from earwitness.harness.probe.proposals import proposals, write_promises
 from earwitness.harness.probe.rehearsal import Frame, Rehearsal, Voice, own_messages, own_rows, rehearse, unheard
 from earwitness.harness.progress import show
 
-HELP = "run two users against a target file and list what can be judged"
 TIMEOUT_S = 10.0
 RAW_CHARS = 160
 

@@ -19,8 +19,6 @@ from earwitness.harness.record.history import BATCH_RECORDS, History, open_histo
 from earwitness.harness.record.perfetto import write_perfetto
 from earwitness.harness.record.reading import JournalView, first_clients
 
-HELP = "write a run's history as Parquet or JSON lines, or as a trace"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `earwitness export` to its parser."""

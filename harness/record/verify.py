@@ -12,7 +12,6 @@ from earwitness.harness.record.evidence import KEY
 from earwitness.harness.record.history import History, open_history
 from earwitness.harness.record.rundir import RUN_FILE, read_json
 
-HELP = "verify that the evidence of a run is complete and unchanged: nothing damaged, missing or exchanged"
 DESCRIPTION = """Compare every block of every journal with its checksum, and every file that a verdict rests on with the
 hash that the run stated when it ended. Judges nothing and changes nothing."""
 EPILOG = """exit codes: 0 whole, 3 damaged or not known to be whole, 2 no run directory

@@ -23,7 +23,6 @@ from earwitness.harness.report.swim_text import witness_text
 from earwitness.harness.report.terminal import verdict_text
 from earwitness.harness.report.warm import compiling_is_said, warm_up
 
-HELP = "judge a run directory again"
 DESCRIPTION = """Judge what a run recorded: all checks, with the verdict written into its directory; with --only some of
 them, and with --witness one finding in detail: the records that prove it, the promise that was broken, and a swim-lane
 (time downwards, one lane a device, one for the platform)."""

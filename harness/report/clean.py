@@ -18,7 +18,6 @@ from earwitness.harness.record import drafts
 from earwitness.harness.record.rundir import LATEST, RUN_FILE, read_json
 from earwitness.harness.report.follow import GOING_ON, is_going_on
 
-HELP = "list and remove what runs left behind on disk"
 DESCRIPTION = """List what runs left behind on this machine's disk, and remove it: directories of platforms whose owner
 is dead (those that were kept on purpose too), half-written imports and exports, drafts of files, state files of
 platforms that do not answer. Runs that were killed are listed, but they are evidence: only --unfinished removes them.

@@ -21,7 +21,6 @@ from earwitness.harness.evidence.conformance.trials import Load, Trial, try_stor
 from earwitness.harness.evidence.published import publish
 from earwitness.harness.progress import say, show
 
-HELP = "run stories against every chat server that is installed, and write what each one kept of its promises"
 WORK = Path("runs/conformance")
 PAGE = Path("docs/conformance.md")
 FIRST_SEED = 701

@@ -1,4 +1,4 @@
-"""Settings of the auth service."""
+"""Settings and limits of the auth service: lifetimes of tokens, rate limits, addresses of the others."""
 
 from __future__ import annotations
 

@@ -14,7 +14,6 @@ from earwitness.harness.record.history import History, open_history
 from earwitness.harness.record.rundir import write_whole
 from earwitness.harness.report.page.html import report_html
 
-HELP = "write report.html of a run again, from its records and its verdict"
 FILE = "report.html"
 
 
