@@ -27,7 +27,6 @@ from earwitness.harness.record.latencies import fault_of_latencies
 from earwitness.harness.record.rows import RowError, Rows
 from earwitness.harness.record.rundir import CHECKSUM, RUN_FILE, RunDirectory
 
-
 _HEADERS: Final = ("earwitness", "run", "roster", "journal")
 
 

@@ -1,4 +1,4 @@
-"""Settings and limits of one backend replica: time limits, budgets, the output that a slow consumer may leave unread."""
+"""Settings and limits of one backend replica: time limits, budgets, output that a slow consumer may leave unread."""
 
 from __future__ import annotations
 
