@@ -57,6 +57,11 @@ CAMPAIGNS = {
         f"lines of checks/ and harness/record that their own tests run: {LEAST_COVERED} % or more",
         {"NUMBA_DISABLE_JIT": "1"},  # coverage does not see into compiled loops
     ),
+    "frames": Campaign(
+        ("-m", "pytest", "tests/dialects/shipped", "-q", "-k", "mutated or garbage or damaged", "--timeout", "0"),
+        "100,000 mutated frames for each shipped dialect: no exception, and only events that can be recorded",
+        {"MUTATED_FRAMES": "100000"},
+    ),
     "foreign": Campaign((_script("foreign_numbers"),), "histories that others publish, beside oracles of their own"),
     "matrix": Campaign(
         ("-m", "earwitness.harness.cli", "defects", "--matrix"), "every defect on the real platform; takes hours"

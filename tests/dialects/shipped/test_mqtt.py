@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 import pytest
 from brokers import amqtt, mosquitto, rabbitmq
-from mutated_frames import mutated_bytes
+from mutated_frames import COUNT, mutated_bytes
 from planted_faults import Planter, planted
 from spoken_dialect import BODIES, credentials, dialect, dialogue, in_pieces, taken, whole
 from story_runs import CHAT, CUTS, example_file, probe, run_story
@@ -182,7 +182,7 @@ def test_damaged_packets(broker: Any) -> None:
         mqtt.packet(3, 0, mqtt.text("earwitness/r1") + b"[]"), mqtt.packet(3, 4, mqtt.text("x") + b"\x00\x01{}"),
     ]  # fmt: skip
     one = joined(broker)
-    for number, data in enumerate(mutated_bytes(real, 2000, seed=16)):
+    for number, data in enumerate(mutated_bytes(real, COUNT, seed=16)):
         if number % 50 == 0:
             one = dialogue(broker, ("r1", "r2"), {}, joined(broker))
             one.send("r1", "m", "text")

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 import pytest
 from brokers import nats_server
-from mutated_frames import mutated_bytes
+from mutated_frames import COUNT, mutated_bytes
 from planted_faults import Planter, planted
 from spoken_dialect import BODIES, credentials, dialect, dialogue, in_pieces, taken, whole
 from story_runs import CHAT, CUTS, example_file, probe, run_story
@@ -210,7 +210,7 @@ def test_damaged_messages(nats: Any) -> None:
         msg("_INBOX.x.answer.4", b"", head=b"NATS/1.0 503\r\n\r\n"),
     ]  # fmt: skip
     one = dialogue(nats)
-    for number, data in enumerate(mutated_bytes(real, 2000, seed=16)):
+    for number, data in enumerate(mutated_bytes(real, COUNT, seed=16)):
         if number % 50 == 0:
             one = dialogue(nats, resume={"r1": 5})
             one._inbox = "_INBOX.x"

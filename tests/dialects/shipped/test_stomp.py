@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from brokers import coilmq, rabbitmq
-from mutated_frames import mutated_bytes
+from mutated_frames import COUNT, mutated_bytes
 from planted_faults import Planter, planted
 from spoken_dialect import BODIES, dialect, dialogue, in_pieces, taken, whole
 from story_runs import CHAT, CUTS, example_file, probe, run_story
@@ -175,7 +175,7 @@ def test_damaged_frames(broker: Any) -> None:
         b"ERROR\nreceipt-id:3\nmessage:a\\cb\n\nbody\0", b"MESSAGE\r\ncontent-length:2\r\n\r\nab\0",
     ]  # fmt: skip
     one = joined(broker)
-    for number, data in enumerate(mutated_bytes(real, 2000, seed=16)):
+    for number, data in enumerate(mutated_bytes(real, COUNT, seed=16)):
         if number % 50 == 0:
             one = joined(broker)
             one.send("r1", "m", "text")
