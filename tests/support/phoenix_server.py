@@ -3,9 +3,10 @@
     python tests/support/phoenix_server.py [--port 4000] [--timeout S]
 
 Written from https://hexdocs.pm/phoenix/writing_a_channels_client.html and
-https://supabase.com/docs/guides/realtime/protocol, because no Phoenix server can be had here. The user's name is the
-query parameter `user`. A socket that sends nothing for `--timeout` seconds is closed, as Phoenix does after 60.
-Prints {"port": N} when it listens.
+https://supabase.com/docs/guides/realtime/protocol, because no Phoenix server can be had here. Phoenix itself resends
+nothing; a join with `last_seen_id` is answered by the messages behind that number, as an application may do. The user's
+name is the query parameter `user`. A socket that sends nothing for `--timeout` seconds is closed, as Phoenix does after
+60. Prints {"port": N} when it listens.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ class Phoenix:
         self.timeout_s = timeout_s
         self.members: dict[str, dict[ServerConnection, tuple[str, dict[str, Any]]]] = defaultdict(dict)
         self.numbers: dict[str, int] = defaultdict(int)
+        self.logs: dict[str, list[Any]] = defaultdict(list)
 
     async def talk(self, socket: ServerConnection) -> None:
         """Serve one socket until it ends."""
@@ -59,6 +61,8 @@ class Phoenix:
         response: dict[str, Any] = {}
         if event == "phx_join":
             self.members[topic][socket] = (str(join_ref), payload.get("config", {}).get("broadcast", {}))
+            if "last_seen_id" in payload:
+                response = {"messages": self.logs[topic][payload["last_seen_id"] :]}
         elif event == "phx_leave":
             self.members[topic].pop(socket, None)
         elif event != "heartbeat":
@@ -78,6 +82,7 @@ class Phoenix:
         number = self.numbers[topic]
         if event != "broadcast":  # an application of its own: it adds who spoke, and a number
             payload = {**payload, "user": user, "number": number}
+            self.logs[topic].append(payload)
         for member, (_, config) in list(self.members[topic].items()):
             if event != "broadcast" or member is not socket or config.get("self"):
                 await self.send(member, [None, None, topic, event, payload])

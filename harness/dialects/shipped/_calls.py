@@ -16,11 +16,12 @@ import orjson
 from earwitness.checks.declared import Open
 from earwitness.harness.client.dialogue import BaseDialogue, Dialogue
 from earwitness.harness.client.events import ACK, JOINED, MESSAGE, NACK, OTHER, Handshake, Heard
-from earwitness.harness.client.flow import Flow, HttpRequest, hiding
+from earwitness.harness.client.flow import Flow, hiding
 from earwitness.harness.described import Table
 from earwitness.harness.dialects.base import BaseDialect
 from earwitness.harness.dialects.parts import Parts, SocketReader
 from earwitness.harness.dialects.settings import Settings
+from earwitness.harness.dialects.shipped._messages import ask_history
 from earwitness.harness.dialects.toml.history import HistoryRules, read_history
 from earwitness.harness.dialects.toml.logins import Login, read_login
 from earwitness.harness.dialects.toml.paths import Getter, compile_path, seq_or_none, text_or_none
@@ -383,16 +384,8 @@ class CallingDialect(BaseDialect):
         if rules is None:
             rows = yield from super().history(credentials, room)
             return rows
-        members = [person_values(member) for member in room.members]
-        in_room = {"label": room.label, "room": room.label} | {
-            f"members.{key}": [member[key] for member in members] for key in ("number", "name", "email")
-        }
-        values, headers = {**self.values(credentials), **in_room}, self.headers(credentials)
-
-        def ask(page: Mapping[str, object]) -> HttpRequest:
-            return rules.request.fill(self.settings.http, {**values, **page}, headers)
-
-        rows = yield from hiding(rules.read(ask), credentials.secrets())
+        flow = ask_history(rules, self.settings.http, self.values(credentials), self.headers(credentials), room)
+        rows = yield from hiding(flow, credentials.secrets())
         return rows
 
     def reader(self, credentials: Credentials, room: Room) -> SocketReader:

@@ -35,10 +35,10 @@ class Guard:
 
     def __init__(self) -> None:
         """Start the guard process."""
-        self._mark, self._sessions = secrets.token_hex(16), set[int]()
-        self.environ: Mapping[str, str] = {VARIABLE: self._mark}
+        mark = secrets.token_hex(16)
+        self.environ: Mapping[str, str] = {VARIABLE: mark}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", __name__, self._mark], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+            [sys.executable, "-m", __name__, mark], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
             env=module_environment(), cwd="/", start_new_session=True,
         )  # fmt: skip
 
@@ -47,15 +47,13 @@ class Guard:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Kill what is left, and wait until the guard process has ended, which does the same."""
-        end_all(self._mark, self._sessions)
+        """Tell the guard process that we are done, and wait until it has killed what is left."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.wait()
 
     def cover(self, session: int) -> None:
         """Cover all processes of a session too; `session`: id of its first process, which we started."""
-        self._sessions.add(session)
         assert self._process.stdin is not None
         self._process.stdin.write(f"{session}\n".encode())
         self._process.stdin.flush()
