@@ -14,6 +14,7 @@ import numpy as np
 from earwitness.checks.history.record import Kind, Phase
 from earwitness.harness.report.figures import Records, read_table, since_sending
 from earwitness.harness.report.measures import Times, joined
+from earwitness.harness.report.streams import Streamed
 
 Series = tuple[Times, Times]
 """Times in nanoseconds and values, of equal length."""
@@ -34,6 +35,15 @@ def latency_series(views: Sequence[Records], room_sizes: Sequence[int]) -> dict[
     for name, (kind, ms) in times.items():
         rows = [view[view["kind"] == kind] for view in views]
         found[name] = joined([r["t"] for r in rows]), joined([ms(r) for r in rows])
+    return {name: (t, values) for name, (t, values) in found.items() if len(values)}
+
+
+def stream_series(streams: Streamed) -> dict[str, Series]:
+    """Return "first token" and "token gap" -> (times in ns, ms) of streamed answers. Empty series are left out."""
+    found = {
+        "first token": (streams.first_at, streams.first_ns / 1e6),
+        "token gap": (streams.gaps_at, streams.gaps_ns / 1e6),
+    }
     return {name: (t, values) for name, (t, values) in found.items() if len(values)}
 
 

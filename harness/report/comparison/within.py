@@ -13,7 +13,8 @@ import numpy as np
 from earwitness.harness.record.history import History
 from earwitness.harness.report.comparison.samples import MEMORY
 from earwitness.harness.report.measures import Times
-from earwitness.harness.report.series import Series, latency_series, memory_series
+from earwitness.harness.report.series import Series, latency_series, memory_series, stream_series
+from earwitness.harness.report.streams import streamed_of
 
 BLOCK_NS = 1_000_000_000
 """Length of a block in ns: samples within a second are correlated, so seconds are drawn, not single samples."""
@@ -32,7 +33,7 @@ def series_of(history: History) -> dict[str, Series]:
     """
     sizes = [len(members) for members in history.roster.conversations]
     found = latency_series([view.records for view in history.journals], sizes)
-    return found | memory_series(history.table("services"))
+    return found | stream_series(streamed_of(history)) | memory_series(history.table("services"))
 
 
 def compare_pair(a: Mapping[str, Series], b: Mapping[str, Series], tolerance: float) -> list[dict[str, Any]]:
