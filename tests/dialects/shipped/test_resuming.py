@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from dialect_talk import ANN, EMPTY, ROOM, TEXT, example, sent
-from story_runs import example_file
+from server_processes import ROOT, saying_its_port
+from story_runs import CUTS, example_file, run_story
 
 from earwitness.dialects import JOINED, MESSAGE, OTHER, REPLAYED, WELCOME, Credentials, HttpResponse, StoredRow
 from earwitness.harness.dialects.protocol import Target
@@ -228,3 +230,28 @@ def test_a_pusher_channel_without_a_cached_event(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("PUSHER_APP_SECRET", "s")
     said: Any = example(tmp_path, "pusher").dialogue(SHOWN, [ROOM])
     assert said.received('{"event":"pusher:cache_miss","channel":"private-cache-x","data":"{}"}') == ()
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    ("server", "target", "options", "broken"),
+    [
+        ("anycable_server", "anycable", [], set()),
+        ("anycable_server", "anycable", ["--keep", "0"], set()),
+        ("anycable_server", "anycable", ["--skip", "1"], {"I5b"}),
+        ("phoenix_server", "phoenix_resumed", [], set()),
+        ("phoenix_server", "phoenix_resumed", ["--skip", "1"], {"I20"}),
+    ],
+)
+def test_runs_with_cuts(tmp_path: Path, server: str, target: str, options: list[str], broken: set[str]) -> None:
+    """What is missing after a cut is found; a history that the server states to be gone is no fault."""
+    with saying_its_port(sys.executable, str(ROOT / f"tests/support/{server}.py"), "--port", "0", *options) as port:
+        text = (ROOT / f"tests/support/conformance/{target}.toml").read_text()
+        file = tmp_path / "chat.toml"
+        file.write_text(
+            text.replace("127.0.0.1:3010", f"127.0.0.1:{port}").replace("127.0.0.1:4000", f"127.0.0.1:{port}")
+        )
+        judged = run_story(CUTS, file, 10)
+    assert judged.broken >= broken
+    assert bool(judged.broken) == bool(broken), judged.out
