@@ -42,8 +42,7 @@ RECONNECT_TRIES = 8
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 2.0
 """Pauses between tries to reconnect: the first one, and the longest one after each has been twice the one before.
 
-So the first try after a cut meets the platform at once, as the hardest clients do, and all tries together span about
-seven seconds: longer than a replica needs to be replaced.
+The first try comes at once, as hard on the platform as a client can be. All tries together span about seven seconds.
 """
 PAUSE_SPREAD = (0.5, 1.5)
 """Factors between which a pause is drawn, so that users who were cut together do not come back in step."""
