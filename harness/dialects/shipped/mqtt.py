@@ -38,7 +38,7 @@ class Mqtt(d.BaseDialect):
         self.login_as = b.read_login(own, "MQTT_PASSWORD")
 
     def converse(self, opening: d.Opening) -> Chat:
-        """Implement `BaseDialect.converse`: continue the session of `opening.previous` by its client id, if it persists."""
+        """Implement `BaseDialect.converse`: continue the session of `previous` by its client id, if it persists."""
         before = opening.previous if isinstance(opening.previous, Chat) and self.keeps else None
         return Chat(self, opening.credentials, opening.labels, before)
 

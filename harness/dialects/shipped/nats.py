@@ -47,7 +47,7 @@ class Nats(d.BaseDialect):
         self.token = own.secret("token", example="env:NATS_TOKEN") if self.by == "token" else ""
 
     def converse(self, opening: d.Opening) -> Chat:
-        """Implement `BaseDialect.converse`: resume each room behind the number in `opening.resume`; `opening.previous` is not needed."""
+        """Implement `BaseDialect.converse`: resume each room behind its number in `resume`; `previous` is unused."""
         return Chat(self.server, self.connect(opening.credentials), opening.labels, opening.resume or {})
 
     def reader(self, credentials: d.Credentials, room: d.Room) -> Reader:
