@@ -45,6 +45,7 @@ SETTLE = 1 << 20
 @helper
 def heard_at(h: Array, t: Int, rec: Int) -> None:
     """Update the latest delivery of a message; of two at the same time the higher record reference is stored."""
+    # The order of reading must not show in the verdict: the journals of a run come in batches, in any order.
     if t > h["t"] or (t == h["t"] and rec > h["rec"]):
         h["t"] = t
         h["rec"] = rec

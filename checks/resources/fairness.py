@@ -64,6 +64,7 @@ def waited(counts: Array, late: Array, kept: Array, of: Array, client: Int, mid:
     `counts`: waits by (client, bucket). `kept`: number of rows of `late`; a full table stays as it is. `of`: number of
     waits by message.
     """
+    # The histogram counts every wait in fixed memory. Rows, which can be shown, are stored of long waits only.
     counts[client, bucket_of(ns)] += 1
     of[mid] += 1
     if ns > FLOOR_NS and kept[0] < len(late):
@@ -78,6 +79,7 @@ def waited(counts: Array, late: Array, kept: Array, of: Array, client: Int, mid:
 @kernel
 def take_back(counts: Array, late: Array, which: Array) -> None:
     """Take the waits of `late` that `which` marks out of the histograms `counts`."""
+    # Each row of `late` was counted when it was stored, and this runs once, so no count falls below zero.
     for i in range(len(late)):
         if which[i]:
             counts[late[i]["client"], bucket_of(late[i]["ns"])] -= 1

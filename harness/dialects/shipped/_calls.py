@@ -14,7 +14,7 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 import orjson
 
 from earwitness.checks.declared import Open
-from earwitness.harness.client.dialogue import BaseDialogue, Dialogue
+from earwitness.harness.client.dialogue import BaseDialogue
 from earwitness.harness.client.events import ACK, JOINED, MESSAGE, NACK, OTHER, Handshake, Heard
 from earwitness.harness.client.flow import Flow, hiding
 from earwitness.harness.described import Table
@@ -27,7 +27,7 @@ from earwitness.harness.dialects.toml.logins import Login, read_login
 from earwitness.harness.dialects.toml.paths import Getter, compile_path, seq_or_none, text_or_none
 from earwitness.harness.dialects.toml.requests import LOGGED_IN, checked, read_headers, read_path, read_texts
 from earwitness.harness.dialects.toml.template import Template
-from earwitness.harness.dialects.values import Credentials, Person, Room, StoredRow
+from earwitness.harness.dialects.values import Credentials, Opening, Person, Room, StoredRow
 
 IN_ROOM = LOGGED_IN | {"label", "room"}
 PARTS = ("text", "room", "sender", "id", "seq")
@@ -390,18 +390,12 @@ class CallingDialect(BaseDialect):
 
     def reader(self, credentials: Credentials, room: Room) -> SocketReader:
         """Implement `ReadsBySocket.reader`: join the room and ask for its history."""
-        dialogue = self.dialogue(credentials, [room])
+        dialogue = self.converse(Opening(credentials, [room]))
         dialogue.talk.reads = room.label
         return dialogue
 
-    def dialogue(
-        self,
-        credentials: Credentials,
-        rooms: Sequence[Room],
-        resume: Mapping[str, int] | None = None,
-        previous: Dialogue | None = None,
-    ) -> CallingDialogue:
-        """Implement `Target.dialogue`; each dialect writes its own."""
+    def converse(self, opening: Opening) -> CallingDialogue:
+        """Implement `BaseDialect.converse`; each dialect writes its own."""
         raise NotImplementedError
 
     def values(self, credentials: Credentials) -> dict[str, object]:

@@ -21,6 +21,7 @@ from earwitness.harness.dialects.toml.history import HistoryRules, read_history
 from earwitness.harness.dialects.toml.paths import Getter, compile_path, seq_or_none, text_or_none
 from earwitness.harness.dialects.toml.requests import LOGGED_IN, read_path, read_template
 from earwitness.harness.dialects.toml.template import Template
+from earwitness.harness.dialects.values import Opening
 
 IN_ROOM: Final = LOGGED_IN | {"room"}
 """Placeholders of an option that belongs to a room."""
@@ -135,15 +136,9 @@ class InRooms(BaseDialect):
             self.settings.own.faults.add("urls.http", "is missing", 'http = "http://127.0.0.1:8000"')
         return bool(self.settings.http)
 
-    def dialogue(
-        self,
-        credentials: Credentials,
-        rooms: Sequence[Room],
-        resume: Mapping[str, int] | None = None,
-        previous: Dialogue | None = None,
-    ) -> Dialogue:
-        """Implement `Target.dialogue`: start a session, or continue one where the protocol or the application can."""
-        return self.talk(values_of(credentials), rooms, Past(resume, previous))
+    def converse(self, opening: Opening) -> Dialogue:
+        """Implement `BaseDialect.converse`: start a session, or continue one if protocol or application can."""
+        return self.talk(values_of(opening.credentials), opening.rooms, Past(opening.resume, opening.previous))
 
     def talk(self, values: dict[str, Any], rooms: Sequence[Room], past: Past) -> Dialogue:
         """Return the dialogue of a new socket.

@@ -53,6 +53,7 @@ class Blocks:
     """Samples of each second, counted in bins of 0.3 %, so that a thousand resampled runs cost little."""
 
     def __init__(self, series: Series) -> None:
+        """Count the samples of `series`."""
         t, values = series
         bins = np.rint(np.log2(np.maximum(values, FINEST) / FINEST) * BINS_AN_OCTAVE).astype(int)
         _, second = np.unique(t // BLOCK_NS, return_inverse=True)

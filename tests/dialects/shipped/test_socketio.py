@@ -346,6 +346,7 @@ def test_python_socketio_passes(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("python_socketio")
+@pytest.mark.campaign
 def test_silence_about_joining_passes_too(tmp_path: Path) -> None:
     """A server that does not answer `join`, in a namespace of its own."""
     with python_server(tmp_path, "socketio_app.py", "--silent-join", "--namespace", "/chat") as port:
