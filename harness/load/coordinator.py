@@ -20,10 +20,12 @@ from locust.runners import MasterRunner
 
 from earwitness.harness.errors import Exit, worse
 from earwitness.harness.load.contradictions import refuse_unknown_checks, refuse_unknown_opportunities
+from earwitness.harness.load.hosts import MET, TOLD, Hosts
 from earwitness.harness.load.metrics import Metrics
 from earwitness.harness.load.run_settings import RunOptions
 from earwitness.harness.load.screen import RunScreen
 from earwitness.harness.load.shapes import Foreseen, foreseen_of
+from earwitness.harness.load.shipper import KEPT
 from earwitness.harness.load.statistics import Violations
 from earwitness.harness.load.users import ChatUser
 from earwitness.harness.load.worker import Assignment
@@ -31,6 +33,7 @@ from earwitness.harness.planning.plan import Plan
 from earwitness.harness.platform.children import dies_with_parent
 from earwitness.harness.platform.faults import links_needed
 from earwitness.harness.progress import say, show, show_verdict
+from earwitness.harness.record.clocks import KEY as CLOCKS
 from earwitness.harness.record.evidence import conclude
 from earwitness.harness.record.machine import machine, versions
 from earwitness.harness.record.rundir import RunDirectory, read_json
@@ -49,6 +52,9 @@ if TYPE_CHECKING:
     from earwitness.harness.load.worker import Part
 
 COLLECT_DEADLINE_S = 120.0
+SHIPPING_LINE_S = 2.0
+SHIPPING_S = 10.0
+"""Seconds without records from another host after which the end does not wait for more of them."""
 EARLY_S = 1.0
 """A run that ends up to this many seconds before its planned time has ended on time."""
 WEB_RESERVE = 100
@@ -89,6 +95,7 @@ class Conductor:
         self.stage = ""
         RunDirectory.check_root(Path(options.runs))
         self._faults: Faults | None = None
+        self._hosts: Hosts | None = None
         if options.metrics_port:
             self.metrics.serve(options.metrics_port)
         self._own = own_asked(life.story.name, life.story.checks, options.check)
@@ -137,6 +144,8 @@ class Conductor:
         self._finishing = None
         assignment = self._assignment(run, plan, workers, foreseen)
         self._write_down(run, plan, workers, assignment, foreseen)
+        if isinstance(runner, MasterRunner):
+            self._meet(run, assignment["indexes"])
         self.runs.append(run.path.resolve())
         if settings.faults:
             faults = self.under_test.faults(settings.faults)
@@ -161,6 +170,29 @@ class Conductor:
                 runner.send_message("earwitness-begin", dict(assignment), worker)
         else:
             self.life.begin_part(assignment, 0, 1, self._alone_and_here)
+
+    def _meet(self, run: RunDirectory, indexes: Mapping[str, int]) -> None:
+        """Ask the workers on which host they are, and measure their clocks."""
+        self._hosts = Hosts(run, indexes, self.life.runner.send_message)
+        clocks = self._hosts.meet()
+        if clocks["others"] or self._hosts.away:
+            run.update(**{CLOCKS: clocks})
+            bounds = [stated["bound_ns"] for stated in clocks["others"].values() if stated["bound_ns"] is not None]
+            worst = f" ± {max(bounds) / 1e6:.1f} ms" if bounds else ""
+            away = f"{len(self._hosts.away)} of {len(indexes)} load processes send their records"
+            say(f"{away}; {len(clocks['others'])} other clocks measured{worst}")
+
+    def heard_of_host(self, what: str, worker: str, data: Mapping[str, Any]) -> None:
+        """Take a worker's message about its host, or a piece of its records."""
+        hosts = self._hosts
+        if hosts is None:
+            return
+        if what == MET:
+            hosts.met(worker, data)
+        elif what == TOLD:
+            hosts.told(worker, data)
+        elif (answer := hosts.intake.take(worker, data)) is not None:
+            self.life.runner.send_message(KEPT, answer, worker)
 
     def _run_metrics(self, run: RunDirectory, plan: Plan, foreseen: Foreseen) -> RunMetrics:
         return RunMetrics(
@@ -308,6 +340,9 @@ class Conductor:
         self._enter("drain", "waiting for answers and deliveries in flight")
         if isinstance(self.life.runner, MasterRunner):
             self._drain_workers(deadline_s)
+            if self._hosts is not None:
+                self._hosts.close(set(self.life.runner.clients) - self._gone())
+                self._hosts = None  # what comes from now on is too late
         elif self.life.part is not None:
             self.life.see_others()
             self.life.part.settle(self.life.part.drain(deadline_s), deadline_s)
@@ -405,17 +440,26 @@ class Conductor:
         runner = self.life.runner
         for worker in self._expected & set(runner.clients):
             runner.send_message(question, data, worker)
-        end = time.monotonic() + timeout_s
-        while self._missing(answer) and time.monotonic() < end:
+        end, next_line = time.monotonic() + timeout_s, time.monotonic() + SHIPPING_LINE_S
+        while self._missing(answer) and (now := time.monotonic()) < max(end, self._shipped_at() + SHIPPING_S):
             self._reply_came.clear()
             self._reply_came.wait(0.2)
+            if now >= next_line and self._hosts is not None and self._hosts.intake.bytes:
+                next_line = now + SHIPPING_LINE_S
+                show(f"  {self._hosts.intake.bytes / 1e6:,.0f} MB of records came from other hosts")
         for worker in self._missing(answer):
             say(f"load process {worker} did not answer {question} in {timeout_s:.0f} s; its record may be incomplete")
         return self._replies[answer]
 
+    def _shipped_at(self) -> float:
+        """Return when the last records of another host came, in monotonic seconds; 0: never."""
+        return self._hosts.intake.latest if self._hosts is not None else 0.0
+
+    def _gone(self) -> set[str]:
+        return {node.id for node in self.life.runner.clients.missing}
+
     def _missing(self, answer: str) -> set[str]:
-        missing_nodes = {node.id for node in self.life.runner.clients.missing}
-        return (self._expected & set(self.life.runner.clients)) - set(self._replies[answer]) - missing_nodes
+        return (self._expected & set(self.life.runner.clients)) - set(self._replies[answer]) - self._gone()
 
     def _collect(self, run: RunDirectory) -> None:
         command = [sys.executable, "-m", "earwitness.harness.run.collect", str(run.path)]

@@ -75,6 +75,13 @@ def add_arguments(parser: argparse.ArgumentParser, **_: object) -> None:
         help="folder for run directories; runs/latest points at the newest",
     )
     group.add_argument(
+        "--own-disk",
+        env_var="EARWITNESS_OWN_DISK",
+        action="store_true",
+        help="of a worker: record into its own --runs folder and send the records to the master, as a worker does that "
+        "has no access to the master's disk",
+    )
+    group.add_argument(
         "--drain-s",
         env_var="EARWITNESS_DRAIN_S",
         type=float,

@@ -62,7 +62,7 @@ def to_first_message_s(journals: Iterable[JournalView], started: float | None) -
         said = np.flatnonzero(journal.records["kind"] == Kind.INVOKE)
         offset = journal.sidecar.meta.get("wall_minus_monotonic_ns")
         if len(said) and offset is not None:
-            found.append((int(journal.records["t"][said[0]]) + offset) / 1e9)
+            found.append((int(journal.records["t"][said[0]]) + offset - journal.clock.offset_ns) / 1e9)
     return round(min(found) - started, 2) if found and started is not None else None
 
 
