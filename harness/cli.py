@@ -27,6 +27,10 @@ VERBS = {
     "stories": ("earwitness.harness.shipped", "list the stories that come with the tool, or copy them"),
     "up": ("earwitness.harness.platform.up", "start the whole platform in the foreground and print its endpoints"),
     "check": ("earwitness.harness.report.check", "judge a run directory again"),
+    "collect": (
+        "earwitness.harness.report.collecting",
+        "bring the parts of a run together from a store or other hosts, and judge it",
+    ),
     "report": ("earwitness.harness.report.page.command", "write report.html of a run again"),
     "verify": ("earwitness.harness.record.verify", "verify that the evidence of a run is complete and unchanged"),
     COMPARE: (

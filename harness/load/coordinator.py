@@ -27,6 +27,7 @@ from earwitness.harness.load.screen import RunScreen
 from earwitness.harness.load.shapes import Foreseen, foreseen_of
 from earwitness.harness.load.shipper import KEPT
 from earwitness.harness.load.statistics import Violations
+from earwitness.harness.load.stored import Fetching
 from earwitness.harness.load.users import ChatUser
 from earwitness.harness.load.worker import Assignment
 from earwitness.harness.planning.plan import Plan
@@ -37,6 +38,7 @@ from earwitness.harness.record.clocks import KEY as CLOCKS
 from earwitness.harness.record.evidence import conclude
 from earwitness.harness.record.machine import machine, versions
 from earwitness.harness.record.rundir import RunDirectory, read_json
+from earwitness.harness.record.store import open_store
 from earwitness.harness.report.github import tell_github
 from earwitness.harness.report.live_file import read_reading
 from earwitness.harness.report.thresholds import parse_all
@@ -96,6 +98,8 @@ class Conductor:
         RunDirectory.check_root(Path(options.runs))
         self._faults: Faults | None = None
         self._hosts: Hosts | None = None
+        self._store = open_store(options.store) if options.store else None
+        self._fetching: Fetching | None = None
         if options.metrics_port:
             self.metrics.serve(options.metrics_port)
         self._own = own_asked(life.story.name, life.story.checks, options.check)
@@ -146,6 +150,10 @@ class Conductor:
         self._write_down(run, plan, workers, assignment, foreseen)
         if isinstance(runner, MasterRunner):
             self._meet(run, assignment["indexes"])
+        if self._store is not None:
+            self._fetching = Fetching(run, self._store, self._hosts.parts if self._hosts is not None else {})
+            if self._hosts is not None:
+                self._hosts.stated = self._fetching.put_description
         self.runs.append(run.path.resolve())
         if settings.faults:
             faults = self.under_test.faults(settings.faults)
@@ -216,6 +224,7 @@ class Conductor:
             "grows": foreseen.grows,
             "secrets": self.under_test.secrets(self.life.story.judged_by),
             "keep_frames": self._settings.keep_frames,
+            "store": self.options.store,
             "indexes": {worker: index for index, worker in enumerate(workers)},
         }
 
@@ -343,10 +352,13 @@ class Conductor:
             if self._hosts is not None:
                 self._hosts.close(set(self.life.runner.clients) - self._gone())
                 self._hosts = None  # what comes from now on is too late
+            if self._fetching is not None:
+                self._fetching.close()
         elif self.life.part is not None:
             self.life.see_others()
             self.life.part.settle(self.life.part.drain(deadline_s), deadline_s)
             self.life.end_part()
+            self.life.ship_rest()
         if self._sampler is not None:
             self._sampler.close()
         self.under_test.save_logs(run.path / "services")
@@ -354,6 +366,9 @@ class Conductor:
         self._enter("collect", "reading the final state")
         self._collect(run)
         conclude(run, state="collected", **self._story_errors())
+        if self._fetching is not None:
+            self._fetching.conclude()
+            self._fetching = None
         self._enter("judge", "judging")
         self._note(self._verdict(run))
         self.metrics.enter("finished")

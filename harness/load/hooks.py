@@ -35,12 +35,14 @@ from earwitness.harness.load.screen import tables_on_request
 from earwitness.harness.load.shapes import limited_to
 from earwitness.harness.load.shipper import KEPT, PIECE, Shipper, own_directory, shares_disk
 from earwitness.harness.load.soundness import Soundness
+from earwitness.harness.load.stored import Depositing
 from earwitness.harness.load.users import ChatUser
 from earwitness.harness.load.web import extend
 from earwitness.harness.load.web_guard import guard
 from earwitness.harness.load.worker import Assignment, Part
 from earwitness.harness.progress import say, show_logs
 from earwitness.harness.record.meta import clock_id
+from earwitness.harness.record.store import open_store
 from earwitness.harness.run.signals import SIGNALS, Interruption
 
 events: Any = locust.events
@@ -74,7 +76,7 @@ class Life:
         self.conductor: Conductor | None = None
         self.run_dir: Path | None = None
         self.shares_disk = True
-        self.shipper: Shipper | None = None
+        self.shipper: Shipper | Depositing | None = None
 
     # -- parts ------------------------------------------------------------------------------------------------------
 
@@ -86,6 +88,11 @@ class Life:
         """
         self.run_dir = Path(assignment["run_dir"])
         self.part = self.latest_part = Part(self.environment, assignment, index, count, on_all_here, self.soundness)
+        if assignment.get("store"):
+            name = assignment.get("run", self.run_dir.name)
+            self.shipper = Depositing(
+                self.run_dir, self.part.journal, name, index, open_store(assignment["store"]), own="run" in assignment
+            )
 
     def begin_own_part(
         self, assignment: Assignment, index: int, count: int, on_all_here: Callable[[Part], None]
@@ -93,9 +100,13 @@ class Life:
         """Create the state of a worker that does not share the master's disk, like `begin_part`; ship its records."""
         run_dir, name = Path(assignment["run_dir"]), f"load-{index}"
         own = own_directory(Path(self.environment.parsed_options.runs).resolve(), run_dir, name)
-        self.begin_part({**assignment, "run_dir": str(own)}, index, count, on_all_here)
+        self.begin_part({**assignment, "run_dir": str(own), "run": run_dir.name}, index, count, on_all_here)
         assert self.part is not None
-        self.shipper = Shipper(own, self.part.journal, run_dir.name, lambda data: self.runner.send_message(PIECE, data))
+        if self.shipper is None:
+            self.shipper = Shipper(own, self.part.journal, run_dir.name, self._send_piece)
+
+    def _send_piece(self, data: Mapping[str, object]) -> None:
+        self.runner.send_message(PIECE, data)
 
     def ship_rest(self) -> None:
         """Send what the master does not have yet of a part that has ended, and wait until it has."""

@@ -42,11 +42,14 @@ class Hosts:
     """Hosts of one run, in its master.
 
     intake  takes the records of the workers without the master's disk
+    parts   the same by the number of each of these workers
     away    node ids of these workers
+    stated  is called when `run.json` was changed during the load
     """
 
     def __init__(self, run: RunDirectory, indexes: Mapping[str, int], send: Send) -> None:
         """Prepare for the workers in `indexes` (node id → number). `send(type, data, worker)` sends a message."""
+        self.stated: Callable[[], None] = lambda: None
         self._run, self._indexes, self._send = run, dict(indexes), send
         self._numbers = itertools.count(1)
         self._asked: dict[int, tuple[str, int]] = {}
@@ -56,6 +59,7 @@ class Hosts:
         self._came = Event()
         self._greenlet: gevent.Greenlet | None = None
         self.away: set[str] = set()
+        self.parts: dict[int, Gathering] = {}
         self.intake = Intake(run.path, {})
 
     def meet(self) -> dict[str, Any]:
@@ -74,15 +78,12 @@ class Hosts:
         self._measure()
         clocks = self.clocks()
         offsets = {name: stated["offset_ns"] for name, stated in clocks["others"].items()}
-        self.intake = Intake(
-            self._run.path,
-            {
-                worker: Gathering(
-                    self._run.path, f"load-{self._indexes[worker]}", offsets.get(self._clock_of[worker], 0)
-                )
-                for worker in self.away
-            },
-        )
+        parts = {
+            worker: Gathering(self._run.path, f"load-{self._indexes[worker]}", offsets.get(self._clock_of[worker], 0))
+            for worker in self.away
+        }
+        self.parts = {self._indexes[worker]: part for worker, part in parts.items()}
+        self.intake = Intake(self._run.path, parts)
         if self._offsets:
             self._greenlet = gevent.spawn(self._keep_time)
         return clocks
@@ -158,3 +159,4 @@ class Hosts:
             self._exchange()
             if number % STATE_EVERY == 0:
                 self._run.update(**{KEY: self.clocks()})
+                self.stated()

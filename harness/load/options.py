@@ -75,6 +75,14 @@ def add_arguments(parser: argparse.ArgumentParser, **_: object) -> None:
         help="folder for run directories; runs/latest points at the newest",
     )
     group.add_argument(
+        "--store",
+        env_var="EARWITNESS_STORE",
+        default="",
+        metavar="URL",
+        help="keep all records in this object store too, from which `earwitness collect` can judge "
+        "the run without its master: file:///DIR, s3://BUCKET/PREFIX",
+    )
+    group.add_argument(
         "--own-disk",
         env_var="EARWITNESS_OWN_DISK",
         action="store_true",

@@ -78,9 +78,12 @@ class Cutter:
     `sent`: bytes of each file that were returned so far; set it back to send them again.
     """
 
-    def __init__(self, directory: Path, journal: str) -> None:
-        """Read the part in `directory`, whose process writes the journal `journal`."""
-        self._directory, self._journal = directory, journal
+    def __init__(self, directory: Path, journal: str, *, tables: bool = True) -> None:
+        """Read the part in `directory`, whose process writes the journal `journal`.
+
+        `tables`: return rows of side tables too; no if other processes write them too.
+        """
+        self._directory, self._journal, self._tables = directory, journal, tables
         self._side = f"journals/{journal}{NAMES_SUFFIX}"
         self._data = f"journals/{journal}{DATA_SUFFIX}"
         self._frames = f"journals/{journal}{FRAMES_SUFFIX}"
@@ -135,7 +138,9 @@ class Cutter:
         return [(self._frames, at, data)] if data else []
 
     def _table_slices(self) -> list[tuple[str, int, bytes]]:
-        found = []
+        found: list[tuple[str, int, bytes]] = []
+        if not self._tables:
+            return found
         for path in sorted((self._directory / "tables").glob("*.jsonl")):
             name = f"tables/{path.name}"
             at = self.sent.get(name, 0)
@@ -159,15 +164,24 @@ class Cutter:
 class Gathering:
     """Writer of one part's pieces into the run's directory.
 
-    kept  bytes of each of the part's files that were taken so far
+    kept       bytes of each of the part's files that were taken so far
+    offset_ns  added to times in its side tables
     """
 
-    def __init__(self, run_dir: Path, journal: str, offset_ns: int = 0, kept: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self,
+        run_dir: Path,
+        journal: str,
+        offset_ns: int = 0,
+        *,
+        kept: Mapping[str, int] | None = None,
+        tables: bool = True,
+    ) -> None:
         """Take the pieces of the part whose process writes `journal`.
 
-        `offset_ns` is added to times in its side tables. `kept`: what an earlier gathering of this part has taken.
+        `kept`: what the run directory has of it already. `tables`: write rows of side tables too.
         """
-        self._run_dir, self._journal, self._offset_ns = run_dir, journal, offset_ns
+        self._run_dir, self._journal, self.offset_ns, self._tables = run_dir, journal, offset_ns, tables
         self._own = {f"journals/{journal}{suffix}" for suffix in (DATA_SUFFIX, NAMES_SUFFIX, FRAMES_SUFFIX)}
         self.kept: dict[str, int] = dict(kept or {})
 
@@ -183,9 +197,9 @@ class Gathering:
                 return False
         for name, at, data in piece.slices:
             new = data[self.kept.get(name, 0) - at :]
-            if new:
+            if new and (self._tables or name in self._own):
                 self._write(name, at + len(data) - len(new), new)
-                self.kept[name] = at + len(data)
+            self.kept[name] = max(self.kept.get(name, 0), at + len(data))
         return True
 
     def _write(self, name: str, at: int, data: bytes) -> None:
@@ -204,11 +218,11 @@ class Gathering:
 
     def _shifted(self, rows: bytes) -> bytes:
         """Return rows of a side table with their times on the clock of the run."""
-        if not self._offset_ns:
+        if not self.offset_ns:
             return rows
         found = bytearray()
         for line in rows.splitlines():
             row: dict[str, Any] = json.loads(line)
-            row.update({key: row[key] + self._offset_ns for key in _TIMES if isinstance(row.get(key), int)})
+            row.update({key: row[key] + self.offset_ns for key in _TIMES if isinstance(row.get(key), int)})
             found += json.dumps(row).encode() + b"\n"
         return bytes(found)

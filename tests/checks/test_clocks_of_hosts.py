@@ -22,6 +22,8 @@ from earwitness.checks.verdict import Outcome
 from earwitness.harness.record.clocks import ClockMap
 
 MS = 1_000_000
+LATER_NS = 10_000 * MS
+"""Soups begin near 0; no clock shows less than the time since its host has started."""
 SOUPS: dict[str, Callable[[int], Any]] = {
     "messages": lambda seed: soup(seed, 30 + seed % 50),
     "auth": lambda seed: auth_soup(seed, 30 + seed % 90),
@@ -32,15 +34,18 @@ SOUPS: dict[str, Callable[[int], Any]] = {
 
 def of_hosts(run: Any, rng: random.Random, bound_ns: int) -> tuple[Any, Any]:
     """The run as it was on one clock, and as hosts recorded it whose clocks were wrong by up to `bound_ns` each."""
-    wrong = [rng.randint(-bound_ns, bound_ns) for _ in run.journals]
-    shifted = [journal.copy() for journal in run.journals]
+    one = [journal.copy() for journal in run.journals]
+    for journal in one:
+        ClockMap(offset_ns=LATER_NS).apply(journal)
+    wrong = [rng.randint(-bound_ns, bound_ns) for _ in one]
+    shifted = [journal.copy() for journal in one]
     for journal, ns in zip(shifted, wrong, strict=True):
         ClockMap(offset_ns=ns).apply(journal)
     infos = [
         replace(info, meta={**info.meta, "clock": f"host {number}", "clock_bound_ns": bound_ns})
         for number, info in enumerate(run.infos)
     ]
-    return run, replace(run, journals=shifted, infos=infos)
+    return replace(run, journals=one), replace(run, journals=shifted, infos=infos)
 
 
 def failed(run: Any) -> dict[str, int]:

@@ -195,12 +195,11 @@ class Scenario:
             "-u", str(options.users), "-r", str(options.users), "-t", f"{options.seconds}s", "--seed", "7", *store,
             EARWITNESS_PLATFORM=endpoints["control"],
         )  # fmt: skip
+        masters = ("127.0.0.1", "10.77.1.1", "10.77.2.1")
         workers = [
-            self.start(
-                host, f"worker-{host}", *locust, "--worker", "--master-host", f"10.77.{host}.1" if host else "127.0.0.1",
-            )
-            for host in range(3)
-        ]  # fmt: skip
+            self.start(host, f"worker-{host}", *locust, "--worker", "--master-host", there)
+            for host, there in enumerate(masters)
+        ]
         if self.kill:
             self.kill_at_half_time(master if self.kill == "master" else workers[2])
         code = master.wait(END_S)
