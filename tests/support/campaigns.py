@@ -51,6 +51,10 @@ CAMPAIGNS = {
     ),
     "damage": Campaign((_script("damage"),), "damaged copies of runs: no verdict changes sides, nothing crashes"),
     "kills": Campaign((_script("kills"),), "processes of runs killed at random moments: no completed record is lost"),
+    "hosts": Campaign(
+        (_script("hosts"),),
+        "runs over three hosts (namespaces; needs root): sound, twelve defects, a killed worker, a killed master",
+    ),
     "mutations": Campaign((_script("mutate_checks"),), "small mistakes in the checks: each turns a test red"),
     "coverage": Campaign(
         COVERAGE,
