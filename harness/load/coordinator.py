@@ -34,7 +34,6 @@ from earwitness.harness.planning.plan import Plan
 from earwitness.harness.platform.children import dies_with_parent
 from earwitness.harness.platform.faults import links_needed
 from earwitness.harness.progress import say, show, show_verdict
-from earwitness.harness.record.clocks import KEY as CLOCKS
 from earwitness.harness.record.evidence import conclude
 from earwitness.harness.record.machine import machine, versions
 from earwitness.harness.record.rundir import RunDirectory, read_json
@@ -141,19 +140,14 @@ class Conductor:
         self.under_test.allow(wanted)
         plan = self.under_test.plan(
             seed=seed, tag=secrets.token_hex(4), clients=clients, sizes=story.room_sizes, devices=story.devices,
-            reserve=0 if self.options.headless else max(wanted, WEB_RESERVE),
+            reserve=0 if self.options.headless else max(wanted, WEB_RESERVE), hosts=self._meet(workers),
         )  # fmt: skip
         self.stage = ""
         self.run = run = RunDirectory.create(Path(self.options.runs), story.name, seed)
         self._finishing = None
         assignment = self._assignment(run, plan, workers, foreseen)
         self._write_down(run, plan, workers, assignment, foreseen)
-        if isinstance(runner, MasterRunner):
-            self._meet(run, assignment["indexes"])
-        if self._store is not None:
-            self._fetching = Fetching(run, self._store, self._hosts.parts if self._hosts is not None else {})
-            if self._hosts is not None:
-                self._hosts.stated = self._fetching.put_description
+        self._take_records(run)
         self.runs.append(run.path.resolve())
         if settings.faults:
             faults = self.under_test.faults(settings.faults)
@@ -179,16 +173,22 @@ class Conductor:
         else:
             self.life.begin_part(assignment, 0, 1, self._alone_and_here)
 
-    def _meet(self, run: RunDirectory, indexes: Mapping[str, int]) -> None:
-        """Ask the workers on which host they are, and measure their clocks."""
-        self._hosts = Hosts(run, indexes, self.life.runner.send_message)
-        clocks = self._hosts.meet()
-        if clocks["others"] or self._hosts.away:
-            run.update(**{CLOCKS: clocks})
-            bounds = [stated["bound_ns"] for stated in clocks["others"].values() if stated["bound_ns"] is not None]
-            worst = f" ± {max(bounds) / 1e6:.1f} ms" if bounds else ""
-            away = f"{len(self._hosts.away)} of {len(indexes)} load processes send their records"
-            say(f"{away}; {len(clocks['others'])} other clocks measured{worst}")
+    def _meet(self, workers: Sequence[str]) -> tuple[int, ...]:
+        """Return a number of its host for each worker, after asking them; () without workers."""
+        runner = self.life.runner
+        if not isinstance(runner, MasterRunner):
+            return ()
+        self._hosts = Hosts({worker: index for index, worker in enumerate(workers)}, runner.send_message)
+        return self._hosts.meet(Path(self.options.runs))
+
+    def _take_records(self, run: RunDirectory) -> None:
+        """Take the records of other hosts from now on, from workers or from the store."""
+        if self._hosts is not None:
+            self._hosts.begin(run)
+        if self._store is not None:
+            self._fetching = Fetching(run, self._store, self._hosts.parts if self._hosts is not None else {})
+            if self._hosts is not None:
+                self._hosts.stated = self._fetching.put_description
 
     def heard_of_host(self, what: str, worker: str, data: Mapping[str, Any]) -> None:
         """Take a worker's message about its host, or a piece of its records."""
@@ -199,7 +199,7 @@ class Conductor:
             hosts.met(worker, data)
         elif what == TOLD:
             hosts.told(worker, data)
-        elif (answer := hosts.intake.take(worker, data)) is not None:
+        elif hosts.intake is not None and (answer := hosts.intake.take(worker, data)) is not None:
             self.life.runner.send_message(KEPT, answer, worker)
 
     def _run_metrics(self, run: RunDirectory, plan: Plan, foreseen: Foreseen) -> RunMetrics:
@@ -459,16 +459,18 @@ class Conductor:
         while self._missing(answer) and (now := time.monotonic()) < max(end, self._shipped_at() + SHIPPING_S):
             self._reply_came.clear()
             self._reply_came.wait(0.2)
-            if now >= next_line and self._hosts is not None and self._hosts.intake.bytes:
+            intake = None if self._hosts is None else self._hosts.intake
+            if now >= next_line and intake is not None and intake.bytes:
                 next_line = now + SHIPPING_LINE_S
-                show(f"  {self._hosts.intake.bytes / 1e6:,.0f} MB of records came from other hosts")
+                show(f"  {intake.bytes / 1e6:,.0f} MB of records came from other hosts")
         for worker in self._missing(answer):
             say(f"load process {worker} did not answer {question} in {timeout_s:.0f} s; its record may be incomplete")
         return self._replies[answer]
 
     def _shipped_at(self) -> float:
         """Return when the last records of another host came, in monotonic seconds; 0: never."""
-        return self._hosts.intake.latest if self._hosts is not None else 0.0
+        intake = None if self._hosts is None else self._hosts.intake
+        return 0.0 if intake is None else intake.latest
 
     def _gone(self) -> set[str]:
         return {node.id for node in self.life.runner.clients.missing}

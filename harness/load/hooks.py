@@ -210,7 +210,7 @@ def _attach_to_other_host(life: Life) -> None:
 
     def meet(environment: object, msg: Message, **_: object) -> None:
         now = time.monotonic_ns()
-        life.shares_disk = not options.own_disk and shares_disk(Path(msg.data["run_dir"]), msg.data["checksum"])
+        life.shares_disk = not options.own_disk and shares_disk(Path(msg.data["mark"]), msg.data["text"])
         answer = {"n": msg.data["n"], "t": now, "clock": clock_id(), "shares": life.shares_disk}
         runner.send_message(MET, answer)
 

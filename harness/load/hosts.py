@@ -1,18 +1,21 @@
 """The hosts of a run: which workers share the master's disk and its clock, and what is done for the others.
 
-Before a run begins, the master asks each worker whether it sees the run's directory, and by which clock it stamps its
-records. A worker without that directory ships its records (`harness.load.shipper`). The offset of each other clock is
-measured by exchanges before the load, once a second during it, and after it (`harness.record.clocks`).
+Before a run begins, the master writes a mark into its folder of runs, and asks each worker whether it sees it, and by
+which clock it stamps its records. A worker that does not see it ships its records (`harness.load.shipper`). The offset
+of each other clock is measured by exchanges before the load, once a second during it, and after it
+(`harness.record.clocks`). Workers of one clock count as one host, by which the users of a room are planned.
 
-    master → worker  MEET {"n", "run_dir", "checksum"}, TIME {"n"}
+    master → worker  MEET {"n", "mark": a file, "text": what stands in it}, TIME {"n"}
     worker → master  MET  {"n", "t": monotonic ns, "clock", "shares"}, TOLD {"n", "t"}
 """
 
 from __future__ import annotations
 
 import itertools
+import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any, Final
 
 import gevent
@@ -22,7 +25,7 @@ from earwitness.harness.load.shipper import Intake
 from earwitness.harness.progress import say
 from earwitness.harness.record.clocks import KEY, Offset
 from earwitness.harness.record.meta import clock_id
-from earwitness.harness.record.rundir import RunDirectory, checksum
+from earwitness.harness.record.rundir import RunDirectory, write_whole
 from earwitness.harness.record.shipping import Gathering
 
 MEET, MET, TIME, TOLD = (f"earwitness-{step}" for step in ("meet", "met", "time", "told"))
@@ -35,7 +38,7 @@ EXCHANGE_S: Final = 1.0
 STATE_EVERY: Final = 10
 """Exchanges after which `run.json` states what is known, for the case that the master dies."""
 
-Send = Callable[[str, Mapping[str, Any], str], None]
+Send = Callable[[str, dict[str, Any], str], None]
 
 
 class Hosts:
@@ -47,10 +50,10 @@ class Hosts:
     stated  is called when `run.json` was changed during the load
     """
 
-    def __init__(self, run: RunDirectory, indexes: Mapping[str, int], send: Send) -> None:
+    def __init__(self, indexes: Mapping[str, int], send: Send) -> None:
         """Prepare for the workers in `indexes` (node id → number). `send(type, data, worker)` sends a message."""
         self.stated: Callable[[], None] = lambda: None
-        self._run, self._indexes, self._send = run, dict(indexes), send
+        self._indexes, self._send = dict(indexes), send
         self._numbers = itertools.count(1)
         self._asked: dict[int, tuple[str, int]] = {}
         self._clock_of: dict[str, str] = {}
@@ -58,35 +61,55 @@ class Hosts:
         self._here = clock_id()
         self._came = Event()
         self._greenlet: gevent.Greenlet | None = None
+        self._run: RunDirectory | None = None
         self.away: set[str] = set()
         self.parts: dict[int, Gathering] = {}
-        self.intake = Intake(run.path, {})
+        self.intake: Intake | None = None
 
-    def meet(self) -> dict[str, Any]:
-        """Ask all workers where they are, and measure their clocks; return what `run.json` states of clocks.
+    def meet(self, runs: Path) -> tuple[int, ...]:
+        """Ask all workers where they are, and measure their clocks; return a number of its host for each worker.
 
-        Blocks for at most MEET_S seconds, and for the exchanges. A worker that does not answer is taken as one on this
-        host; if it is not, its journal is missing and its clock unknown, and the verdict says so.
+        `runs`: the master's folder of runs. Blocks for at most MEET_S seconds, and for the exchanges. A worker that
+        does not answer is taken as one on this host; if it is not, its journal is missing and its clock unknown, and
+        the verdict says so. Raises RecordError if the folder cannot be written.
         """
-        question = {"run_dir": str(self._run.path.resolve()), "checksum": checksum(self._run.run)}
-        for worker in self._indexes:
-            self._ask(MEET, question, worker)
-        self._await(MEET_S)
+        mark, text = runs.resolve() / f".meeting-{secrets.token_hex(8)}", secrets.token_hex(16)
+        write_whole(mark, text.encode())
+        try:
+            for worker in self._indexes:
+                self._ask(MEET, {"mark": str(mark), "text": text}, worker)
+            self._await(MEET_S)
+        finally:
+            mark.unlink(missing_ok=True)
         self._asked.clear()
         for worker in self._indexes.keys() - self._clock_of.keys():
             say(f"load process {worker} did not say in {MEET_S:.0f} s where it is; taken as one on this host")
         self._measure()
+        clocks = [
+            self._clock_of.get(worker, self._here) for worker in sorted(self._indexes, key=self._indexes.__getitem__)
+        ]
+        numbers = {name: number for number, name in enumerate(dict.fromkeys(clocks))}
+        return tuple(numbers[name] for name in clocks)
+
+    def begin(self, run: RunDirectory) -> None:
+        """State the clocks in `run.json`, and take records of workers without the master's disk from now on."""
+        self._run = run
         clocks = self.clocks()
         offsets = {name: stated["offset_ns"] for name, stated in clocks["others"].items()}
         parts = {
-            worker: Gathering(self._run.path, f"load-{self._indexes[worker]}", offsets.get(self._clock_of[worker], 0))
+            worker: Gathering(run.path, f"load-{self._indexes[worker]}", offsets.get(self._clock_of[worker], 0))
             for worker in self.away
         }
         self.parts = {self._indexes[worker]: part for worker, part in parts.items()}
-        self.intake = Intake(self._run.path, parts)
+        self.intake = Intake(run.path, parts)
+        if clocks["others"] or self.away:
+            run.update(**{KEY: clocks})
+            bounds = [stated["bound_ns"] for stated in clocks["others"].values() if stated["bound_ns"] is not None]
+            worst = f" ± {max(bounds) / 1e6:.1f} ms" if bounds else ""
+            away = f"{len(self.away)} of {len(self._indexes)} load processes send their records"
+            say(f"{away}; {len(clocks['others'])} other clocks measured{worst}")
         if self._offsets:
-            self._greenlet = gevent.spawn(self._keep_time)
-        return clocks
+            self._greenlet = gevent.spawn(self._keep_time, run)
 
     def met(self, worker: str, data: Mapping[str, Any]) -> None:
         """Take a MET message."""
@@ -114,7 +137,8 @@ class Hosts:
         if self._offsets:
             self._indexes = {worker: self._indexes[worker] for worker in live if worker in self._indexes}
             self._measure()
-            self._run.update(**{KEY: self.clocks()})
+            if self._run is not None:
+                self._run.update(**{KEY: self.clocks()})
 
     def _measure(self) -> None:
         for _ in range(EXCHANGES if self._offsets else 0):
@@ -153,10 +177,10 @@ class Hosts:
             self._came.clear()
             self._came.wait(left)
 
-    def _keep_time(self) -> None:
+    def _keep_time(self, run: RunDirectory) -> None:
         for number in itertools.count(1):
             gevent.sleep(EXCHANGE_S)
             self._exchange()
             if number % STATE_EVERY == 0:
-                self._run.update(**{KEY: self.clocks()})
+                run.update(**{KEY: self.clocks()})
                 self.stated()

@@ -11,6 +11,7 @@ breaks costs time only. A worker that dies loses what was not sealed and sent: a
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -23,7 +24,6 @@ from gevent.event import Event
 from earwitness.harness.errors import RecordError
 from earwitness.harness.progress import say
 from earwitness.harness.record.journal import Journal
-from earwitness.harness.record.rundir import CHECKSUM, RUN_FILE, read_json
 from earwitness.harness.record.shipping import Cutter, Gathering, Piece
 
 PIECE: Final = "earwitness-piece"
@@ -39,11 +39,11 @@ SILENCE_S: Final = 20.0
 """Seconds without an answer after which an end does not wait any longer."""
 
 
-def shares_disk(run_dir: Path, checksum: str) -> bool:
-    """Return whether `run_dir` is the master's run directory itself: its run.json has this checksum."""
+def shares_disk(mark: Path, text: str) -> bool:
+    """Return whether the file `mark` of the master's folder of runs is here, with its text, and not only its path."""
     try:
-        return bool(read_json(run_dir / RUN_FILE).get(CHECKSUM) == checksum)
-    except RecordError:
+        return mark.read_text() == text and os.access(mark.parent, os.W_OK)
+    except OSError:
         return False
 
 

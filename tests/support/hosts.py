@@ -291,7 +291,8 @@ def main() -> int:
                 print(f"  WRONG: {fault}", flush=True)
             bad += bool(faults)
             if options.keep:
-                shutil.copytree(made.folder, options.keep / name, symlinks=True, dirs_exist_ok=True)
+                shutil.rmtree(options.keep / name, ignore_errors=True)
+                shutil.copytree(made.folder, options.keep / name, symlinks=True)
     print(f"{bad} of the scenarios are not as they must be")
     return 1 if bad else 0
 
