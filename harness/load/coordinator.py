@@ -20,14 +20,11 @@ from locust.runners import MasterRunner
 
 from earwitness.harness.errors import Exit, worse
 from earwitness.harness.load.contradictions import refuse_unknown_checks, refuse_unknown_opportunities
-from earwitness.harness.load.hosts import MET, TOLD, Hosts
 from earwitness.harness.load.metrics import Metrics
 from earwitness.harness.load.run_settings import RunOptions
 from earwitness.harness.load.screen import RunScreen
 from earwitness.harness.load.shapes import Foreseen, foreseen_of
-from earwitness.harness.load.shipper import KEPT
 from earwitness.harness.load.statistics import Violations
-from earwitness.harness.load.stored import Fetching
 from earwitness.harness.load.users import ChatUser
 from earwitness.harness.load.worker import Assignment
 from earwitness.harness.planning.plan import Plan
@@ -42,10 +39,13 @@ from earwitness.harness.report.github import tell_github
 from earwitness.harness.report.live_file import read_reading
 from earwitness.harness.report.thresholds import parse_all
 from earwitness.harness.run.faults import JOURNALS, Faults
+from earwitness.harness.run.hosts import MET, TOLD, Hosts
 from earwitness.harness.run.judge import JUDGE_DEADLINE_S, JudgeBeside, own_asked
 from earwitness.harness.run.metrics import RunMetrics
 from earwitness.harness.run.sampler import Sampler
+from earwitness.harness.run.shipper import KEPT
 from earwitness.harness.run.signals import Interruption
+from earwitness.harness.run.stored import Fetching
 from earwitness.harness.run.system import UnderTest
 
 if TYPE_CHECKING:

@@ -28,14 +28,11 @@ from locust.runners import MasterRunner, WorkerRunner
 from earwitness.harness.errors import EarwitnessError, Exit
 from earwitness.harness.load.coordinator import Conductor
 from earwitness.harness.load.declaration import Story
-from earwitness.harness.load.hosts import MEET, MET, TIME, TOLD
 from earwitness.harness.load.master_watch import MasterWatch
 from earwitness.harness.load.metrics import part_figures, report_part
 from earwitness.harness.load.screen import tables_on_request
 from earwitness.harness.load.shapes import limited_to
-from earwitness.harness.load.shipper import KEPT, PIECE, Shipper, own_directory, shares_disk
 from earwitness.harness.load.soundness import Soundness
-from earwitness.harness.load.stored import Depositing
 from earwitness.harness.load.users import ChatUser
 from earwitness.harness.load.web import extend
 from earwitness.harness.load.web_guard import guard
@@ -43,7 +40,10 @@ from earwitness.harness.load.worker import Assignment, Part
 from earwitness.harness.progress import say, show_logs
 from earwitness.harness.record.meta import clock_id
 from earwitness.harness.record.store import open_store
+from earwitness.harness.run.hosts import MEET, MET, TIME, TOLD
+from earwitness.harness.run.shipper import KEPT, PIECE, Shipper, own_directory, shares_disk
 from earwitness.harness.run.signals import SIGNALS, Interruption
+from earwitness.harness.run.stored import Depositing
 
 events: Any = locust.events
 MASTER_LEADS_S = 3.0

@@ -1,7 +1,7 @@
 """The hosts of a run: which workers share the master's disk and its clock, and what is done for the others.
 
 Before a run begins, the master writes a mark into its folder of runs, and asks each worker whether it sees it, and by
-which clock it stamps its records. A worker that does not see it ships its records (`harness.load.shipper`). The offset
+which clock it stamps its records. A worker that does not see it ships its records (`harness.run.shipper`). The offset
 of each other clock is measured by exchanges before the load, once a second during it, and after it
 (`harness.record.clocks`). Workers of one clock count as one host, by which the users of a room are planned.
 
@@ -21,12 +21,12 @@ from typing import Any, Final
 import gevent
 from gevent.event import Event
 
-from earwitness.harness.load.shipper import Intake
 from earwitness.harness.progress import say
 from earwitness.harness.record.clocks import KEY, Offset
 from earwitness.harness.record.meta import clock_id
 from earwitness.harness.record.rundir import RunDirectory, write_whole
 from earwitness.harness.record.shipping import Gathering
+from earwitness.harness.run.shipper import Intake
 
 MEET, MET, TIME, TOLD = (f"earwitness-{step}" for step in ("meet", "met", "time", "told"))
 MEET_S: Final = 5.0
