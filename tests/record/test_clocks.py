@@ -11,6 +11,7 @@ import pytest
 from earwitness.checks.history.record import NOBODY, NONE, RECORD, Kind, Phase
 from earwitness.harness.record.clocks import DRIFT_PPM, HERE, KEY, ClockMap, Offset, mapping_of
 from earwitness.harness.record.evidence import conclude
+from earwitness.harness.record.exporter import headers
 from earwitness.harness.record.history import Follower, open_history
 from earwitness.harness.record.journal import Journal
 from earwitness.harness.record.rundir import RunDirectory
@@ -121,6 +122,10 @@ def test_journals_are_read_on_the_masters_clock(run: RunDirectory, record: Make)
     one = there.record(2)
     assert one is not None
     assert one["t"] == 32 * S
+    said = headers(history)
+    exported = [one["journal"]["meta"]["clock_bound_ns"] for one in said if "journal" in one]
+    assert exported == [info.meta["clock_bound_ns"] for info in history.infos()]  # an import has the same bounds,
+    assert all("clocks" not in one.get("run", {}) for one in said)  # and maps nothing a second time
     here, meta = (info.meta for info in history.infos())
     assert (here["clock_bound_ns"], meta["clock_bound_ns"]) == (0, MS + 10 * S * DRIFT_PPM // 1_000_000)
     assert (here["wall_minus_monotonic_ns"], meta["wall_minus_monotonic_ns"]) == (5 * S, 3 * S)
