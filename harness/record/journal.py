@@ -352,7 +352,8 @@ def _bind(journal: Journal) -> tuple[Write, Callable[[], int], Callable[[], int]
         try:
             checksum()
             # All blocks of a seal are of one size, so what is left of a block that `seal` has cut is sealed alone.
-            if len(journal._unsealed) >= SEAL_BLOCKS or journal._unsealed[0][1] < BLOCK_RECORDS:
+            unsealed = journal._unsealed
+            if len(unsealed) >= SEAL_BLOCKS or (unsealed and unsealed[0][1] < BLOCK_RECORDS):
                 journal._seal()
         except RecordError as error:
             trouble = error
