@@ -79,8 +79,9 @@ def test_what_is_no_store(url: str) -> None:
         open_store(url)
 
 
-@pytest.mark.skipif(MOTO, reason="obstore is installed")
-def test_the_missing_package_is_named() -> None:
+def test_the_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "obstore", None)
+    monkeypatch.setitem(sys.modules, "obstore.store", None)
     with pytest.raises(SettingsError, match=r"pip install 'earwitness\[store\]'"):
         open_store("s3://bucket/x")
 
