@@ -29,7 +29,7 @@ suite: setup ## the ten functional scenarios on the real platform
 
 setup: $(READY)
 
-$(READY): requirements.lock requirements-uv.lock pyproject.toml
+$(READY): requirements.lock requirements-uv.lock pyproject.toml $(wildcard harness/native/*.c harness/native/*.h)
 	@echo "earwitness: setting up $(VENV) (once; about a minute) ..."
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if (3, 11) <= v < (3, 14) else f"earwitness needs Python 3.11, 3.12 or 3.13, but $(PYTHON) is {v[0]}.{v[1]}. Name another one: make PYTHON=python3.12 load")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -27,6 +27,7 @@ import orjson
 from gevent.event import Event
 
 from earwitness.harness.client.dialogue import PlainDialogue
+from earwitness.harness.client.envelope import Envelope, Put, Quoted, Values
 from earwitness.harness.client.events import MESSAGE, Handshake, Heard
 from earwitness.harness.client.frame_cache import hearing
 from earwitness.harness.client.frame_capture import KeepingSession
@@ -34,6 +35,7 @@ from earwitness.harness.client.gevent_shell import TRANSPORT, Connection
 from earwitness.harness.client.session import ChatSession
 from earwitness.harness.client.tally import Tally
 from earwitness.harness.dialects.protocol import Credentials, Person
+from earwitness.harness.native import described
 from earwitness.harness.record.frames import FrameStore
 from earwitness.harness.record.journal import Journal
 
@@ -52,8 +54,25 @@ def hear(data: str | bytes) -> Sequence[Heard]:
     return ((MESSAGE, frame["conversation"], frame["text"], frame["seq"], None, frame["id"], None),)
 
 
+ENVELOPE = Envelope(
+    message=Values(room="conversation", text="text", seq="seq", id="id"),
+    send=(
+        '{"type":"send","conversation":"', (Put.LABEL, Quoted.RAW), '","seq":7,"id":"', (Put.ID, Quoted.RAW),
+        '","text":"', (Put.TEXT, Quoted.RAW), '"}',
+    ),
+)  # fmt: skip
+
+
 def encode(label: str, message_id: str, text: str) -> str:
     return f'{{"type":"send","conversation":"{label}","seq":7,"id":"{message_id}","text":"{text}"}}'
+
+
+def say(connection: Connection, payload: str, *, soon: bool = False) -> None:
+    """Send one message, as users do (`ChatUser._say`)."""
+    now_ns = time.monotonic_ns()
+    if not connection.say(now_ns, LABEL, payload, soon=soon):
+        frame = connection.session.send(now_ns, LABEL, payload)
+        (connection.send_soon if soon else connection.send)(frame)
 
 
 @contextmanager
@@ -95,7 +114,7 @@ class Bench:
                 ack_by_echo=True,
                 **kept,
             )
-            spoken = PlainDialogue(Handshake(url=self.url, welcome=False), hear_once, encode)
+            spoken = PlainDialogue(Handshake(url=self.url, welcome=False), hear_once, encode, envelope=ENVELOPE)
             connection = Connection(session, spoken, timeout_s=30)
             connection.open()
             self.connections.append(connection)
@@ -121,7 +140,7 @@ class Bench:
             session.on_answer = answered.set
             while time.monotonic() < end:
                 answered.clear()
-                connection.send(session.send(time.monotonic_ns(), LABEL, self.payload))
+                say(connection, self.payload)
                 answered.wait(10)
                 assert not session.pending
                 done += 1
@@ -137,9 +156,8 @@ class Bench:
             connection = self.connections[done // BURST % len(self.connections)]
             session = connection.session
             target = session.acked + BURST
-            send = connection.send_soon if coalesced else connection.send
             for _ in range(BURST):
-                send(session.send(time.monotonic_ns(), LABEL, self.payload))
+                say(connection, self.payload, soon=coalesced)
             heard_all = Event()
 
             def count(session: ChatSession = session, target: int = target, heard_all: Event = heard_all) -> None:
@@ -183,6 +201,8 @@ def measure(mode: str, seconds: float = 3.0, connections: int = 100, *, keep_fra
         "wall_s": wall_s,
         "per_cpu_s": messages / cpu_s,
         "records": records,
+        "native": described()["native"],
+        "native_share": moved["frames_native"] / (moved["frames_in"] + moved["frames_out"]),
     }
 
 

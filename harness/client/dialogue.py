@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
+from earwitness.harness.client.envelope import Envelope
 from earwitness.harness.client.events import JOINED, OTHER, WELCOME, Handshake, Heard
 from earwitness.harness.client.wires import NoSocket
 
@@ -60,11 +61,13 @@ class BaseDialogue:
 
     A subclass adds `received` and `send`.
 
-    awaited  what the platform owes while the connection is opened, for the error if it does not come in time
+    awaited   what the platform owes while the connection is opened, for the error if it does not come in time
+    envelope  where the values of usual frames are, None where `received` alone knows it (`harness.client.envelope`)
     """
 
     beat_s = 0.0
     awaited = "greeting"
+    envelope: Envelope | None = None
 
     def __init__(self, handshake: Handshake, first: Sequence[str | bytes] = ()) -> None:
         """Keep how the socket is opened, and what is sent first."""
@@ -97,9 +100,11 @@ class PlainDialogue(BaseDialogue):
         received: Callable[[str | bytes], Sequence[Heard]],
         send: Callable[[str, str, str], str | bytes],
         first: Sequence[str | bytes] = (),
+        envelope: Envelope | None = None,
     ) -> None:
         """Use `received` and `send` as the methods of these names; `first`: frames that are sent first."""
         super().__init__(handshake, first)
+        self.envelope = envelope
         self.received = received
         self.send = send
 

@@ -77,7 +77,7 @@ class Connection(Link):
         self._beats: Watcher | None = None
         self._backlog = bytearray()
         self._behind_since = 0
-        self._soon: list[str | bytes] = []
+        self._soon: list[bytes] = []
         self._waiters: tuple[Event, ...] = ()
 
     # -- for the user -----------------------------------------------------------------------------------------------
@@ -117,9 +117,29 @@ class Connection(Link):
 
     def send_soon(self, frame: str | bytes) -> None:
         """Queue one message; all messages of this turn of the event loop are written together."""
+        self._queue(self._frame(frame))
+
+    def _queue(self, framed: bytes) -> None:
         if not self._soon:
             gevent.get_hub().loop.run_callback(self._flush)
-        self._soon.append(frame)
+        self._soon.append(framed)
+
+    def say(self, now_ns: int, label: str, payload: str, planned_ns: int | None = None, *, soon: bool = False) -> bool:
+        """Record one message to the room `label` and send it, all in the native core; False if it does not do it.
+
+        Then nothing has happened, and `ChatSession.send` with `send` or `send_soon` does the same.
+        """
+        core = self._core
+        framed = None if core is None or self._sock is None else core.send(now_ns, label, payload, planned_ns)
+        if framed is None:
+            return False
+        self.transport.frames_native += 1
+        if soon:
+            self._queue(framed)
+        else:
+            self.transport.frames_out += 1
+            self._write(framed)
+        return True
 
     @property
     def backlog(self) -> int:
@@ -286,7 +306,7 @@ class Connection(Link):
             frames, self._soon = self._soon, []
             if self._sock is not None:
                 self.transport.frames_out += len(frames)
-                self._write(b"".join(map(self._frame, frames)))
+                self._write(b"".join(frames))
 
     def _beat(self, every_s: float) -> None:
         timer = gevent.get_hub().loop.timer(every_s, every_s)
@@ -351,6 +371,10 @@ class ManyConnections(ManyLinks[Connection]):
         except BaseException as error:
             self._failed_to_open(error)
             raise
+
+    def say(self, now_ns: int, label: str, payload: str, planned_ns: int | None = None, *, soon: bool = False) -> bool:
+        """Return False: the sockets of one connection have no native core."""
+        return False
 
     def wait(self, done: Callable[[], bool], timeout_s: float) -> bool:
         """Block until `done()` is true, as `Connection.wait` does."""

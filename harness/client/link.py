@@ -11,16 +11,20 @@ from time import monotonic_ns
 from typing import Protocol
 
 from earwitness.harness.client.dialogue import BaseDialogue, Dialogue
+from earwitness.harness.client.envelope import Envelope
 from earwitness.harness.client.events import Heard
-from earwitness.harness.client.wire import NO_CLOSE, TOO_BIG, Refused
+from earwitness.harness.client.session import ChatSession
+from earwitness.harness.client.wire import NO_CLOSE, TOO_BIG, Refused, Wire
 from earwitness.harness.client.wires import Framing, make_wire
 from earwitness.harness.errors import Exceeded
+from earwitness.harness.native import HOT, Core
 
 
 class Transport:
     """Totals of the sockets of this process, counted apart from the sessions so that both can be compared (H1).
 
     frames_in, frames_out  data messages
+    frames_native          those of both directions that took the native path
     bytes_in, bytes_out    of the WebSocket stream, before TLS, upgrade and control frames included
     opened, refused        upgrades that succeeded and that did not, for whatever reason
     failed                 connections ended by an error of the tester
@@ -29,12 +33,14 @@ class Transport:
     held_up_ns             time (ns) in which any socket had more to read than we had read; no count
     """
 
-    COUNTS = ("bytes_in", "bytes_out", "exceeded", "failed", "frames_in", "frames_out", "opened", "refused")
+    COUNTS = (
+        "bytes_in", "bytes_out", "exceeded", "failed", "frames_in", "frames_native", "frames_out", "opened", "refused",
+    )  # fmt: skip
     __slots__ = (*COUNTS, "_behind", "_behind_from", "behind_ns", "held_up_ns")
 
     def __init__(self) -> None:
         """Start all totals at zero."""
-        self.bytes_in = self.bytes_out = self.frames_in = self.frames_out = 0
+        self.bytes_in = self.bytes_out = self.frames_in = self.frames_out = self.frames_native = 0
         self.opened = self.refused = self.failed = self.exceeded = 0
         self.start_watch()
 
@@ -99,16 +105,20 @@ class Link:
 
     open_now  the upgrade is done and the connection not over: frames can be sent
     over      the connection has ended; `error` holds the exception if the tester itself failed
+    native    the native path may record usual frames; set it before the connection opens
     """
 
     __slots__ = (
         "_begun_ns",
+        "_core",
         "_epoch",
         "_frame",
         "_own",
+        "_usual",
         "dialogue",
         "error",
         "handshake",
+        "native",
         "open_now",
         "over",
         "session",
@@ -125,6 +135,9 @@ class Link:
         self.open_now = False
         self.over = False
         self.error: BaseException | None = None
+        self.native = HOT is not None
+        self._core: Core | None = None
+        self._usual: tuple[ChatSession, Envelope] | None = None  # what a core is made of, while there is none yet
         self._own = False
         self._epoch = 0
         self._begun_ns = monotonic_ns()
@@ -173,30 +186,69 @@ class Link:
     def _received(self, now_ns: int, data: bytes) -> None:
         """Record everything that came out of one read, in its order."""
         wire = self.wire
-        transport = self.transport
-        transport.bytes_in += len(data)
-        opened = wire.opened
-        messages = wire.receive(data)
-        if not opened and wire.opened:
-            self._opened(now_ns)
-        if messages:
-            heard = self.session.heard
-            try:
-                for message in messages:
-                    transport.frames_in += 1
-                    heard(now_ns, message)
-            except Exceeded as error:
-                transport.frames_in -= 1  # the frame is not recorded, and the verdict says why
-                self._exceed(str(error))
-            except Refused as refused:
-                transport.frames_in -= 1  # it is recorded as the end of the connection
-                self._turned_away(refused)
+        self.transport.bytes_in += len(data)
+        if self._core is not None:
+            self._hear_usual(now_ns, data, self._core)
+        else:
+            opened = wire.opened
+            messages = wire.receive(data)
+            if not opened and wire.opened:
+                self._opened(now_ns)
+            if messages:
+                self._hear(now_ns, messages)
+            if self._usual is not None:
+                self._find_core(*self._usual)
         if self.dialogue.out:
             self._say()
         if wire.output:
             self._write(wire.take_output())
         if wire.over:
             self._ended(now_ns)
+
+    def _hear(self, now_ns: int, messages: Sequence[str | bytes]) -> None:
+        """Pass messages to the session, one by one."""
+        transport, heard = self.transport, self.session.heard
+        try:
+            for message in messages:
+                transport.frames_in += 1
+                heard(now_ns, message)
+        except (Exceeded, Refused) as error:
+            self._unrecorded(error)
+
+    def _unrecorded(self, error: Exceeded | Refused) -> None:
+        self.transport.frames_in -= 1  # it is recorded as the end of the connection, or the verdict says why it is not
+        if isinstance(error, Refused):
+            self._turned_away(error)
+        else:
+            self._exceed(str(error))
+
+    def _hear_usual(self, now_ns: int, data: bytes, core: Core) -> None:
+        """Let the native core record the usual frames of a read; each other one goes the way of Python."""
+        wire, transport = self.wire, self.transport
+        assert isinstance(wire, Wire)
+        data = wire.joined(data)
+        at, end = 0, len(data)
+        while at < end and wire.between_frames:
+            try:
+                at = core.receive(now_ns, data, at)
+            except (Exceeded, Refused) as error:  # of a hook
+                self._unrecorded(error)
+                return
+            finally:
+                transport.frames_in += core.frames
+                transport.frames_native += core.frames
+            if at < end:
+                stop = at + core.next if core.next else end
+                self._hear(now_ns, wire.receive(data[at:stop]))
+                at = stop
+        if at < end:
+            self._hear(now_ns, wire.receive(data[at:]))
+
+    def _find_core(self, session: ChatSession, envelope: Envelope) -> None:
+        """Have the native core record from now on, if the beginning of the connection is recorded."""
+        if session.begun:
+            self._usual = None
+            self._core = session.core(envelope, self.handshake.network.frame_bytes)
 
     def _opened(self, now_ns: int) -> None:
         self.transport.opened += 1
@@ -205,6 +257,9 @@ class Link:
         self._epoch = self.session.connected(dialogue, now_ns, now_ns - self._begun_ns)
         self.session.happened(now_ns, dialogue.opened())
         self._say()
+        session, envelope = self.session, dialogue.envelope if isinstance(dialogue, BaseDialogue) else None
+        if self.native and envelope is not None and isinstance(session, ChatSession) and isinstance(self.wire, Wire):
+            self._usual = session, envelope
         if dialogue.beat_s:
             self._beat(dialogue.beat_s)
 

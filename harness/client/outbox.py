@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from math import ceil
-from typing import Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from earwitness.checks.history.record import NOBODY, NONE, Flag, Kind
 from earwitness.harness.client.body import encode
@@ -15,6 +15,7 @@ from earwitness.harness.client.events import ACK, NACK, Heard
 from earwitness.harness.client.streams import Questions
 from earwitness.harness.client.tally import ACKNOWLEDGED, ACKNOWLEDGED_FROM_PLAN, FIRST_TOKEN_FROM_PLAN, Tally
 from earwitness.harness.described import whole_number
+from earwitness.harness.native import HOT
 
 KEPT: Final = 1000
 """Messages without (or with a refusing) answer that a session keeps for `retry`; older ones are dropped."""
@@ -51,14 +52,42 @@ class NotConnected(ConnectionError):
     """Error for a message that cannot be sent because the device has no connection."""
 
 
-class Speaker:
+class PlainCounts:
+    """Counts of a session that each message changes; the compiled class of the native path has the same.
+
+    connected_now    there is an open connection
+    counter          number of the last new message
+    acked            acknowledged messages; `acked_unnumbered`: those whose answer had no sequence number
+    heard_count      messages received and recorded, `own_heard` of them written by this device
+    frames_recorded  frames received
+    abandoned        how often later messages lost their order relative to earlier ones
+    """
+
+    __slots__ = (
+        "abandoned",
+        "acked",
+        "acked_unnumbered",
+        "connected_now",
+        "counter",
+        "frames_recorded",
+        "heard_count",
+        "own_heard",
+    )
+
+
+if TYPE_CHECKING:
+    Counts = PlainCounts
+else:
+    Counts = PlainCounts if HOT is None else HOT.Counts
+
+
+class Speaker(Counts):
     """Outbox of a session: messages in progress, their answers, retries.
 
     `ChatSession` documents the attributes and the hooks.
     """
 
     __slots__ = (
-        "_abandoned",
         "_acked_seq",
         "_by_http",
         "_due",
@@ -75,12 +104,8 @@ class Speaker:
         "_tally",
         "_unanswered",
         "_write",
-        "acked",
-        "acked_unnumbered",
         "client",
         "conn",
-        "connected_now",
-        "counter",
         "on_answer",
         "on_refused",
         "questions",
@@ -99,7 +124,7 @@ class Speaker:
         by_http: bool = False,
     ) -> None:
         """Start without messages; answers are counted and timed in `tally`."""
-        self._by_http, self._abandoned = by_http, 0
+        self._by_http, self.abandoned = by_http, 0
         self.client, self.tag = client, tag
         self._journal, self._write, self._intern = journal, journal.write, journal.intern
         self._encode: Encode
@@ -115,6 +140,7 @@ class Speaker:
         self.questions = Questions(tally.histogram(FIRST_TOKEN_FROM_PLAN))
         self._due: int | None = None  # a CONNECT that is not written yet: how long its handshake took, ns
         self.conn = self.counter = self.acked = self.acked_unnumbered = self.refused = 0
+        self.heard_count = self.frames_recorded = self.own_heard = 0
         self.connected_now = False
         self.on_answer: Callable[[], None] | None = None
         self.on_refused: Callable[[str, int, float | None], None] | None = None
@@ -218,16 +244,16 @@ class Speaker:
         if message_id in self._pending:
             self._no_answer(now_ns, message_id, 0)
             self._tally.count("no answer to the request")
-            self._abandoned += 1
+            self.abandoned += 1
 
     def forget_order(self) -> None:
         """Give later messages no order relative to earlier ones: they are sent while a request is in progress."""
-        self._abandoned += 1
+        self.abandoned += 1
 
     @property
     def proc(self) -> int:
         """Return the `proc` of the next message. Only messages with the same `proc` have an order among themselves."""
-        return (self.conn + self._abandoned) & 255
+        return (self.conn + self.abandoned) & 255
 
     def unanswered(self) -> list[str]:
         """Return the ids of messages whose outcome is unknown (connection cut, or no answer in time), oldest first."""

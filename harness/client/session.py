@@ -16,12 +16,15 @@ from earwitness.checks.history.record import AGENT as AN_AGENT
 from earwitness.checks.history.record import NOBODY, NONE, Flag, Kind, Place, State
 from earwitness.harness.client.body import PREFIX, decode_fields
 from earwitness.harness.client.dialogue import Dialogue
+from earwitness.harness.client.envelope import Envelope
 from earwitness.harness.client.events import ACK, AGENT, JOINED, LEFT, MESSAGE, NACK, PROFILE, REPLAYED, WELCOME, Heard
 from earwitness.harness.client.outbox import NotConnected, Record, Speaker
 from earwitness.harness.client.statements import digest_of, write_seen
 from earwitness.harness.client.streams import Streams
 from earwitness.harness.client.tally import Tally
 from earwitness.harness.errors import Exceeded
+from earwitness.harness.native import HOT, Core
+from earwitness.harness.record.journal import Journal, PlainPen
 
 AGENT_EVENTS: Final = {
     name: number
@@ -66,7 +69,6 @@ class ChatSession(Speaker):
         "_agents",
         "_hear",
         "_last",
-        "_own_heard",
         "_own_prefix",
         "_resumed",
         "_strangers",
@@ -74,8 +76,6 @@ class ChatSession(Speaker):
         "ack_by_echo",
         "asked",
         "echo",
-        "frames_recorded",
-        "heard_count",
         "on_agent",
         "on_closed",
         "on_left",
@@ -110,7 +110,6 @@ class ChatSession(Speaker):
         self._own_prefix = f"{PREFIX}{tag}:"
         self._last: dict[str, int] = {}  # highest sequence received on earlier connections, by label
         self._resumed: dict[str, int] = {}
-        self.heard_count = self.frames_recorded = self._own_heard = 0
         self.welcomed = False
         self.on_closed: Callable[[], None] | None = None
         self.on_welcome: Callable[[Mapping[str, object]], None] | None = None
@@ -125,12 +124,12 @@ class ChatSession(Speaker):
 
         The echo counts only where the platform sends one (`echo`).
         """
-        return not self._pending and (not self.echo or self._own_heard >= self.acked)
+        return not self._pending and (not self.echo or self.own_heard >= self.acked)
 
     @property
     def awaits_echo(self) -> bool:
         """Return whether an acknowledgement had no sequence number and the echo that carries it has not arrived yet."""
-        return self.echo and self.acked_unnumbered > 0 and self._own_heard < self.acked
+        return self.echo and self.acked_unnumbered > 0 and self.own_heard < self.acked
 
     def resume_points(self) -> dict[str, int]:
         """Return the highest sequence number received so far, by room label; for `Target.dialogue(resume=…)`."""
@@ -139,6 +138,32 @@ class ChatSession(Speaker):
             if seq > points.get(label, NONE):
                 points[label] = seq
         return points
+
+    @property
+    def begun(self) -> bool:
+        """Return whether the beginning of the connection is recorded (CONNECT)."""
+        return self._due is None
+
+    def core(self, envelope: Envelope | None, frame_bytes: int) -> Core | None:
+        """Return the native core of the present connection; None if Python does all of its work, or does so for now.
+
+        `envelope`: of the dialogue; `frame_bytes`: the longest frame that may come. The core changes the same counts
+        and tables as this object. A session that does more than others (a subclass) has none.
+        """
+        journal, rooms = self._journal, self._rooms
+        if HOT is None or envelope is None or self._due is not None or type(self) is not ChatSession or self._by_http:
+            return None
+        if not (isinstance(journal, Journal) and type(rooms) is dict) or isinstance(journal.pen, PlainPen):
+            return None
+        compiled = envelope.compiled()
+        if compiled is None or not self.tag.isascii() or ":" in self.tag:
+            return None
+        core: Core = HOT.Core(
+            self, journal.pen, compiled, self._latency, self._from_plan, self.tag, rooms, self._seen, self._acked_seq,
+            self._pending, self._unanswered, self._posted, self.questions.open, journal.ids, self.client, self.conn,
+            self.ack_by_echo, frame_bytes,
+        )  # fmt: skip
+        return core
 
     # -- called by the shell ----------------------------------------------------------------------------------------
 
@@ -252,7 +277,7 @@ class ChatSession(Speaker):
         if label is not None and seq > self._seen.get(label, NONE):
             self._note_seen(label, seq)
         if author == self.client and not flags:
-            self._own_heard += 1
+            self.own_heard += 1
             if label is not None and seq > self._acked_seq.get(label, NONE):
                 self._acked_seq[label] = seq
             if self.ack_by_echo:

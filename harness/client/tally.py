@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from earwitness.harness.native import HOT
 
 ACKNOWLEDGED = "acknowledged"
 """Histogram: time from passing the bytes to the socket until the answer."""
@@ -68,8 +71,8 @@ class Summary:
         return self.max_ns
 
 
-class Histogram:
-    """Histogram of latencies under one name. `add` is on the hot path."""
+class PlainBuckets:
+    """Buckets of a histogram. `add` is on the hot path; the compiled class of the native path does the same."""
 
     __slots__ = ("_buckets", "max_ns", "min_ns", "total_ns")
 
@@ -83,7 +86,7 @@ class Histogram:
         self.min_ns = 1 << 62
         self.max_ns = 0
 
-    def add(self, ns: int) -> None:
+    def add(self, ns: int, /) -> None:
         """Count one latency in ns; negative ones (a clock set back) count as 0."""
         if ns < 0:
             ns = 0
@@ -100,18 +103,32 @@ class Histogram:
         if ns > self.max_ns:
             self.max_ns = ns
 
+    def take(self) -> tuple[dict[int, int], int, int, int]:
+        """Return (counts by bucket, sum, least, most) since the last call, times in ns, and start anew."""
+        taken = {index: count for index, count in enumerate(self._buckets) if count}
+        found = taken, self.total_ns, self.min_ns, self.max_ns
+        if taken:
+            self._buckets = [0] * BUCKETS
+        self._clear()
+        return found
+
+
+if TYPE_CHECKING:
+    Buckets = PlainBuckets
+else:
+    Buckets = PlainBuckets if HOT is None else HOT.Histogram
+
+
+class Histogram(Buckets):
+    """Histogram of latencies under one name. `add` is on the hot path."""
+
+    __slots__ = ()
+
     def drain(self) -> Summary:
         """Return what was added since the last drain, and reset the histogram."""
-        buckets = {index: count for index, count in enumerate(self._buckets) if count}
-        summary = Summary(
-            n=sum(buckets.values()), total_ns=self.total_ns, min_ns=self.min_ns, max_ns=self.max_ns, buckets=buckets
-        )
-        if buckets:
-            self._buckets = [0] * BUCKETS
-        else:
-            summary.min_ns = 0
-        self._clear()
-        return summary
+        buckets, total_ns, min_ns, max_ns = self.take()
+        least = min_ns if buckets else 0
+        return Summary(n=sum(buckets.values()), total_ns=total_ns, min_ns=least, max_ns=max_ns, buckets=buckets)
 
 
 class Tally:

@@ -127,14 +127,22 @@ class Wire:
             return self.close_received
         return NO_CLOSE if self._closing or self.close_sent is None else self.close_sent
 
+    @property
+    def between_frames(self) -> bool:
+        """Return whether the next byte that `receive` gets begins a frame, and no message has begun."""
+        return self.opened and not (self.over or self._left or self._rest or self._parts is not None)
+
+    def joined(self, data: bytes) -> bytes:
+        """Return `data` with the bytes before it that were kept, because a frame was cut; they are kept no more."""
+        rest, self._rest = self._rest, b""
+        return rest + data if rest else data
+
     def receive(self, data: bytes) -> Sequence[str | bytes]:
         """Process received bytes; return the messages that end in them, in order: `str` for text, `bytes` for binary.
 
         Never raises on bad input: it ends the connection (`over`).
         """
-        if self._rest:
-            data = self._rest + data
-            self._rest = b""
+        data = self.joined(data)
         messages: list[str | bytes] = []
         at = 0
         if not self.opened or self.over or self._left:

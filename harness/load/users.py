@@ -232,8 +232,10 @@ class ChatUser(ConnectedUser):
         payload = self.part.plan.payload(self.number, session.counter + 1)
         if self.poster is not None:
             self.poster.say(room.label, payload, planned_ns)
-        else:
-            self.send(session.send(time.monotonic_ns(), room.label, payload, planned_ns), soon=soon)
+            return
+        now_ns = time.monotonic_ns()
+        if self.connection is None or not self.connection.say(now_ns, room.label, payload, planned_ns, soon=soon):
+            self.send(session.send(now_ns, room.label, payload, planned_ns), soon=soon)
 
     def pour(self, room: Room, count: int, within_s: float) -> int:
         """Send up to `count` messages evenly within `within_s` seconds; return how many were sent.

@@ -31,10 +31,11 @@ import struct
 import weakref
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final, Protocol, Self
+from typing import Final, Protocol, Self, TypeAlias
 
 from earwitness.checks.history.record import FOREIGN, RECORD_BYTES, RECORD_STRUCT
 from earwitness.harness.errors import Exceeded, RecordError
+from earwitness.harness.native import HOT
 from earwitness.harness.record.sidecar import Block, Chain, tag_of
 
 DATA_SUFFIX: Final = ".ewj"
@@ -105,13 +106,13 @@ class Journal:
 
     write: Write
 
-    def __init__(self, path: Path, names_path: Path, data_fd: int, names_fd: int) -> None:
+    def __init__(self, path: Path, names_path: Path, data_fd: int, names_fd: int, *, native: bool) -> None:
         """Take the open files of records and names, and reserve the first pages. `Journal.create` opens them."""
         self.path, self.names_path = path, names_path
         self.name = path.name.removesuffix(DATA_SUFFIX)
         self._pid = os.getpid()
         self._closed = False
-        self._ids: dict[str, int] = {}
+        self.ids: dict[str, int] = {}
         self.names_max = NAMES_MAX
         self._connections = itertools.count(1)
         self._names_fd = names_fd
@@ -120,14 +121,15 @@ class Journal:
         self._blocks, self._block_chain = 0, ""
         """Number of sealed blocks, and the chain of the last seal; of the first line while there is none."""
         self._unsealed: list[tuple[int, int, str]] = []
-        self.write, self._count, self._halt, self._checksum = _bind(self)
+        self.pen, self._halt, self._checksum = _bind(self, native)
+        self.write = self.pen.write
 
     @classmethod
-    def create(cls, directory: Path, name: str, *, meta: Mapping[str, object]) -> Self:
+    def create(cls, directory: Path, name: str, *, meta: Mapping[str, object], native: bool = True) -> Self:
         """Start the journal `name` in `directory`, with room reserved for some 80,000 records.
 
-        `directory` is a run's `journals/`, made if absent. Raises RecordError for a bad or used name, and if permission
-        or space is missing.
+        `directory` is a run's `journals/`, made if absent. `native`: write with the compiled pen where there is one.
+        Raises RecordError for a bad or used name, and if permission or space is missing.
         """
         if not _SOUND_NAME.fullmatch(name):
             raise RecordError(f"{name!r} is no name for a journal: use letters, digits, '.', '_' and '-'.")
@@ -137,7 +139,7 @@ class Journal:
             path.parent.mkdir(parents=True, exist_ok=True)
             for file in (path, names_path):
                 descriptors.append(os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))
-            journal = cls(path, names_path, *descriptors)
+            journal = cls(path, names_path, *descriptors, native=native)
             journal._line({"journal": name, "meta": dict(meta)})
         except (OSError, RecordError) as error:
             for file, fd in zip((path, names_path), descriptors, strict=False):
@@ -156,7 +158,7 @@ class Journal:
     @property
     def records(self) -> int:
         """Return the number of complete records so far."""
-        return self._count()
+        return self.pen.count
 
     def intern(self, text: str) -> int:
         """Return the number (≥ `FOREIGN`) that stands for `text` in this journal's records.
@@ -164,18 +166,18 @@ class Journal:
         The plan does not contain the text. The same text always has the same number. Its line is in the side file
         before this returns. Raises Exceeded if there are `names_max` others.
         """
-        known = self._ids.get(text)
+        known = self.ids.get(text)
         if known is None and len(text) > NAME_CHARS:
             text = _short(text)
-            known = self._ids.get(text)
+            known = self.ids.get(text)
         if known is not None:
             return known
         self._check()
-        if len(self._ids) >= self.names_max:
+        if len(self.ids) >= self.names_max:
             raise Exceeded(f"more than {self.names_max:,} unplanned names")
-        number = FOREIGN + len(self._ids)
+        number = FOREIGN + len(self.ids)
         self._line({"name": [number, text]})
-        self._ids[text] = number
+        self.ids[text] = number
         return number
 
     def identity(self, client: int, user_id: str) -> None:
@@ -306,16 +308,64 @@ class Pages:
         os.close(self._fd)
 
 
-def _bind(journal: Journal) -> tuple[Write, Callable[[], int], Callable[[], int], Callable[[], None]]:
-    """Return `write` and the functions that share its variables.
+class Pen(Protocol):
+    """Protocol of what appends records to the mapped page: `PlainPen`, or the compiled one of the native path.
 
-    These are: the number of records so far; stop writing and return how many were lost; take the checksum of the
-    records that have none yet. `write` is a closure, because its cells are the cheapest state that a Python function
-    can keep.
+    count  records so far
+    limit  number of the last record of this block: the next one is passed to `new_block`
+    write  appends one record, see `Write`
     """
-    pack_into, pages, check = struct.Struct(RECORD_STRUCT).pack_into, journal._data, journal._check
-    view = pages.map_next() or memoryview(b"")
-    count, limit, base, lost, warned, summed = 0, BLOCK_RECORDS, 0, 0, False, 0
+
+    limit: int
+
+    @property
+    def count(self) -> int:
+        """Return the number of complete records."""
+
+    @property
+    def write(self) -> Write:
+        """Return the function that appends one record."""
+
+    def turn(self, view: memoryview, base: int, /) -> None:
+        """Continue in the page `view`, whose first byte is byte `base` of the file."""
+
+    def halt(self) -> None:
+        """Let go of the page; the next record asks for a block, and is refused there."""
+
+
+class PlainPen:
+    """Pen of the Python path. `write` is a closure, because its cells are the cheapest state that Python has."""
+
+    __slots__ = ("_bounds", "_count", "halt", "turn", "write")
+
+    def __init__(self, new_block: Callable[..., int]) -> None:
+        """Start without a page; `new_block` gets each record for which there is no room."""
+        self.write, self.turn, self.halt, self._count, self._bounds = _closures(new_block)
+
+    @property
+    def count(self) -> int:
+        """Return the number of complete records."""
+        return self._count()
+
+    @property
+    def limit(self) -> int:
+        """Return the number of the last record of this block."""
+        return self._bounds(None)
+
+    @limit.setter
+    def limit(self, limit: int) -> None:
+        self._bounds(limit)
+
+
+_Closures: TypeAlias = tuple[
+    Write, Callable[[memoryview, int], None], Callable[[], None], Callable[[], int], Callable[[int | None], int]
+]
+
+
+def _closures(new_block: Callable[..., int]) -> _Closures:
+    """Return the functions of a `PlainPen`: write, turn, halt, the count, and the limit, which it may set."""
+    pack_into = struct.Struct(RECORD_STRUCT).pack_into
+    view, count, limit, base = memoryview(b""), 0, 0, 0
 
     def write(
         t: int,
@@ -345,8 +395,33 @@ def _bind(journal: Journal) -> tuple[Write, Callable[[], int], Callable[[], int]
         count = n
         return n
 
+    def turn(page: memoryview, first: int, /) -> None:
+        nonlocal view, base
+        view, base = page, first
+
+    def halt() -> None:
+        nonlocal view, limit
+        view, limit = memoryview(b""), count
+
+    def bounds(to: int | None) -> int:
+        nonlocal limit
+        limit = limit if to is None else to
+        return limit
+
+    return write, turn, halt, lambda: count, bounds
+
+
+def _bind(journal: Journal, native: bool) -> tuple[Pen, Callable[[], int], Callable[[], None]]:
+    """Return the pen of a journal and two functions that share its variables.
+
+    These are: stop writing and return how many records were lost; take the checksum of the records that have none yet.
+    """
+    pages, check = journal._data, journal._check
+    view = pages.map_next() or memoryview(b"")
+    base, lost, warned, summed = 0, 0, False, 0
+
     def new_block(*record: int) -> int:
-        nonlocal limit, warned
+        nonlocal warned
         check()
         trouble: RecordError | None = None
         try:
@@ -357,10 +432,10 @@ def _bind(journal: Journal) -> tuple[Write, Callable[[], int], Callable[[], int]
                 journal._seal()
         except RecordError as error:
             trouble = error
-        if count * RECORD_BYTES - base == STEP_BYTES:
+        if pen.count * RECORD_BYTES - base == STEP_BYTES:
             trouble = turn_page() or trouble
-        limit = count + BLOCK_RECORDS
-        n = write(*record)
+        pen.limit = pen.count + BLOCK_RECORDS
+        n = pen.write(*record)
         if trouble and not warned:
             warned = True
             raise trouble
@@ -378,23 +453,29 @@ def _bind(journal: Journal) -> tuple[Write, Callable[[], int], Callable[[], int]
         if page is None:
             lost += 1
             raise trouble or RecordError(f"{journal.path} has no room left.")
-        view, base = page, count * RECORD_BYTES
+        view, base = page, pen.count * RECORD_BYTES
+        pen.turn(view, base)
         return trouble
 
     def checksum() -> None:
         """Take the checksum of the records that have none: they are in `view`, since blocks never cross a step."""
         nonlocal summed
+        count = pen.count
         if summed < count:
             block = view[summed * RECORD_BYTES - base : count * RECORD_BYTES - base]
             journal._unsealed.append((summed + 1, count - summed, tag_of(block)))
             summed = count
 
     def halt() -> int:
-        nonlocal view, limit
-        view, limit = memoryview(b""), count  # the next write asks for a block, and is refused there
+        nonlocal view
+        view = memoryview(b"")
+        pen.halt()
         return lost
 
-    return write, lambda: count, halt, checksum
+    pen: Pen = HOT.Pen(new_block) if native and HOT is not None else PlainPen(new_block)
+    pen.turn(view, 0)
+    pen.limit = BLOCK_RECORDS
+    return pen, halt, checksum
 
 
 _open_journals: weakref.WeakSet[Journal] = weakref.WeakSet()

@@ -1,0 +1,103 @@
+"""Envelope of a dialect: where the values of its usual frames are, so that the native path can read and write them.
+
+A dialect declares it beside its two functions, which stay the definition of what is right: whatever the native path
+does not know (`harness.native`) is passed to them. An envelope describes frames that are one JSON object. Paths walk
+its keys and those of objects inside it (`payload.text`); a path that is declared must find a value of its type, else
+the frame is not usual. Frames in other forms (lists, prefixes, answers by number) are declared by nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any, Final, TypeAlias
+
+from earwitness.harness.client.events import ACK, MESSAGE
+from earwitness.harness.native import HOT
+
+
+class Put(IntEnum):
+    """Value that is put into a frame that is sent."""
+
+    LABEL = 0
+    ID = 1
+    TEXT = 2
+
+
+class Quoted(IntEnum):
+    """Form of such a value: as it is, as JSON without quotation marks, or as JSON."""
+
+    RAW = 0
+    INNER = 1
+    JSON = 2
+
+
+Piece: TypeAlias = str | tuple[Put, Quoted]
+"""Piece of a frame that is sent: text, or a value and its form."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Values:
+    """Paths to the values of one kind of frame, "" for a value that it does not have.
+
+    kinds  texts at the envelope's path `kind` that identify it; () where there is no such path
+    """
+
+    kinds: tuple[str, ...] = ()
+    room: str = ""
+    text: str = ""
+    seq: str = ""
+    sender: str = ""
+    id: str = ""
+
+
+_OF_VALUES: Final = ("room", "text", "seq", "sender", "id")
+
+
+@dataclass(slots=True, kw_only=True)
+class Envelope:
+    """Declaration of the usual frames of a dialect. Make one for a target: it is compiled once.
+
+    kind     path to the kind of a frame, "" if every frame with the values of a message is one
+    message  a message: its room, text and sender are texts, its number is a whole number
+    ack      the acknowledgement of an own message, which it names by the client's id; None: there is none
+    labels   the platform's name of a room -> its label in the plan; it may grow
+    send     pieces of a frame that sends a message; (): Python encodes it
+    """
+
+    kind: str = ""
+    message: Values
+    ack: Values | None = None
+    labels: dict[str, str] = field(default_factory=dict)
+    send: tuple[Piece, ...] = ()
+    _compiled: list[Any] = field(default_factory=list, repr=False, compare=False)
+
+    def compiled(self) -> Any:
+        """Return the envelope as the native path reads it; None without that path, or if it is too large for it."""
+        if not self._compiled:
+            self._compiled.append(None if HOT is None else self._compile(HOT))
+        return self._compiled[0]
+
+    def _compile(self, hot: Any) -> Any:
+        kinds = [(MESSAGE, self.message)] + ([(ACK, self.ack)] if self.ack is not None else [])
+        named = [_paths_in(values) for _, values in kinds]
+        paths = sorted({path for values in named for path in values.values() if path} | {self.kind} - {""})
+        place = {path: number for number, path in enumerate(paths)}
+        meanings = tuple(
+            (value, what, *(place.get(paths_of[name], -1) for name in _OF_VALUES))
+            for (what, values), paths_of in zip(kinds, named, strict=True)
+            for value in (values.kinds if self.kind else ("",))
+        )
+        pieces = tuple(
+            piece.encode() if isinstance(piece, str) else (int(piece[0]), int(piece[1])) for piece in self.send
+        )
+        steps = tuple(tuple(path.split(".")) for path in paths)
+        try:
+            return hot.Envelope(steps, place.get(self.kind, -1), meanings, pieces, self.labels)
+        except ValueError:  # more of something than the native path has room for
+            return None
+
+
+def _paths_in(values: Values) -> Mapping[str, str]:
+    return {"room": values.room, "text": values.text, "seq": values.seq, "sender": values.sender, "id": values.id}
