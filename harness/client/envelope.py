@@ -8,10 +8,9 @@ the frame is not usual. Frames in other forms (lists, prefixes, answers by numbe
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
 from earwitness.harness.client.events import ACK, MESSAGE
 from earwitness.harness.native import HOT
@@ -33,7 +32,7 @@ class Quoted(IntEnum):
     JSON = 2
 
 
-Piece: TypeAlias = str | tuple[Put, Quoted]
+SentPiece: TypeAlias = str | tuple[Put, Quoted]
 """Piece of a frame that is sent: text, or a value and its form."""
 
 
@@ -51,8 +50,10 @@ class Values:
     sender: str = ""
     id: str = ""
 
-
-_OF_VALUES: Final = ("room", "text", "seq", "sender", "id")
+    @property
+    def paths(self) -> tuple[str, str, str, str, str]:
+        """Return the paths in the order in which the native path has them."""
+        return self.room, self.text, self.seq, self.sender, self.id
 
 
 @dataclass(slots=True, kw_only=True)
@@ -70,7 +71,7 @@ class Envelope:
     message: Values
     ack: Values | None = None
     labels: dict[str, str] = field(default_factory=dict)
-    send: tuple[Piece, ...] = ()
+    send: tuple[SentPiece, ...] = ()
     _compiled: list[Any] = field(default_factory=list, repr=False, compare=False)
 
     def compiled(self) -> Any:
@@ -81,12 +82,11 @@ class Envelope:
 
     def _compile(self, hot: Any) -> Any:
         kinds = [(MESSAGE, self.message)] + ([(ACK, self.ack)] if self.ack is not None else [])
-        named = [_paths_in(values) for _, values in kinds]
-        paths = sorted({path for values in named for path in values.values() if path} | {self.kind} - {""})
+        paths = sorted({path for _, values in kinds for path in (*values.paths, self.kind) if path})
         place = {path: number for number, path in enumerate(paths)}
         meanings = tuple(
-            (value, what, *(place.get(paths_of[name], -1) for name in _OF_VALUES))
-            for (what, values), paths_of in zip(kinds, named, strict=True)
+            (value, what, *(place.get(path, -1) for path in values.paths))
+            for what, values in kinds
             for value in (values.kinds if self.kind else ("",))
         )
         pieces = tuple(
@@ -97,7 +97,3 @@ class Envelope:
             return hot.Envelope(steps, place.get(self.kind, -1), meanings, pieces, self.labels)
         except ValueError:  # more of something than the native path has room for
             return None
-
-
-def _paths_in(values: Values) -> Mapping[str, str]:
-    return {"room": values.room, "text": values.text, "seq": values.seq, "sender": values.sender, "id": values.id}

@@ -125,15 +125,13 @@ class Connection(Link):
         self._soon.append(framed)
 
     def say(self, now_ns: int, label: str, payload: str, planned_ns: int | None = None, *, soon: bool = False) -> bool:
-        """Record one message to the room `label` and send it, all in the native core; False if it does not do it.
+        """Record one message to the room `label` and send it, both natively; False if `said` does not do it.
 
-        Then nothing has happened, and `ChatSession.send` with `send` or `send_soon` does the same.
+        `soon`: send it as `send_soon` does.
         """
-        core = self._core
-        framed = None if core is None or self._sock is None else core.send(now_ns, label, payload, planned_ns)
+        framed = None if self._sock is None else self.said(now_ns, label, payload, planned_ns)
         if framed is None:
             return False
-        self.transport.frames_native += 1
         if soon:
             self._queue(framed)
         else:

@@ -244,6 +244,16 @@ class Link:
         if at < end:
             self._hear(now_ns, wire.receive(data[at:]))
 
+    def said(self, now_ns: int, label: str, payload: str, planned_ns: int | None = None) -> bytes | None:
+        """Record one message to the room `label` in the native core, and return its bytes; None if it does not do it.
+
+        Then nothing has happened, and `ChatSession.send` does the same.
+        """
+        framed = None if self._core is None or self.over else self._core.send(now_ns, label, payload, planned_ns)
+        if framed is not None:
+            self.transport.frames_native += 1
+        return framed
+
     def _find_core(self, session: ChatSession, envelope: Envelope) -> None:
         """Have the native core record from now on, if the beginning of the connection is recorded."""
         if session.begun:

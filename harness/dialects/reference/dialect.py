@@ -15,6 +15,7 @@ import orjson
 from earwitness.checks.contract import Contract
 from earwitness.checks.history.record import Place
 from earwitness.harness.client.dialogue import Dialogue, PlainDialogue
+from earwitness.harness.client.envelope import Envelope, Put, Quoted, Values
 from earwitness.harness.client.events import ACK, AGENT, JOINED, LEFT, MESSAGE, NACK, OTHER, WELCOME, Handshake, Heard
 from earwitness.harness.client.flow import Browser, Flow, FlowError, HttpRequest, HttpResponse
 from earwitness.harness.client.frame_cache import hearing
@@ -33,6 +34,17 @@ AUDIENCE = "earwitness-chat"
 SUBPROTOCOL = "earwitness.v1"
 AGENTS = ("agent",)
 """Sender ids of the platform's own agents."""
+
+ENVELOPE = Envelope(
+    kind="type",
+    message=Values(kinds=("message",), room="conversation", text="text", seq="seq", sender="sender", id="id"),
+    ack=Values(kinds=("ack",), room="conversation", seq="seq", id="id"),
+    send=(
+        '{"type":"send","conversation":', (Put.LABEL, Quoted.JSON), ',"id":', (Put.ID, Quoted.JSON), ',"text":',
+        (Put.TEXT, Quoted.JSON), "}",
+    ),
+)  # fmt: skip
+"""Usual frames, as `ReferenceTarget.hear` and `encode` have them."""
 
 _loads = orjson.loads
 _dumps = orjson.dumps
@@ -228,7 +240,7 @@ class ReferenceTarget(ReferenceRooms, ReferenceEntrance):
             subprotocols=subprotocols,
             network=self.network,
         )
-        return PlainDialogue(handshake, self._hear, self.encode, first)
+        return PlainDialogue(handshake, self._hear, self.encode, first, ENVELOPE)
 
     def encode(self, label: str, message_id: str, text: str) -> str:
         """Return one frame of type `send`."""

@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 import orjson
 
 from earwitness.harness.client.dialogue import Dialogue, ManyDialogues, PlainDialogue
+from earwitness.harness.client.envelope import Put, SentPiece
 from earwitness.harness.client.events import ACK, NACK, Handshake, Heard
 from earwitness.harness.client.flow import Flow, FlowError, HttpRequest, hiding
 from earwitness.harness.client.frame_cache import hearing
@@ -18,7 +19,7 @@ from earwitness.harness.dialects.protocol import Credentials, Parts, Person, Roo
 from earwitness.harness.dialects.toml.description import Description
 from earwitness.harness.dialects.toml.dialogue import GreetedDialogue, Script, ScriptedDialogue
 from earwitness.harness.dialects.toml.exchange import BY_FRAME, COUNTED
-from earwitness.harness.dialects.toml.frames import ANSWERS, BY_ID, BY_NUMBER, listener, piece_reader
+from earwitness.harness.dialects.toml.frames import ANSWERS, BY_ID, BY_NUMBER, envelope_of, listener, piece_reader
 from earwitness.harness.dialects.toml.logins import shape
 from earwitness.harness.dialects.toml.paths import text_or_none
 from earwitness.harness.dialects.toml.requests import RequestTemplate, address
@@ -65,6 +66,7 @@ class GenericTarget:
         self._hear = listener(description.frames, self._label_of)
         self._read_piece = piece_reader(description.frames, self._label_of)
         self._scripted = _has_state(description)
+        self._envelope = envelope_of(description.frames, self._label_of, _sent(description))
         self.parts = Parts(
             sends_by_http=self if description.send.request is not None else None,
             has_rooms=self if description.rooms.existing else None,
@@ -235,8 +237,8 @@ class GenericTarget:
         join = [template.render({**values, **more}) for template, more in self._join_frames(rooms)]
         handshake = self._handshake(credentials, values, resumed=resume is not None)
         if join and handshake.welcome:
-            return GreetedDialogue(handshake, self._hear, self._frame(), first, join)
-        return PlainDialogue(handshake, self._hear, self._frame(), [*first, *join])
+            return GreetedDialogue(handshake, self._hear, self._frame(), first, join, self._envelope)
+        return PlainDialogue(handshake, self._hear, self._frame(), [*first, *join], self._envelope)
 
     def _scripted_dialogue(
         self,
@@ -281,7 +283,7 @@ class GenericTarget:
         replies = self._d.exchange.replies
         return Script(
             rules=self._d.frames, exchange=self._d.exchange, hear=self._hear, read=self._read_piece,
-            send=self._d.send.frame,
+            send=self._d.send.frame, envelope=self._envelope,
             exact={reply.to: reply for reply in replies if not reply.kinds},
             by_kind=tuple(reply for reply in replies if reply.kinds),
         )  # fmt: skip
@@ -384,6 +386,17 @@ def _has_state(description: Description) -> bool:
     of_user = send.frame is not None and not send.frame.names <= SEND
     counts = any(COUNTED in template.names for template in sent)
     return not description.exchange.plain or not by_id or of_user or counts
+
+
+def _sent(description: Description) -> tuple[SentPiece, ...]:
+    """Return the pieces of `send.frame`; () if it is sent in another way, or names rooms as only the platform does."""
+    frame = description.send.frame
+    if frame is None or not description.exchange.plain:
+        return ()
+    values = {"label": Put.LABEL, "id": Put.ID, "text": Put.TEXT}
+    if description.rooms.room_id is None:
+        values["room"] = Put.LABEL
+    return frame.pieces(values)
 
 
 def _joins_by_number(description: Description) -> bool:

@@ -10,6 +10,7 @@ from typing import Any, Final
 import orjson
 
 from earwitness.harness.client.dialogue import BaseDialogue
+from earwitness.harness.client.envelope import Envelope
 from earwitness.harness.client.events import ACK, JOINED, NACK, OTHER, WELCOME, Handshake, Heard
 from earwitness.harness.client.wire import Refused
 from earwitness.harness.dialects.toml.exchange import COUNTED, GREETING, OPEN, Exchange, Reply, Step
@@ -37,9 +38,11 @@ class GreetedDialogue(BaseDialogue):
         send: Callable[[str, str, str], str],
         first: Sequence[str],
         join: Sequence[str],
+        envelope: Envelope | None = None,
     ) -> None:
         """Decode with `hear` and encode with `send`; `first` is sent when the socket opens, `join` after WELCOME."""
         super().__init__(handshake, first)
+        self.envelope = envelope
         self._hear, self._join = hear, join
         self.send = send
 
@@ -56,8 +59,9 @@ class GreetedDialogue(BaseDialogue):
 class Script:
     """Everything that the sockets of a target file have in common.
 
-    hear     decodes a whole frame, perhaps from a cache; `read` decodes one text of it
-    send     template of a message, None where messages are sent by HTTP
+    hear      decodes a whole frame, perhaps from a cache; `read` decodes one text of it
+    send      template of a message, None where messages are sent by HTTP
+    envelope  of frames that `hear` decodes, if there is one
     """
 
     rules: FrameRules
@@ -67,6 +71,7 @@ class Script:
     send: Template | None
     exact: Mapping[str, Reply] = field(default_factory=dict)
     by_kind: tuple[Reply, ...] = ()
+    envelope: Envelope | None = None
 
     @property
     def piecewise(self) -> bool:
@@ -112,6 +117,8 @@ class ScriptedDialogue(BaseDialogue):
         self._by = {ACK: script.rules.by("ack"), NACK: script.rules.by("nack")}
         self._in_order = BY_ORDER in self._by.values()
         self._translates = self._label is not None or set(self._by.values()) != {BY_ID}
+        if not (self._steps or self._translates or script.piecewise or script.exact):
+            self.envelope = script.envelope  # `hear` is all that a frame goes through
 
     # -- sending --------------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import orjson
 
 from earwitness.checks.declared import TEXT, AnyOf, Many, Number
+from earwitness.harness.client.envelope import Envelope, SentPiece, Values
 from earwitness.harness.client.events import ACK, JOINED, LEFT, MESSAGE, NACK, OTHER, REPLAYED, WELCOME, Heard
 from earwitness.harness.described import Table
 from earwitness.harness.dialects.toml.paths import Getter, seq_or_none, text_or_none
@@ -262,6 +263,39 @@ def listener(rules: FrameRules, label_of: Mapping[str, str]) -> Callable[[str | 
         return [heard for frame in frames for heard in one(frame)]
 
     return hear
+
+
+def envelope_of(rules: FrameRules, label_of: dict[str, str], send: tuple[SentPiece, ...]) -> Envelope | None:
+    """Return the envelope of frames that `listener` reads alike; None where a frame is more than one JSON object.
+
+    `label_of`: as of `listener`; `send`: of the envelope.
+    """
+    by_name = {rule.name: rule for rule in rules.rules}
+    message, ack = by_name["message"], by_name.get("ack")
+    if not rules.plain or rules.prefix or rules.split == "lines" or rules.kind_path == "." or message.items is not None:
+        return None
+    owners = {value: rule for rule in rules.rules for value in rule.values}
+    kind, found = rules.kind_path, _values(message, owners)
+    if not owners:
+        first = next((rule for rule in rules.rules if rule.has is not None), None)
+        if first is not message or message.paths["has"] not in (found.room, found.text, found.seq, found.sender):
+            return None
+        kind = ""  # a frame with the values of a message is one
+    elif not found.kinds:
+        return None
+    answer = None
+    if kind and ack is not None and ack.items is None and ack.by == BY_ID:
+        answer = _values(ack, owners)
+    if any(value == "." for values in (found, answer) if values is not None for value in values.paths):
+        return None
+    answer = answer if answer is not None and answer.kinds and answer.id else None
+    return Envelope(kind=kind, message=found, ack=answer, labels=label_of, send=send)
+
+
+def _values(rule: Rule, owners: Mapping[object, Rule]) -> Values:
+    kinds = tuple(value for value in rule.values if isinstance(value, str) and owners[value] is rule)
+    named = {key: rule.paths.get(key, "") for key in ("room", "text", "seq", "sender", "id")}
+    return Values(kinds=kinds, **named)
 
 
 def piece_reader(rules: FrameRules, label_of: Mapping[str, str]) -> Callable[[Piece], list[Heard]]:

@@ -17,6 +17,8 @@ from xml.sax.saxutils import escape
 
 import orjson
 
+from earwitness.harness.client.envelope import Put, Quoted, SentPiece
+
 Source: TypeAlias = str | Mapping[str, object] | list[object]
 """What a template is compiled from: free text, or a table of JSON."""
 
@@ -35,6 +37,9 @@ _FILTERS: dict[str, Callable[[object], str]] = {
     "xml": lambda value: escape(str(value), {'"': "&quot;", "'": "&apos;"}),
     "url": lambda value: quote(str(value), safe=""),
 }
+
+
+_FORMS: dict[str, Quoted] = {"": Quoted.RAW, "inner": Quoted.INNER, "json": Quoted.JSON}
 
 
 class Template:
@@ -86,6 +91,19 @@ class Template:
         Raises KeyError for a placeholder without a value.
         """
         return "".join([part if isinstance(part, str) else part[1](values[part[0]]) for part in self._parts])
+
+    def pieces(self, values: Mapping[str, Put]) -> tuple[SentPiece, ...]:
+        """Return the template as an envelope's `send` has it; () if that knows not all of its values and filters."""
+        pieces: list[SentPiece] = []
+        for part in self._parts:
+            if isinstance(part, str):
+                pieces.append(part)
+                continue
+            form = next((form for name, form in _FORMS.items() if _FILTERS[name] is part[1]), None)
+            if form is None or part[0] not in values:
+                return ()
+            pieces.append((values[part[0]], form))
+        return tuple(piece for piece in pieces if piece)
 
     def fault(self, known: Collection[str]) -> str | None:
         """Return what is wrong with the template, None if nothing is. `known`: placeholders that will have values."""
