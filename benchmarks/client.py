@@ -26,6 +26,7 @@ import gevent
 import orjson
 from gevent.event import Event
 
+from earwitness.harness.client.bell import Bell
 from earwitness.harness.client.dialogue import PlainDialogue
 from earwitness.harness.client.envelope import Envelope, Put, Quoted, Values
 from earwitness.harness.client.events import MESSAGE, Handshake, Heard
@@ -136,7 +137,7 @@ class Bench:
         def user(connection: Connection) -> None:
             nonlocal done
             session = connection.session
-            answered = Event()
+            answered = Bell()
             session.on_answer = answered.set
             while time.monotonic() < end:
                 answered.clear()

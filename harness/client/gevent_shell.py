@@ -20,6 +20,7 @@ import gevent
 import gevent.socket
 from gevent.event import Event
 
+from earwitness.harness.client.bell import begin_reading, end_reading
 from earwitness.harness.client.bounds import bounds
 from earwitness.harness.client.dialogue import Dialogue, ManyDialogues
 from earwitness.harness.client.link import TRANSPORT, Hears, Link, Transport
@@ -28,6 +29,8 @@ from earwitness.harness.client.network import SECURE, ProxyError, Tunnel, place_
 from earwitness.harness.client.tls import Tls
 from earwitness.harness.client.wire import Refused
 from earwitness.harness.client.wires import NoSocket
+from earwitness.harness.errors import Exceeded
+from earwitness.harness.native import SOCKETS, Core
 
 READ, WRITE = 1, 2
 RECV_BYTES = 65536
@@ -53,6 +56,7 @@ class Connection(Link):
         "_backlog",
         "_beats",
         "_behind_since",
+        "_fd",
         "_reader",
         "_recv",
         "_send",
@@ -77,6 +81,7 @@ class Connection(Link):
         self._beats: Watcher | None = None
         self._backlog = bytearray()
         self._behind_since = 0
+        self._fd = -1  # of the socket, if the native core reads and writes it
         self._soon: list[bytes] = []
         self._waiters: tuple[Event, ...] = ()
 
@@ -125,18 +130,36 @@ class Connection(Link):
         self._soon.append(framed)
 
     def say(self, now_ns: int, label: str, payload: str, planned_ns: int | None = None, *, soon: bool = False) -> bool:
-        """Record one message to the room `label` and send it, both natively; False if `said` does not do it.
+        """Record one message to the room `label` and send it, both natively; False if the native core does not do it.
+
+        Then nothing has happened, and `ChatSession.send` with `send` or `send_soon` does the same.
 
         `soon`: send it as `send_soon` does.
         """
-        framed = None if self._sock is None else self.said(now_ns, label, payload, planned_ns)
-        if framed is None:
+        core = self._core
+        if core is None or self._sock is None:
             return False
-        if soon:
-            self._queue(framed)
+        if soon or self._fd < 0 or self._backlog:
+            framed = core.send(now_ns, label, payload, planned_ns)
+            if framed is None:
+                return False
+            if soon:
+                self._queue(framed)
+            else:
+                self.transport.frames_out += 1
+                self._write(framed)
         else:
-            self.transport.frames_out += 1
-            self._write(framed)
+            posted = core.post(self._fd, now_ns, label, payload, planned_ns)
+            if posted is None:
+                return False
+            transport = self.transport
+            transport.frames_out += 1
+            if isinstance(posted, int):
+                transport.bytes_out += posted
+            else:
+                transport.bytes_out += len(posted)
+                self._keep(posted[core.written :])
+        self.transport.frames_native += 1
         return True
 
     @property
@@ -186,6 +209,7 @@ class Connection(Link):
             raise
         plain.setblocking(False)
         self._sock, self._recv, self._send = plain, plain.recv, plain.send
+        self._fd = plain.fileno() if SOCKETS and self._tls is None else -1
         reader = gevent.get_hub().loop.io(plain.fileno(), READ)
         self._reader = reader
         reader.start(self._readable)
@@ -208,35 +232,64 @@ class Connection(Link):
                     raise ssl.SSLEOFError("the server ended the connection during the TLS handshake")
 
     def _readable(self) -> None:
+        begin_reading()
         try:
-            try:
-                data = self._recv(RECV_BYTES)
-            except (BlockingIOError, InterruptedError):
-                return
-            except OSError:
-                data = b""
-            now_ns = monotonic_ns()
-            if len(data) == RECV_BYTES or self._behind_since:
-                self._lag_behind(now_ns, len(data) == RECV_BYTES)
-            tls = self._tls
-            if tls is not None and data:
-                data = tls.decrypt(data)
-                self._put(tls.take_output())
-                if data:
-                    self._received(now_ns, data)
-                if tls.ended:
-                    self._eof()
-            elif data:
-                self._received(now_ns, data)
+            core = self._core
+            if core is not None and self._fd >= 0 and self.wire.between_frames:
+                self._pull(core)
             else:
-                self._eof()
+                self._read()
         except Exception as error:
             self._broken(error)
         except BaseException as error:
             self._broken(error)
             raise
-        if self._waiters:
-            self._wake()
+        finally:
+            if self._waiters:
+                self._wake()
+            end_reading()
+
+    def _pull(self, core: Core) -> None:
+        """Read natively, which records what is usual; what is left goes the way of Python."""
+        transport, taken = self.transport, None
+        try:
+            taken = core.pull(self._fd)
+        except (Exceeded, Refused) as error:  # of a hook
+            self._unrecorded(error)
+        finally:
+            transport.bytes_in += core.got
+            transport.frames_in += core.frames
+            transport.frames_native += core.frames
+        if core.got == RECV_BYTES or self._behind_since:
+            self._lag_behind(core.now, core.got == RECV_BYTES)
+        if isinstance(taken, bytes):
+            transport.bytes_in -= len(taken)  # they are counted with the others
+            self._received(core.now, taken)
+        elif taken == 0:
+            self._eof()
+
+    def _read(self) -> None:
+        try:
+            data = self._recv(RECV_BYTES)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            data = b""
+        now_ns = monotonic_ns()
+        if len(data) == RECV_BYTES or self._behind_since:
+            self._lag_behind(now_ns, len(data) == RECV_BYTES)
+        tls = self._tls
+        if tls is not None and data:
+            data = tls.decrypt(data)
+            self._put(tls.take_output())
+            if data:
+                self._received(now_ns, data)
+            if tls.ended:
+                self._eof()
+        elif data:
+            self._received(now_ns, data)
+        else:
+            self._eof()
 
     def _lag_behind(self, now_ns: int, more: bool) -> None:
         """Note for how long this socket has had more to read than was read.
@@ -278,10 +331,15 @@ class Connection(Link):
             # The read side notices it too, after everything that came before.
             return
         if sent < len(data):
-            self._backlog += data[sent:]
-            writer = gevent.get_hub().loop.io(self._sock.fileno(), WRITE)
-            self._writer = writer
-            writer.start(self._writable)
+            self._keep(data[sent:])
+
+    def _keep(self, rest: bytes) -> None:
+        """Keep what the kernel has not accepted, and write it as soon as it does."""
+        assert self._sock is not None
+        self._backlog += rest
+        writer = gevent.get_hub().loop.io(self._sock.fileno(), WRITE)
+        self._writer = writer
+        writer.start(self._writable)
 
     def _writable(self) -> None:
         try:
@@ -316,6 +374,7 @@ class Connection(Link):
             if watcher is not None:
                 _drop(watcher)
         self._reader = self._writer = self._beats = None
+        self._fd = -1
         sock, self._sock = self._sock, None
         self._lag_behind(monotonic_ns(), False)
         if sock is not None:

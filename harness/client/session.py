@@ -26,6 +26,8 @@ from earwitness.harness.errors import Exceeded
 from earwitness.harness.native import HOT, Core
 from earwitness.harness.record.journal import Journal, PlainPen
 
+TAG_MAX: Final = 64
+"""Longest tag of a run for which there is a native core."""
 AGENT_EVENTS: Final = {
     name: number
     for number, name in enumerate(
@@ -156,7 +158,7 @@ class ChatSession(Speaker):
         if not (isinstance(journal, Journal) and type(rooms) is dict) or isinstance(journal.pen, PlainPen):
             return None
         compiled = envelope.compiled()
-        if compiled is None or not self.tag.isascii() or ":" in self.tag:
+        if compiled is None or not self.tag.isascii() or ":" in self.tag or len(self.tag) > TAG_MAX:
             return None
         core: Core = HOT.Core(
             self, journal.pen, compiled, self._latency, self._from_plan, self.tag, rooms, self._seen, self._acked_seq,

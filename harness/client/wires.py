@@ -71,6 +71,10 @@ class Framing(Protocol):
     def close_code(self) -> int:
         """Return the close code of the connection, 1006 if there is none."""
 
+    @property
+    def between_frames(self) -> bool:
+        """Return whether the next byte that `receive` gets begins a WebSocket frame, and no message has begun."""
+
     def frame(self, data: str | bytes, /) -> bytes:
         """Return the bytes to write to the socket so that `data` is sent as one message."""
 
@@ -117,6 +121,11 @@ class Bytes:
         self.close_received: int | None = None
         self.close_sent: int | None = None
         self.close_reason = ""
+
+    @property
+    def between_frames(self) -> bool:
+        """Return False: there are no WebSocket frames."""
+        return False
 
     @property
     def close_code(self) -> int:

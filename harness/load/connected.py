@@ -10,12 +10,12 @@ from random import Random
 from typing import Any, TypeVar
 
 import gevent
-from gevent.event import Event
 from gevent.lock import RLock
 from locust import User
 from locust.env import Environment
 from locust.exception import LocustError
 
+from earwitness.harness.client.bell import Bell
 from earwitness.harness.client.dialogue import Dialogue
 from earwitness.harness.client.events import Heard
 from earwitness.harness.client.flow import Flow, FlowError
@@ -75,7 +75,7 @@ class ConnectedUser(User):
         self.poster = None
         self.behaviours: list[Behaviour] = []
         self.account: Account
-        self._answered = Event()
+        self._answered = Bell()
         self._reconnecting: gevent.Greenlet | None = None
         self.unauthorized = False
         self.renewing = RLock()

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 from types import ModuleType
 from typing import Final, Protocol
 
@@ -24,21 +25,43 @@ VERSION: Final = 1
 REBUILD: Final = "python -m earwitness.harness.native.build"
 
 
+SOCKETS: Final = sys.platform == "linux"
+"""Whether the native core reads and writes sockets itself."""
+
+
 class Core(Protocol):
     """Protocol of the native core of one connection (`ChatSession.core` makes it).
 
     frames  how many frames the last call of `receive` recorded
     next    bytes of the next frame, which is whole and for Python; 0 if it is cut, or its length is not known here
+    got     how many bytes the last call of `pull` read, at `now` (monotonic ns)
+    written  how many bytes of its frame the last call of `post` wrote
     """
 
     frames: int
     next: int
+    got: int
+    now: int
+    written: int
 
     def receive(self, now_ns: int, data: bytes, at: int, /) -> int:
         """Record the usual frames of `data` from byte `at` on; return where the first byte is that was not taken."""
 
     def send(self, now_ns: int, label: str, payload: str, planned_ns: int | None, /) -> bytes | None:
         """Record one message and return its masked frame; None, and nothing changed, if it is one for Python."""
+
+    def pull(self, fd: int, /) -> int | bytes | None:
+        """Read a socket and record the usual frames of it.
+
+        Returns how many bytes were taken, or those that were not, from the first frame for Python on; 0 at the end of
+        the stream, None if there is nothing to read.
+        """
+
+    def post(self, fd: int, now_ns: int, label: str, payload: str, planned_ns: int | None, /) -> int | bytes | None:
+        """Do what `send` does, and write the frame to a socket.
+
+        Returns its size; the frame if only `written` bytes of it were accepted; None as `send` does.
+        """
 
 
 def choose(wanted: str) -> tuple[ModuleType | None, str, str]:

@@ -6,7 +6,7 @@
    been changed, and Python handles the frame.
 
    Bounds: every read is checked against the end of its buffer; texts are copied into buffers of FRAME_MAX bytes only
-   after their length was compared with what is left of them. Nothing here reads the clock, a file or a socket. */
+   after their length was compared with what is left of them. */
 
 #define Py_LIMITED_API 0x030B0000
 #define PY_SSIZE_T_CLEAN
@@ -14,6 +14,11 @@
 #include <structmember.h>
 #include <stdint.h>
 #include <string.h>
+#ifdef __linux__ /* elsewhere Python reads and writes the sockets */
+#include <errno.h>
+#include <sys/socket.h>
+#include <time.h>
+#endif
 
 #if !defined(__BYTE_ORDER__) || __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "records are little-endian: on this machine Python writes them"
@@ -21,7 +26,7 @@
 
 #define VERSION 1 /* as in harness/native/__init__.py: a file of another version is not used */
 
-enum { RECORD = 64, FRAME_MAX = 16384, PATHS = 12, PARTS = 4, NAME = 48, KINDS = 8, PIECES = 12, DEPTH = 12, TABLE = 1024 };
+enum { RECORD = 64, FRAME_MAX = 16384, PATHS = 12, PARTS = 4, NAME = 48, KINDS = 8, PIECES = 12, DEPTH = 12, TABLE = 1024, TAG_MAX = 64 };
 enum { MESSAGE = 1, ACK = 2 };                          /* as in client/events.py */
 enum { INVOKE = 1, OK = 2, DELIVER = 5 };               /* as in checks/history/record.py */
 enum { ABSENT, TEXT, NUMBER, OTHER };                   /* what a value of the envelope is */
@@ -49,7 +54,7 @@ typedef struct {
     PyObject *tag, *rooms, *seen, *acked_seq, *pending, *unanswered, *posted, *open, *names;
     unsigned int client, conn;
     int ack_by_echo, busy;
-    long long frame_max, frames, next;
+    long long frame_max, frames, next, now, got, written;
 } Core;
 
 /* A message under way, of the tuple `Sent` in client/outbox.py. */
@@ -96,6 +101,18 @@ static int call_hook(Core *c, PyObject *name, PyObject *argument) {
     }
     Py_DECREF(hook);
     return result == NULL ? -1 : 0;
+}
+
+/* The client's id of the own message `counter`, as `Speaker.send` makes it. */
+static PyObject *own_id(const Core *c, uint32_t counter) {
+    uint8_t text[TAG_MAX + 24];
+    Sink out = {text, text + sizeof text};
+    Py_ssize_t size;
+    const char *tag = PyUnicode_AsUTF8AndSize(c->tag, &size);
+    if (tag == NULL) return NULL;
+    if (!put_bytes(&out, tag, size) || !put_char(&out, '-') || !put_number(&out, c->client) || !put_char(&out, '-')
+        || !put_number(&out, counter)) return PyErr_Format(PyExc_ValueError, "the tag of the run is too long");
+    return PyUnicode_FromStringAndSize((const char *)text, out.at - text);
 }
 
 /* Find a message that waits for its answer, and nothing unusual about it: 1 found, 0 not mine, -1 an error.
@@ -207,7 +224,7 @@ static int message(Core *c, int64_t now, const Scan *s, const Meaning *m) {
     Sent sent = {.tuple = NULL};
     int result = read_message(c, s, m, &h);
     if (result == 1 && h.body.author == c->client && c->ack_by_echo) {
-        id = PyUnicode_FromFormat("%U-%u-%u", c->tag, c->client, (unsigned int)h.body.counter);
+        id = own_id(c, (uint32_t)h.body.counter);
         /* An echo of a message that waits no longer is not usual. */
         result = id == NULL ? -1 : find_sent(c, id, &sent);
     }
@@ -247,22 +264,16 @@ static int answer(Core *c, int64_t now, const Scan *s, const Meaning *m) {
     return result;
 }
 
-/* receive(now_ns, data, at) -> where the first byte is that was not taken; `frames` and `next` say more. */
-static PyObject *core_receive(PyObject *self, PyObject *const *args, Py_ssize_t given) {
-    Core *c = (Core *)self;
-    char *data;
-    Py_ssize_t end;
-    if (given != 3) return PyErr_Format(PyExc_TypeError, "receive takes 3 arguments");
-    long long now = PyLong_AsLongLong(args[0]), at = PyLong_AsLongLong(args[2]);
-    if (PyErr_Occurred() || PyBytes_AsStringAndSize(args[1], &data, &end) < 0) return NULL;
-    if (at < 0 || at > end) return PyErr_Format(PyExc_ValueError, "the data has no byte %lld", at);
-    c->frames = c->next = 0;
-    if (c->busy) return PyLong_FromLongLong(at);
-    c->busy = 1;
+/* Take the usual frames of `data` from byte `at` on; return where the first byte is that was not taken, -1 for an error.
+   `frames` and `next` say more. */
+static Py_ssize_t take_frames(Core *c, int64_t now, const uint8_t *data, Py_ssize_t at, Py_ssize_t end) {
     int taken = 1;
+    c->frames = c->next = 0;
+    if (c->busy) return at;
+    c->busy = 1;
     while (end - at >= 2) {
-        const uint8_t *p = (const uint8_t *)data + at;
-        long long head = 2, size = p[1];
+        const uint8_t *p = data + at;
+        Py_ssize_t head = 2, size = p[1];
         if (size > 126) break; /* a long frame, or a masked one */
         if (size == 126) {
             if (end - at < 4) break;
@@ -272,8 +283,7 @@ static PyObject *core_receive(PyObject *self, PyObject *const *args, Py_ssize_t 
         if (end - at < head + size) break;
         Scan s;
         const Meaning *m = NULL;
-        if (p[0] == 0x81 && size <= FRAME_MAX && size <= c->frame_max)
-            m = scan_frame(&s, c->envelope, p + head, (Py_ssize_t)size);
+        if (p[0] == 0x81 && size <= FRAME_MAX && size <= c->frame_max) m = scan_frame(&s, c->envelope, p + head, size);
         taken = m == NULL ? 0 : m->what == MESSAGE ? message(c, now, &s, m) : m->what == ACK ? answer(c, now, &s, m) : 0;
         if (taken != 1) {
             c->next = head + size;
@@ -283,29 +293,48 @@ static PyObject *core_receive(PyObject *self, PyObject *const *args, Py_ssize_t 
         at += head + size;
     }
     c->busy = 0;
-    return taken < 0 ? NULL : PyLong_FromLongLong(at);
+    return taken < 0 ? -1 : at;
 }
+
+/* receive(now_ns, data, at) -> where the first byte is that was not taken. */
+static PyObject *core_receive(PyObject *self, PyObject *const *args, Py_ssize_t given) {
+    char *data;
+    Py_ssize_t end;
+    if (given != 3) return PyErr_Format(PyExc_TypeError, "receive takes 3 arguments");
+    long long now = PyLong_AsLongLong(args[0]), at = PyLong_AsLongLong(args[2]);
+    if (PyErr_Occurred() || PyBytes_AsStringAndSize(args[1], &data, &end) < 0) return NULL;
+    if (at < 0 || at > end) return PyErr_Format(PyExc_ValueError, "the data has no byte %lld", at);
+    Py_ssize_t stopped = take_frames((Core *)self, now, (const uint8_t *)data, (Py_ssize_t)at, end);
+    return stopped < 0 ? NULL : PyLong_FromSsize_t(stopped);
+}
+
+#ifdef __linux__
+/* pull(fd) -> read a socket that does not block: 0 at its end, None if there is nothing, the number of bytes if all were
+   taken, else those that were not. `got` bytes were read at `now`; the clock is that of time.monotonic_ns. */
+static PyObject *core_pull(PyObject *self, PyObject *fd) {
+    static uint8_t data[65536];
+    static int used;
+    Core *c = (Core *)self;
+    long socket = PyLong_AsLong(fd);
+    struct timespec clock;
+    c->got = c->frames = 0;
+    if (socket == -1 && PyErr_Occurred()) return NULL;
+    if (used) Py_RETURN_NONE; /* it will be called again while there is something to read */
+    ssize_t n = recv((int)socket, data, sizeof data, 0);
+    clock_gettime(CLOCK_MONOTONIC, &clock);
+    c->now = clock.tv_sec * 1000000000LL + clock.tv_nsec;
+    if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) Py_RETURN_NONE;
+    if (n <= 0) return PyLong_FromLong(0);
+    c->got = n;
+    used = 1;
+    Py_ssize_t at = take_frames(c, c->now, data, 0, n);
+    PyObject *result = at < 0 ? NULL : at == n ? PyLong_FromSsize_t(n) : PyBytes_FromStringAndSize((char *)data + at, n - at);
+    used = 0;
+    return result;
+}
+#endif
 
 /* -- sending -------------------------------------------------------------------------------------------------------- */
-
-typedef struct { uint8_t *at, *end; } Sink;
-
-static int put_bytes(Sink *out, const void *p, Py_ssize_t size) {
-    if (size < 0 || out->end - out->at < size) return 0;
-    memcpy(out->at, p, (size_t)size);
-    out->at += size;
-    return 1;
-}
-
-static int put_char(Sink *out, char c) { return put_bytes(out, &c, 1); }
-
-static int put_number(Sink *out, uint64_t number) {
-    char digits[20];
-    int n = 20;
-    do digits[--n] = (char)('0' + number % 10);
-    while (number /= 10);
-    return put_bytes(out, digits + n, 20 - n);
-}
 
 /* A text as JSON without its quotation marks; 0 if it has characters whose escapes are not known here. */
 static int put_escaped(Sink *out, const uint8_t *p, Py_ssize_t size) {
@@ -442,7 +471,7 @@ static PyObject *core_send(PyObject *self, PyObject *const *args, Py_ssize_t giv
     const char *text = PyUnicode_AsUTF8AndSize(payload, &size);
     if (text == NULL || !(body_size = put_body(c, (uint32_t)conv, counter, proc, text, size, &digest))) return not_mine();
 
-    PyObject *id = PyUnicode_FromFormat("%U-%u-%u", c->tag, c->client, counter), *made = NULL, *sent = NULL;
+    PyObject *id = own_id(c, counter), *made = NULL, *sent = NULL;
     Py_ssize_t frame_size = id == NULL ? 0 : put_frame(c, label, id, body_size);
     if (frame_size == 0 || frame_size > 65535) {
         Py_XDECREF(id);
@@ -451,6 +480,7 @@ static PyObject *core_send(PyObject *self, PyObject *const *args, Py_ssize_t giv
     made = masked(frame_size, key);
     if (made != NULL)
         sent = Py_BuildValue("(IiLIOOOO)", counter, 1, conv, proc, label, payload, args[0], planned);
+    if (sent != NULL) PyObject_GC_UnTrack(sent); /* numbers and texts make no circles */
     /* The record comes before the bytes, so whoever receives them can rely on it. */
     if (sent != NULL && PyDict_SetItem(c->pending, id, sent) == 0) {
         pen_put(c->pen, now, INVOKE, 0, 1, (uint8_t)proc, c->client, c->conn, (uint32_t)conv, c->client, counter, NONE, seen,
@@ -463,6 +493,29 @@ static PyObject *core_send(PyObject *self, PyObject *const *args, Py_ssize_t giv
     Py_DECREF(id);
     return made;
 }
+
+#ifdef __linux__
+/* post(fd, now_ns, label, payload, planned_ns) -> as send, and write the frame to a socket that does not block. Returns the
+   size of the frame if it was written (or the socket is broken, which its reader will see), else the frame, of which
+   `written` bytes were. */
+static PyObject *core_post(PyObject *self, PyObject *const *args, Py_ssize_t given) {
+    Core *c = (Core *)self;
+    char *bytes;
+    Py_ssize_t size;
+    if (given != 5) return PyErr_Format(PyExc_TypeError, "post takes 5 arguments");
+    long socket = PyLong_AsLong(args[0]);
+    if (socket == -1 && PyErr_Occurred()) return NULL;
+    PyObject *made = core_send(self, args + 1, 4);
+    if (made == NULL || made == Py_None) return made;
+    if (PyBytes_AsStringAndSize(made, &bytes, &size) < 0) return NULL;
+    ssize_t n = send((int)socket, bytes, (size_t)size, MSG_NOSIGNAL | MSG_DONTWAIT);
+    int later = n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR);
+    c->written = n < 0 ? 0 : n;
+    if (n < 0 ? later : n < size) return made;
+    Py_DECREF(made);
+    return PyLong_FromSsize_t(size);
+}
+#endif
 
 /* -- making one ----------------------------------------------------------------------------------------------------- */
 
@@ -477,6 +530,9 @@ static int core_init(PyObject *self, PyObject *args, PyObject *named) {
                           &PyDict_Type, &seen, &PyDict_Type, &acked, &PyDict_Type, &pending, &PyDict_Type, &unanswered,
                           &PySet_Type, &posted, &PyDict_Type, &open, &PyDict_Type, &names, &c->client, &c->conn,
                           &c->ack_by_echo, &c->frame_max)) return -1;
+    Py_ssize_t tag_size;
+    if (PyUnicode_AsUTF8AndSize(tag, &tag_size) == NULL) return -1;
+    if (tag_size > TAG_MAX) return PyErr_SetString(PyExc_ValueError, "the tag of the run is too long"), -1;
     c->session = (Counts *)Py_NewRef(session);
     c->pen = (Pen *)Py_NewRef(pen);
     c->envelope = (Envelope *)Py_NewRef(envelope);
@@ -526,10 +582,16 @@ static void core_dealloc(PyObject *self) {
 
 static PyMemberDef core_members[] = {
     {"frames", T_LONGLONG, offsetof(Core, frames), READONLY, NULL},
-    {"next", T_LONGLONG, offsetof(Core, next), READONLY, NULL}, {NULL, 0, 0, 0, NULL}};
+    {"next", T_LONGLONG, offsetof(Core, next), READONLY, NULL}, {"now", T_LONGLONG, offsetof(Core, now), READONLY, NULL},
+    {"got", T_LONGLONG, offsetof(Core, got), READONLY, NULL},
+    {"written", T_LONGLONG, offsetof(Core, written), READONLY, NULL}, {NULL, 0, 0, 0, NULL}};
 static PyMethodDef core_methods[] = {
     {"receive", (PyCFunction)(void (*)(void))core_receive, METH_FASTCALL, "Record the usual frames that come next."},
     {"send", (PyCFunction)(void (*)(void))core_send, METH_FASTCALL, "Record one message and return its frame, or None."},
+#ifdef __linux__
+    {"pull", core_pull, METH_O, "Read a socket, and record the usual frames of it."},
+    {"post", (PyCFunction)(void (*)(void))core_post, METH_FASTCALL, "Record one message, and write its frame to a socket."},
+#endif
     {NULL, NULL, 0, NULL}};
 static PyType_Slot core_slots[] = {
     {Py_tp_init, core_init}, {Py_tp_dealloc, core_dealloc}, {Py_tp_traverse, core_traverse}, {Py_tp_members, core_members},

@@ -64,3 +64,23 @@ static PyObject *name_of(const uint8_t *p, Py_ssize_t n) {
     Py_XDECREF(before);
     return made;
 }
+
+/* What is written, and where it must end. */
+typedef struct { uint8_t *at, *end; } Sink;
+
+static int put_bytes(Sink *out, const void *p, Py_ssize_t size) {
+    if (size < 0 || out->end - out->at < size) return 0;
+    memcpy(out->at, p, (size_t)size);
+    out->at += size;
+    return 1;
+}
+
+static int put_char(Sink *out, char c) { return put_bytes(out, &c, 1); }
+
+static int put_number(Sink *out, uint64_t number) {
+    char digits[20];
+    int n = 20;
+    do digits[--n] = (char)('0' + number % 10);
+    while (number /= 10);
+    return put_bytes(out, digits + n, 20 - n);
+}

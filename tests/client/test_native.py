@@ -11,18 +11,15 @@ from typing import Any
 import pytest
 
 from benchmarks import client
-from earwitness.checks.history.record import RECORD_BYTES
 from earwitness.harness.client import link
 from earwitness.harness.client.body import encode
 from earwitness.harness.client.dialogue import Dialogue, PlainDialogue
 from earwitness.harness.client.events import Handshake, Heard
-from earwitness.harness.client.tally import BUCKETS, Histogram, PlainBuckets
 from earwitness.harness.dialects.protocol import Credentials, Person, Room
 from earwitness.harness.dialects.reference.dialect import ReferenceTarget
 from earwitness.harness.dialects.registry import load_target
 from earwitness.harness.native import HOT
 from earwitness.harness.planning.plan import TRICKY
-from earwitness.harness.record.journal import BLOCK_RECORDS, STEP_RECORDS
 from tests.client.both_ways import CLIENT, ROOMS, TAG, Way, assert_alike, frame
 
 pytestmark = pytest.mark.skipif(HOT is None, reason="the native path is not compiled: make setup")
@@ -148,7 +145,9 @@ def as_json(rng: Random, value: dict[str, Any], *, odd: float) -> str:
     if rng.random() < 0.3:
         rng.shuffle(items)
     if rng.random() < odd:
-        items.append(rng.choice((("extra", [1, -2.5, {"a": [None, True, "\\"]}]), ("", {}), ("é", "ü"), ("deep", [[[[]]]]))))
+        items.append(
+            rng.choice((("extra", [1, -2.5, {"a": [None, True, "\\"]}]), ("", {}), ("é", "ü"), ("deep", [[[[]]]])))
+        )
     separators = rng.choice(((",", ":"), (", ", ": "), (" ,\n", " :\t")))
     text = json.dumps(dict(items), ensure_ascii=rng.random() < 0.4, separators=separators)
     if rng.random() < odd / 2:
@@ -158,6 +157,11 @@ def as_json(rng: Random, value: dict[str, Any], *, odd: float) -> str:
             text[:-1] + ',"n":01}', text.replace("s", "\\x", 1), text.replace("a", "\\ud800", 1), "null", "", "{}",
         ))  # fmt: skip
     return text
+
+
+def last_frames(data: bytes) -> tuple[list[bytes], ...]:
+    """Frames that end the connection."""
+    return [frame(data + b"\xff", 0x81)], [frame(b"\x03\xe8bye", 0x88)], [frame(data, 0xC1)]
 
 
 def frames_of(rng: Random, way: Way, shape: Frames, *, odd: float) -> list[bytes]:
@@ -172,7 +176,7 @@ def frames_of(rng: Random, way: Way, shape: Frames, *, odd: float) -> list[bytes
         [frame(data, 0x82)], [frame(data + b" " * 70000, 0x81)], [frame(data + b" " * 17000, 0x81)],
         [b"\x81\x7f" + len(data).to_bytes(8, "big") + data], [b"\x81\x7e" + len(data).to_bytes(2, "big") + data],
         [frame(data, 0x81), frame(b"", 0x8A)], [frame(b"", 0x81)],
-        *([[frame(data + b"\xff", 0x81)], [frame(b"\x03\xe8bye", 0x88)], [frame(data, 0xC1)]] if rng.random() < 0.1 else []),
+        *(last_frames(data) if rng.random() < 0.1 else ()),
     ))  # fmt: skip
 
 
@@ -185,7 +189,9 @@ def script(seed: int, shape: Frames, *, odd: float, steps: int) -> Callable[[Way
             way.session.on_message = way.told.append
         for _ in range(steps):
             now += rng.randrange(1, 10**7)
-            stream = b"".join(part for _ in range(rng.choice((1, 1, 3, 30))) for part in frames_of(rng, way, shape, odd=odd))
+            stream = b"".join(
+                part for _ in range(rng.choice((1, 1, 3, 30))) for part in frames_of(rng, way, shape, odd=odd)
+            )
             for _ in range(rng.choice((0, 1, 3))):
                 if way.session.connected_now:
                     way.link.say(now, rng.choice(tuple(ROOMS)), rng.choice(TEXTS), rng.choice((None, now - 500, 0)))

@@ -1,0 +1,115 @@
+"""Bell: wakes users who wait for an answer, without a timer for each wait and without another turn of the event loop.
+
+gevent's `Event.wait(timeout)` starts and stops a timer, and `set` wakes the waiter in the next turn of the loop. That
+costs more than a message itself. Here one timer watches the deadlines of all who wait, so that a wait which ends
+without an answer ends up to TICK_S later than asked. A bell that rings while a socket is read wakes its users as soon
+as all that was read is recorded.
+"""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import Final
+from weakref import WeakKeyDictionary
+
+import gevent
+from greenlet import getcurrent, greenlet
+
+TICK_S: Final = 0.25
+
+_rung: list[Bell] = []
+"""Bells that rang while a socket was read: `end_reading` wakes their users."""
+_reads: list[bool] = [False]
+
+
+class _Watch:
+    """Timer that ends the waits of one event loop when their time is over."""
+
+    def __init__(self) -> None:
+        self.waits: dict[Bell, float] = {}
+        self._timer = gevent.get_hub().loop.timer(TICK_S, TICK_S)
+        self._runs = False
+
+    def add(self, bell: Bell, until: float) -> None:
+        """Watch a bell; of several waits for one bell the last to end counts."""
+        self.waits[bell] = max(until, self.waits.get(bell, until))
+        if not self._runs:
+            self._runs = True
+            self._timer.start(self._tick)
+
+    def _tick(self) -> None:
+        if not self.waits:
+            self._runs = False
+            self._timer.stop()
+        now = monotonic()
+        for bell, until in list(self.waits.items()):
+            if until <= now:
+                bell.wake()
+
+
+_watches: WeakKeyDictionary[object, _Watch] = WeakKeyDictionary()
+
+
+class Bell:
+    """Event that several greenlets can wait for, as `gevent.event.Event`; use it in one event loop only.
+
+    rung  it has rung since the last `clear`
+    """
+
+    __slots__ = ("__weakref__", "_hub", "_sleepers", "_watch", "rung")
+
+    def __init__(self) -> None:
+        """Start silent."""
+        self._hub = gevent.get_hub()
+        self._watch = _watches.get(self._hub) or _watches.setdefault(self._hub, _Watch())
+        self._sleepers: list[greenlet] = []
+        self.rung = False
+
+    def clear(self) -> None:
+        """Make later calls of `wait` block again."""
+        self.rung = False
+
+    def set(self) -> None:
+        """Ring: every call of `wait` returns True. May be called from a callback of the loop, or from a greenlet."""
+        self.rung = True
+        if self._sleepers:
+            if _reads[0]:
+                _rung.append(self)
+            else:
+                self._hub.loop.run_callback(self.wake)
+
+    def wait(self, timeout_s: float) -> bool:
+        """Block until it rings; return False if it does not within `timeout_s` seconds (or TICK_S more)."""
+        if self.rung:
+            return True
+        until = monotonic() + timeout_s
+        self._watch.add(self, until)
+        me = getcurrent()
+        self._sleepers.append(me)
+        try:
+            while True:
+                self._hub.switch()
+                if self.rung or monotonic() >= until:
+                    return self.rung
+        finally:
+            self._sleepers.remove(me)
+            if not self._sleepers:
+                self._watch.waits.pop(self, None)
+
+    def wake(self) -> None:
+        """Let those who wait look at once; called in the loop. One who waits on goes back to sleep."""
+        for sleeper in tuple(self._sleepers):
+            if sleeper in self._sleepers:  # it has not left meanwhile
+                sleeper.switch()
+
+
+def begin_reading() -> None:
+    """Keep the bells that ring from now on until `end_reading`, which the same callback of the loop must call."""
+    _reads[0] = True
+
+
+def end_reading() -> None:
+    """Wake the users of the bells that rang since `begin_reading`."""
+    _reads[0] = False
+    while _rung:
+        _rung.pop(0).wake()
