@@ -34,7 +34,7 @@ class AsyncConnection(Link, asyncio.Protocol):
         super().__init__(session, dialogue, transport=transport)
         self.timeout_s = timeout_s
         self._socket: asyncio.Transport | None = None
-        self._soon: list[str | bytes] = []
+        self._soon: list[bytes] = []
         self._beats: asyncio.TimerHandle | None = None
         self._changed = asyncio.Event()
         self._lost = asyncio.Event()
@@ -88,9 +88,22 @@ class AsyncConnection(Link, asyncio.Protocol):
 
     def send_soon(self, frame: str | bytes) -> None:
         """Queue one message; all messages of this turn of the event loop are written together."""
+        self._queue(self._frame(frame))
+
+    def _queue(self, framed: bytes) -> None:
         if not self._soon:
             self._loop.call_soon(self._flush)
-        self._soon.append(frame)
+        self._soon.append(framed)
+
+    def say(self, now_ns: int, label: str, payload: str) -> bool:
+        """Record one message to the room `label` natively and queue it; False if the native core does not do it.
+
+        Then nothing has happened, and `ChatSession.send` with `send_soon` does the same.
+        """
+        framed = self.said(now_ns, label, payload)
+        if framed is not None:
+            self._queue(framed)
+        return framed is not None
 
     async def wait(self, done: Callable[[], bool], timeout_s: float) -> bool:
         """Wait until `done()` is true; return False if it is not within `timeout_s` seconds.
@@ -186,7 +199,7 @@ class AsyncConnection(Link, asyncio.Protocol):
             frames, self._soon = self._soon, []
             if self._socket is not None and not self.over:
                 self.transport.frames_out += len(frames)
-                self._write(b"".join(map(self._frame, frames)))
+                self._write(b"".join(frames))
 
     def _beat(self, every_s: float) -> None:
         def due() -> None:
@@ -229,6 +242,10 @@ class ManyAsyncConnections(ManyLinks[AsyncConnection]):
         except BaseException as error:
             self._failed_to_open(error)
             raise
+
+    def say(self, now_ns: int, label: str, payload: str) -> bool:
+        """Return False: the sockets of one connection have no native core."""
+        return False
 
     async def wait(self, done: Callable[[], bool], timeout_s: float) -> bool:
         """Wait until `done()` is true, as `AsyncConnection.wait` does."""

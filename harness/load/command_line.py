@@ -15,6 +15,7 @@ from locust import User
 from earwitness.harness.described import near
 from earwitness.harness.errors import EarwitnessError, Exit, SettingsError
 from earwitness.harness.load.master_watch import tie_forks
+from earwitness.harness.native import check_setting
 from earwitness.harness.progress import say, write_anything
 
 DEFAULT_MASTER_PORT: Final = 5557
@@ -54,6 +55,7 @@ def settle(options: Namespace) -> None:
 
     Changes `options`. Raises SettingsError.
     """
+    check_setting()
     refuse_impossible(options)
     known = {kind.__name__ for kind in _concrete(User)}
     unknown = [name for name in options.user_classes if name not in known]

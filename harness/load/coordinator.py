@@ -27,6 +27,7 @@ from earwitness.harness.load.shapes import Foreseen, foreseen_of
 from earwitness.harness.load.statistics import Violations
 from earwitness.harness.load.users import ChatUser
 from earwitness.harness.load.worker import Assignment
+from earwitness.harness.native import described
 from earwitness.harness.planning.plan import Plan
 from earwitness.harness.platform.children import dies_with_parent
 from earwitness.harness.platform.faults import links_needed
@@ -261,6 +262,7 @@ class Conductor:
             thresholds=settings.thresholds,
             machine=machine(),
             versions=versions(story.file),
+            native=described(),
             process=os.getpid(),
             process_started=psutil.Process().create_time(),
             planned={"users": foreseen.users, "seconds": foreseen.seconds}

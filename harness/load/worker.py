@@ -25,6 +25,7 @@ from earwitness.harness.dialects.registry import open_target
 from earwitness.harness.load.attained import Attained
 from earwitness.harness.load.soundness import Soundness
 from earwitness.harness.load.statistics import LoopLag, Publisher
+from earwitness.harness.native import described
 from earwitness.harness.planning.arrivals import Arrivals
 from earwitness.harness.planning.plan import Plan
 from earwitness.harness.record.frames import FrameStore
@@ -137,7 +138,7 @@ class Part:
         self._transport_before = TRANSPORT.snapshot()
         TRANSPORT.start_watch()
         # The meta line precedes the first record. It names the roster that this process planned itself (H6).
-        meta = process_meta(index=index, roster=self.plan.roster().digest())
+        meta = process_meta(index=index, roster=self.plan.roster().digest(), native=described()["native"])
         journals, name = self.run_dir / "journals", f"load-{index}"
         self.journal = Journal.create(journals, name, meta=meta)
         self.journal.names_max = bounds().names

@@ -127,8 +127,8 @@ static int acknowledged(Core *c, int64_t now, int64_t seq, PyObject *message_id,
     if (PyDict_DelItem(c->pending, message_id) < 0) return -1;
     pen_put(c->pen, now, OK, 0, (uint8_t)sent->attempt, (uint8_t)sent->proc, c->client, c->conn, sent->conv, c->client,
             sent->counter, seq, NONE, 0, 0);
-    histogram_count(c->latency, now - sent->sent_ns);
-    histogram_count(c->from_plan, now - sent->planned_ns);
+    histogram_count(c->latency, (long long)((uint64_t)now - (uint64_t)sent->sent_ns));
+    histogram_count(c->from_plan, (long long)((uint64_t)now - (uint64_t)sent->planned_ns));
     c->session->acked++;
     if (seq == NONE) c->session->acked_unnumbered++;
     else if (raise_to(c->acked_seq, sent->label, seq) < 0) return -1;

@@ -43,7 +43,7 @@ static void histogram_count(Histogram *h, long long ns) {
         if (units >= BUCKETS) units = BUCKETS - 1;
     }
     h->buckets[units]++;
-    h->total += ns;
+    if (__builtin_add_overflow(h->total, ns, &h->total)) h->total = INT64_MAX;
     if (ns < h->least) h->least = ns;
     if (ns > h->most) h->most = ns;
 }

@@ -60,3 +60,22 @@ def planned_roster(run: Mapping[str, Any], clients: int) -> tuple[Roster | None,
         return None, origin
     from_file = (run.get("target") or {}).get("kind") == "file"
     return (planned if plan.origin is Origin.PLAN or from_file else None), origin
+
+
+def native_path(history: History) -> dict[str, Any] | None:
+    """Return {"native": "on" or "off", "why", "share"} of a run; None if it is imported or of an older version.
+
+    `share`: the part of all sent and received messages that took the native path, in %; None if there were none.
+    """
+    stated = history.run.get("native")
+    if not isinstance(stated, dict):
+        return None
+    footers = [view.footer or {} for view in history.journals]
+    native, *moved = (
+        sum(_count(f.get(name)) for f in footers) for name in ("frames_native", "frames_in", "frames_out")
+    )
+    return {**stated, "share": round(100.0 * native / sum(moved), 1) if sum(moved) else None}
+
+
+def _count(value: object) -> int:
+    return value if type(value) is int and 0 <= value < 1 << 63 else 0

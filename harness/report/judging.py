@@ -25,7 +25,7 @@ from earwitness.harness.report import figures, opportunities
 from earwitness.harness.report.behind import with_blocks_behind
 from earwitness.harness.report.drift import drift
 from earwitness.harness.report.endings import endings, stopped
-from earwitness.harness.report.facts import facts_of
+from earwitness.harness.report.facts import facts_of, native_path
 from earwitness.harness.report.flood import flood
 from earwitness.harness.report.junit import junit_xml
 from earwitness.harness.report.measures import Measured
@@ -121,6 +121,7 @@ def verdict_of(history: History, judge: Judge, reach: Reach) -> dict[str, Any]:
         "defect": (run.get("options") or {}).get("defect", ""),
         "drift": drift(views, [len(room) for room in history.roster.conversations], history.table("services")),
         "opportunities": opportunities.told(history),
+        "native": native_path(history),
         "records": sum(len(records) for records in views),
     }
 

@@ -56,7 +56,18 @@ def verdict_text(verdict: Row) -> str:
     lines += ["", *_outcome_lines(verdict)] if notes else _outcome_lines(verdict)
     lines += [f"judged from {verdict['records']:,} records; again: {_again(verdict)}"]
     lines += [f"report: {verdict['run']}/report.html"]
+    lines += _filled(native) if (native := native_line(verdict.get("native"))) else []
     return "\n".join(map(one_line, lines))
+
+
+def native_line(native: Row | None) -> str:
+    """Return the line that says which path the messages of a run took, "" if that is not known."""
+    if not native:
+        return ""
+    share = native.get("share")
+    return f"native path: {native['native']} " + (
+        f"({native['why']})" if native["native"] != "on" or share is None else f"({share:g} % of all messages)"
+    )
 
 
 def three_digits(value: float) -> str:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from earwitness.harness.client.link import Link, Transport
 from earwitness.harness.client.outbox import PlainCounts
 from earwitness.harness.client.session import ChatSession
 from earwitness.harness.client.tally import Tally
+from earwitness.harness.errors import RecordError
 from earwitness.harness.record.journal import Journal
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -65,7 +67,8 @@ class Side(Link):
         try:
             self._received(now_ns, data)
         except Exception as error:
-            self._broken(error)
+            with suppress(RecordError):  # the end cannot be recorded either, which the shells' loops log
+                self._broken(error)
 
     def say(self, now_ns: int, label: str, payload: str, planned_ns: int | None = None) -> None:
         """Send one message, natively where that is done."""
@@ -113,7 +116,7 @@ class Way:
             "counts": dict(counts),
             "moved": {name: n for name, n in self.transport.snapshot().items() if name != "frames_native"},
             "told": self.told,
-            "error": repr(self.link.error),
+            "error": type(self.link.error),
             "over": (self.link.over, self.link.wire.close_code, self.link.wire.close_reason),
             "sent": [unmasked(data) for data in self.written],
         }
