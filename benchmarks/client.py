@@ -5,6 +5,7 @@
 
 A message is one frame sent and its echo heard: INVOKE, DELIVER and OK recorded, both latencies counted. The CPU time
 is `time.process_time` of this process over the measured part; the echo server is another process.
+EARWITNESS_NATIVE=off measures the Python path.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ from earwitness.harness.record.journal import Journal
 
 MODES = ("request-response", "burst", "burst-coalesced", "idle")
 BURST = 1000
+CONNECTIONS = 100
 FRAME_BYTES = 128
 LABEL = "room"
 CREDENTIALS = Credentials(
@@ -235,7 +237,7 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=None, help="default: 100, and 10,000 for idle")
     parser.add_argument("--keep-frames", action="store_true", help="keep the raw frames beside the records")
     options = parser.parse_args()
-    connections = options.connections or (10_000 if options.mode == "idle" else 100)
+    connections = options.connections or (10_000 if options.mode == "idle" else CONNECTIONS)
     print(json.dumps(measure(options.mode, options.seconds, connections, keep_frames=options.keep_frames)))
 
 
