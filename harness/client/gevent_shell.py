@@ -122,12 +122,9 @@ class Connection(Link):
 
     def send_soon(self, frame: str | bytes) -> None:
         """Queue one message; all messages of this turn of the event loop are written together."""
-        self._queue(self._frame(frame))
-
-    def _queue(self, framed: bytes) -> None:
         if not self._soon:
             gevent.get_hub().loop.run_callback(self._flush)
-        self._soon.append(framed)
+        self._soon.append(self._frame(frame))
 
     def say(self, now_ns: int, label: str, payload: str, planned_ns: int | None = None, *, soon: bool = False) -> bool:
         """Record one message to the room `label` and send it, both natively; False if the native core does not do it.
@@ -139,15 +136,19 @@ class Connection(Link):
         core = self._core
         if core is None or self._sock is None:
             return False
-        if soon or self._fd < 0 or self._backlog:
+        if soon:
             framed = core.send(now_ns, label, payload, planned_ns)
             if framed is None:
                 return False
-            if soon:
-                self._queue(framed)
-            else:
-                self.transport.frames_out += 1
-                self._write(framed)
+            if not self._soon:
+                gevent.get_hub().loop.run_callback(self._flush)
+            self._soon.append(framed)
+        elif self._fd < 0 or self._backlog:
+            framed = core.send(now_ns, label, payload, planned_ns)
+            if framed is None:
+                return False
+            self.transport.frames_out += 1
+            self._write(framed)
         else:
             posted = core.post(self._fd, now_ns, label, payload, planned_ns)
             if posted is None:

@@ -443,6 +443,23 @@ static PyObject *masked(Py_ssize_t size, const uint8_t key[4]) {
     return made;
 }
 
+/* A message under way, as `Sent` in client/outbox.py. */
+static PyObject *new_sent(uint32_t counter, long long conv, uint32_t proc, PyObject *label, PyObject *payload,
+                          PyObject *sent_ns, PyObject *planned_ns) {
+    PyObject *parts[] = {PyLong_FromLongLong(counter), PyLong_FromLong(1), PyLong_FromLongLong(conv), PyLong_FromLong(proc),
+                         Py_NewRef(label), Py_NewRef(payload), Py_NewRef(sent_ns), Py_NewRef(planned_ns)};
+    PyObject *tuple = PyTuple_New(8);
+    int whole = tuple != NULL;
+    for (int n = 0; n < 8; n++) {
+        whole = whole && parts[n] != NULL;
+        if (tuple != NULL) PyTuple_SetItem(tuple, n, parts[n]); /* takes the reference, also that of none */
+        else Py_XDECREF(parts[n]);
+    }
+    if (!whole) Py_CLEAR(tuple);
+    else PyObject_GC_UnTrack(tuple); /* numbers and texts make no circles */
+    return tuple;
+}
+
 static PyObject *not_mine(void) {
     PyErr_Clear();
     Py_RETURN_NONE;
@@ -478,9 +495,7 @@ static PyObject *core_send(PyObject *self, PyObject *const *args, Py_ssize_t giv
         return not_mine();
     }
     made = masked(frame_size, key);
-    if (made != NULL)
-        sent = Py_BuildValue("(IiLIOOOO)", counter, 1, conv, proc, label, payload, args[0], planned);
-    if (sent != NULL) PyObject_GC_UnTrack(sent); /* numbers and texts make no circles */
+    if (made != NULL) sent = new_sent(counter, conv, proc, label, payload, args[0], planned);
     /* The record comes before the bytes, so whoever receives them can rely on it. */
     if (sent != NULL && PyDict_SetItem(c->pending, id, sent) == 0) {
         pen_put(c->pen, now, INVOKE, 0, 1, (uint8_t)proc, c->client, c->conn, (uint32_t)conv, c->client, counter, NONE, seen,
