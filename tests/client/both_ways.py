@@ -18,7 +18,7 @@ from earwitness.harness.client.dialogue import Dialogue
 from earwitness.harness.client.link import Link, Transport
 from earwitness.harness.client.outbox import PlainCounts
 from earwitness.harness.client.session import ChatSession
-from earwitness.harness.client.tally import Tally
+from earwitness.harness.client.tally import Summary, Tally
 from earwitness.harness.errors import RecordError
 from earwitness.harness.record.journal import Journal
 
@@ -91,6 +91,7 @@ class Way:
             client=CLIENT, tag=TAG, journal=self.journal, rooms=dict(ROOMS), tally=self.tally, **settings
         )
         self.told: list[object] = []
+        self.latencies: Mapping[str, Summary] = {}
         self.written: list[bytes] = []
         self.session.on_answer = lambda: self.told.append(("answer", self.session.acked, self.session.pending))
         self.session.on_refused = lambda *what: self.told.append(("refused", *what))
@@ -106,6 +107,7 @@ class Way:
         self.journal.close({})
         names = [json.loads(line) for line in (self.directory / "one.names.jsonl").read_text("utf-8").splitlines()]
         summaries, counts = self.tally.drain()
+        self.latencies = summaries
         state = {name: getattr(self.session, name, None) for name in dir(self.session) if _is_state(name)}
         state |= {name: getattr(self.session, name) for name in PlainCounts.__slots__}
         return {

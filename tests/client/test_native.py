@@ -390,3 +390,60 @@ def test_a_record_out_of_range_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TypeError):
         way.journal.write(1, 2, 3)  # type: ignore[call-arg]
     assert way.journal.records == before
+
+
+USUAL = json.dumps({
+    "type": "message", "conversation": "alpha", "seq": 3, "id": "x", "sender": "user-3",
+    "text": encode(TAG, 3, ROOMS["alpha"], 3, 1, 1, "hello")[0],
+})  # fmt: skip
+ODD = {
+    "text twice": USUAL[:-1] + ', "text": "other"}',
+    "number twice": USUAL[:-1] + ', "seq": 9}',
+    "number twice, then none": USUAL[:-1] + ', "seq": null}',
+    "kind twice": USUAL[:-1] + ', "type": "pong"}',
+    "an escaped key": USUAL[:-1] + ', "se\\u0071": 9}',
+    "no UTF-8 in a value beside": USUAL.encode()[:-1] + b', "at": "\xff"}',
+    "an overlong character": USUAL.encode()[:-1] + b', "at": "\xc0\xaf"}',
+    "a surrogate in UTF-8": USUAL.encode()[:-1] + b', "at": "\xed\xa0\x80"}',
+    "a cut character": USUAL.encode()[:-1] + b', "at": "\xe2\x82"}',
+    "a control character": USUAL[:-1] + ', "at": "a\tb"}',
+    "half a surrogate": USUAL[:-1] + ', "at": "\\ud83e"}',
+    "a high surrogate and a letter": USUAL[:-1] + ', "at": "\\ud83e\\u0041"}',
+    "a low surrogate": USUAL[:-1] + ', "at": "\\uddf5"}',
+    "a cut escape": USUAL[:-1] + ', "at": "\\u00"}',
+    "a long number": USUAL[:-1] + ', "at": 123456789012345678901234567890}',
+    "an infinite number": USUAL[:-1] + ', "at": 1e999}',
+    "half a number": USUAL[:-1] + ', "at": 1.}',
+    "a comma too many": USUAL[:-1] + ",}",
+    "deep": USUAL[:-1] + ', "at": ' + "[" * 40 + "]" * 40 + "}",
+    "not closed": USUAL[:-1],
+    "more behind it": USUAL + "{}",
+    "another word": USUAL[:-1] + ', "at": nul}',
+    "an agent's": USUAL.replace("user-3", "agent"),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_an_odd_frame_among_usual_ones(tmp_path: Path, name: str) -> None:
+    """What JSON forbids, and what it leaves open, is decided by Python's library alone."""
+    odd = ODD[name] if isinstance(ODD[name], bytes) else ODD[name].encode()
+
+    def play(way: Way) -> None:
+        way.link.receive(1, heard(1))
+        way.link.receive(2, heard(2) + frame(odd, 0x81) + heard(4))
+
+    native = played(tmp_path, reference, play).transport.frames_native
+    assert native <= 2, "the odd one is given to Python"
+
+
+def test_an_open_question_is_for_python(tmp_path: Path) -> None:
+    """Its acknowledgement states the number by which the answer of the agent names it."""
+
+    def play(way: Way) -> None:
+        way.link.receive(1, heard(1))
+        way.session.send(5, "alpha", "a question", asks=True)
+        ack = {"type": "ack", "id": f"{TAG}-{CLIENT}-1", "conversation": "alpha", "seq": 4}
+        chunk = {"type": "agent", "conversation": "alpha", "run": "r#4", "event": "chunk", "n": 1, "text": "well"}
+        way.link.receive(6, frame(json.dumps(ack)) + frame(json.dumps(chunk)))
+
+    assert "first token, from its planned start" in played(tmp_path, reference, play).latencies
