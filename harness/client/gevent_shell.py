@@ -261,8 +261,9 @@ class Connection(Link):
             transport.bytes_in += core.got
             transport.frames_in += core.frames
             transport.frames_native += core.frames
-        if core.got == RECV_BYTES or self._behind_since:
-            self._lag_behind(core.now, core.got == RECV_BYTES)
+        more = core.got == RECV_BYTES
+        if (more or self._behind_since) and self._sock is not None:  # a hook may have closed it
+            self._lag_behind(core.now, more)
         if isinstance(taken, bytes):
             transport.bytes_in -= len(taken)  # they are counted with the others
             self._received(core.now, taken)

@@ -136,15 +136,15 @@ def test_what_the_kernel_does_not_take_is_sent_later(shell: Any, tmp_path: Path,
     """A server that reads slowly: part of a frame is written natively, the rest by the loop, and nothing is lost."""
     if shell.name != "gevent":
         pytest.skip("only gevent's shell writes natively")
-    talk = Talk(shell, tmp_path, f"{server.url}/slow/4003", ANY, native=True)
+    talk = Talk(shell, tmp_path, f"{server.url}/slow/1503", ANY, native=True)
     dialogue = PlainDialogue(Handshake(url=talk.url, welcome=False), hear, encode, envelope=ENVELOPE)
     connection = shell.connection(talk.session, dialogue, 20.0)
     connection.open()
     for _ in range(3):
         talk._say(connection, "warm", soon=False)
     waited = False
-    for _ in range(4000):
-        talk._say(connection, "x" * 3000, soon=False)
+    for _ in range(1500):
+        talk._say(connection, "x" * 15000, soon=False)
         waited = waited or connection.backlog > 0
     assert waited, "the kernel took everything: the test shows nothing"
     assert connection.wait(lambda: talk.session.frames_recorded > 0, 30.0), "the server says when all have come"
