@@ -32,9 +32,10 @@ from earwitness.harness.report.measures import Measured
 from earwitness.harness.report.own_checks import all_checks
 from earwitness.harness.report.page.command import write_report
 from earwitness.harness.report.page.timeline import axis_of, bands_of
-from earwitness.harness.report.reach import Reach
+from earwitness.harness.report.reach import Reach, Reached
 from earwitness.harness.report.recorded import Recorded
 from earwitness.harness.report.runbooks import runbook_of
+from earwitness.harness.report.sharded import Way, judge_sharded
 from earwitness.harness.report.swim_svg import witness_svg
 from earwitness.harness.report.thresholds import judge_thresholds, missed, parse_all
 from earwitness.harness.report.witnesses import Teller, Witness
@@ -43,18 +44,24 @@ EXIT_OF_SIGNAL = {"SIGINT": Exit.INTERRUPTED, "SIGTERM": Exit.TERMINATED}
 EXIT_OF = {Outcome.PASS: Exit.PASS, Outcome.FAIL: Exit.FAIL, Outcome.UNKNOWN: Exit.UNKNOWN}
 
 
-def judge_run(run_dir: Path, *, only: Sequence[str] = (), own: Sequence[OwnCheck] = ()) -> dict[str, Any]:
+def judge_run(
+    run_dir: Path, *, only: Sequence[str] = (), own: Sequence[OwnCheck] = (), way: Way | None = None
+) -> dict[str, Any]:
     """Return the verdict of a run directory as the dictionary of verdict.json.
 
     `only`: ids of the checks that decide the outcome, instead of all; the checks of the record itself (H) are always
-    added. `own`: own checks that the user allows to run. Raises RecordError.
+    added. `own`: own checks that the user allows to run. `way`: judge by shards; None: in one pass, by this process.
+    Raises RecordError.
     """
     history = open_history(run_dir)
     checks = all_checks(history.run, own)
     if only:
         history.run["judged_by"] = [id for id in only if not id.startswith("H")]
         checks = tuple(check for check in checks if check.id.startswith("H") or check.id in only)
-    reach = Reach(history)
+    if way is not None:
+        verdicts, reached = judge_sharded(history, checks, way)
+        return verdict_of(history, verdicts, checks, reached)
+    reach = Reach(history.contract)
     judge = judge_of(history, checks, [reach])
     done = 0
     with Progress(f"judging {os.path.relpath(run_dir)}", sum(view.count for view in history.journals)) as progress:
@@ -62,7 +69,7 @@ def judge_run(run_dir: Path, *, only: Sequence[str] = (), own: Sequence[OwnCheck
             judge.step(batch)
             done += len(batch.records)
             progress.at(done)
-    return verdict_of(history, judge, reach)
+    return verdict_by(history, judge, reach)
 
 
 def judge_of(history: History, checks: Sequence[Check] = ALL, watchers: Sequence[Watcher] = ()) -> Judge:
@@ -70,12 +77,23 @@ def judge_of(history: History, checks: Sequence[Check] = ALL, watchers: Sequence
     return Judge(history.roster, history.contract, checks, watchers)
 
 
-def verdict_of(history: History, judge: Judge, reach: Reach) -> dict[str, Any]:
+def verdict_by(history: History, judge: Judge, reach: Reach) -> dict[str, Any]:
     """Return the verdict of a history whose records judge and `reach` have all seen, with the figures of the run."""
+    facts, journals = facts_of(history), history.infos()
+    return verdict_of(history, judge.finish(journals, facts), judge.checks, reach.found(journals, facts))
+
+
+def verdict_of(
+    history: History, verdicts: Sequence[Verdict], checks: Sequence[Check], reached: Reached | None
+) -> dict[str, Any]:
+    """Return the verdict of a history, with the figures of the run.
+
+    `verdicts`: those of `checks`, about all records; `reached`: what was owed and came.
+    """
     run_dir, run = history.path, history.run
     judged_by = run.get("judged_by")
     facts = facts_of(history)
-    verdicts = with_blocks_behind(history, judge.finish(history.infos(), facts), facts, judge.checks)
+    verdicts = with_blocks_behind(history, verdicts, facts, checks)
     outcome, why = outcome_of_run(verdicts, judged_by)
     recorded = Recorded.of(history)
     measured = measure(history, recorded)
@@ -92,9 +110,9 @@ def verdict_of(history: History, judge: Judge, reach: Reach) -> dict[str, Any]:
         exit_code, why = Exit.THRESHOLD, f"threshold: {over}"
     if by := (run.get("interrupted") or {}).get("by"):
         exit_code = worse(exit_code, EXIT_OF_SIGNAL[by])
-    witnesses = Teller(history, judge.checks).witnesses(verdicts)
+    witnesses = Teller(history, checks).witnesses(verdicts)
     told = [told_of(verdict, judged_by, witnesses[verdict.id]) for verdict in verdicts]
-    files = {check.id: {"file": check.file} for check in judge.checks if isinstance(check, Own)}
+    files = {check.id: {"file": check.file} for check in checks if isinstance(check, Own)}
     told = [{**row, **files.get(row["id"], {})} for row in told]
     return {
         "outcome": outcome.name,
@@ -113,7 +131,7 @@ def verdict_of(history: History, judge: Judge, reach: Reach) -> dict[str, Any]:
         "warnings": warnings_of(history, recorded),
         "load": figures.load_figures(recorded),
         "missed_live": figures.missed_live(verdicts),
-        "reach": reach.found(history.infos(), facts),
+        "reach": reached.told(history) if reached is not None else None,
         "endings": endings(recorded),
         "stopped": stopped(recorded),
         "replicas": figures.replicas(recorded),

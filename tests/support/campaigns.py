@@ -58,6 +58,9 @@ CAMPAIGNS = {
         {"NUMBA_DISABLE_JIT": "1"},  # coverage does not see into compiled loops
     ),
     "foreign": Campaign((_script("foreign_numbers"),), "histories that others publish, beside oracles of their own"),
+    "scale": Campaign(
+        (_script("scale"),), "up to a billion records judged shard by shard, with violations that must be found"
+    ),
     "matrix": Campaign(
         ("-m", "earwitness.harness.cli", "defects", "--matrix"), "every defect on the real platform; takes hours"
     ),
