@@ -64,11 +64,11 @@ class Kind(Protocol):
         """Return a valid value in TOML syntax."""
         ...
 
-    def fault(self, value: Any) -> str:
+    def fault(self, value: object) -> str:
         """Return what is wrong with `value`, as words that follow the name of its key; "" if it is valid."""
         ...
 
-    def schema(self) -> dict[str, Any]:
+    def schema(self) -> dict[str, object]:
         """Return the JSON schema of valid values."""
         ...
 
@@ -89,7 +89,7 @@ class Text:
     empty: bool = True
     hidden: bool = False
 
-    def fault(self, value: Any) -> str:
+    def fault(self, value: object) -> str:
         """Implement `Kind.fault`: require text that matches `pattern`, not empty unless `empty`."""
         if not isinstance(value, str):
             return f"= {value!r} is not text"
@@ -99,7 +99,7 @@ class Text:
             return ""
         return self.problem if self.hidden else f"= {value!r} {self.problem}"
 
-    def schema(self) -> dict[str, Any]:
+    def schema(self) -> dict[str, object]:
         """Implement `Kind.schema`: return a string with the pattern."""
         form = {"pattern": f"^(?:{self.pattern})$"} if self.pattern else {}
         return {"type": "string", **form, **({} if self.empty else {"minLength": 1})}
@@ -112,11 +112,11 @@ class Flag:
     words: str = "true or false"
     example: str = "true"
 
-    def fault(self, value: Any) -> str:
+    def fault(self, value: object) -> str:
         """Implement `Kind.fault`: require a boolean."""
         return "" if isinstance(value, bool) else f"= {value!r} is not true or false"
 
-    def schema(self) -> dict[str, Any]:
+    def schema(self) -> dict[str, object]:
         """Implement `Kind.schema`: return a boolean."""
         return {"type": "boolean"}
 
@@ -140,7 +140,7 @@ class Number:
         """Implement `Kind.words`: name the kind of number."""
         return "a whole number" if self.whole else "a number"
 
-    def fault(self, value: Any) -> str:
+    def fault(self, value: object) -> str:
         """Implement `Kind.fault`: require a number within the bounds. A boolean is no number."""
         kinds = int if self.whole else (int, float)
         if not isinstance(value, kinds) or isinstance(value, bool):
@@ -149,7 +149,7 @@ class Number:
             return f"= {value} is below {self.least:g}"
         return "" if self.most is None or value <= self.most else f"= {value} is above {self.most:g}"
 
-    def schema(self) -> dict[str, Any]:
+    def schema(self) -> dict[str, object]:
         """Implement `Kind.schema`: return a number or an integer with the bounds."""
         bounds = {"minimum": self.least, "maximum": self.most}
         told = {key: int(bound) if bound == int(bound) else bound for key, bound in bounds.items() if bound is not None}
@@ -172,7 +172,7 @@ class OneOf:
         """Implement `Kind.example`: return the first choice."""
         return f'"{self.choices[0]}"'
 
-    def fault(self, value: Any) -> str:
+    def fault(self, value: object) -> str:
         """Implement `Kind.fault`: require one of the choices, and suggest the closest."""
         if not isinstance(value, str):
             return f"= {value!r} is not text"
@@ -181,7 +181,7 @@ class OneOf:
         meant = f" (did you mean {found}?)" if (found := closest(value, self.choices)) else ""
         return f"= {value!r} is none of {', '.join(self.choices)}{meant}"
 
-    def schema(self) -> dict[str, Any]:
+    def schema(self) -> dict[str, object]:
         """Implement `Kind.schema`: return an enumeration of the choices."""
         return {"enum": list(self.choices)}
 
@@ -195,16 +195,16 @@ class Many:
     example: str
     single: bool = False
 
-    def fault(self, value: Any) -> str:
+    def fault(self, value: object) -> str:
         """Implement `Kind.fault`: require a list of valid items."""
         items = value if isinstance(value, list) else [value] if self.single else None
         fits = items is not None and not any(self.item.fault(one) for one in items)
         return "" if fits else f"= {value!r} is not {self.words}"
 
-    def schema(self) -> dict[str, Any]:
+    def schema(self) -> dict[str, object]:
         """Implement `Kind.schema`: return an array, or with `single` also a single item."""
         item = self.item.schema()
-        listed = {"type": "array", "items": item}
+        listed: dict[str, object] = {"type": "array", "items": item}
         return {"anyOf": [item, listed]} if self.single else listed
 
 
@@ -217,12 +217,12 @@ class AnyOf:
     example: str
     problem: str = ""
 
-    def fault(self, value: Any) -> str:
+    def fault(self, value: object) -> str:
         """Implement `Kind.fault`: require a value that one of the kinds allows."""
         fits = any(not kind.fault(value) for kind in self.kinds)
         return "" if fits else f"= {value!r} {self.problem or f'is not {self.words}'}"
 
-    def schema(self) -> dict[str, Any]:
+    def schema(self) -> dict[str, object]:
         """Implement `Kind.schema`: return the schemas of all kinds as alternatives."""
         return {"anyOf": [kind.schema() for kind in self.kinds]}
 
@@ -235,11 +235,11 @@ class Open:
     words: str = "a table"
     example: str = "{}"
 
-    def fault(self, value: Any) -> str:
+    def fault(self, value: object) -> str:
         """Implement `Kind.fault`: require a value of the type `kind`."""
         return "" if isinstance(value, self.kind) else f"= {value!r} is not {self.words}"
 
-    def schema(self) -> dict[str, Any]:
+    def schema(self) -> dict[str, object]:
         """Implement `Kind.schema`: return an object or an array."""
         return {"type": "object" if self.kind is dict else "array"}
 
@@ -247,7 +247,7 @@ class Open:
 FLAG, TEXT, TABLE = Flag(), Text(), Open()
 
 
-def _as_it_is(value: Any) -> Any:
+def _as_it_is(value: object) -> Any:
     return value
 
 
@@ -288,7 +288,7 @@ def keys_of(table: type) -> dict[str, Key]:
     }
 
 
-def as_toml(value: Any) -> str:
+def as_toml(value: object) -> str:
     """Return a plain value (text, number, boolean or list) in TOML syntax; "" for None."""
     return "" if value is None else json.dumps(value)
 
@@ -298,7 +298,7 @@ def unknown(name: str, known: Iterable[str]) -> Fault:
     return Fault(name, f"is not known here{near(name, known)}")
 
 
-def faults_in(data: Mapping[str, Any], keys: Mapping[str, Key], absent: Sequence[str] = ()) -> list[Fault]:
+def faults_in(data: Mapping[str, object], keys: Mapping[str, Key], absent: Sequence[str] = ()) -> list[Fault]:
     """Return all mistakes of a table, in its order.
 
     `keys`: the declared keys by name; `absent`: names of keys that may be None.

@@ -32,7 +32,7 @@ from earwitness.harness.dialects.base import BaseDialect
 from earwitness.harness.dialects.parts import Parts
 from earwitness.harness.dialects.protocol import Target
 from earwitness.harness.dialects.settings import Settings
-from earwitness.harness.dialects.values import Credentials, Person, Room, Statement, StoredRow
+from earwitness.harness.dialects.values import Credentials, Opening, Person, Room, Statement, StoredRow
 
 __all__ = [
     "ACK",
@@ -64,6 +64,7 @@ __all__ = [
     "LongPoll",
     "ManyDialogues",
     "NoSocket",
+    "Opening",
     "Parts",
     "Person",
     "PlainDialogue",

@@ -11,6 +11,8 @@ import traceback
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
+from types import FrameType
+from typing import NoReturn
 
 from earwitness.harness.errors import EarwitnessError, Exit
 from earwitness.harness.progress import say, write_anything
@@ -25,6 +27,10 @@ VERBS = {
     "stories": ("earwitness.harness.shipped", "list the stories that come with the tool, or copy them"),
     "up": ("earwitness.harness.platform.up", "start the whole platform in the foreground and print its endpoints"),
     "check": ("earwitness.harness.report.check", "judge a run directory again"),
+    "collect": (
+        "earwitness.harness.report.collecting",
+        "bring the parts of a run together from a store or other hosts, and judge it",
+    ),
     "report": ("earwitness.harness.report.page.command", "write report.html of a run again"),
     "verify": ("earwitness.harness.record.verify", "verify that the evidence of a run is complete and unchanged"),
     COMPARE: (
@@ -73,8 +79,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with _ended_like_an_interrupt():
             return int(importlib.import_module(VERBS[args.verb][0]).run(args))
-    except (BrokenPipeError, KeyboardInterrupt) as end:
-        return Exit.CANNOT_RUN if isinstance(end, BrokenPipeError) else Exit.INTERRUPTED
+    except BrokenPipeError:
+        return Exit.CANNOT_RUN
+    except KeyboardInterrupt as end:
+        return Exit.TERMINATED if isinstance(end, _Terminated) else Exit.INTERRUPTED
     except EarwitnessError as error:
         say(str(error))
         return error.exit_code
@@ -107,6 +115,14 @@ def _divided(arguments: Sequence[str]) -> list[str]:
     return [*arguments[:at], *([SIDES] if at < len(arguments) else []), *arguments[at:]]
 
 
+class _Terminated(KeyboardInterrupt):
+    """Interrupt by SIGTERM."""
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    raise _Terminated
+
+
 @contextmanager
 def _ended_like_an_interrupt() -> Iterator[None]:
     """Treat SIGTERM like Ctrl-C, so that it leaves as little behind.
@@ -117,7 +133,7 @@ def _ended_like_an_interrupt() -> Iterator[None]:
     if not here or signal.getsignal(signal.SIGTERM) is signal.SIG_IGN:  # the parent process ignores it on purpose
         yield
         return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before = signal.signal(signal.SIGTERM, _terminate)
     try:
         yield
     finally:

@@ -3,14 +3,15 @@
 `tests/support`: the oracle and the simulator are shared by tests of several folders.
 
 Files are given to processes whole, in the order in which they are collected. The whole runs of `tests/load` are the
-longest ones, so they come first: what begins last must not take minutes while the other processors have nothing to do.
+longest ones, so they come before the other files that start processes, and both are mixed with the files that only
+compute (`file_order`).
 
 The mark `processes` is set here and nowhere else. A test has it if its folder is one of ROOMS_OF_PROCESSES, or if it,
 one of its fixtures, or a function of `tests/` that these call, names what starts a process. What starts one by way of
 the product cannot be seen like that: such a test fails with a sentence until STARTING names its function or fixture.
 
-The mark `slow` is that of SLOW, the files of generated histories: six files take two thirds of the processor time of
-all tests without processes. `make check` leaves out both marks, `make test` neither.
+The mark `slow` is that of SLOW, the files of generated histories: they take two thirds of the processor time of all
+tests without processes. `make check` leaves out both marks, `make test` neither.
 
 Whoever is started in the background of a script inherits a SIGINT that is ignored, and so would the processes that
 our tests interrupt.
@@ -34,11 +35,15 @@ SUPPORT = str(TESTS / "support")
 if SUPPORT not in sys.path:
     sys.path.insert(0, SUPPORT)
 
+from file_order import mixed  # noqa: E402
+
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 LONGEST = TESTS / "load"
 ROOMS_OF_PROCESSES = ("load", "reference", "platform", "evidence", "probe")
+ROOMS_OF_SERVERS = ("dialects/shipped", "pytest_suite")
+"""Folders with tests that start foreign servers or whole runs beside tests that start nothing."""
 SLOW = frozenset(
     {
         "checks/test_against_oracle.py",
@@ -47,6 +52,9 @@ SLOW = frozenset(
         "checks/test_simulator.py",
         "checks/test_foreign_corpora.py",
         "report/test_follow.py",
+        "checks/tester/test_missing_parts.py",
+        "report/test_damage.py",
+        "report/comparison/test_false_alarms.py",
     }
 )
 STARTING = frozenset(
@@ -66,13 +74,21 @@ running: list[str] = []
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the longest files first, the others in their order; mark what starts processes."""
+    """Mix the files that wait and those that compute; mark what starts processes."""
     for item in items:
         if _starts_processes(item):
             item.add_marker(pytest.mark.processes)
         if item.path.is_relative_to(TESTS) and item.path.relative_to(TESTS).as_posix() in SLOW:
             item.add_marker(pytest.mark.slow)
-    items.sort(key=lambda item: LONGEST not in item.path.parents)
+    files = dict.fromkeys(item.path for item in items)
+    waiting = sorted((file for file in files if _waits(file)), key=lambda file: LONGEST not in file.parents)
+    places = mixed(waiting, [file for file in files if not _waits(file)])
+    items.sort(key=lambda item: places[item.path])
+
+
+def _waits(file: Path) -> bool:
+    """Return True for a file whose tests start whole runs or services, and so mostly wait."""
+    return any(TESTS / room in file.parents for room in (*ROOMS_OF_PROCESSES, *ROOMS_OF_SERVERS))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -71,6 +71,18 @@ class FaultLog:
         return sorted(window for window in (*found, *on.values()) if which(window))
 
 
+def widened(windows: list[Window], ns: int) -> list[Window]:
+    """Return the windows in which a fault may have been on, if their times may be wrong by `ns`.
+
+    Negative `ns`: those in which it certainly was; a window may be gone then.
+    """
+    moved = [
+        window._replace(start=window.start - ns, end=window.end if window.end == NEVER else window.end + ns)
+        for window in windows
+    ]
+    return [window for window in moved if window.start <= window.end]
+
+
 def overlaps(windows: list[Window], start: Array, end: Array, *, after: int = 0, before: int = 0) -> Array:
     """Return for each interval [start, end] (ns) whether it touches a window.
 

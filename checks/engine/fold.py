@@ -91,20 +91,38 @@ class End:
         return on < (planned if isinstance(planned, int) else len(planned))
 
     def clock_bound_ns(self) -> int | None:
-        """Return by how many ns times of different journals may differ: 0 on one host, None if unknown."""
-        hosts = {host_of(journal) for journal in self.journals}
-        if len(hosts - {None}) <= 1:
+        """Return by how many ns times of different journals may differ: 0 on one clock, None if unknown.
+
+        Each journal's times may differ from the clock that all were mapped to by its own bound. So two journals differ
+        by the sum of the two largest bounds; those of one clock were mapped together and do not differ.
+        """
+        clocks = {clock_of(journal) for journal in self.journals}
+        if len(clocks - {None}) <= 1:
             return 0
-        offsets = [journal.meta.get("clock_offset_ms") for journal in self.journals]
-        if not offsets or any(not isinstance(offset, int | float) for offset in offsets):
-            return None
-        return int(2e6 * max(abs(float(offset)) for offset in offsets if offset is not None))
+        bounds: dict[str | None, int] = {}
+        for journal in self.journals:
+            bound = _bound_ns(journal.meta)
+            if bound is None:
+                return None
+            bounds[clock_of(journal)] = max(bounds.get(clock_of(journal), 0), bound)
+        return sum(sorted(bounds.values())[-2:])
 
 
-def host_of(journal: JournalInfo) -> str | None:
-    """Return the host whose monotonic clock stamped a journal: its boot id, else its host name, else None."""
-    value = journal.meta.get("boot_id") or journal.meta.get("host")
+def clock_of(journal: JournalInfo) -> str | None:
+    """Return a name of the monotonic clock that stamped a journal: its clock, boot id or host name, else None."""
+    value = journal.meta.get("clock") or journal.meta.get("boot_id") or journal.meta.get("host")
     return None if value is None else str(value)
+
+
+def _bound_ns(meta: Mapping[str, Any]) -> int | None:
+    """Return by how many ns the times of a journal may differ from the common clock; None if nobody measured it.
+
+    `clock_offset_ms` is what importers state: a difference that its times were not corrected by.
+    """
+    bound, offset = meta.get("clock_bound_ns"), meta.get("clock_offset_ms")
+    if isinstance(bound, int):
+        return bound
+    return int(abs(offset) * 1e6) if isinstance(offset, int | float) else None
 
 
 class Fold(Protocol):

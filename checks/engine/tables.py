@@ -192,6 +192,7 @@ def place(keys: Array, key: Int) -> Int:
 @helper
 def find(w: Tables, key: Int) -> Int:
     """Return the value of `key` in the hash table, -1 if it has none."""
+    # `place` ends at the key or at the first free place (-1), so one comparison decides.
     at = place(w.hash_keys, key)
     if w.hash_keys[at] == -1:
         return -1
@@ -201,6 +202,7 @@ def find(w: Tables, key: Int) -> Int:
 @helper
 def put(w: Tables, key: Int, value: Int) -> None:
     """Add a key to the hash table. It must not be in it yet, and the caller must have reserved room."""
+    # Nothing is ever removed: a search may end at the first free place, and `used` only grows.
     at = place(w.hash_keys, key)
     w.hash_keys[at] = key
     w.hash_values[at] = value
@@ -250,6 +252,7 @@ def attempt_bit(attempt: Int) -> Int:
 
     0 for attempts that share a bit, which have none in `answered` and `refused`.
     """
+    # A message has 16 bits in `sent`: the highest stands for all attempts beyond ATTEMPTS, which `learn` sets.
     return 1 << (attempt - 1) if 1 <= attempt <= ATTEMPTS else 0
 
 

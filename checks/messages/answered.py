@@ -13,7 +13,7 @@ import numpy as np
 from earwitness.checks.contract import Contract
 from earwitness.checks.engine.compiled import kernel
 from earwitness.checks.engine.duties import Duties
-from earwitness.checks.engine.fault_windows import FaultLog, overlaps
+from earwitness.checks.engine.fault_windows import FaultLog, overlaps, widened
 from earwitness.checks.engine.fold import FINDINGS, LACKS_FAULTS, PENDING, Described, End, Folding, finding
 from earwitness.checks.engine.tables import REC_BITS, Array, Int
 from earwitness.checks.engine.world import View, World, grown
@@ -147,6 +147,8 @@ class Answered(Folding):
         """Implement `Fold.finish`: judge the sendings that were answered late or never."""
         if end.lacks_faults:
             return self.conclude(unknown=LACKS_FAULTS.format("what seems unanswered"))
+        if end.clock_bound_ns() is None and self._faults.windows():
+            return self.conclude(unknown="the journals come from several hosts, and their clocks were not compared")
         rows, deadlines, until = self._unanswered(end)
         held = held_up_ns(end)
         # Until when nothing had come: the answer that came too late, or the end of the connection.
@@ -176,8 +178,11 @@ class Answered(Folding):
         named = [end.world.mid_of(int(stray["author"]), int(stray["counter"])) for stray in strays]
         rows = rows[(self._waits["home"][rows["mid"]] > 0) & ~np.isin(rows["mid"], named)]
         deadlines = rows["t"] + self._bound + longest_lag_ns(end)
+        clocks = end.clock_bound_ns() or 0
+        faults = widened(self._faults.windows(), clocks)
         begin, until = self._times.open_until(end)[rows["slot"]].T
-        fair = (until > 0) & (begin <= rows["t"]) & ~overlaps(self._faults.windows(), rows["t"], deadlines)
+        until = np.where(until > 0, until - clocks, 0)  # another host may have recorded the loss of a membership
+        fair = (until > 0) & (begin <= rows["t"]) & ~overlaps(faults, rows["t"], deadlines)
         fair &= (rows["answer"] == 0) | (rows["answer_t"] > deadlines)
         return rows[fair], deadlines[fair], until[fair]
 

@@ -204,6 +204,7 @@ def fifo_sequences(w: Tables, highest: Array, authors: Array, out: Array, totals
 
     One call for all authors, because unpacking the arrays of `Tables` for each call from Python is slow.
     """
+    # `out` and `totals` are shared: each author writes behind what the author before has found.
     for i in range(len(authors)):
         author_sequences(w, highest, authors[i], out, totals)
 

@@ -12,7 +12,7 @@ import numpy as np
 from earwitness.checks.contract import Contract
 from earwitness.checks.engine.compiled import helper, kernel
 from earwitness.checks.engine.duties import Duties
-from earwitness.checks.engine.fault_windows import FaultLog, overlaps
+from earwitness.checks.engine.fault_windows import FaultLog, Window, overlaps, widened
 from earwitness.checks.engine.fold import FINDINGS, GROUP, LACKS_FAULTS, Described, End, Folding, finding
 from earwitness.checks.engine.resolve import HEARD_BEFORE
 from earwitness.checks.engine.tables import INVOKED, REC_BITS, Array, Int
@@ -28,12 +28,13 @@ NEVER = np.iinfo(np.int64).max
 CONTINUED = int(Flag.CONTINUED)
 DRAIN = int(Phase.DRAIN)
 
-HEARING = np.dtype([("acked", "<i8"), ("earliest", "<i8"), ("t", "<i8"), ("rec", "<i8")])
+HEARING = np.dtype([("acked", "<i8"), ("earliest", "<i8"), ("t", "<i8"), ("rec", "<i8"), ("since", "<i8")])
 """Deliveries of one message; times in ns + 1, 0 is none.
 
 acked     time of its first OK
 earliest  earliest JOIN of the devices that received it
 t, rec    its latest delivery to a device that had joined before the sending
+since     when that device had joined
 """
 
 WAITING = np.dtype([("mid", "<i8"), ("t", "<i8"), ("since", "<i8"), ("rec", "<i8")])
@@ -43,11 +44,13 @@ SETTLE = 1 << 20
 
 
 @helper
-def heard_at(h: Array, t: Int, rec: Int) -> None:
+def heard_at(h: Array, t: Int, rec: Int, since: Int) -> None:
     """Update the latest delivery of a message; of two at the same time the higher record reference is stored."""
+    # The order of reading must not show in the verdict: the journals of a run come in batches, in any order.
     if t > h["t"] or (t == h["t"] and rec > h["rec"]):
         h["t"] = t
         h["rec"] = rec
+        h["since"] = since
 
 
 @kernel
@@ -69,7 +72,7 @@ def settle(waiting: Array, messages: Array, hearings: Array, used: Array) -> Non
             waiting[left] = row
             left += 1
         elif row["since"] < m["invoke_t"] + 1:
-            heard_at(hearings[row["mid"]], row["t"], row["rec"])
+            heard_at(hearings[row["mid"]], row["t"], row["rec"], row["since"])
     used[0] = left
 
 
@@ -93,7 +96,7 @@ def hearings_step(
     `since`: by slot, time of joining + 1, 0: not subscribed. `drain`: earliest time of DRAIN. `bound`: the contract's,
     in ns. All times are ns + 1 except `drain`, so that 0 means none in zeroed arrays.
 
-    Only the latest delivery matters: if it is in time, all are. So a message costs one row of 32 bytes, whatever the
+    Only the latest delivery matters: if it is in time, all are. So a message costs one row of 40 bytes, whatever the
     number of its receivers. A delivery within `bound` of the device's joining cannot be late, because the device joined
     before the sending, which was before the acknowledgement; it needs no row. Whether the device had joined before the
     sending is known only when the sending was read, possibly in another journal; until then the delivery waits in
@@ -126,7 +129,7 @@ def hearings_step(
                 row["since"] = joined
                 row["rec"] = rec
             elif joined < m["invoke_t"] + 1:
-                heard_at(h, t, rec)
+                heard_at(h, t, rec, joined)
         elif kind == K_OK:
             if mids[i] >= 0:
                 h = hearings[mids[i]]
@@ -205,8 +208,9 @@ class LivenessBound(Folding):
         if end.lacks_faults:
             return self.conclude(unknown=LACKS_FAULTS.format("what seems late"))
         world, bound = end.world, self._bound + clocks
-        seeming, judged = self._late(world, bound)
-        late, missed, doubt = self._proven(end, bound, seeming)
+        faults = widened(self._faults.windows(), clocks)
+        seeming, judged = self._late(world, bound, clocks, faults)
+        late, missed, doubt = self._proven(end, bound, clocks, faults, seeming)
         lag_bound = float(end.facts.get("lag_bound_ms", LAG_BOUND_MS))
         if lag is not None and lag > lag_bound:
             late = late[:0]
@@ -221,14 +225,17 @@ class LivenessBound(Folding):
             unknown=doubt,
         )
 
-    def _proven(self, end: End, bound: int, seeming: Array) -> tuple[Array, Missed, Doubt]:
+    def _proven(
+        self, end: End, bound: int, clocks: int, faults: list[Window], seeming: Array
+    ) -> tuple[Array, Missed, Doubt]:
         """Return (late messages, missed ones, why others that seem so cannot be judged).
 
-        What may have been late only because the tester was behind in reading is not proven. `bound` in ns; `seeming`:
-        the messages that were recorded late.
+        What may have been late only because the tester was behind in reading is not proven. `bound`, `clocks` in ns;
+        `faults`: when faults may have been on; `seeming`: the messages that were recorded late.
         """
         world, held = end.world, held_up_ns(end)
-        times, deadlines = self._times.open_until(end), self._deadlines(world, bound, longest_lag_ns(end))
+        times, deadlines = self._times.open_until(end), self._deadlines(world, bound, longest_lag_ns(end), faults)
+        times[times[:, 1] > 0] += (clocks, -clocks)  # what certainly was after the beginning and before the end
         h = self._hearings
         late = seeming[h["t"][seeming] > h["acked"][seeming] + bound + held]
         missed = missed_by_slot(world, times, self._resumed, deadlines)
@@ -240,7 +247,7 @@ class LivenessBound(Folding):
         behind = f"a load process had more to read than it had read for {held / 1e9:.2f} s in all"
         return late, missed, Doubt(f"{behind}; {{n:,}} messages seem late", doubtful)
 
-    def _deadlines(self, world: World, bound: int, lag_ns: int) -> Array:
+    def _deadlines(self, world: World, bound: int, lag_ns: int, faults: list[Window]) -> Array:
         """Return by message the time (ns) until which it had to come, 0 where nothing can be said of it.
 
         `lag_ns`: how late the tester itself may have recorded a delivery.
@@ -249,26 +256,26 @@ class LivenessBound(Folding):
         acked = self._hearings[: len(messages)]["acked"]
         deadlines = np.where((acked > 0) & ((messages["flags"] & INVOKED) > 0), acked - 1 + bound + lag_ns, 0)
         which = np.flatnonzero(deadlines)
-        disturbed = overlaps(self._faults.windows(), messages["invoke_t"][which], deadlines[which])
+        disturbed = overlaps(faults, messages["invoke_t"][which], deadlines[which])
         deadlines[which[disturbed]] = 0
         result: Array = deadlines
         return result
 
-    def _late(self, world: World, bound: int) -> tuple[Array, Array]:
+    def _late(self, world: World, bound: int, clocks: int, faults: list[Window]) -> tuple[Array, Array]:
         """Return (late messages in the order of their deliveries' records, by message whether it was judged)."""
         messages = world.messages()
         settle(self._waiting, world.tables.messages, self._hearings, self._used)
         h = self._hearings[: len(messages)]
         invoked = messages["invoke_t"] + 1
         deadline = h["acked"] + bound
-        judged = (h["acked"] > 0) & (h["earliest"] > 0) & (h["earliest"] < invoked)
+        judged = (h["acked"] > 0) & (h["earliest"] > 0) & (h["earliest"] + clocks < invoked)
         judged &= (messages["flags"] & INVOKED) > 0
         judged &= deadline - 1 < self._drain[0]
         which = np.flatnonzero(judged)
-        which = which[~overlaps(self._faults.windows(), messages["invoke_t"][which], deadline[which] - 1)]
+        which = which[~overlaps(faults, messages["invoke_t"][which], deadline[which] - 1)]
         judged[:] = False
         judged[which] = True
-        late = which[h["t"][which] > deadline[which]]
+        late = which[(h["t"][which] > deadline[which]) & (h["since"][which] + clocks < invoked[which])]
         return late[np.argsort(h["rec"][late], kind="stable")], judged
 
     def _finding(self, world: World, mid: int) -> Finding:

@@ -6,7 +6,7 @@ import numpy as np
 
 from earwitness.checks.contract import Contract
 from earwitness.checks.engine.compiled import kernel
-from earwitness.checks.engine.fault_windows import FaultLog, overlaps
+from earwitness.checks.engine.fault_windows import FaultLog, overlaps, widened
 from earwitness.checks.engine.fold import FINDINGS, GROUP, PENDING, Described, End, Folding, finding
 from earwitness.checks.engine.tables import INVOKED, REC_BITS, SPAN, SPAN_BITS, Array, Int, Tables, heard
 from earwitness.checks.engine.world import View, World, grown
@@ -185,7 +185,7 @@ class Revoked(Folding):
         pushed = self._pushed[: int(self._pushes[0])]
         pushed = pushed[self._lost[pushed["sub"]]] if len(self._lost) else pushed[:0]
         changes = self._changes[: int(self._used[0])]
-        margin, windows = int(bound_s * 1e9) + clocks + longest_lag_ns(end), self._faults.windows()
+        margin, windows = int(bound_s * 1e9) + clocks + longest_lag_ns(end), widened(self._faults.windows(), clocks)
         late = []
         for push in pushed[np.argsort(pushed["rec"], kind="stable")]:
             before = changes[(changes["sub"] == push["sub"]) & (changes["t"] <= push["t"])]

@@ -6,7 +6,7 @@ import numpy as np
 
 from earwitness.checks.contract import Contract
 from earwitness.checks.engine.compiled import helper, kernel
-from earwitness.checks.engine.fault_windows import NEVER, FaultLog, Window, overlaps
+from earwitness.checks.engine.fault_windows import NEVER, FaultLog, Window, overlaps, widened
 from earwitness.checks.engine.fold import FINDINGS, Described, End, Folding
 from earwitness.checks.engine.tables import REC_BITS, Array, Int
 from earwitness.checks.engine.world import View, World, grown, unpack
@@ -215,11 +215,12 @@ class Availability(Folding):
         clocks, lag = end.clock_bound_ns(), lag_p99_ms(end)
         if clocks is None:
             return self.conclude(unknown="the journals come from several hosts, and their clocks were not compared")
-        windows = self._faults.windows(_deployment)
-        others = self._faults.windows(lambda window: not _deployment(window))
+        # A finding needs a deployment that was certainly on, and any other fault that may have been on excuses it.
+        windows = widened(self._faults.windows(_deployment), -clocks)
+        others = widened(self._faults.windows(lambda window: not _deployment(window)), clocks)
         spells = self._all_spells()
         cut = spells[(spells["what"] == LOST) & ~overlaps(others, spells["start"], spells["start"])]
-        cut = cut[overlaps(windows, cut["start"], cut["start"], after=clocks, before=clocks)]
+        cut = cut[overlaps(windows, cut["start"], cut["start"])]
         bare = cut[(cut["code"] == ABNORMAL) | (cut["code"] == 0)]
         found = [_finding("cut", spell) for spell in bare]
         lag_bound = float(end.facts.get("lag_bound_ms", LAG_BOUND_MS))

@@ -9,7 +9,7 @@ import numpy as np
 from earwitness.checks.accounts.credentials import Credentials, credentials_of
 from earwitness.checks.accounts.forgery import holds_by_a_step
 from earwitness.checks.contract import Contract
-from earwitness.checks.engine.fault_windows import FaultLog, Window
+from earwitness.checks.engine.fault_windows import FaultLog, Window, widened
 from earwitness.checks.engine.fold import FINDINGS, LACKS_FAULTS, Described, End, Folding
 from earwitness.checks.engine.tables import Array
 from earwitness.checks.engine.wall_clock import NEVER, NOT_JUDGED, WallClock, wall_clock_of
@@ -40,11 +40,15 @@ SERVED = (int(Place.BACKEND), int(Place.SOCKET), int(Place.FRONTEND))
 
 
 class Outages(NamedTuple):
-    """Windows of time with faults: outages of auth, and all other faults.
+    """Windows of time with faults, as far as clocks of several hosts tell.
 
-    `after`: ns for which a fault may still have effects.
+    certain  times in which auth was certainly away
+    auth     times in which it may have been
+    others   times in which another fault may have been on
+    after    ns for which a fault may still have effects
     """
 
+    certain: list[Window]
     auth: list[Window]
     others: list[Window]
     after: int
@@ -55,7 +59,7 @@ class Outages(NamedTuple):
 
     def auth_is_away(self, start: int, end: int) -> bool:
         """Return whether an outage of auth lasts from `start` to `end` (ns), whatever other faults are on."""
-        return any(w.start <= start and end <= w.end for w in self.auth)
+        return any(w.start <= start and end <= w.end for w in self.certain)
 
     def only_auth(self, start: int, end: int) -> Window | None:
         """Return the outage of auth that lasts from `start` to `end` (ns).
@@ -64,7 +68,7 @@ class Outages(NamedTuple):
         """
         if any(w.start <= end and start <= w.end + self.after for w in self.others):
             return None
-        return next((w for w in self.auth if w.start <= start and end <= w.end), None)
+        return next((w for w in self.certain if w.start <= start and end <= w.end), None)
 
 
 class OutageBehaviour(Folding):
@@ -98,18 +102,19 @@ class OutageBehaviour(Folding):
         """Implement `Fold.finish`: judge each request and each lost connection."""
         if self.contract.outage_answer_s is None:
             return self.conclude(unknown="the contract promises nothing about outages")
-        if end.clock_bound_ns() is None:
+        clocks = end.clock_bound_ns()
+        if clocks is None:
             return self.conclude(unknown="the journals come from several hosts, and their clocks were not compared")
         rows = sorted(
             ((journal, int(r["index"]), r) for journal, records in self._kept for r in records), key=lambda row: row[:2]
         )
+        auth = self._faults.windows(lambda w: w.place == Place.AUTH)
+        others = self._faults.windows(lambda w: w.place != Place.AUTH)
         outages = Outages(
-            self._faults.windows(lambda w: w.place == Place.AUTH),
-            self._faults.windows(lambda w: w.place != Place.AUTH),
-            int(self.contract.recovery_s * 1e9),
+            widened(auth, -clocks), widened(auth, clocks), widened(others, clocks), int(self.contract.recovery_s * 1e9)
         )
         tokens = _Tokens(rows, self.contract, credentials_of(end.world), wall_clock_of(end.world))
-        sitting = _Sitting(self.contract, outages, tokens)
+        sitting = _Sitting(self.contract, outages, tokens, clocks)
         for journal, index, record in rows:
             if record["kind"] == K_REQUEST:
                 sitting.request(journal, index, record)
@@ -181,7 +186,10 @@ class _Tokens:
 class _Sitting:
     """Comparison of each request and each lost connection with the promises."""
 
-    def __init__(self, contract: Contract, outages: Outages, tokens: _Tokens) -> None:
+    def __init__(self, contract: Contract, outages: Outages, tokens: _Tokens, clocks: int) -> None:
+        self._clocks = clocks
+        # Since an outage that began up to twice the clocks' bound before the moment from which it is certain.
+        self._session = int(contract.outage_session_s * 1e9) - 2 * clocks
         self._contract, self._outages, self._tokens = contract, outages, tokens
         self.found: list[Finding] = []
         self.examined = self.not_judged = 0
@@ -189,7 +197,9 @@ class _Sitting:
 
     def request(self, journal: int, index: int, r: Array) -> None:
         start, end, status, place = int(r["seq"]), int(r["t"]), int(r["size"]), int(r["attempt"])
-        if r["counter"] and (r["proc"] & CONTROL or self._tokens.holds(int(r["author"]), int(r["counter"]), end)):
+        if r["counter"] and (
+            r["proc"] & CONTROL or self._tokens.holds(int(r["author"]), int(r["counter"]), end + self._clocks)
+        ):
             what = self._with_token(r, start, end, status, place)
         elif self._tokens.forged(int(r["author"]), int(r["counter"])) and self._outages.auth_is_away(start, end):
             self.examined += 1
@@ -214,7 +224,7 @@ class _Sitting:
         rejected = status in UNAUTHORIZED and r["flags"] & REFUSED
         failed = status >= SERVER_ERROR and not r["flags"] & (ACCEPTED | REFUSED)
         if outage is not None and place in SERVED:
-            sheltered = start - outage.start < self._contract.outage_session_s * 1e9
+            sheltered = start - outage.start < self._session
             return "shut-out" if sheltered and (rejected or failed) else ""
         if self._outages.felt(start, end):
             return ""
@@ -244,7 +254,7 @@ class _Sitting:
         if r["flags"] & OWN or r["counter"] not in BROKEN:
             return
         outage = self._outages.only_auth(int(r["t"]), int(r["t"]))
-        if outage is not None and int(r["t"]) - outage.start < self._contract.outage_session_s * 1e9:
+        if outage is not None and int(r["t"]) - outage.start < self._session:
             facts = {"client": int(r["client"]), "high": int(r["counter"])}
             self.found.append(Finding(what="cut", records=((journal, index),), facts=facts))
 

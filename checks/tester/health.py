@@ -12,7 +12,7 @@ import numpy as np
 
 from earwitness.checks.contract import Contract
 from earwitness.checks.engine.compiled import kernel
-from earwitness.checks.engine.fold import Described, End, Folding, JournalInfo, host_of
+from earwitness.checks.engine.fold import Described, End, Folding, JournalInfo, clock_of
 from earwitness.checks.engine.tables import ACKED, DELIVERED, INVOKED, REC_BITS, Array, Int, Tables
 from earwitness.checks.engine.wall_clock import Step, wall_clock_of
 from earwitness.checks.engine.world import View, World, grown
@@ -277,7 +277,7 @@ class Clock(Watching):
             if number in self.states and self.states[number][BACKWARD]
         ]
         bound = end.clock_bound_ns()
-        hosts = {host_of(journal) for journal in end.journals}
+        hosts = {clock_of(journal) for journal in end.journals}
         if bound is None or (None in hosts and len(end.journals) > 1):
             stated = "do not all state their host" if None in hosts else f"come from {len(hosts)} hosts"
             faults.append(f"the journals {stated}, and their clocks were not compared")

@@ -7,7 +7,7 @@ earwitness run examples/tiny_chat/story.py --headless -u 20 -t 10s --target exam
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import jwt
@@ -25,8 +25,8 @@ from earwitness.dialects import (
     Flow,
     Handshake,
     Heard,
+    Opening,
     Person,
-    Room,
     Settings,
 )
 
@@ -43,16 +43,10 @@ class TinyChat(BaseDialect):
         yield from ()
         return Credentials(person=person, user_id=person.name, token=jwt.encode({"sub": person.name}, KEY))
 
-    def dialogue(
-        self,
-        credentials: Credentials,
-        rooms: Sequence[Room],
-        resume: Mapping[str, int] | None = None,
-        previous: Dialogue | None = None,
-    ) -> Dialogue:
+    def converse(self, opening: Opening) -> Dialogue:
         """Say hello with the token, and join the rooms after the greeting."""
         handshake = Handshake(url=self.settings.socket, network=self.network)
-        return Talk(handshake, credentials.token, [room.label for room in rooms])
+        return Talk(handshake, opening.credentials.token, opening.labels)
 
 
 class Talk(BaseDialogue):

@@ -9,12 +9,13 @@ from earwitness.harness.client.dialogue import Dialogue
 from earwitness.harness.client.flow import Flow, FlowError, HttpRequest
 from earwitness.harness.dialects.protocol import Credentials, Parts, Person, Room, Statement, StoredRow
 from earwitness.harness.dialects.settings import Settings
+from earwitness.harness.dialects.values import Opening
 
 
 class BaseDialect:
     """Dialect of a platform where names are enough to log in and rooms exist as soon as somebody is in them.
 
-    A subclass writes `dialogue`, and whichever of the other methods its platform needs. `settings` are those of the
+    A subclass writes `converse`, and whichever of the other methods its platform needs. `settings` are those of the
     target file.
 
     says_joined  a dialogue reports JOINED for each room; without it, it is unknown what a user should receive
@@ -87,7 +88,11 @@ class BaseDialect:
         resume: Mapping[str, int] | None = None,
         previous: Dialogue | None = None,
     ) -> Dialogue:
-        """Implement `Target.dialogue`; each dialect writes its own."""
+        """Implement `Target.dialogue` by `converse`."""
+        return self.converse(Opening(credentials, rooms, resume, previous))
+
+    def converse(self, opening: Opening) -> Dialogue:
+        """Return the dialogue of a new socket; each dialect writes its own."""
         raise NotImplementedError
 
     def history(self, credentials: Credentials, room: Room) -> Flow[list[StoredRow]]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from earwitness.harness.client.dialogue import Dialogue
 
 SECRET_MIN = 12
 """Shortest text of the credentials that counts as a secret; a shorter one is a word or a number."""
@@ -63,6 +65,31 @@ def _secret_texts(value: object, name: str = "") -> Iterator[str]:
             yield from _secret_texts(inner, str(key).lower())
     elif isinstance(value, str) and any(word in name for word in SECRET_NAMES):
         yield value
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """Connection that is about to be opened: who opens it, for which rooms, and what was before it.
+
+    resume    last number received, by the label of its room; None: the device was not connected before, or the contract
+              promises no resuming
+    previous  dialogue of the connection before, under the same condition
+    """
+
+    credentials: Credentials
+    rooms: Sequence[Room]
+    resume: Mapping[str, int] | None = None
+    previous: Dialogue | None = None
+
+    @property
+    def labels(self) -> list[str]:
+        """Return the labels of the rooms."""
+        return [room.label for room in self.rooms]
+
+    @property
+    def back(self) -> bool:
+        """Return whether the device was connected before, and resumes."""
+        return self.resume is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

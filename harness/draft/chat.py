@@ -262,8 +262,12 @@ def _pairs(message: Group, path: str, sending: Sending | None, role: str) -> dic
     if sending is None or role not in sending.at:
         return {}
     text, there = sending.at["text"].path, sending.at[role].path
-    sent = {unit.leaves.get(text): str(unit.leaves.get(there, "")) for unit in sending.group.units}
-    known = {id(unit): sent[unit.leaves[path]] for unit in message.units if unit.leaves.get(path) in sent}
+    # Not every frame of the kind has a text: a subscription looks like a message of GraphQL.
+    having = [unit for unit in sending.group.units if text in unit.leaves]
+    sent = {unit.leaves[text]: str(unit.leaves.get(there, "")) for unit in having}
+    known = {
+        id(unit): sent[unit.leaves[path]] for unit in message.units if path in unit.leaves and unit.leaves[path] in sent
+    }
     return {unit: value for unit, value in known.items() if value}
 
 

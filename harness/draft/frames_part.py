@@ -95,7 +95,10 @@ def _rule(sheet: Sheet, found: Guesses, role: str, rule: Rule) -> None:
         value = group.value if isinstance(group.value, int) else found.secrets.clean(group.name)
         sheet.guess("is", value, rule.how, len(group.units), len(group.units))
     else:
-        path = _only_here(found, group) or rule.items or next(iter(rule.at.values())).path
+        path = _only_here(found, group) or rule.items or next((one.path for one in rule.at.values()), "")
+        if not path:
+            sheet.todo("what tells these frames from others was not found", 'is = "message"')
+            return
         sheet.guess("has", path, f"{rule.how}; only these frames have this key", len(group.units), len(group.units))
     if rule.items:
         sheet.guess("items", rule.items, "a list of messages")

@@ -129,7 +129,8 @@ def read_recording(path: Path) -> Recording:
     entries = [_table(entry) for entry in log["entries"][:MOST_ENTRIES]]
     sockets = [socket for entry in entries if (socket := _socket(entry)) is not None]
     if not sockets:
-        raise TargetError(f"{path} has no WebSocket among its {len(entries):,} entries. {RECORD}.")
+        known = _by_requests([_text(_table(entry.get("request")).get("url")) for entry in entries])
+        raise TargetError(f"{path} has no WebSocket among its {len(entries):,} entries. {known or RECORD}.")
     if not any(socket.frames for socket in sockets):
         raise TargetError(f"{path} has a WebSocket, but no frames of it (_webSocketMessages). {RECORD}.")
     exchanges = [_exchange(entry) for entry in entries if not _is_socket(entry)]
@@ -137,6 +138,15 @@ def read_recording(path: Path) -> Recording:
         exchanges=tuple(sorted(exchanges, key=lambda one: one.start)),
         sockets=tuple(sorted(sockets, key=lambda one: one.start)),
     )
+
+
+def _by_requests(urls: list[str]) -> str:
+    """Return which dialect speaks the protocol of these requests, "" if none is known."""
+    if any("/_matrix/client/" in url for url in urls):
+        return 'Its requests are those of Matrix: write dialect = "matrix", as docs/dialects/matrix.md describes'
+    if any(_splits(url) and urlsplit(url).path.endswith("/chat/completions") for url in urls):
+        return 'It asks for streamed answers: write dialect = "sse_chat", as docs/dialects/sse_chat.md describes'
+    return ""
 
 
 def _bytes(path: Path) -> bytes:

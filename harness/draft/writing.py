@@ -9,12 +9,14 @@ from urllib.parse import quote
 
 from earwitness.harness.client.network import host_of, is_loopback
 from earwitness.harness.dialects.toml.logins import ALGORITHMS
+from earwitness.harness.draft.dialect_part import write_dialect
 from earwitness.harness.draft.evidence import Found, Sending
 from earwitness.harness.draft.frames_part import write_frames
 from earwitness.harness.draft.guesses import Guesses, guess
 from earwitness.harness.draft.kinds import Unit
 from earwitness.harness.draft.leaves import leaves
 from earwitness.harness.draft.login import LoginGuess, Use, person_placeholder, uses_of
+from earwitness.harness.draft.protocols import SUBPROTOCOLS, dialect_of
 from earwitness.harness.draft.recording import Exchange, Recording, query_of
 from earwitness.harness.draft.requests import answer_path, number_in_answers, room_requests, who_am_i
 from earwitness.harness.draft.secrets import REMOVED, SECRET_NAME, UNKNOWN, UUID
@@ -27,7 +29,6 @@ MOST_KEPT: Final = 12
 KEY: Final = "env:CHAT_TEST_KEY"
 SHOWN: Final = re.compile(r"([A-Za-z]{1,12} )?\{token\}")
 """Header that shows a token, with the name of the scheme."""
-SUBPROTOCOLS: Final = "sec-websocket-protocol"
 OF_USERS: Final = ("user.id", "user_id", "userId", "id", "uid", "sub", "claims.sub", "user.name", "username", "name")
 """Paths that often hold the user's id, the likeliest first."""
 DROPPED: Final = ("iat", "exp", "nbf", "jti")
@@ -43,6 +44,12 @@ def draft_of(recording: Recording, source: str) -> str:
         f"{len(found.sockets)} connection{'s'[: len(found.sockets) != 1]}. A line marked guess may be wrong; a TODO "
         "was not found. Secrets of the recording are replaced. Correct it, then run: earwitness probe FILE"
     )
+    dialect = dialect_of(found.sockets[0])
+    if dialect == "socketio" and "ack" in found.chat.rules:  # events that acknowledge: a target file says that too
+        sheet.comment("The dialect socketio speaks this protocol, if messages are acknowledged by callbacks.")
+    elif dialect:
+        write_dialect(sheet, found, dialect)
+        return found.secrets.scrub(sheet.text())
     _notes(sheet, found)
     _head(sheet, found)
     _login(sheet, found)

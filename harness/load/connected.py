@@ -39,6 +39,13 @@ ANSWER_S = 10.0
 LONGER_S = 2.0
 UNAUTHORIZED, TOO_MANY = 401, 429
 RECONNECT_TRIES = 8
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 2.0
+"""Pauses between tries to reconnect: the first one, and the longest one after each has been twice the one before.
+
+The first try comes at once, as hard on the platform as a client can be. All tries together span about seven seconds.
+"""
+PAUSE_SPREAD = (0.5, 1.5)
+"""Factors between which a pause is drawn, so that users who were cut together do not come back in step."""
 
 
 class ConnectedUser(User):
@@ -218,7 +225,7 @@ class ConnectedUser(User):
         """Try to connect `RECONNECT_TRIES` times with growing pauses: a client's back-off, drawn from the seed."""
         for behaviour in self.behaviours:
             behaviour.before_reconnect()
-        pause_s = 0.05
+        pause_s = FIRST_PAUSE_S
         for _ in range(RECONNECT_TRIES):
             for behaviour in self.behaviours:
                 behaviour.be_away()
@@ -230,8 +237,8 @@ class ConnectedUser(User):
             except (Refused, FlowError, OSError) as error:
                 self.unauthorized = unauthorized(error)
                 self.failed("WS", "reconnect", error)
-                gevent.sleep(pause_s * self.rng.uniform(0.5, 1.5))
-                pause_s = min(2.0, pause_s * 2)
+                gevent.sleep(pause_s * self.rng.uniform(*PAUSE_SPREAD))
+                pause_s = min(LONGEST_PAUSE_S, pause_s * 2)
 
     def _came_back(self) -> bool:
         """Connect and resend; return False if the connection was cut as soon as it was open."""

@@ -34,14 +34,18 @@ from earwitness.harness.progress import say, show, show_verdict
 from earwitness.harness.record.evidence import conclude
 from earwitness.harness.record.machine import machine, versions
 from earwitness.harness.record.rundir import RunDirectory, read_json
+from earwitness.harness.record.store import open_store
 from earwitness.harness.report.github import tell_github
 from earwitness.harness.report.live_file import read_reading
 from earwitness.harness.report.thresholds import parse_all
 from earwitness.harness.run.faults import JOURNALS, Faults
+from earwitness.harness.run.hosts import MET, TOLD, Hosts
 from earwitness.harness.run.judge import JUDGE_DEADLINE_S, JudgeBeside, own_asked
 from earwitness.harness.run.metrics import RunMetrics
 from earwitness.harness.run.sampler import Sampler
+from earwitness.harness.run.shipper import KEPT
 from earwitness.harness.run.signals import Interruption
+from earwitness.harness.run.stored import Fetching
 from earwitness.harness.run.system import UnderTest
 
 if TYPE_CHECKING:
@@ -49,6 +53,9 @@ if TYPE_CHECKING:
     from earwitness.harness.load.worker import Part
 
 COLLECT_DEADLINE_S = 120.0
+SHIPPING_LINE_S = 2.0
+SHIPPING_S = 10.0
+"""Seconds without records from another host after which the end does not wait for more of them."""
 EARLY_S = 1.0
 """A run that ends up to this many seconds before its planned time has ended on time."""
 WEB_RESERVE = 100
@@ -89,6 +96,9 @@ class Conductor:
         self.stage = ""
         RunDirectory.check_root(Path(options.runs))
         self._faults: Faults | None = None
+        self._hosts: Hosts | None = None
+        self._store = open_store(options.store) if options.store else None
+        self._fetching: Fetching | None = None
         if options.metrics_port:
             self.metrics.serve(options.metrics_port)
         self._own = own_asked(life.story.name, life.story.checks, options.check)
@@ -130,13 +140,14 @@ class Conductor:
         self.under_test.allow(wanted)
         plan = self.under_test.plan(
             seed=seed, tag=secrets.token_hex(4), clients=clients, sizes=story.room_sizes, devices=story.devices,
-            reserve=0 if self.options.headless else max(wanted, WEB_RESERVE),
+            reserve=0 if self.options.headless else max(wanted, WEB_RESERVE), hosts=self._meet(workers),
         )  # fmt: skip
         self.stage = ""
         self.run = run = RunDirectory.create(Path(self.options.runs), story.name, seed)
         self._finishing = None
         assignment = self._assignment(run, plan, workers, foreseen)
         self._write_down(run, plan, workers, assignment, foreseen)
+        self._take_records(run)
         self.runs.append(run.path.resolve())
         if settings.faults:
             faults = self.under_test.faults(settings.faults)
@@ -162,6 +173,35 @@ class Conductor:
         else:
             self.life.begin_part(assignment, 0, 1, self._alone_and_here)
 
+    def _meet(self, workers: Sequence[str]) -> tuple[int, ...]:
+        """Return a number of its host for each worker, after asking them; () without workers."""
+        runner = self.life.runner
+        if not isinstance(runner, MasterRunner):
+            return ()
+        self._hosts = Hosts({worker: index for index, worker in enumerate(workers)}, runner.send_message)
+        return self._hosts.meet(Path(self.options.runs))
+
+    def _take_records(self, run: RunDirectory) -> None:
+        """Take the records of other hosts from now on, from workers or from the store."""
+        if self._hosts is not None:
+            self._hosts.begin(run)
+        if self._store is not None:
+            self._fetching = Fetching(run, self._store, self._hosts.parts if self._hosts is not None else {})
+            if self._hosts is not None:
+                self._hosts.stated = self._fetching.put_description
+
+    def heard_of_host(self, what: str, worker: str, data: Mapping[str, Any]) -> None:
+        """Take a worker's message about its host, or a piece of its records."""
+        hosts = self._hosts
+        if hosts is None:
+            return
+        if what == MET:
+            hosts.met(worker, data)
+        elif what == TOLD:
+            hosts.told(worker, data)
+        elif hosts.intake is not None and (answer := hosts.intake.take(worker, data)) is not None:
+            self.life.runner.send_message(KEPT, answer, worker)
+
     def _run_metrics(self, run: RunDirectory, plan: Plan, foreseen: Foreseen) -> RunMetrics:
         return RunMetrics(
             run.path.resolve(),
@@ -184,6 +224,7 @@ class Conductor:
             "grows": foreseen.grows,
             "secrets": self.under_test.secrets(self.life.story.judged_by),
             "keep_frames": self._settings.keep_frames,
+            "store": self.options.store,
             "indexes": {worker: index for index, worker in enumerate(workers)},
         }
 
@@ -308,10 +349,16 @@ class Conductor:
         self._enter("drain", "waiting for answers and deliveries in flight")
         if isinstance(self.life.runner, MasterRunner):
             self._drain_workers(deadline_s)
+            if self._hosts is not None:
+                self._hosts.close(set(self.life.runner.clients) - self._gone())
+                self._hosts = None  # what comes from now on is too late
+            if self._fetching is not None:
+                self._fetching.close()
         elif self.life.part is not None:
             self.life.see_others()
             self.life.part.settle(self.life.part.drain(deadline_s), deadline_s)
             self.life.end_part()
+            self.life.ship_rest()
         if self._sampler is not None:
             self._sampler.close()
         self.under_test.save_logs(run.path / "services")
@@ -319,6 +366,9 @@ class Conductor:
         self._enter("collect", "reading the final state")
         self._collect(run)
         conclude(run, state="collected", **self._story_errors())
+        if self._fetching is not None:
+            self._fetching.conclude()
+            self._fetching = None
         self._enter("judge", "judging")
         self._note(self._verdict(run))
         self.metrics.enter("finished")
@@ -405,17 +455,28 @@ class Conductor:
         runner = self.life.runner
         for worker in self._expected & set(runner.clients):
             runner.send_message(question, data, worker)
-        end = time.monotonic() + timeout_s
-        while self._missing(answer) and time.monotonic() < end:
+        end, next_line = time.monotonic() + timeout_s, time.monotonic() + SHIPPING_LINE_S
+        while self._missing(answer) and (now := time.monotonic()) < max(end, self._shipped_at() + SHIPPING_S):
             self._reply_came.clear()
             self._reply_came.wait(0.2)
+            intake = None if self._hosts is None else self._hosts.intake
+            if now >= next_line and intake is not None and intake.bytes:
+                next_line = now + SHIPPING_LINE_S
+                show(f"  {intake.bytes / 1e6:,.0f} MB of records came from other hosts")
         for worker in self._missing(answer):
             say(f"load process {worker} did not answer {question} in {timeout_s:.0f} s; its record may be incomplete")
         return self._replies[answer]
 
+    def _shipped_at(self) -> float:
+        """Return when the last records of another host came, in monotonic seconds; 0: never."""
+        intake = None if self._hosts is None else self._hosts.intake
+        return 0.0 if intake is None else intake.latest
+
+    def _gone(self) -> set[str]:
+        return {node.id for node in self.life.runner.clients.missing}
+
     def _missing(self, answer: str) -> set[str]:
-        missing_nodes = {node.id for node in self.life.runner.clients.missing}
-        return (self._expected & set(self.life.runner.clients)) - set(self._replies[answer]) - missing_nodes
+        return (self._expected & set(self.life.runner.clients)) - set(self._replies[answer]) - self._gone()
 
     def _collect(self, run: RunDirectory) -> None:
         command = [sys.executable, "-m", "earwitness.harness.run.collect", str(run.path)]

@@ -3,8 +3,8 @@
 `Conductor`  coordinator, in the only process or the master: platform or target, run directory, end, verdict, exit code
 `Part`       in every process with users (the only process, or a worker): journal and sessions
 
-No chat message travels through Locust's own channel. It carries the assignment, the notice that all users have started,
-and the two steps of the end.
+Locust's own channel carries the assignment, the notice that all users have started, the two steps of the end, and, of
+workers on other hosts, times and records (`hosts`, `shipper`).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import contextlib
 import json
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -37,7 +38,12 @@ from earwitness.harness.load.web import extend
 from earwitness.harness.load.web_guard import guard
 from earwitness.harness.load.worker import Assignment, Part
 from earwitness.harness.progress import say, show_logs
+from earwitness.harness.record.meta import clock_id
+from earwitness.harness.record.store import open_store
+from earwitness.harness.run.hosts import MEET, MET, TIME, TOLD
+from earwitness.harness.run.shipper import KEPT, PIECE, Shipper, own_directory, shares_disk
 from earwitness.harness.run.signals import SIGNALS, Interruption
+from earwitness.harness.run.stored import Depositing
 
 events: Any = locust.events
 MASTER_LEADS_S = 3.0
@@ -69,6 +75,8 @@ class Life:
         self.soundness = Soundness()
         self.conductor: Conductor | None = None
         self.run_dir: Path | None = None
+        self.shares_disk = True
+        self.shipper: Shipper | Depositing | None = None
 
     # -- parts ------------------------------------------------------------------------------------------------------
 
@@ -80,6 +88,31 @@ class Life:
         """
         self.run_dir = Path(assignment["run_dir"])
         self.part = self.latest_part = Part(self.environment, assignment, index, count, on_all_here, self.soundness)
+        if assignment.get("store"):
+            name = assignment.get("run", self.run_dir.name)
+            self.shipper = Depositing(
+                self.run_dir, self.part.journal, name, index, open_store(assignment["store"]), own="run" in assignment
+            )
+
+    def begin_own_part(
+        self, assignment: Assignment, index: int, count: int, on_all_here: Callable[[Part], None]
+    ) -> None:
+        """Create the state of a worker that does not share the master's disk, like `begin_part`; ship its records."""
+        run_dir, name = Path(assignment["run_dir"]), f"load-{index}"
+        own = own_directory(Path(self.environment.parsed_options.runs).resolve(), run_dir, name)
+        self.begin_part({**assignment, "run_dir": str(own), "run": run_dir.name}, index, count, on_all_here)
+        assert self.part is not None
+        if self.shipper is None:
+            self.shipper = Shipper(own, self.part.journal, run_dir.name, self._send_piece)
+
+    def _send_piece(self, data: Mapping[str, object]) -> None:
+        self.runner.send_message(PIECE, data)
+
+    def ship_rest(self) -> None:
+        """Send what the master does not have yet of a part that has ended, and wait until it has."""
+        if self.shipper is not None:
+            self.shipper.finish()
+            self.shipper = None
 
     def table(self, name: str, row: Mapping[str, object]) -> None:
         """Append a row to a side table of the run, in one write, so that lines of several processes do not mix."""
@@ -128,10 +161,11 @@ def _attach_worker(life: Life) -> None:
 
     def begin(environment: object, msg: Message, **_: object) -> None:
         indexes = msg.data["indexes"]
-        index = indexes[runner.client_id]
-        life.begin_part(
-            msg.data, index, len(indexes), lambda part: runner.send_message(HERE, {"users": part.users_started})
-        )
+        begin_part = life.begin_part if life.shares_disk else life.begin_own_part
+        begin_part(
+            msg.data, indexes[runner.client_id], len(indexes),
+            lambda part: runner.send_message(HERE, {"users": part.users_started}),
+        )  # fmt: skip
         leave.install()
 
     def everyone(environment: object, msg: Message, **_: object) -> None:
@@ -147,8 +181,10 @@ def _attach_worker(life: Life) -> None:
         if life.part:
             life.part.settle(msg.data["heads"], msg.data["deadline_s"])
         life.end_part()
+        life.ship_rest()
         runner.send_message(DRAINED, part_figures(life.latest_part) if life.latest_part else {})
 
+    _attach_to_other_host(life)
     runner.register_message(BEGIN, begin)
     runner.register_message(EVERYONE, everyone)
     runner.register_message(DRAIN, drain, concurrent=True)
@@ -160,9 +196,34 @@ def _attach_worker(life: Life) -> None:
     def on_quitting(**_: object) -> None:
         watch.close()
         life.end_part()
+        if life.shipper is not None:  # it has not ended as the master asked, so nobody waits for the rest
+            life.shipper.abandon()
+            life.shipper = None
 
     events.quitting.add_listener(on_quitting)
     report_part(life)
+
+
+def _attach_to_other_host(life: Life) -> None:
+    """Answer the master's questions about this worker's host, and take its answers to what was shipped."""
+    runner, options = life.runner, life.environment.parsed_options
+
+    def meet(environment: object, msg: Message, **_: object) -> None:
+        now = time.monotonic_ns()
+        life.shares_disk = not options.own_disk and shares_disk(Path(msg.data["mark"]), msg.data["text"])
+        answer = {"n": msg.data["n"], "t": now, "clock": clock_id(), "shares": life.shares_disk}
+        runner.send_message(MET, answer)
+
+    def tell_time(environment: object, msg: Message, **_: object) -> None:
+        runner.send_message(TOLD, {"n": msg.data["n"], "t": time.monotonic_ns()})
+
+    def kept(environment: object, msg: Message, **_: object) -> None:
+        if life.shipper is not None:
+            life.shipper.answered(msg.data)
+
+    runner.register_message(MEET, meet)
+    runner.register_message(TIME, tell_time)
+    runner.register_message(KEPT, kept)
 
 
 def _abandon(life: Life) -> None:
@@ -207,6 +268,7 @@ class _Leaving:
             return
         part.leave(LEAVE_S)
         self._life.end_part()
+        self._life.ship_rest()
         self._life.runner.quit()
 
 
@@ -245,6 +307,9 @@ def _attach_conductor(life: Life) -> None:
     if isinstance(runner, MasterRunner):
         runner.register_message(HERE, lambda msg, **_: conductor.part_is_here(msg.node_id, msg.data["users"]))
         runner.register_message(ACKED, lambda msg, **_: conductor.heard_back(ACKED, msg.node_id, msg.data))
+        runner.register_message(MET, lambda msg, **_: conductor.heard_of_host(MET, msg.node_id, msg.data))
+        runner.register_message(TOLD, lambda msg, **_: conductor.heard_of_host(TOLD, msg.node_id, msg.data))
+        runner.register_message(PIECE, lambda msg, **_: conductor.heard_of_host(PIECE, msg.node_id, msg.data))
         runner.register_message(DRAINED, lambda msg, **_: conductor.part_is_drained(DRAINED, msg.node_id, msg.data))
 
     interruption = Interruption(lambda: _end_all(conductor, environment))

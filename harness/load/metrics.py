@@ -48,6 +48,7 @@ class Metrics:
     """Prometheus collector of this process; it reports the latest run."""
 
     def __init__(self, life: Life) -> None:
+        """Start without a run and without a server; `life` is that of the Locust process."""
         self._life = life
         self._run: RunMetrics | None = None
         self._parts: dict[str, Mapping[str, Any]] = {}

@@ -75,6 +75,21 @@ def add_arguments(parser: argparse.ArgumentParser, **_: object) -> None:
         help="folder for run directories; runs/latest points at the newest",
     )
     group.add_argument(
+        "--store",
+        env_var="EARWITNESS_STORE",
+        default="",
+        metavar="URL",
+        help="keep all records in this object store too, from which `earwitness collect` can judge "
+        "the run without its master: file:///DIR, s3://BUCKET/PREFIX",
+    )
+    group.add_argument(
+        "--own-disk",
+        env_var="EARWITNESS_OWN_DISK",
+        action="store_true",
+        help="of a worker: record into its own --runs folder and send the records to the master, as a worker does that "
+        "has no access to the master's disk",
+    )
+    group.add_argument(
         "--drain-s",
         env_var="EARWITNESS_DRAIN_S",
         type=float,

@@ -59,6 +59,8 @@ class Assignment(TypedDict):
     grows         whether a shape decides the number of users
     secrets       values that a target needs and that no file may hold
     indexes       number of each worker in the run
+    run           name of the master's run directory, if this process records into a directory of its own
+    store         URL of the object store for all records, "" for none
     """
 
     run_dir: str
@@ -69,6 +71,8 @@ class Assignment(TypedDict):
     secrets: NotRequired[Mapping[str, Any]]
     keep_frames: NotRequired[bool]
     indexes: NotRequired[Mapping[str, int]]
+    run: NotRequired[str]
+    store: NotRequired[str]
 
 
 class Part:

@@ -35,6 +35,8 @@ TRICKY = (
     "'; --",
 )
 PAYLOADS = 64
+ON_ONE_HOST = 0.85
+"""Share of the rooms whose users are all on one host: its records alone hold the whole conversation."""
 BLANKS = " \t\n"
 """Blanks put before a text and, in reverse, after it: servers that trim what they receive change it."""
 LONG_BYTES = 600
@@ -50,6 +52,8 @@ class Plan:
     sizes        every user is a member of one room of each size (a smaller one, where the numbers do not divide)
     devices      sockets of each user, each a client with its own number; with one, client numbers equal user numbers
     reserve      further users, in rooms of their own, who may be started later (a web UI raises the number of users)
+    hosts        number of the host of each load process; user n is one of process n modulo their number.
+                 Most rooms have the users of one host
     people_given, rooms_given
                  existing accounts and rooms that are used instead of made ones (see `existing`)
     """
@@ -60,6 +64,7 @@ class Plan:
     sizes: tuple[int, ...]
     devices: int = 1
     reserve: int = 0
+    hosts: tuple[int, ...] = ()
     people_given: tuple[Person, ...] = field(default=(), repr=False)
     rooms_given: tuple[Room, ...] = field(default=(), repr=False)
 
@@ -99,11 +104,27 @@ class Plan:
         rooms: list[Room] = []
         for size in self.sizes:
             rng = Random(f"{self.seed}:rooms:{size}")
-            later = _chunks(rng, range(self.users, self.capacity), size) if self.reserve else ()
-            for members in [*_chunks(rng, range(self.users), size), *later]:
+            later = self._members(rng, range(self.users, self.capacity), size) if self.reserve else ()
+            for members in [*self._members(rng, range(self.users), size), *later]:
                 label = f"{self.tag}-r{len(rooms)}-of-{len(members)}"
                 rooms.append(Room(number=len(rooms), label=label, members=tuple(self.people[m] for m in members)))
         return tuple(rooms)
+
+    def _members(self, rng: Random, users: range, size: int) -> Sequence[Sequence[int]]:
+        """Return all users once, in rooms of `size`; about ON_ONE_HOST of the rooms have the users of one host."""
+        if len(set(self.hosts)) < 2 or size < 2:
+            return _chunks(rng, users, size)
+        local: list[list[int]] = []
+        rest: list[int] = []
+        for host in sorted(set(self.hosts)):
+            own = [user for user in users if self.hosts[user % len(self.hosts)] == host]
+            rng.shuffle(own)
+            rooms = int(len(own) // size * ON_ONE_HOST + rng.random())
+            local += [sorted(own[at * size : (at + 1) * size]) for at in range(rooms)]
+            rest += own[rooms * size :]
+        if len(rest) == 1 and local:
+            rest += local.pop()
+        return [*local, *_chunks(rng, rest, size)]
 
     @cached_property
     def numbers(self) -> dict[str, int]:
@@ -188,6 +209,8 @@ class Plan:
         """Return the plan as a dictionary, from which `from_dict` makes the same plan. It holds no secrets."""
         made: dict[str, object] = {"seed": self.seed, "tag": self.tag, "users": self.users, "sizes": list(self.sizes)}
         made |= {"devices": self.devices, "reserve": self.reserve}
+        if self.hosts:
+            made["hosts"] = list(self.hosts)
         if self.people_given:
             made["people"] = [[p.name, p.email] for p in self.people_given]
         if self.rooms_given:
@@ -202,7 +225,8 @@ class Plan:
         )
         plan = cls(
             seed=data["seed"], tag=data["tag"], users=data["users"], sizes=tuple(data["sizes"]),
-            devices=data.get("devices", 1), reserve=data.get("reserve", 0), people_given=people,
+            devices=data.get("devices", 1), reserve=data.get("reserve", 0), hosts=tuple(data.get("hosts", ())),
+            people_given=people,
         )  # fmt: skip
         rooms = tuple(
             Room(number=number, label=label, members=tuple(plan.people[m] for m in members))

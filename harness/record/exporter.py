@@ -13,6 +13,7 @@ import orjson
 
 from earwitness.harness.errors import RecordError
 from earwitness.harness.progress import Progress, show
+from earwitness.harness.record.clocks import KEY as CLOCKS
 from earwitness.harness.record.columns import COLUMNS, NUMBERS, SCHEMA, Columns
 from earwitness.harness.record.drafts import drafted
 from earwitness.harness.record.history import BATCH_RECORDS, History, open_history
@@ -77,7 +78,7 @@ def headers(history: History) -> list[dict[str, Any]]:
     journals = [
         {
             "name": view.name,
-            "meta": view.sidecar.meta,
+            "meta": view.info().meta,
             "footer": view.footer,
             "names": list(view.names.values()),
             "identities": view.sidecar.identities,
@@ -86,7 +87,7 @@ def headers(history: History) -> list[dict[str, Any]]:
     ]
     return [
         {"earwitness": SCHEMA},
-        {"run": history.run},
+        {"run": {key: value for key, value in history.run.items() if key != CLOCKS}},  # times are mapped already
         {"roster": without_secrets(history.roster.to_dict())},
         *({"journal": journal} for journal in journals),
     ]

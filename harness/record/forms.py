@@ -160,6 +160,11 @@ STORY: Final = Keys(
 _OWN_CHECK = Keys(dict.fromkeys(("name", "promise", "file"), TEXT), ("name", "promise", "file"))
 _CLAIM = Keys({"records": WHOLE, "blocks": WHOLE, "begin": TEXT, "end": TEXT}, ("records", "blocks", "begin", "end"))
 
+_CLOCK: Final = Keys(
+    dict.fromkeys(("offset_ns", "drift_ppb", "since_ns", "until_ns"), WHOLE)
+    | {"bound_ns": WHOLE},  # null: the clock jumped
+    ("offset_ns", "drift_ppb", "since_ns", "until_ns"),
+)
 RUN: Final = Keys(
     {
         "story": TEXT,
@@ -186,6 +191,7 @@ RUN: Final = Keys(
         ),
         "story_errors": STORY,
         "evidence": Keys({"journals": Every(_CLAIM, absent=True), "files": Every(TEXT)}),
+        "clocks": Keys({"master": TEXT, "others": Every(_CLOCK)}, ("master", "others")),
     }
 )
 FOOTER: Final = Keys(
@@ -199,7 +205,14 @@ FOOTER: Final = Keys(
     }
 )
 META: Final = Keys(
-    {"host": TEXT, "boot_id": TEXT, "roster": TEXT, "wall_minus_monotonic_ns": WHOLE, "clock_offset_ms": NUMBER}
+    {
+        "host": TEXT,
+        "boot_id": TEXT,
+        "clock": TEXT,
+        "roster": TEXT,
+        "wall_minus_monotonic_ns": WHOLE,
+        "clock_offset_ms": NUMBER,
+    }
 )
 JOURNAL: Final = Keys({"name": TEXT, "footer": FOOTER, "meta": META, "names": TEXTS}, ("name",))
 

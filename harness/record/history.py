@@ -228,6 +228,8 @@ class Follower:
         self._read_names()
         for number, view in enumerate(views):
             start = self._done.get(view.name, 0)
+            if not start:  # its first line, which names its clock, is there by now
+                view.set_clock(self.history.run)
             if view.count > start:
                 with DataFile(view.path) as data:
                     yield from read_batches(number, view, data, start, size, self._remap)
@@ -246,6 +248,9 @@ class Follower:
         self.history.run, self.history.run_damage = read_run(self.history.path)
         self.history.examine()
         self.revised = self.revised or any(self._done.get(v.name, 0) > v.count for v in self.history.journals)
+        for view in self.history.journals:
+            if view.set_clock(self.history.run) and self._done.get(view.name):
+                self.revised = True
 
     def _read_names(self) -> None:
         """Make a new remapping if any side file has grown."""
@@ -332,3 +337,4 @@ def _find_journals(history: History, *, live: bool) -> None:
         if name in there:
             sidecar.read()
             history.journals.append(JournalView(name, path, sidecar))
+            history.journals[-1].set_clock(history.run)

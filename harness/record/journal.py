@@ -190,6 +190,15 @@ class Journal:
         """Return a connection epoch that this journal has not used yet, counted from 1."""
         return next(self._connections)
 
+    def seal(self) -> None:
+        """Seal all records written so far, so that another host can be given them; a no-op if there is none to seal.
+
+        Costs a line of the side file. Raises RecordError if the disk is full; the checksums are kept then.
+        """
+        self._check()
+        self._checksum()
+        self._seal()
+
     def close(self, footer: Mapping[str, object] | None) -> None:
         """Cut the file to its records and write the footer, to which `records` and, if any, `lost` are added.
 
@@ -342,7 +351,9 @@ def _bind(journal: Journal) -> tuple[Write, Callable[[], int], Callable[[], int]
         trouble: RecordError | None = None
         try:
             checksum()
-            if len(journal._unsealed) >= SEAL_BLOCKS:
+            # All blocks of a seal are of one size, so what is left of a block that `seal` has cut is sealed alone.
+            unsealed = journal._unsealed
+            if len(unsealed) >= SEAL_BLOCKS or (unsealed and unsealed[0][1] < BLOCK_RECORDS):
                 journal._seal()
         except RecordError as error:
             trouble = error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -13,6 +13,7 @@ import numpy as np
 
 from earwitness.checks.history.record import CONN_MAX, FOREIGN, NOBODY, NONE, RECORD, RECORD_BYTES, Kind
 from earwitness.harness.errors import RecordError
+from earwitness.harness.record.clocks import HERE, ClockMap, mapped_meta, mapping_of
 from earwitness.harness.record.sidecar import Block, Sidecar, tag_of
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class JournalView:
     faults   sentences about the damage, with file and block
     beyond   sound blocks after the damage: the records before them are unknown (see `stretches`)
     unnamed  the side file is damaged, so a name that these blocks use may be missing
+    clock    how its times are mapped to the clock of the run; `run` states that (see `harness.record.clocks`)
     """
 
     name: str
@@ -60,6 +62,9 @@ class JournalView:
     faults: list[str] = field(default_factory=list)
     beyond: list[Block] = field(default_factory=list)
     unnamed: bool = False
+    clock: ClockMap = HERE
+    run: Mapping[str, Any] = field(default_factory=dict)
+    _mapped: np.ndarray | None = None
 
     @property
     def names(self) -> dict[int, str]:
@@ -78,16 +83,36 @@ class JournalView:
 
     @property
     def records(self) -> np.ndarray:
-        """Return the complete records, ids as they were written.
+        """Return the complete records, ids as they were written, times on the clock of the run.
 
-        The array is a read-only memmap of `checks.history.record.RECORD`.
+        The array is a memmap of `checks.history.record.RECORD`: read-only, or a private copy where times are mapped.
         """
+        if not self.count:
+            return np.zeros(0, dtype=RECORD)
+        if not self.clock.moves:
+            return self.raw
+        if self._mapped is None or len(self._mapped) != self.count:
+            self._mapped = np.memmap(self.path, dtype=RECORD, mode="c", shape=(self.count,))
+            self.clock.apply(self._mapped)
+        return self._mapped
+
+    @property
+    def raw(self) -> np.ndarray:
+        """Return the complete records as they were written, as a read-only memmap: also their times."""
         if not self.count:
             return np.zeros(0, dtype=RECORD)
         return np.memmap(self.path, dtype=RECORD, mode="r", shape=(self.count,))
 
+    def set_clock(self, run: Mapping[str, Any]) -> bool:
+        """Map times as `run` (run.json) says from now on; return whether they were mapped otherwise before."""
+        before, self.clock, self.run = self.clock, mapping_of(run, self.sidecar.meta), run
+        changed = not before.same_times(self.clock)
+        if changed:
+            self._mapped = None
+        return changed
+
     def record(self, index: int) -> np.void | None:
-        """Return the complete and sound record with this index (from 1), as it was written; None if there is none.
+        """Return the complete and sound record with this index (from 1), ids as they were written; None without one.
 
         Meant for a few records: a memory map costs ten times as much.
         """
@@ -95,6 +120,7 @@ class JournalView:
             return None
         with DataFile(self.path) as data:
             found = data.read(index - 1, 1)
+        self.clock.apply(found)
         return found[0] if len(found) else None
 
     def info(self) -> JournalInfo:
@@ -106,11 +132,18 @@ class JournalView:
             records=self.count,
             footer=self.footer,
             torn=self.torn,
-            meta=self.sidecar.meta,
+            meta=mapped_meta(self.run, self.sidecar.meta, self._last_ns()),
             gaps=self.missing + self.damaged,
             damage=tuple(self.faults),
             unsealed=max(0, self.count - self.sidecar.sealed_records),
         )
+
+    def _last_ns(self) -> int:
+        """Return the time of the last record on the clock that stamped it, 0 without records."""
+        if not self.count or not self.clock.until_ns:
+            return 0
+        with DataFile(self.path) as data:
+            return int(data.read(self.count - 1, 1)["t"][0])
 
     def stretches(self) -> list[tuple[int, int]]:
         """Return (first index, last index) of each sequence of blocks in `beyond` that follow each other."""
@@ -298,6 +331,7 @@ def read_batches(
         start += len(records)
         if not len(records):
             return
+        view.clock.apply(records)
         remap.apply(number, records)
         yield Batch(number, records)
 
@@ -320,6 +354,7 @@ def read_beyond(
             records = records[sound]
             if view.unnamed:
                 records["aux"][records["aux"] >= FOREIGN] = NONE
+            view.clock.apply(records)
             remap.apply(owner, records)
             yield Batch(number, records)
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from earwitness.checks.history.record import NOBODY, Flag, Kind, Phase
-from earwitness.harness.report.recorded import Recorded, Records
+from earwitness.harness.report.recorded import Recorded, Records, View
 
 
 class Ending(TypedDict):
@@ -149,14 +149,14 @@ def _first(phases: Sequence[Records], phase: Phase) -> int | None:
     return min((int(t) for rows in phases for t in rows["t"][rows["counter"] == phase]), default=None)
 
 
-def _last_word(view: Records, drain: int) -> int:
-    """Return the time of the last record before `drain` that came from the platform; 0 without any."""
-    at = int(np.searchsorted(view["t"], drain, side="right"))
-    for end in range(at, 0, -_BLOCK):
+def _last_word(view: View, drain: int) -> int:
+    """Return the time of the last record up to `drain` that came from the platform; 0 without any."""
+    for end in range(len(view), 0, -_BLOCK):
         part = view[max(end - _BLOCK, 0) : end]
         said = np.isin(part["kind"], _SAID)
         for what, slot in _STATUS.items():
             said |= (part["kind"] == what) & (part[slot] > 0)
+        said &= part["t"] <= drain
         if said.any():
             return int(part["t"][np.flatnonzero(said)[-1]])
     return 0

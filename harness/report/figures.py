@@ -55,7 +55,7 @@ def to_first_message_s(recorded: Recorded, journals: Sequence[JournalView], star
     for said, journal in zip(recorded.said_ns, journals, strict=True):
         offset = journal.sidecar.meta.get("wall_minus_monotonic_ns")
         if said is not None and offset is not None:
-            found.append((said[0] + offset) / 1e9)
+            found.append((said[0] + offset - journal.clock.offset_ns) / 1e9)
     return round(min(found) - started, 2) if found and started is not None else None
 
 

@@ -36,6 +36,7 @@ class Devices:
     """Watcher of all records that knows which devices had a connection (see `checks.judge.Watcher`)."""
 
     def __init__(self) -> None:
+        """Start without devices."""
         self.connected: set[int] = set()
 
     def step(self, view: View) -> None:

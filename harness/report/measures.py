@@ -48,7 +48,7 @@ class Measured:
         """Keep what a run recorded; each figure is computed when it is first read."""
         self._recorded, self._footers, self._services = recorded, footers, services
         self._fan_out, self._counted_fan_out = FanOut(room_sizes), False
-        self._token_gaps = Histograms()
+        self._token_gaps, self._gap_seconds = Histograms(), set[int]()
 
     def figure(self, metric: str, of: str = "", statistic: str = "") -> tuple[float | None, int]:
         """Return (value, samples) of a metric; the value is None if nothing was measured.
@@ -155,7 +155,17 @@ class Measured:
     @cached_property
     def streamed(self) -> Streamed:
         """Return what was measured of the streamed answers."""
-        return streamed(self._recorded, self._footers, self._faults, gaps=lambda took, at: self._token_gaps.add(took))
+        return streamed(self._recorded, self._footers, self._faults, gaps=self._count_gaps)
+
+    def _count_gaps(self, took: Times, at: Times) -> None:
+        self._token_gaps.add(took)
+        self._gap_seconds.update(np.unique(at // 1_000_000_000).tolist())
+
+    @property
+    def token_gap_seconds(self) -> int:
+        """Return in how many different seconds there are gaps between tokens."""
+        assert self.streamed is not None  # it fills them
+        return len(self._gap_seconds)
 
     @property
     def token_gaps(self) -> Histograms:

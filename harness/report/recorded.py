@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final, Self
+from typing import Any, Final, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ import numpy.typing as npt
 from earwitness.checks.engine.compiled import kernel
 from earwitness.checks.engine.tables import place, rehash
 from earwitness.checks.history.record import RECORD, Kind
+from earwitness.harness.record.clocks import ClockMap
 from earwitness.harness.record.history import History
 
 Records = npt.NDArray[np.void]
@@ -140,17 +141,46 @@ class Since:
         return result
 
 
-class Recorded:
-    """Records of all journals of a run, ids as they were written."""
+class View(Protocol):
+    """Protocol of the records of one journal, which are read in parts."""
 
-    def __init__(self, views: Sequence[Records], names: Sequence[Mapping[int, str]] = ()) -> None:
+    def __len__(self) -> int:
+        """Return how many records there are."""
+
+    def __getitem__(self, where: Any, /) -> Records:
+        """Return the records at a slice, or at an array of positions."""
+
+
+class Mapped:
+    """Records of a journal of another clock; what is taken of them is a copy with times of the run's clock."""
+
+    def __init__(self, records: Records, clock: ClockMap) -> None:
+        """Keep the map of the file; nothing is read yet."""
+        self._records, self._clock = records, clock
+
+    def __len__(self) -> int:
+        """Implement `View.__len__`."""
+        return len(self._records)
+
+    def __getitem__(self, where: Any, /) -> Records:
+        """Implement `View.__getitem__`."""
+        part = np.array(self._records[where])
+        self._clock.apply(part)
+        return part
+
+
+class Recorded:
+    """Records of all journals of a run: ids as they were written, times on the clock of the run."""
+
+    def __init__(self, views: Sequence[View], names: Sequence[Mapping[int, str]] = ()) -> None:
         """Keep the records (or maps of files) of each journal and its names; nothing is read yet."""
         self.views, self.names = list(views), names
 
     @classmethod
     def of(cls, history: History) -> Self:
         """Return the records of a history."""
-        return cls([view.records for view in history.journals], [view.names for view in history.journals])
+        views = [Mapped(view.raw, view.clock) if view.clock.moves else view.raw for view in history.journals]
+        return cls(views, [view.names for view in history.journals])
 
     def parts(self) -> Iterator[tuple[int, Records]]:
         """Yield (number of the journal, at most PART consecutive records of it); each part is a copy in memory."""

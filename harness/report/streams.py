@@ -18,7 +18,7 @@ from earwitness.checks.history.record import AGENT, NOBODY, Flag, Kind, Phase, e
 from earwitness.harness.client.session import AGENT_EVENTS
 from earwitness.harness.record.history import History
 from earwitness.harness.report.figures import message_keys
-from earwitness.harness.report.recorded import Recorded, Records
+from earwitness.harness.report.recorded import Recorded, Records, View
 
 Rows = npt.NDArray[np.void]
 Numbers = npt.NDArray[Any]
@@ -298,7 +298,7 @@ def _judged(rows: Rows) -> Numbers:
     return result
 
 
-def _events(view: Records, part: int = PART) -> Iterator[tuple[Records, bool]]:
+def _events(view: View, part: int = PART) -> Iterator[tuple[Records, bool]]:
     """Yield the events of answers on connections, sorted by stream and then by time, and whether pieces have sizes.
 
     All events of a connection are yielded together; otherwise in parts of about `part` events, which bound the memory.
@@ -312,7 +312,7 @@ def _events(view: Records, part: int = PART) -> Iterator[tuple[Records, bool]]:
         yield events[np.lexsort((events["index"], events["author"], events["conn"]))], sized
 
 
-def _places(view: Records) -> tuple[Numbers, Numbers, bool]:
+def _places(view: View) -> tuple[Numbers, Numbers, bool]:
     """Return (position, connection) of each event on a connection, and whether any piece has a size."""
     where, conns, sized = [np.zeros(0, np.int64)], [np.zeros(0, np.uint32)], False
     for start in range(0, len(view), PART_READ):
@@ -539,7 +539,7 @@ def _first_tokens(
     return np.concatenate([none, *took]), np.concatenate([none, *sent_at]), never
 
 
-def _questions(view: Records, keys: Numbers) -> Records:
+def _questions(view: View, keys: Numbers) -> Records:
     """Return the first sendings of messages that are questions to the agent, or that an answer names (`keys`)."""
     found = [empty(0)]
     for start in range(0, len(view), PART_READ):
@@ -549,7 +549,7 @@ def _questions(view: Records, keys: Numbers) -> Records:
     return np.concatenate(found)
 
 
-def _accepted(view: Records, asked: Records) -> Records:
+def _accepted(view: View, asked: Records) -> Records:
     """Return which of these questions were acknowledged."""
     accepted = np.zeros(len(asked), bool)
     for start in range(0, len(view) if len(asked) else 0, PART_READ):

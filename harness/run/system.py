@@ -124,7 +124,15 @@ class UnderTest:
         check_users(self.target, users)
 
     def plan(
-        self, *, seed: int, tag: str, clients: int, sizes: tuple[int, ...], devices: int = 1, reserve: int = 0
+        self,
+        *,
+        seed: int,
+        tag: str,
+        clients: int,
+        sizes: tuple[int, ...],
+        devices: int = 1,
+        reserve: int = 0,
+        hosts: tuple[int, ...] = (),
     ) -> Plan:
         """Return the plan of a run with `clients` devices.
 
@@ -133,11 +141,12 @@ class UnderTest:
         seed, tag   seed of all random choices; text with which names of users and rooms begin
         sizes       each user is a member of one room of each size
         reserve     further users who may be started later
+        hosts       number of the host of each load process
 
         Raises TargetError if the target's own accounts or rooms are too few.
         """
         people = -(-clients // devices)
-        plan = Plan(seed=seed, tag=tag, users=people, sizes=sizes, devices=devices, reserve=reserve)
+        plan = Plan(seed=seed, tag=tag, users=people, sizes=sizes, devices=devices, reserve=reserve, hosts=hosts)
         return existing(plan, self.target)
 
     def faults(self, plan: Sequence[Planned]) -> Sequence[Switch]:

@@ -108,8 +108,8 @@ def test_lists_as_phoenix_sends_them(drafted: Callable[..., Any]) -> None:
             ("<", ["2", str(3 + number), "room:lobby", "phx_reply", {"status": "ok", "response": {}}]),
             ("<", ["2", None, "room:lobby", "new_msg", {"body": text, "user": "ann", "id": number + 1}]),
         ]
-    found = drafted(socket("ws://127.0.0.1:4000/socket/websocket?vsn=2.0.0", frames))
-    assert found.tables["urls"]["socket"].endswith("?vsn=2.0.0")
+    found = drafted(socket("ws://127.0.0.1:4000/socket/websocket?v=2.0.0", frames))
+    assert found.tables["urls"]["socket"].endswith("?v=2.0.0")
     assert found.tables["send"]["frame"] == '["2",{id:json},{room:json},"new_msg",{"body":{text:json}}]'
     assert found.tables["rooms"]["join"] == ['["2","2",{room:json},"phx_join",{}]']
     assert found.tables["frames"]["kind"] == "3"
@@ -139,8 +139,8 @@ def test_text_with_the_prefixes_of_socket_io(drafted: Callable[..., Any]) -> Non
         frames.append((">", f"42{number}{json.dumps(['chat', said])}"))
         frames.append(("<", f"42{json.dumps(['chat', said | {'from': 'ann'}])}"))
         frames.append(("<", f'43{number}[{{"ok":true}}]'))
-    found = drafted(socket("ws://127.0.0.1:3000/socket.io/?EIO=4&transport=websocket", frames))
-    assert found.tables["urls"]["socket"].endswith("?EIO=4&transport=websocket")
+    found = drafted(socket("ws://127.0.0.1:3000/socket.io/?E=4&transport=websocket", frames))
+    assert found.tables["urls"]["socket"].endswith("?E=4&transport=websocket")
     assert found.tables["socket"]["first"] == ['40{"token":{token:json}}']
     assert found.tables["frames"]["prefix"] == "42"
     assert found.tables["frames"]["kind"] == "0"

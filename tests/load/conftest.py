@@ -17,6 +17,7 @@ from typing import Any
 
 import psutil
 import pytest
+from warm_starts import WarmStarts
 
 from earwitness.checks.history.record import Kind
 from earwitness.harness.record.history import open_history
@@ -108,6 +109,25 @@ def locust(command: Callable[..., list[str]], runs: Path) -> Callable[..., Run]:
                 process.kill()
                 family.close()
         return Run(process.returncode, out, runs, family.alive())
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def warm() -> Iterator[WarmStarts]:
+    """Process from which runs that end before anything starts are forked."""
+    with WarmStarts() as starts:
+        yield starts
+
+
+@pytest.fixture
+def refused(command: Callable[..., list[str]], runs: Path, warm: WarmStarts) -> Callable[..., Run]:
+    """Run Locust to its end where it refuses to start: as `locust` does, but sooner. What it leaves is not watched."""
+
+    def run(*args: str, **options: str) -> Run:
+        _, _, module, *rest = command("--headless", *args, **options)
+        code, out = warm.run(module, rest, _environment(), ROOT)
+        return Run(code, out, runs, [])
 
     return run
 

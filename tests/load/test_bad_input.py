@@ -23,30 +23,30 @@ def sentence(out: str) -> str:
     return lines[-1]
 
 
-def test_a_target_that_nobody_answers(locust: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_target_that_nobody_answers(refused: Callable[..., Any], tmp_path: Path) -> None:
     """The sentence names the file and the address."""
     example = (Path(__file__).parents[1] / "support" / "other_chat" / "target.toml").read_text()
     file = tmp_path / "chat.toml"
     file.write_text(example.replace("127.0.0.1:8765", "127.0.0.1:9"))
-    run = locust(*FEW, "--target", str(file))
+    run = refused(*FEW, "--target", str(file))
     assert run.code == 2, run.out
     assert "127.0.0.1" in sentence(run.out)
     assert not (run.runs / "latest").exists()
 
 
 @pytest.mark.parametrize("text", ["[platform\n", "colour = 'red'\n", ""])
-def test_a_broken_target_file(locust: Callable[..., Any], tmp_path: Path, text: str) -> None:
+def test_a_broken_target_file(refused: Callable[..., Any], tmp_path: Path, text: str) -> None:
     """The sentence names the file."""
     file = tmp_path / "chat.toml"
     file.write_text(text)
-    run = locust(*FEW, "--target", str(file))
+    run = refused(*FEW, "--target", str(file))
     assert run.code == 2, run.out
     assert "chat.toml" in sentence(run.out)
 
 
-def test_a_seed_that_is_no_number(locust: Callable[..., Any]) -> None:
+def test_a_seed_that_is_no_number(refused: Callable[..., Any]) -> None:
     """The sentence says what a seed looks like."""
-    run = locust(*FEW, "--seed", "lucky")
+    run = refused(*FEW, "--seed", "lucky")
     assert run.code == 2, run.out
     assert "--seed 42" in sentence(run.out)
 
@@ -60,31 +60,31 @@ def test_a_seed_that_is_no_number(locust: Callable[..., Any]) -> None:
         (("--arrivals", "1" * 400 + "/s"), ("--arrivals", "100,000")),
     ],
 )
-def test_numbers_that_cannot_be(locust: Callable[..., Any], options: tuple[str, ...], words: tuple[str, ...]) -> None:
+def test_numbers_that_cannot_be(refused: Callable[..., Any], options: tuple[str, ...], words: tuple[str, ...]) -> None:
     """All of them are named, before anything is started or planned; a short sentence for a long number."""
-    run = locust(*FEW, *options)
+    run = refused(*FEW, *options)
     assert run.code == 2, run.out
     assert all(word in sentence(run.out) for word in words)
     assert len(sentence(run.out)) < 600
     assert "starting the platform" not in run.out
 
 
-def test_faults_that_are_not_understood(locust: Callable[..., Any]) -> None:
+def test_faults_that_are_not_understood(refused: Callable[..., Any]) -> None:
     """Every entry with a mistake has its sentence, before anything is started."""
-    run = locust(*FEW, "--faults", "kill@5s,delay:edge@1s")
+    run = refused(*FEW, "--faults", "kill@5s,delay:edge@1s")
     assert run.code == 2, run.out
     assert "'kill@5s' does not say where: kill:auth@20s+10s" in sentence(run.out)
     assert "'delay:edge@1s' needs a value" in sentence(run.out)
     assert "starting the platform" not in run.out
 
 
-def test_a_fault_that_the_target_has_no_command_for(locust: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_fault_that_the_target_has_no_command_for(refused: Callable[..., Any], tmp_path: Path) -> None:
     """It is said what the file has."""
     example = (Path(__file__).parents[1] / "support" / "other_chat" / "target.toml").read_text()
     with socket.create_server(("127.0.0.1", 0)) as nobody:
         file = tmp_path / "chat.toml"
         file.write_text(example.replace("127.0.0.1:8765", f"127.0.0.1:{nobody.getsockname()[1]}"))
-        run = locust(*FEW, "--target", str(file), "--faults", "auth_down@1s+1s=3")
+        run = refused(*FEW, "--target", str(file), "--faults", "auth_down@1s+1s=3")
     assert run.code == 2, run.out
     assert "takes none" in sentence(run.out)
 
@@ -235,12 +235,12 @@ def test_check_of_no_run(tmp_path: Path, command: Callable[..., list[str]]) -> N
         ("x = 1\n", "it has no check; put @check("),
     ],
 )
-def test_own_checks_that_cannot_be(locust: Callable[..., Any], tmp_path: Path, text: str | None, words: str) -> None:
+def test_own_checks_that_cannot_be(refused: Callable[..., Any], tmp_path: Path, text: str | None, words: str) -> None:
     """A file of own checks that cannot be used is refused before anything is started."""
     file = tmp_path / "mine.py"
     if text is not None:
         file.write_text(text)
-    run = locust(*FEW, "--check", str(file))
+    run = refused(*FEW, "--check", str(file))
     assert run.code == 2, run.out
     assert words in sentence(run.out)
     assert "starting the platform" not in run.out

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from warm_starts import WarmStarts
 
 ROOT = Path(__file__).resolve().parents[2]
 STORY = """
@@ -27,18 +28,16 @@ CALL = 'story(__file__, judged_by=["I1"], rooms=(3,))'
 
 
 @pytest.fixture
-def told(tmp_path: Path, environment: Callable[..., dict[str, str]]) -> Callable[..., tuple[int, str]]:
+def told(
+    tmp_path: Path, environment: Callable[..., dict[str, str]], warm: WarmStarts
+) -> Callable[..., tuple[int, str]]:
     """`told(STORY or None, *args)`: exit code and output of `earwitness run` of this story."""
 
     def run(text: str | None, *args: str) -> tuple[int, str]:
         file = tmp_path / "mine.py"
         if text is not None:
             file.write_text(text)
-        command = [sys.executable, "-m", "earwitness.harness.cli", "run", str(file), *args]
-        done = subprocess.run(
-            command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=60, check=False
-        )
-        return done.returncode, done.stdout + done.stderr
+        return warm.run("earwitness.harness.cli", ["run", str(file), *args], environment(), ROOT)
 
     return run
 

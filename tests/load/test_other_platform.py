@@ -89,19 +89,19 @@ def test_the_same_room_with_one_lost_delivery(locust: Callable[..., Any], other_
     assert run.broken == ["I5b"]
 
 
-def test_more_users_than_accounts(locust: Callable[..., Any], other_chat: Callable[..., Path]) -> None:
+def test_more_users_than_accounts(refused: Callable[..., Any], other_chat: Callable[..., Path]) -> None:
     """Refused in a sentence before anybody logs in."""
-    run = locust("-u", "11", "-t", "2s", "--target", str(other_chat(file="by_http.toml")), story=TALKING)
+    run = refused("-u", "11", "-t", "2s", "--target", str(other_chat(file="by_http.toml")), story=TALKING)
     assert run.code == 2, run.out
     assert "has 10 accounts, but 11 users were planned" in run.out
     assert "Traceback" not in run.out
 
 
-def test_more_users_than_its_owner_allows(locust: Callable[..., Any], other_chat: Callable[..., Path]) -> None:
+def test_more_users_than_its_owner_allows(refused: Callable[..., Any], other_chat: Callable[..., Path]) -> None:
     """Refused at once in one sentence, not after the run time, and no run directory says otherwise."""
     file = other_chat()
     file.write_text(file.read_text().replace('name = "other chat"', 'name = "other chat"\nmax_users = 2'))
-    run = locust("-u", "5", "-t", "10m", "--target", str(file))
+    run = refused("-u", "5", "-t", "10m", "--target", str(file))
     assert run.code == 2, run.out
     assert "other chat allows 2 users (max_users), 5 were asked for" in run.out
     assert not (run.runs / "latest").exists()
@@ -137,11 +137,11 @@ def test_a_platform_that_dies_in_mid_run(locust: Callable[..., Any], other_chat:
     assert "connections ended by the platform: 5 without a close frame (1006)" in run.out
 
 
-def test_a_wrong_path(locust: Callable[..., Any], other_chat: Callable[..., Path]) -> None:
+def test_a_wrong_path(refused: Callable[..., Any], other_chat: Callable[..., Path]) -> None:
     """A path that finds no text is the file's fault, not a loss of every message: said before anything begins."""
     file = other_chat()
     file.write_text(file.read_text().replace("what.body", "what.bdoy"))
-    run = locust("-u", "5", "-t", "10m", "--target", str(file))
+    run = refused("-u", "5", "-t", "10m", "--target", str(file))
     assert run.code == 2, run.out
     assert "frames.message.text = 'what.bdoy' finds no text in any of 4 frames" in run.out
     assert "the keys at 'what' are by, body, n" in run.out

@@ -30,9 +30,9 @@ def test_a_spike_of_planned_arrivals_passes(locust: Callable[..., Any], platform
     assert run.verdict["latency_ms"]["planned ack"]["samples"] == run.verdict["latency_ms"]["ack"]["samples"] > 50
 
 
-def test_a_shape_that_is_none_is_told_before_anything_starts(locust: Callable[..., Any]) -> None:
+def test_a_shape_that_is_none_is_told_before_anything_starts(refused: Callable[..., Any]) -> None:
     """One sentence, exit 2."""
-    run = locust("-u", "10", "-t", "9s", "--shape", "spyke")
+    run = refused("-u", "10", "-t", "9s", "--shape", "spyke")
     assert run.code == 2
     assert "did you mean spike" in run.out
     assert "Traceback" not in run.out

@@ -23,8 +23,11 @@ ROOT = Path(__file__).resolve().parents[2]
 SHAPES = ROOT / "tests" / "support" / "shapes"
 NAMES = sorted(path.stem for path in SHAPES.glob("*.toml"))
 STORY = "examples/tiny_chat/story.py"
-OFTEN = ("engine", "tutorial")
-"""Shapes with a whole run in each `make test`; the others have theirs in the campaign."""
+OFTEN = ("engine",)
+"""Shapes with a whole run in each `make test`; the others have theirs in the campaign.
+
+The sockets of `tutorial` are cut in each `make test`.
+"""
 START_S = 20.0
 CAMPAIGN = pytest.mark.campaign
 
@@ -92,7 +95,7 @@ PART = {
 }
 
 
-@pytest.mark.parametrize("name", PART)
+@pytest.mark.parametrize("name", [name if name in OFTEN else pytest.param(name, marks=CAMPAIGN) for name in PART])
 def test_what_happens_without_it(locust: Callable[..., Any], shape: Callable[..., Path], name: str) -> None:
     """The server cuts a socket that is quiet: connections end, so the key was really needed."""
     file, (old, new) = shape(name), PART[name]
@@ -114,7 +117,8 @@ def test_it_passes(locust: Callable[..., Any], shape: Callable[..., Path], name:
     assert run.check("H1")["outcome"] == "PASS"
 
 
-@pytest.mark.parametrize("name", ["tutorial", pytest.param("engine", marks=CAMPAIGN)])
+@CAMPAIGN
+@pytest.mark.parametrize("name", ["tutorial", "engine"])
 def test_one_lost_delivery_is_found(locust: Callable[..., Any], shape: Callable[..., Path], name: str) -> None:
     """One of some hundred deliveries is dropped: FAIL, by the checks of deliveries."""
     run = locust("-u", "8", "-r", "8", "-t", "5s", "--target", str(shape(name, "--lose", "60")), story=STORY)

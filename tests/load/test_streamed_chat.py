@@ -27,7 +27,7 @@ def test_it_passes(locust: Callable[..., Any], sse_chat: Callable[..., Path]) ->
 @pytest.mark.parametrize(
     ("switch", "broken"),
     [
-        ("--leak", {"I12"}),
+        pytest.param("--leak", {"I12"}, marks=pytest.mark.campaign),
         ("--end", {"I24"}),
         pytest.param("--swap", {"I12", "I24"}, marks=pytest.mark.campaign),
         pytest.param("--cut", {"I24"}, marks=pytest.mark.campaign),

@@ -149,3 +149,29 @@ def test_long_texts_are_as_long_as_asked(size: int, author: int, counter: int, b
     assert len(text.encode()) == size
     assert (len(text.strip()) == len(text) - 6) == blank_ends
     assert text.strip().startswith(f"{author}.{counter} ")
+
+
+@pytest.mark.parametrize("hosts", [(0, 1, 2), (0, 0, 1, 1, 1)])
+def test_most_rooms_are_on_one_host(hosts: tuple[int, ...]) -> None:
+    """80 to 90 per cent of them, the others across; everybody is in one room of each size as before, and another
+    process makes the same plan."""
+    plan = Plan(seed=7, tag="t", users=3000, sizes=(2, 5, 10), reserve=600, hosts=hosts)
+    for size in plan.sizes:
+        rooms = [room for room in plan.rooms if len(room.members) == size]
+        own = [len({hosts[person.number % len(hosts)] for person in room.members}) == 1 for room in rooms]
+        assert 0.8 <= sum(own) / len(own) <= 0.95, size  # two of a room across may happen to be of one host
+    assert all(len(rooms) == len(plan.sizes) for rooms in plan.rooms_of)
+    assert Plan.from_dict(json.loads(json.dumps(plan.to_dict()))).rooms == plan.rooms
+
+
+def test_on_one_host_rooms_are_as_before() -> None:
+    """However many processes it has."""
+    one, other = (Plan(seed=7, tag="t", users=40, sizes=(5,), hosts=hosts) for hosts in ((), (0, 0)))
+    assert one.rooms == other.rooms
+
+
+@pytest.mark.parametrize("users", range(2, 40))
+def test_rooms_across_hosts_have_no_lonely_user(users: int) -> None:
+    plan = Plan(seed=users, tag="t", users=users, sizes=(5, 7), hosts=(0, 1, 2))
+    assert all(len(room.members) > 1 for room in plan.rooms)
+    assert all(len(rooms) == 2 for rooms in plan.rooms_of)

@@ -138,6 +138,20 @@ def test_full_disk_for_real(run: RunDirectory, small_disk: int) -> None:
     assert_full_disk_in_order(run, fill(run.journals, 0), room)
 
 
+@pytest.mark.parametrize("count", [0, 1, BLOCK_RECORDS - 1, BLOCK_RECORDS, BLOCK_RECORDS + 1, STEP_RECORDS])
+def test_sealed_at_any_moment(run: RunDirectory, record: Make, count: int) -> None:
+    """Once, again without anything new, and at the end: every block fits its seal, and all records are sealed."""
+    journal = Journal.create(run.journals, "w1", meta={})
+    for n in range(1, count + 10 * BLOCK_RECORDS):
+        if n == count + 1:
+            journal.seal()
+            journal.seal()
+        journal.write(*record(n))
+    journal.close({})
+    (view,) = open_history(run.path).journals
+    assert (view.count, view.faults, view.sidecar.sealed_records) == (n, [], n)
+
+
 def test_no_room_to_start(run: RunDirectory) -> None:
     """Where not even the first space can be reserved, creating fails in one sentence and leaves no files."""
     result = fill(run.journals, STEP_BYTES)

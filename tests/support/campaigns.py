@@ -51,11 +51,20 @@ CAMPAIGNS = {
     ),
     "damage": Campaign((_script("damage"),), "damaged copies of runs: no verdict changes sides, nothing crashes"),
     "kills": Campaign((_script("kills"),), "processes of runs killed at random moments: no completed record is lost"),
+    "hosts": Campaign(
+        (_script("hosts"),),
+        "runs over three hosts (namespaces; needs root): sound, twelve defects, a killed worker, a killed master",
+    ),
     "mutations": Campaign((_script("mutate_checks"),), "small mistakes in the checks: each turns a test red"),
     "coverage": Campaign(
         COVERAGE,
         f"lines of checks/ and harness/record that their own tests run: {LEAST_COVERED} % or more",
         {"NUMBA_DISABLE_JIT": "1"},  # coverage does not see into compiled loops
+    ),
+    "frames": Campaign(
+        ("-m", "pytest", "tests/dialects/shipped", "-q", "-k", "mutated or garbage or damaged", "--timeout", "0"),
+        "100,000 mutated frames for each shipped dialect: no exception, and only events that can be recorded",
+        {"MUTATED_FRAMES": "100000"},
     ),
     "foreign": Campaign((_script("foreign_numbers"),), "histories that others publish, beside oracles of their own"),
     "scale": Campaign(

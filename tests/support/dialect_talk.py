@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import mutations
+from mutated_frames import COUNT
 from story_runs import example_file
 
 from earwitness.dialects import ACK, JOINED, MESSAGE, NACK, Credentials, Person, Room
@@ -48,7 +49,7 @@ def sent(said: Dialogue) -> list[Any]:
     return frames
 
 
-def fuzz(make: Any, frames: Sequence[Any], *, seed: int = 1, times: int = 2000) -> int:
+def fuzz(make: Any, frames: Sequence[Any], *, seed: int = 1, times: int = COUNT) -> int:
     """Give a dialogue mutated frames. Assert that it never raises, and that all it returns is well formed.
 
     Each dialogue lives for ten frames, so that some meet the state that others made. Returns how many events came.

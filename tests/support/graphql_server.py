@@ -4,7 +4,8 @@
 
 Needs `pip install 'earwitness[servers]'`. The user is the field `user` of the connection_init payload, or the header
 x-user. Each subscription says that it is ready with an event without a message; with `--silent` it says nothing before
-the first message. Prints {"port": N} when it listens.
+the first message. A subscription with the variable `after` begins with the messages behind that number.
+Prints {"port": N} when it listens.
 """
 
 from __future__ import annotations
@@ -79,12 +80,15 @@ class Subscription:
     """Streams."""
 
     @strawberry.subscription
-    async def said(self, room: str) -> AsyncGenerator[Said, None]:
+    async def said(self, room: str, after: int | None = None) -> AsyncGenerator[Said, None]:
         queue: asyncio.Queue[Message] = asyncio.Queue()
         LISTENERS[room].append(queue)
+        missed = [] if after is None else LOGS[room][after:]
         try:
             if not SILENT:
                 yield Said(message=None)
+            for message in missed:
+                yield Said(message=message)
             while True:
                 yield Said(message=await queue.get())
         finally:

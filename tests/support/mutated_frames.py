@@ -5,9 +5,12 @@ Frames that are JSON trees are damaged by `mutations.py` as trees.
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Iterator, Sequence
 
+COUNT = int(os.environ.get("MUTATED_FRAMES", "2000"))
+"""Frames of one test; `make campaign frames` sets more."""
 SIGNS = (
     "",
     "\0",

@@ -1,11 +1,12 @@
 """Small server that speaks Phoenix channels v2, and the broadcasts of Supabase Realtime, on one port.
 
-    python tests/support/phoenix_server.py [--port 4000] [--timeout S]
+    python tests/support/phoenix_server.py [--port 4000] [--timeout S] [--skip N]
 
 Written from https://hexdocs.pm/phoenix/writing_a_channels_client.html and
-https://supabase.com/docs/guides/realtime/protocol, because no Phoenix server can be had here. The user's name is the
-query parameter `user`. A socket that sends nothing for `--timeout` seconds is closed, as Phoenix does after 60.
-Prints {"port": N} when it listens.
+https://supabase.com/docs/guides/realtime/protocol, because no Phoenix server can be had here. Phoenix itself resends
+nothing; a join with `last_seen_id` is answered by the messages behind that number, as an application may do. The user's
+name is the query parameter `user`. A socket that sends nothing for `--timeout` seconds is closed, as Phoenix does after
+60. `--skip`: leaves out the first N missed messages, which is a fault. Prints {"port": N} when it listens.
 """
 
 from __future__ import annotations
@@ -25,10 +26,11 @@ from websockets.exceptions import ConnectionClosed
 class Phoenix:
     """Topics, and who has joined them: socket → (reference of the join, configuration of the join)."""
 
-    def __init__(self, timeout_s: float) -> None:
-        self.timeout_s = timeout_s
+    def __init__(self, timeout_s: float, skip: int = 0) -> None:
+        self.timeout_s, self.skip = timeout_s, skip
         self.members: dict[str, dict[ServerConnection, tuple[str, dict[str, Any]]]] = defaultdict(dict)
         self.numbers: dict[str, int] = defaultdict(int)
+        self.logs: dict[str, list[Any]] = defaultdict(list)
 
     async def talk(self, socket: ServerConnection) -> None:
         """Serve one socket until it ends."""
@@ -59,6 +61,8 @@ class Phoenix:
         response: dict[str, Any] = {}
         if event == "phx_join":
             self.members[topic][socket] = (str(join_ref), payload.get("config", {}).get("broadcast", {}))
+            if "last_seen_id" in payload:
+                response = {"messages": self.logs[topic][payload["last_seen_id"] + self.skip :]}
         elif event == "phx_leave":
             self.members[topic].pop(socket, None)
         elif event != "heartbeat":
@@ -78,6 +82,7 @@ class Phoenix:
         number = self.numbers[topic]
         if event != "broadcast":  # an application of its own: it adds who spoke, and a number
             payload = {**payload, "user": user, "number": number}
+            self.logs[topic].append(payload)
         for member, (_, config) in list(self.members[topic].items()):
             if event != "broadcast" or member is not socket or config.get("self"):
                 await self.send(member, [None, None, topic, event, payload])
@@ -93,8 +98,9 @@ async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=4000, help="0: any free one")
     parser.add_argument("--timeout", type=float, default=60.0, metavar="S")
+    parser.add_argument("--skip", type=int, default=0, metavar="N")
     options = parser.parse_args()
-    async with serve(Phoenix(options.timeout).talk, "127.0.0.1", options.port) as server:
+    async with serve(Phoenix(options.timeout, options.skip).talk, "127.0.0.1", options.port) as server:
         print(json.dumps({"port": next(iter(server.sockets)).getsockname()[1]}), flush=True)
         await asyncio.get_running_loop().create_future()
 

@@ -40,10 +40,10 @@ PASSED = ("authorization", "cookie", "origin")
 
 
 class Planter:
-    """Fault in every n-th delivery. `planted`: how many there were; "" plants nothing."""
+    """Fault in every n-th delivery, "" plants nothing. `planted`: how many there were."""
 
     def __init__(self, fault: str, every: int) -> None:
-        self._fault, self._every = fault, every
+        self.fault, self._every = fault, every
         self._count = self.planted = 0
         self._held: dict[tuple[int, str], Any] = {}
         self.lock = threading.Lock()
@@ -53,20 +53,20 @@ class Planter:
 
         `key`: its sender and its room; `strangers`: there is one. Without, it can not leak, and is not counted.
         """
-        if self._fault == "leak" and not strangers:
+        if self.fault == "leak" and not strangers:
             return [delivery], False
         with self.lock:
             held = self._held.pop((peer, key), None)
             if held is not None:
                 return [delivery, held], False
             self._count += 1
-            if not self._fault or self._count % self._every:
+            if not self.fault or self._count % self._every:
                 return [delivery], False
             self.planted += 1
-            if self._fault == "swap":
+            if self.fault == "swap":
                 self._held[peer, key] = delivery
-            kept = {"lose": [], "swap": [], "duplicate": [delivery, delivery]}.get(self._fault, [delivery])
-            return kept, self._fault == "leak"
+            kept = {"lose": [], "swap": [], "duplicate": [delivery, delivery]}.get(self.fault, [delivery])
+            return kept, self.fault == "leak"
 
 
 class Peer:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from mutated_frames import COUNT, mutated_bytes
 
 from earwitness.harness.dialects.guarded import GuardedDialect, event_fault
 from earwitness.harness.dialects.protocol import Credentials, Person, Room
@@ -53,3 +55,17 @@ def whole(one: Any, data: bytes) -> list[Any]:
 def in_pieces(one: Any, data: bytes, size: int) -> list[Any]:
     """Return the events of `data`, which arrives in pieces of `size` bytes."""
     return [event for at in range(0, len(data), size) for event in whole(one, data[at : at + size])]
+
+
+def damaged(real: Sequence[bytes], anew: Callable[[], Any]) -> Any:
+    """Give dialogues COUNT damaged copies of `real`, 50 to each that `anew` returns. Return the last one.
+
+    None of them raises, and all that they return are valid events.
+    """
+    one: Any = None
+    for number, data in enumerate(mutated_bytes(real, COUNT, seed=16)):
+        one = anew() if number % 50 == 0 else one
+        whole(one, data)
+        one.tick()
+        taken(one)
+    return one

@@ -14,19 +14,20 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 import orjson
 
 from earwitness.checks.declared import Open
-from earwitness.harness.client.dialogue import BaseDialogue, Dialogue
+from earwitness.harness.client.dialogue import BaseDialogue
 from earwitness.harness.client.events import ACK, JOINED, MESSAGE, NACK, OTHER, Handshake, Heard
-from earwitness.harness.client.flow import Flow, HttpRequest, hiding
+from earwitness.harness.client.flow import Flow, hiding
 from earwitness.harness.described import Table
 from earwitness.harness.dialects.base import BaseDialect
 from earwitness.harness.dialects.parts import Parts, SocketReader
 from earwitness.harness.dialects.settings import Settings
+from earwitness.harness.dialects.shipped._messages import ask_history
 from earwitness.harness.dialects.toml.history import HistoryRules, read_history
 from earwitness.harness.dialects.toml.logins import Login, read_login
 from earwitness.harness.dialects.toml.paths import Getter, compile_path, seq_or_none, text_or_none
 from earwitness.harness.dialects.toml.requests import LOGGED_IN, checked, read_headers, read_path, read_texts
 from earwitness.harness.dialects.toml.template import Template
-from earwitness.harness.dialects.values import Credentials, Person, Room, StoredRow
+from earwitness.harness.dialects.values import Credentials, Opening, Person, Room, StoredRow
 
 IN_ROOM = LOGGED_IN | {"label", "room"}
 PARTS = ("text", "room", "sender", "id", "seq")
@@ -383,32 +384,18 @@ class CallingDialect(BaseDialect):
         if rules is None:
             rows = yield from super().history(credentials, room)
             return rows
-        members = [person_values(member) for member in room.members]
-        in_room = {"label": room.label, "room": room.label} | {
-            f"members.{key}": [member[key] for member in members] for key in ("number", "name", "email")
-        }
-        values, headers = {**self.values(credentials), **in_room}, self.headers(credentials)
-
-        def ask(page: Mapping[str, object]) -> HttpRequest:
-            return rules.request.fill(self.settings.http, {**values, **page}, headers)
-
-        rows = yield from hiding(rules.read(ask), credentials.secrets())
+        flow = ask_history(rules, self.settings.http, self.values(credentials), self.headers(credentials), room)
+        rows = yield from hiding(flow, credentials.secrets())
         return rows
 
     def reader(self, credentials: Credentials, room: Room) -> SocketReader:
         """Implement `ReadsBySocket.reader`: join the room and ask for its history."""
-        dialogue = self.dialogue(credentials, [room])
+        dialogue = self.converse(Opening(credentials, [room]))
         dialogue.talk.reads = room.label
         return dialogue
 
-    def dialogue(
-        self,
-        credentials: Credentials,
-        rooms: Sequence[Room],
-        resume: Mapping[str, int] | None = None,
-        previous: Dialogue | None = None,
-    ) -> CallingDialogue:
-        """Implement `Target.dialogue`; each dialect writes its own."""
+    def converse(self, opening: Opening) -> CallingDialogue:
+        """Implement `BaseDialect.converse`; each dialect writes its own."""
         raise NotImplementedError
 
     def values(self, credentials: Credentials) -> dict[str, object]:

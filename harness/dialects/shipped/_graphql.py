@@ -14,6 +14,7 @@ from earwitness.harness.dialects.protocol import StoredRow
 from earwitness.harness.dialects.shipped import _messages as messages
 from earwitness.harness.dialects.toml.paths import Getter, compile_path
 from earwitness.harness.dialects.toml.requests import read_path
+from earwitness.harness.dialects.toml.template import Template
 
 
 class Operation:
@@ -27,9 +28,9 @@ class Operation:
             own, f"{name}_variables", known, variables, needs="text" if known is messages.SENDING else "room"
         )
 
-    def render(self, values: Mapping[str, object]) -> str:
-        """Return the operation as JSON, with `values` in its variables."""
-        return f"{self._head}{self._variables.render(values)}}}"
+    def render(self, values: Mapping[str, object], variables: Template | None = None) -> str:
+        """Return the operation as JSON, with `values` in its variables, or in other `variables`."""
+        return f"{self._head}{(variables or self._variables).render(values)}}}"
 
     def ask(
         self, name: str, url: str, headers: Mapping[str, str], values: Mapping[str, object]

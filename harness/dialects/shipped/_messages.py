@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -12,13 +12,16 @@ import orjson
 from earwitness.checks.contract import Contract
 from earwitness.harness.client.dialogue import BaseDialogue, Dialogue
 from earwitness.harness.client.events import JOINED, LEFT, MESSAGE, OTHER, WELCOME, Handshake, Heard
+from earwitness.harness.client.flow import Flow, HttpRequest, hiding
 from earwitness.harness.described import Table
 from earwitness.harness.dialects.base import BaseDialect
 from earwitness.harness.dialects.protocol import Credentials, Room, StoredRow
 from earwitness.harness.dialects.settings import Settings
+from earwitness.harness.dialects.toml.history import HistoryRules, read_history
 from earwitness.harness.dialects.toml.paths import Getter, compile_path, seq_or_none, text_or_none
 from earwitness.harness.dialects.toml.requests import LOGGED_IN, read_path, read_template
 from earwitness.harness.dialects.toml.template import Template
+from earwitness.harness.dialects.values import Opening
 
 IN_ROOM: Final = LOGGED_IN | {"room"}
 """Placeholders of an option that belongs to a room."""
@@ -101,6 +104,18 @@ def read_or(
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What a new connection continues.
+
+    seqs      last number received, by label of the room; None: the session is new
+    previous  the dialogue of the connection before, where one is continued
+    """
+
+    seqs: Mapping[str, int] | None = None
+    previous: Dialogue | None = None
+
+
 class InRooms(BaseDialect):
     """Base class of dialects whose users have one socket each, on which they join all their rooms."""
 
@@ -108,6 +123,8 @@ class InRooms(BaseDialect):
         """Keep the settings; a file without an address for sockets is a mistake."""
         super().__init__(settings)
         own = settings.own
+        self.headers: Mapping[str, Template] = {}
+        self.requests: HistoryRules | None = None
         if settings.contract.history and "history" not in own.data:
             own.fault("history", "is missing, so the promise [contract] history = true cannot be judged", HISTORY)
         if not settings.socket:
@@ -119,19 +136,33 @@ class InRooms(BaseDialect):
             self.settings.own.faults.add("urls.http", "is missing", 'http = "http://127.0.0.1:8000"')
         return bool(self.settings.http)
 
-    def dialogue(
-        self,
-        credentials: Credentials,
-        rooms: Sequence[Room],
-        resume: Mapping[str, int] | None = None,
-        previous: Dialogue | None = None,
-    ) -> Dialogue:
-        """Implement `Target.dialogue`: start a new session on each socket; these protocols resume none."""
-        return self.talk(values_of(credentials), rooms)
+    def converse(self, opening: Opening) -> Dialogue:
+        """Implement `BaseDialect.converse`: start a session, or continue one if protocol or application can."""
+        return self.talk(values_of(opening.credentials), opening.rooms, Past(opening.resume, opening.previous))
 
-    def talk(self, values: dict[str, Any], rooms: Sequence[Room]) -> Dialogue:
-        """Return the dialogue of a new socket; `values` are the user's placeholders (`LOGGED_IN`)."""
+    def talk(self, values: dict[str, Any], rooms: Sequence[Room], past: Past) -> Dialogue:
+        """Return the dialogue of a new socket.
+
+        - `values`: the user's placeholders (`LOGGED_IN`)
+        - `past`: what it continues, if the protocol or the application can continue anything
+        """
         raise NotImplementedError
+
+    def read_requests(self) -> None:
+        """Read the table [options.history] as the requests that read a room's messages."""
+        own = self.settings.own
+        table = own.table("history", example='{ url = "/rooms/{room}/messages", text = "text" }')
+        if table is not None and self.has_http():
+            self.requests = read_history(table)
+            self.parts = replace(self.parts, history_limits=self.requests.limits)
+
+    def history(self, credentials: Credentials, room: Room) -> Flow[list[StoredRow]]:
+        """Implement `Target.history` by the requests of [options.history]."""
+        if self.requests is None:
+            return (yield from super().history(credentials, room))
+        values = values_of(credentials)
+        flow = ask_history(self.requests, self.settings.http, values, self.filled(self.headers, values), room)
+        return (yield from hiding(flow, credentials.secrets()))
 
     def filled(self, templates: Mapping[str, Template], values: Mapping[str, object]) -> dict[str, str]:
         """Return the table of an option, such as headers, with `values` filled into its templates."""
@@ -166,10 +197,14 @@ class Joining(BaseDialogue):
         inside = name.startswith(self._before) and name.endswith(self._after)
         return name[len(self._before) : len(name) - len(self._after)] if inside else None
 
-    def joins(self, label: str) -> tuple[Heard, ...]:
-        """Return the events of a joined room: JOINED, and WELCOME after the last one."""
+    def joins(self, label: str, continued: bool | None = None, missed: Sequence[Heard] = ()) -> tuple[Heard, ...]:
+        """Return the events of a joined room: JOINED, and WELCOME after the last one.
+
+        - `continued`: whether nothing was missed; None: the subscription is new, or nobody says so
+        - `missed`: events between the two
+        """
         self.joined.add(label)
-        return ((JOINED, label, None, -1, None, None, None), *self.decided(label))
+        return ((JOINED, label, None, -1, None, None, continued), *missed, *self.decided(label))
 
     def decided(self, label: str = "") -> tuple[Heard, ...]:
         """Note that the room `label` was joined or refused; return WELCOME once, when no room is left, else ()."""
@@ -187,6 +222,21 @@ class Joining(BaseDialogue):
             return ()
         self.joined.discard(label)
         return ((LEFT, label, None, -1, None, None, None),)
+
+
+def ask_history(
+    rules: HistoryRules, url: str, values: Mapping[str, object], headers: Mapping[str, str], room: Room
+) -> Flow[list[StoredRow]]:
+    """Read a room's messages by requests. `values`: the placeholders of the user; `url`: base of relative addresses."""
+    members = [{"number": one.number, "name": one.name, "email": one.email} for one in room.members]
+    in_room = {"label": room.label, "room": room.label} | {
+        f"members.{key}": [member[key] for member in members] for key in ("number", "name", "email")
+    }
+
+    def ask(page: Mapping[str, object]) -> HttpRequest:
+        return rules.request.fill(url, {**values, **in_room, **page}, headers)
+
+    return (yield from rules.read(ask))
 
 
 def values_of(credentials: Credentials) -> dict[str, object]:

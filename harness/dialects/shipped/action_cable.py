@@ -1,6 +1,7 @@
 """Action Cable of Ruby on Rails: subprotocol actioncable-v1-json.
 
-https://docs.anycable.io/misc/action_cable_protocol describes the frames.
+https://docs.anycable.io/misc/action_cable_protocol describes the frames, also those of AnyCable's extended protocol
+(`_cable_history`), which resumes.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from earwitness.harness.client.events import Handshake, Heard
 from earwitness.harness.dialects.protocol import Room
 from earwitness.harness.dialects.settings import Settings
 from earwitness.harness.dialects.shipped import _messages as messages
+from earwitness.harness.dialects.shipped._cable_history import EXTENDED, Held, Positions
+from earwitness.harness.dialects.shipped._resuming import refuse_resume
 from earwitness.harness.dialects.toml.requests import LOGGED_IN, read_headers, read_texts
 
 PROMISES: Final[Mapping[str, object]] = {
@@ -37,30 +40,41 @@ class ActionCable(messages.InRooms):
         self.identifier = messages.read_or(own, "identifier", messages.IN_ROOM, IDENTIFIER, needs="room")
         self.data = messages.read_or(own, "data", messages.SENDING, DATA, needs="text")
         self.paths = messages.read_paths(own, "text", settings.contract)
+        self.protocol = own.choice("protocol", ("actioncable-v1-json", EXTENDED), "actioncable-v1-json")
+        self.pongs = own.flag("pongs")
+        self.extended = self.protocol == EXTENDED
+        if not self.extended:
+            refuse_resume(own, settings.contract, self.protocol)
+        self.read_requests()
         parts = urlsplit(settings.http or settings.socket)
         scheme = "https" if parts.scheme in ("https", "wss") else "http"
         self.origin = own.text("origin", f"{scheme}://{parts.netloc}", example="http://localhost:3000")
 
-    def talk(self, values: dict[str, Any], rooms: Sequence[Room]) -> Cable:
+    def talk(self, values: dict[str, Any], rooms: Sequence[Room], past: messages.Past) -> Cable:
         """Implement `InRooms.talk`: subscribe after the greeting."""
         query = self.filled(self.query, values)
         headers = self.filled(self.headers, values)
         handshake = Handshake(
             url=messages.with_query(self.settings.socket, query),
             headers={"Origin": self.origin, **headers},
-            subprotocols=("actioncable-v1-json", "actioncable-unsupported"),
+            subprotocols=(self.protocol, "actioncable-unsupported"),
             network=self.network,
         )
-        return Cable(handshake, self, values, rooms)
+        before = past.previous if past.seqs is not None and isinstance(past.previous, Cable) else None
+        return Cable(handshake, self, values, rooms, before)
 
 
 class Cable(messages.Joining):
     """Dialogue of a socket. The server pings every three seconds; nothing answers it."""
 
-    def __init__(self, handshake: Handshake, dialect: ActionCable, values: dict[str, Any], rooms: Sequence[Room]):
-        """Prepare to subscribe to `rooms`; `values` are the user's placeholders."""
+    def __init__(
+        self, handshake: Handshake, dialect: ActionCable, values: dict[str, Any], rooms: Sequence[Room],
+        before: Cable | None,
+    ) -> None:  # fmt: skip
+        """Prepare to subscribe to `rooms`; `values`: the user's placeholders, `before`: what this socket continues."""
         super().__init__(handshake, dialect.identifier, values, rooms)
-        self._dialect, self._values = dialect, values
+        self._dialect, self._values, self._held = dialect, values, Held()
+        self._positions: Positions = Positions(before._positions if before is not None else None)
 
     def received(self, data: str | bytes) -> Sequence[Heard]:
         """Implement `Dialogue.received`."""
@@ -70,17 +84,32 @@ class Cable(messages.Joining):
         kind, label = frame.get("type"), messages.at(self.label_of, frame.get("identifier"))
         if kind is None and (room := self.room_at(frame.get("identifier"))) is not None:
             message = self._dialect.paths.message(room, frame.get("message"))
-            return messages.not_understood(data) if message is None else (message,)
+            if message is None:
+                return messages.not_understood(data)
+            message = self._positions.noted(frame, message)
+            return () if self._held.add(room, message) else (message,)
         if kind == "ping":
+            self.out += ['{"command":"pong"}'] * self._dialect.pongs
             return ()
         if kind == "welcome":
-            self.out += [_command("subscribe", identifier) for identifier in self.label_of]
-            return () if self.name_of else self.decided()
+            return self._subscribe()
         if kind == "confirm_subscription" and label is not None:
-            return self.joins(label)
+            return () if self._held.holds(label) else self.joins(label)
+        if kind in ("confirm_history", "reject_history") and label is not None and self._held.holds(label):
+            return self.joins(label, kind == "confirm_history", self._held.end(label))
         if kind == "reject_subscription" and label is not None:
-            return (*messages.not_understood(data), *self.leaves(label), *self.decided(label))
+            held = self._held.end(label)
+            return (*messages.not_understood(data), *held, *self.leaves(label), *self.decided(label))
         return messages.not_understood(data)
+
+    def _subscribe(self) -> Sequence[Heard]:
+        """Subscribe to all rooms, each with a request for its history if something was received there before."""
+        for identifier, label in self.label_of.items():
+            history = self._positions.request(identifier) if self._dialect.extended else None
+            if history is not None:
+                self._held.begin(label)
+            self.out.append(_command("subscribe", identifier, **({} if history is None else {"history": history})))
+        return () if self.name_of else self.decided()
 
     def send(self, label: str, message_id: str, text: str) -> str:
         """Implement `Dialogue.send`: perform an action of the channel."""
@@ -88,7 +117,7 @@ class Cable(messages.Joining):
         return _command("message", self.name_of[label], data=data)
 
 
-def _command(command: str, identifier: str, **more: str) -> str:
+def _command(command: str, identifier: str, **more: object) -> str:
     return orjson.dumps({"command": command, "identifier": identifier, **more}).decode()
 
 

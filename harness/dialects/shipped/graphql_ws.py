@@ -16,6 +16,7 @@ from earwitness.harness.dialects.protocol import Credentials, Room, StoredRow
 from earwitness.harness.dialects.settings import Settings
 from earwitness.harness.dialects.shipped import _graphql as graphql
 from earwitness.harness.dialects.shipped import _messages as messages
+from earwitness.harness.dialects.shipped._resuming import read_resume
 from earwitness.harness.dialects.toml.requests import LOGGED_IN, read_headers, read_path
 
 PROMISES: Final[Mapping[str, object]] = {
@@ -36,6 +37,7 @@ class GraphQL(messages.InRooms):
         self.subscription = graphql.Operation(own, "subscription", messages.IN_ROOM, {"room": "{room}"})
         self.mutation = graphql.Operation(own, "mutation", messages.SENDING, {"room": "{room}", "text": "{text}"})
         self.paths = messages.read_paths(own, promised=settings.contract)
+        self.resume = read_resume(own, settings.contract, "variables", {"room": "{room}", "after": "{seq}"})
         self.ack_number = read_path(own, "ack_number", "send.number")
         self.joins_by_pong = own.choice("joined", ("next", "pong"), "next") == "pong"
         self.beat_s = own.number("ping_s", 0.0, example="10.0") or 0.0
@@ -44,10 +46,10 @@ class GraphQL(messages.InRooms):
         if (by_http or self.stored is not None) and self.has_http() and by_http:
             self.parts = replace(self.parts, sends_by_http=self)
 
-    def talk(self, values: dict[str, Any], rooms: Sequence[Room]) -> Operations:
+    def talk(self, values: dict[str, Any], rooms: Sequence[Room], past: messages.Past) -> Operations:
         """Implement `InRooms.talk`: subscribe to each room after the acknowledgement of the connection."""
         handshake = Handshake(url=self.settings.socket, subprotocols=("graphql-transport-ws",), network=self.network)
-        return Operations(handshake, self, values, rooms)
+        return Operations(handshake, self, values, rooms, (past.seqs or {}) if self.resume else {})
 
     def post(self, credentials: Credentials, label: str, message_id: str, text: str) -> Flow[Sequence[Heard]]:
         """Implement `SendsByHttp.post`: send the mutation as a request."""
@@ -74,15 +76,18 @@ class GraphQL(messages.InRooms):
 class Operations(BaseDialogue):
     """Dialogue of a socket: subscriptions r0, r1, …, and mutations m1, m2, … if they are sent here."""
 
-    def __init__(self, handshake: Handshake, dialect: GraphQL, values: dict[str, Any], rooms: Sequence[Room]) -> None:
-        """Prepare to subscribe to `rooms`; `values` are the user's placeholders."""
+    def __init__(
+        self, handshake: Handshake, dialect: GraphQL, values: dict[str, Any], rooms: Sequence[Room],
+        seqs: Mapping[str, int],
+    ) -> None:  # fmt: skip
+        """Prepare to subscribe to `rooms`; `values`: the user's placeholders, `seqs`: numbers to continue behind."""
         first = f'{{"type":"connection_init","payload":{dialect.init.render(values)}}}'
         super().__init__(handshake, [first])
         self.beat_s, self._dialect, self._values = dialect.beat_s, dialect, values
         self._label_of = {f"r{place}": room.label for place, room in enumerate(rooms)}
         self._joining: set[str] = set()  # rooms whose subscription has not been seen to work
         self._sent: dict[str, str] = {}  # id of a mutation: id of its message
-        self._count = 0
+        self._count, self._seqs = 0, seqs
 
     def received(self, data: str | bytes) -> Sequence[Heard]:
         """Implement `Dialogue.received`."""
@@ -111,14 +116,16 @@ class Operations(BaseDialogue):
     def _subscribe(self) -> Sequence[Heard]:
         self._joining = set(self._label_of.values())
         for number, label in self._label_of.items():
-            self.out.append(_subscribe(number, self._dialect.subscription.render({**self._values, "room": label})))
+            values = {**self._values, "room": label, "seq": self._seqs.get(label)}
+            after = self._dialect.resume.asks if self._dialect.resume and label in self._seqs else None
+            self.out.append(_subscribe(number, self._dialect.subscription.render(values, after)))
         if self._dialect.joins_by_pong:
             self.out.append('{"type":"ping"}')
         return ((WELCOME, None, None, -1, None, None, None),)
 
     def _join(self, *labels: str) -> tuple[Heard, ...]:
         self._joining.difference_update(labels)
-        return tuple((JOINED, label, None, -1, None, None, None) for label in labels)
+        return tuple((JOINED, label, None, -1, None, None, True if label in self._seqs else None) for label in labels)
 
     def _next(self, label: str, payload: dict[str, Any], data: str | bytes) -> Sequence[Heard]:
         """Return a room's message. The first thing that a subscription delivers shows that it works."""

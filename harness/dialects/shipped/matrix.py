@@ -4,30 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from urllib.parse import quote, urlencode, urlsplit
 
 import orjson
 
+from earwitness import dialects as d
 from earwitness.checks.history.record import Place
-from earwitness.dialects import (
-    ACK,
-    NACK,
-    BaseDialect,
-    Credentials,
-    Dialogue,
-    Flow,
-    FlowError,
-    Heard,
-    HttpRequest,
-    HttpResponse,
-    Parts,
-    Person,
-    Room,
-    Settings,
-    Statement,
-    StoredRow,
-)  # fmt: skip
 from earwitness.harness.client.bounds import bounds
 from earwitness.harness.client.flow import Unbounded
 from earwitness.harness.dialects.shipped._matrix_sync import API, Sync, as_table, as_text, row
@@ -40,12 +23,12 @@ PROMISES = {
 ADMIN, JOIN_TRIES = "/_synapse/admin/v1", 10
 
 
-class Matrix(BaseDialect):
+class Matrix(d.BaseDialect):
     """Dialect of a Matrix homeserver. The names of rooms are aliases; the server gives them ids."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: d.Settings) -> None:
         """Read the options: server, register, shared_secret, poll_s, page."""
-        super().__init__(settings, Parts(sends_by_http=self, names_rooms=True))
+        super().__init__(settings, d.Parts(sends_by_http=self, names_rooms=True))
         own, self.http = settings.own, settings.http
         self.server = own.text("server", urlsplit(settings.http).hostname or "", example="chat.example")
         ways = ("open", "shared_secret", "no")
@@ -59,25 +42,25 @@ class Matrix(BaseDialect):
         if not settings.http:
             own.faults.add("urls.http", "is missing", 'http = "http://127.0.0.1:8008"')
 
-    def headers(self, me: Credentials) -> dict[str, str]:
+    def headers(self, me: d.Credentials) -> dict[str, str]:
         """Return the headers that authenticate a user."""
         return {"authorization": f"Bearer {me.token}"}
 
     def _ask(
-        self, method: str, path: str, name: str, body: object = None, me: Credentials | None = None
-    ) -> Flow[HttpResponse]:
+        self, method: str, path: str, name: str, body: object = None, me: d.Credentials | None = None
+    ) -> d.Flow[d.HttpResponse]:
         data = b"" if body is None else orjson.dumps(body)
         headers = {"content-type": "application/json"} | (self.headers(me) if me else {})
-        response = yield HttpRequest(method, f"{self.http}{path}", headers, data, name)
+        response = yield d.HttpRequest(method, f"{self.http}{path}", headers, data, name)
         return response
 
-    def reachable(self) -> Flow[None]:
+    def reachable(self) -> d.Flow[None]:
         """Implement `Target.reachable`: ask for the versions of the API."""
         response = yield from self._ask("GET", "/_matrix/client/versions", "versions")
         if response.status != 200 or "versions" not in (as_table(response.body) or {}):
-            raise FlowError("asking for the versions of the API", "a list of versions", response)
+            raise d.FlowError("asking for the versions of the API", "a list of versions", response)
 
-    def login(self, person: Person) -> Flow[Credentials]:
+    def login(self, person: d.Person) -> d.Flow[d.Credentials]:
         """Implement `Target.login`: register the user, or log in where the name is known."""
         known = self.account(person)
         name = (known.name if self.settings.people else known.email.partition("@")[0]).lower()
@@ -92,10 +75,10 @@ class Matrix(BaseDialect):
         answer = as_table(response.body) or {}
         user, token = as_text(answer.get("user_id")), as_text(answer.get("access_token"))
         if response.status != 200 or not user or not token:
-            raise FlowError("login", "an access token", response)
-        return Credentials(person=known, user_id=user, token=token)
+            raise d.FlowError("login", "an access token", response)
+        return d.Credentials(person=known, user_id=user, token=token)
 
-    def _register(self, name: str, secret: str) -> Flow[HttpResponse]:
+    def _register(self, name: str, secret: str) -> d.Flow[d.HttpResponse]:
         body: dict[str, object] = {"username": name, "password": secret}
         if self._registers == "open":
             body["auth"] = {"type": "m.login.dummy"}
@@ -107,18 +90,18 @@ class Matrix(BaseDialect):
         body |= {"nonce": nonce, "mac": mac, "admin": False}
         return (yield from self._ask("POST", f"{ADMIN}/register", "register", body))
 
-    def identity(self, credentials: Credentials) -> Flow[Sequence[Statement]]:
+    def identity(self, credentials: d.Credentials) -> d.Flow[Sequence[d.Statement]]:
         """Implement `Target.identity`: ask the server whose token it is."""
         response = yield from self._ask("GET", f"{API}/account/whoami", "whoami", me=credentials)
         user = as_text((as_table(response.body) or {}).get("user_id")) or None
-        return [Statement(place=Place.BACKEND, user_id=user)]
+        return [d.Statement(place=Place.BACKEND, user_id=user)]
 
-    def probe(self, credentials: Credentials) -> Flow[int]:
+    def probe(self, credentials: d.Credentials) -> d.Flow[int]:
         """Implement `Target.probe`: ask the server whose token it is, as `identity` does."""
         response = yield from self._ask("GET", f"{API}/account/whoami", "probe", me=credentials)
         return response.status
 
-    def open_room(self, credentials: Credentials, room: Room) -> Flow[None]:
+    def open_room(self, credentials: d.Credentials, room: d.Room) -> d.Flow[None]:
         """Implement `Target.open_room`: join the room by its alias; the first member makes it."""
         join = f"{API}/join/{quote(f'#{room.label}:{self.server}', safe='')}"
         for _ in range(JOIN_TRIES):  # the alias of a room that is being made exists before others may join
@@ -130,31 +113,31 @@ class Matrix(BaseDialect):
                 room_id = as_text((as_table(response.body) or {}).get("room_id"))
                 self.room_of[room.label], self.label_of[room_id] = room_id, room.label
                 return
-        raise FlowError("open room", "the id of a room that was joined or made", response)
+        raise d.FlowError("open room", "the id of a room that was joined or made", response)
 
-    def post(self, credentials: Credentials, label: str, message_id: str, text: str) -> Flow[Sequence[Heard]]:
+    def post(self, credentials: d.Credentials, label: str, message_id: str, text: str) -> d.Flow[Sequence[d.Heard]]:
         """Implement `SendsByHttp.post`: PUT with the message's id as transaction id. Raises FlowError for 5xx."""
         room_id, body = self.room_of.get(label, label), {"msgtype": "m.text", "body": text}
         path = f"{API}/rooms/{quote(room_id)}/send/m.room.message/{quote(message_id, safe='')}"
         response = yield from self._ask("PUT", path, "send", body, credentials)
         if response.status == 200:
-            return ((ACK, label, None, -1, None, message_id, None),)
+            return ((d.ACK, label, None, -1, None, message_id, None),)
         if response.status >= 500:
-            raise FlowError("send", "200", response)
+            raise d.FlowError("send", "200", response)
         wait_ms = (as_table(response.body) or {}).get("retry_after_ms")
         wait_s = wait_ms / 1000 if isinstance(wait_ms, int | float) else None
-        return ((NACK, label, None, -1, None, message_id, (response.status, wait_s)),)
+        return ((d.NACK, label, None, -1, None, message_id, (response.status, wait_s)),)
 
-    def history(self, credentials: Credentials, room: Room) -> Flow[list[StoredRow]]:
+    def history(self, credentials: d.Credentials, room: d.Room) -> d.Flow[list[d.StoredRow]]:
         """Implement `Target.history`: read all pages, oldest first. Raises FlowError."""
-        rows: list[StoredRow] = []
+        rows: list[d.StoredRow] = []
         query: dict[str, object] = {"dir": "f", "limit": 500, "filter": '{"types":["m.room.message"]}'}
         for _ in range(bounds().history_pages):
             path = f"{API}/rooms/{quote(self.room_of.get(room.label, room.label))}/messages?{urlencode(query)}"
             response = yield from self._ask("GET", path, "history", me=credentials)
             answer = as_table(response.body)
             if response.status != 200 or answer is None:
-                raise FlowError("history", "a page of messages", response)
+                raise d.FlowError("history", "a page of messages", response)
             chunk, end = answer.get("chunk"), as_text(answer.get("end"))
             rows += [one for one in map(row, chunk if isinstance(chunk, list) else ()) if one is not None]
             if not end or len(rows) > bounds().history_rows:
@@ -164,15 +147,13 @@ class Matrix(BaseDialect):
             raise Unbounded("history", "a history within [bounds]", detail="a longer one")
         return rows
 
-    def dialogue(
-        self, credentials: Credentials, rooms: Sequence[Room], resume: Mapping[str, int] | None = None,
-        previous: Dialogue | None = None,
-    ) -> Sync:  # fmt: skip
-        """Implement `Target.dialogue`: continue behind the last answer of the dialogue before."""
-        since = previous.since if isinstance(previous, Sync) and resume is not None else ""
-        return Sync(self, self.headers(credentials), rooms, since, back=resume is not None)
+    def converse(self, opening: d.Opening) -> Sync:
+        """Implement `BaseDialect.converse`: continue behind the last answer of the dialogue before."""
+        previous = opening.previous
+        since = previous.since if isinstance(previous, Sync) and opening.back else ""
+        return Sync(self, self.headers(opening.credentials), opening.rooms, since, back=opening.back)
 
 
-def open_dialect(settings: Settings) -> Matrix:
+def open_dialect(settings: d.Settings) -> Matrix:
     """Return the dialect for a target file."""
     return Matrix(settings)

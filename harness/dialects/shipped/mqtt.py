@@ -8,7 +8,7 @@ Protocol: https://docs.oasis-open.org/mqtt/mqtt/v3.1.1/os/mqtt-v3.1.1-os.html
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import orjson
@@ -37,16 +37,10 @@ class Mqtt(d.BaseDialect):
         self.keeps = own.choice("session", ("persistent", "clean"), "persistent") == "persistent"
         self.login_as = b.read_login(own, "MQTT_PASSWORD")
 
-    def dialogue(
-        self,
-        credentials: d.Credentials,
-        rooms: Sequence[d.Room],
-        resume: Mapping[str, int] | None = None,
-        previous: d.Dialogue | None = None,
-    ) -> Chat:
-        """Implement `Target.dialogue`: continue the session of `previous` by its client id, if it persists."""
-        before = previous if isinstance(previous, Chat) and self.keeps else None
-        return Chat(self, credentials, [room.label for room in rooms], before)
+    def converse(self, opening: d.Opening) -> Chat:
+        """Implement `BaseDialect.converse`: continue the session of `previous` by its client id, if it persists."""
+        before = opening.previous if isinstance(opening.previous, Chat) and self.keeps else None
+        return Chat(self, opening.credentials, opening.labels, before)
 
     def connect(self, client_id: str, credentials: d.Credentials) -> bytes:
         """Return the packet CONNECT of a user."""
@@ -64,12 +58,8 @@ class Chat(d.BaseDialogue):
         super().__init__(b.socket_handshake(dialect.settings.socket, dialect.network, ("mqtt",)), [first])
         self.beat_s = dialect.keepalive_s / 2
         self.subscribed: set[str] = before.subscribed if before else set()
-        self._dialect, self._user_id, self._labels, self._resumes = (
-            dialect,
-            credentials.user_id,
-            labels,
-            before is not None,
-        )
+        self._dialect, self._user_id = dialect, credentials.user_id
+        self._labels, self._resumes = labels, before is not None
         self._sent: dict[int, tuple[str, str]] = {}  # packet id -> message id, room
         self._asked: dict[int, list[tuple[str, bool | None]]] = {}  # packet id -> rooms, and whether they continue
         self._count, self._rest = 0, b""
@@ -97,9 +87,8 @@ class Chat(d.BaseDialogue):
     def _connected(self, present: bool, code: int) -> Sequence[d.Heard]:
         """Subscribe to rooms that the session does not have; without `present` it has none."""
         if code:
-            return b.not_understood(
-                f"CONNACK {code}: refused because of {dict(enumerate(mqtt.REFUSALS)).get(code, '?')}"
-            )
+            why = dict(enumerate(mqtt.REFUSALS)).get(code, "?")
+            return b.not_understood(f"CONNACK {code}: refused because of {why}")
         if not present:
             self.subscribed.clear()
         events: list[d.Heard] = [(d.WELCOME, None, None, -1, None, None, {"session": self.client_id})]

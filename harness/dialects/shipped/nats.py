@@ -7,7 +7,6 @@ Protocol: https://docs.nats.io/reference/reference-protocols/nats-protocol, …/
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Final
 
 import orjson
@@ -47,15 +46,9 @@ class Nats(d.BaseDialect):
         self.by = own.choice("auth", ("none", "person", "token"), "none")
         self.token = own.secret("token", example="env:NATS_TOKEN") if self.by == "token" else ""
 
-    def dialogue(
-        self,
-        credentials: d.Credentials,
-        rooms: Sequence[d.Room],
-        resume: Mapping[str, int] | None = None,
-        previous: d.Dialogue | None = None,
-    ) -> Chat:
-        """Implement `Target.dialogue`: resume each room behind the number in `resume`; `previous` is not needed."""
-        return Chat(self.server, self.connect(credentials), [room.label for room in rooms], resume or {})
+    def converse(self, opening: d.Opening) -> Chat:
+        """Implement `BaseDialect.converse`: resume each room behind its number in `resume`; `previous` is unused."""
+        return Chat(self.server, self.connect(opening.credentials), opening.labels, opening.resume or {})
 
     def reader(self, credentials: d.Credentials, room: d.Room) -> Reader:
         """Implement `ReadsBySocket.reader`."""

@@ -15,6 +15,7 @@ from earwitness.harness.client.events import ACK, NACK, Handshake, Heard
 from earwitness.harness.dialects.protocol import Room
 from earwitness.harness.dialects.settings import Settings
 from earwitness.harness.dialects.shipped import _messages as messages
+from earwitness.harness.dialects.shipped._resuming import read_resume
 from earwitness.harness.dialects.toml.requests import LOGGED_IN, read_path, read_texts
 
 PROMISES: Final[Mapping[str, object]] = {
@@ -40,24 +41,38 @@ class Phoenix(messages.InRooms):
         self.event = own.text("event", "new_msg", example="new_msg")
         self.send = messages.read_or(own, "send", messages.SENDING, {"body": "{text}"}, needs="text")
         self.paths = messages.read_paths(own, "body", settings.contract)
+        self.resume = read_resume(own, settings.contract, "join", {"last_seen_id": "{seq}"})
+        self.read_requests()
         self.ack_number = read_path(own, "ack_number", "number")
         self.heartbeat_s = own.number("heartbeat_s", HEARTBEAT_S, example="30.0", least=0.1) or HEARTBEAT_S
 
-    def talk(self, values: dict[str, Any], rooms: Sequence[Room]) -> Channels:
+    def talk(self, values: dict[str, Any], rooms: Sequence[Room], past: messages.Past) -> Channels:
         """Implement `InRooms.talk`: join a topic for each room."""
         query = self.filled(self.query, values)
         url = messages.with_query(self.settings.socket, query | {"vsn": "2.0.0"})
-        return Channels(Handshake(url=url, network=self.network), self, values, rooms)
+        seqs = dict(past.seqs or {}) if self.resume else {}
+        return Channels(Handshake(url=url, network=self.network), self, values, rooms, seqs)
 
 
 class Channels(messages.Joining):
     """Dialogue of a socket. It counts references: replies name the one of what they answer."""
 
-    def __init__(self, handshake: Handshake, dialect: Phoenix, values: dict[str, Any], rooms: Sequence[Room]) -> None:
-        """Prepare to join `rooms`; `values` are the user's placeholders."""
+    def __init__(
+        self,
+        handshake: Handshake,
+        dialect: Phoenix,
+        values: dict[str, Any],
+        rooms: Sequence[Room],
+        seqs: dict[str, int],
+    ) -> None:
+        """Prepare to join `rooms`; `values` are the user's placeholders.
+
+        `seqs`: last number received, by label of the rooms that the first join continues.
+        """
         super().__init__(handshake, dialect.topic, values, rooms)
         self.beat_s, self._dialect, self._values, self._ref = dialect.heartbeat_s, dialect, values, 0
-        self._joining: dict[str, str] = {}  # reference of a join: room
+        self._joining: dict[str, tuple[str, bool]] = {}  # reference of a join: room, and whether it continues
+        self._seqs = seqs
         self._join_ref: dict[str, str] = {}  # room: reference of its join
         self._sent: dict[str, str] = {}  # reference of a message: its id
 
@@ -68,9 +83,11 @@ class Channels(messages.Joining):
         return () if self.name_of else self.decided()
 
     def _join(self, label: str) -> None:
-        ref = self._next()
-        self._joining[ref] = label
-        payload = self._dialect.join.render({**self._values, "room": label})
+        ref, seq, resume = self._next(), self._seqs.pop(label, None), self._dialect.resume
+        continues = resume is not None and seq is not None
+        self._joining[ref] = (label, continues)
+        template = resume.asks if resume is not None and continues else self._dialect.join
+        payload = template.render({**self._values, "room": label, "seq": seq})
         self.out.append(_frame(ref, ref, self.name_of[label], "phx_join", payload))
 
     def _next(self) -> str:
@@ -96,9 +113,14 @@ class Channels(messages.Joining):
     def _reply(self, ref: str, payload: dict[str, object], data: str | bytes) -> Sequence[Heard]:
         """Return what a reply means for the frame that it answers: a join, a message, or a heartbeat."""
         accepted = payload.get("status") == "ok"
-        if (label := self._joining.pop(ref, None)) is not None:
+        if (join := self._joining.pop(ref, None)) is not None:
+            label, continues = join
             self._join_ref[label] = ref
-            return self.joins(label) if accepted else (*messages.not_understood(data), *self.decided(label))
+            if not accepted:
+                return (*messages.not_understood(data), *self.decided(label))
+            if (resume := self._dialect.resume) is None or not continues:
+                return self.joins(label)
+            return self.joins(label, *resume.missed(label, self._dialect.paths, payload.get("response")))
         if (message_id := self._sent.pop(ref, None)) is None:
             return ()
         if not accepted:

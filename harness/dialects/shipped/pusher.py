@@ -20,6 +20,7 @@ from earwitness.harness.client.flow import Flow, FlowError, HttpRequest
 from earwitness.harness.dialects.protocol import Credentials, Room
 from earwitness.harness.dialects.settings import Settings
 from earwitness.harness.dialects.shipped import _messages as messages
+from earwitness.harness.dialects.shipped._resuming import refuse_resume
 from earwitness.harness.dialects.toml.paths import text_or_none
 
 PROMISES: Final[Mapping[str, object]] = {
@@ -46,6 +47,8 @@ class Pusher(messages.InRooms):
         self.data = messages.read_or(own, "data", messages.SENDING, DATA, needs="text")
         self.paths = messages.read_paths(own, "text", None if by_client else promised)
         self.ping_s = own.number("ping_s", 30.0, example="30.0", least=0.1) or 30.0
+        refuse_resume(own, promised, "the Pusher protocol")
+        self.read_requests()
         if by_client and (promised.acknowledges or promised.echo):
             lacking = 'is "client", and client events are neither acknowledged nor sent to their sender'
             own.fault("by", lacking, "[contract] acknowledges = false, echo = false")
@@ -54,7 +57,7 @@ class Pusher(messages.InRooms):
         if not by_client and self.has_http():
             self.parts = replace(self.parts, sends_by_http=self)
 
-    def talk(self, values: dict[str, Any], rooms: Sequence[Room]) -> Channels:
+    def talk(self, values: dict[str, Any], rooms: Sequence[Room], past: messages.Past) -> Channels:
         """Implement `InRooms.talk`: subscribe to a channel for each room once the socket has its id."""
         asked = {"protocol": "7", "client": "earwitness", "version": "1.0"}
         url = messages.with_query(self.settings.socket, asked, f"/app/{self.key}")
@@ -109,7 +112,7 @@ class Channels(messages.Joining):
             return self.joins(label)
         elif event == "pusher:subscription_error" and label is not None:
             return (*messages.not_understood(data), *self.decided(label))
-        elif event != "pusher:pong" and not event.startswith("pusher_internal:"):
+        elif event not in ("pusher:pong", "pusher:cache_miss") and not event.startswith("pusher_internal:"):
             return messages.not_understood(data)
         return ()
 

@@ -10,12 +10,11 @@ from typing import Any, Final
 
 import orjson
 
-from earwitness.harness.client.dialogue import Dialogue
 from earwitness.harness.client.events import WELCOME, Handshake, Heard
 from earwitness.harness.described import whole_number
 from earwitness.harness.dialects.settings import Settings
 from earwitness.harness.dialects.shipped._calls import CallingDialect, CallingDialogue, decoded, other, read_rules
-from earwitness.harness.dialects.values import Credentials, Room
+from earwitness.harness.dialects.values import Credentials, Opening, Room
 
 # A connection keeps its order; the hub protocol knows nothing of an order among senders, of numbers or of a store.
 PROMISES: Final[Mapping[str, object]] = {"total_order": False, "sequence": "none", "history": False, "durable": False}
@@ -37,18 +36,11 @@ class SignalR(CallingDialect):
         super().__init__(settings, read_rules(settings))
         self.keep_alive_s = settings.own.number("keep_alive_s", KEEP_ALIVE_S, example="15", least=0.1) or KEEP_ALIVE_S
 
-    def dialogue(
-        self,
-        credentials: Credentials,
-        rooms: Sequence[Room],
-        resume: Mapping[str, int] | None = None,
-        previous: Dialogue | None = None,
-    ) -> Said:
-        """Implement `Target.dialogue`; each connection starts anew."""
-        handshake = Handshake(
-            url=self.address(credentials, "/", {}), headers=self.headers(credentials), network=self.network
-        )
-        return Said(handshake, self, credentials, rooms, returns=resume is not None)
+    def converse(self, opening: Opening) -> Said:
+        """Implement `BaseDialect.converse`; each connection starts anew."""
+        who = opening.credentials
+        handshake = Handshake(url=self.address(who, "/", {}), headers=self.headers(who), network=self.network)
+        return Said(handshake, self, who, opening.rooms, returns=opening.back)
 
 
 class Said(CallingDialogue):

@@ -13,13 +13,12 @@ import orjson
 
 from earwitness.checks.declared import TABLE
 from earwitness.harness.client.bounds import bounds
-from earwitness.harness.client.dialogue import Dialogue
 from earwitness.harness.client.events import WELCOME, Handshake, Heard
 from earwitness.harness.client.wire import NO_CLOSE, Refused
 from earwitness.harness.dialects.settings import Settings
 from earwitness.harness.dialects.shipped._calls import CallingDialect, CallingDialogue, decoded, other, read_rules
 from earwitness.harness.dialects.toml.requests import LOGGED_IN, checked
-from earwitness.harness.dialects.values import Credentials, Room
+from earwitness.harness.dialects.values import Credentials, Opening, Room
 from earwitness.harness.errors import Exceeded
 
 # Order between two ends, at most once, no order among senders: https://socket.io/docs/v4/delivery-guarantees
@@ -44,12 +43,10 @@ class SocketIo(CallingDialect):
         self.auth = None if auth is None else checked(own, "auth", auth, LOGGED_IN, example=example)
         self.join_answers = own.flag("join_answers", True)
 
-    def dialogue(
-        self, credentials: Credentials, rooms: Sequence[Room],
-        resume: Mapping[str, int] | None = None, previous: Dialogue | None = None,
-    ) -> Said:  # fmt: skip
-        """Implement `Target.dialogue`: go on with the session of `previous`, if it had one."""
-        return Said(self, credentials, rooms, previous if isinstance(previous, Said) and resume is not None else None)
+    def converse(self, opening: Opening) -> Said:
+        """Implement `BaseDialect.converse`: go on with the session of `previous`, if it had one."""
+        before = opening.previous if isinstance(opening.previous, Said) and opening.back else None
+        return Said(self, opening.credentials, opening.rooms, before)
 
 
 class Said(CallingDialogue):

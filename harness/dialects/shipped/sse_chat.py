@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -64,12 +64,9 @@ class SseChat(d.BaseDialect):
         made = yield from super().login(person)
         return replace(made, token=self.token or made.token)
 
-    def dialogue(
-        self, credentials: Credentials, rooms: Sequence[Room], resume: Mapping[str, int] | None = None,
-        previous: d.Dialogue | None = None,
-    ) -> d.Dialogue:  # fmt: skip
-        """Implement `Target.dialogue`: return a dialogue that sends nothing and joins every room at once."""
-        return d.SilentDialogue([room.label for room in rooms])
+    def converse(self, opening: d.Opening) -> d.Dialogue:
+        """Implement `BaseDialect.converse`: return a dialogue that sends nothing and joins every room at once."""
+        return d.SilentDialogue(opening.labels)
 
     def ask(
         self, credentials: Credentials, label: str, message_id: str, text: str,

@@ -36,15 +36,9 @@ class Stomp(d.BaseDialect):
         self.beat_s = own.number("heart_beat_s", 10.0, example="10.0") or 0.0
         self.login_as = b.read_login(own, "STOMP_PASSWORD")
 
-    def dialogue(
-        self,
-        credentials: d.Credentials,
-        rooms: Sequence[d.Room],
-        resume: Mapping[str, int] | None = None,
-        previous: d.Dialogue | None = None,
-    ) -> Chat:
-        """Implement `Target.dialogue`: start a new session each time; STOMP cannot resume one."""
-        return Chat(self, credentials, [room.label for room in rooms])
+    def converse(self, opening: d.Opening) -> Chat:
+        """Implement `BaseDialect.converse`: start a new session each time; STOMP cannot resume one."""
+        return Chat(self, opening.credentials, opening.labels)
 
     def connect(self, credentials: d.Credentials) -> str:
         """Return the frame CONNECT of a user."""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
-from earwitness.dialects import BaseDialect, Credentials, Dialogue, Flow, Parts, Person, Room, Settings
+from earwitness.dialects import BaseDialect, Credentials, Flow, Opening, Parts, Person, Room, Settings
 from earwitness.harness.dialects.shipped._xmpp_rooms import Archive, Chat
 
 PROMISES = {
@@ -44,13 +43,11 @@ class Xmpp(BaseDialect):
         name = known.name if self.settings.people else known.email.partition("@")[0]
         return Credentials(person=known, user_id=name.lower(), token=known.secret)
 
-    def dialogue(
-        self, credentials: Credentials, rooms: Sequence[Room], resume: Mapping[str, int] | None = None,
-        previous: Dialogue | None = None,
-    ) -> Chat:  # fmt: skip
-        """Implement `Target.dialogue`: resume the session of the stream before, if it has one."""
+    def converse(self, opening: Opening) -> Chat:
+        """Implement `BaseDialect.converse`: resume the session of the stream before, if it has one."""
+        previous = opening.previous
         before = previous.managed if isinstance(previous, Chat) and previous.managed.id else None
-        return Chat(self, credentials, rooms, before, back=resume is not None)
+        return Chat(self, opening.credentials, opening.rooms, before, back=opening.back)
 
     def reader(self, credentials: Credentials, room: Room) -> Archive:
         """Implement `ReadsBySocket.reader`."""

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from earwitness.harness.errors import Exit, PlatformError, SettingsError
+from earwitness.harness.evidence.conformance.guard import Guard
 from earwitness.harness.evidence.conformance.page import Tried, page_text, summary
 from earwitness.harness.evidence.conformance.servers import (
     Server,
@@ -59,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
                 f"{server.dialect:<14} {server.name:<34} {f'missing {absent}: {server.get}' if absent else 'installed'}"
             )
         return Exit.PASS
-    all_tried = [_tried(server, args, root) for server in servers]
+    all_tried = _all_tried(servers, args, root)
     names = shlex.join(args.dialects)
     command = (
         f"earwitness conform{f' {names}' if names else ''} --seeds {args.seeds} -u {args.users} -t {args.duration}"
@@ -67,6 +68,21 @@ def run(args: argparse.Namespace) -> int:
     show(publish(args.page, page_text(all_tried, command), args.work / args.page.name))
     without = any(trial.trouble for tried in all_tried for trial in tried.trials)
     return Exit.UNKNOWN if without or not any(tried.trials for tried in all_tried) else Exit.PASS
+
+
+def _all_tried(servers: Sequence[Server], args: argparse.Namespace, root: Path) -> list[Tried]:
+    """Try one server after the other. If we are interrupted, say what is kept; the page stays as it is."""
+    done: list[Tried] = []
+    try:
+        for server in servers:
+            done.append(_tried(server, args, root))
+    except KeyboardInterrupt:
+        say(
+            f"interrupted after {len(done)} of {len(servers)} servers, so no page was written. "
+            f"The server and its run have ended; what was recorded is in {args.work}."
+        )
+        raise
+    return done
 
 
 def _tried(server: Server, args: argparse.Namespace, root: Path) -> Tried:
@@ -78,8 +94,8 @@ def _tried(server: Server, args: argparse.Namespace, root: Path) -> Tried:
     work = args.work / server.name.replace(" ", "-").replace("/", "-")
     work.mkdir(parents=True, exist_ok=True)
     try:
-        with running(server, root, work / "server.log"):
-            trials = _trials(server, args, root, work)
+        with Guard() as guard, running(server, root, work / "server.log", guard):
+            trials = _trials(server, args, work, guard)
     except PlatformError as error:
         say(str(error))
         return Tried(server=server, absent=f"did not start ({error})")
@@ -88,12 +104,12 @@ def _tried(server: Server, args: argparse.Namespace, root: Path) -> Tried:
     return tried
 
 
-def _trials(server: Server, args: argparse.Namespace, root: Path, work: Path) -> Sequence[Trial]:
+def _trials(server: Server, args: argparse.Namespace, work: Path, guard: Guard) -> Sequence[Trial]:
     done = []
     for story in server.stories:
         for seed in range(FIRST_SEED, FIRST_SEED + args.seeds):
             load = Load(users=args.users, duration=args.duration, seed=seed)
-            trial = try_story(server, story, load, root=root, runs=work)
+            trial = try_story(server, story, load, runs=work, environ=guard.environ)
             say(f"  {server.name}, {trial.story}, seed {seed}: exit code {trial.exit_code} {trial.trouble}".rstrip())
             done.append(trial)
     return done

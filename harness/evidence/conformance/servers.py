@@ -19,6 +19,7 @@ from pathlib import Path
 
 from earwitness.harness.described import Faults, Table, read_toml
 from earwitness.harness.errors import PlatformError
+from earwitness.harness.evidence.conformance.guard import Guard
 
 START_S = 60.0
 STOP_S = 10.0
@@ -40,6 +41,7 @@ class Server:
     stories  locustfiles of its runs
     environ  variables of its runs, such as a secret that the target file names
     breaks   checks that are known to fail with it: promised on purpose, or a known fault of the server
+    sometimes  checks that are known to fail with it in some runs only
     note     a sentence about it for the page
     ours     whether it is a small server of our own, because no other can be installed
     """
@@ -55,6 +57,7 @@ class Server:
     stories: tuple[str, ...]
     environ: Mapping[str, str]
     breaks: tuple[str, ...]
+    sometimes: tuple[str, ...]
     note: str
     ours: bool
 
@@ -82,6 +85,7 @@ def _read(table: Table) -> Server:
         stories=table.texts("stories", ("examples/tiny_chat/story.py",), example='["examples/tiny_chat/story.py"]'),
         environ=_environ(table),
         breaks=table.texts("breaks", example='["I2"]'),
+        sometimes=table.texts("sometimes", example='["I25"]'),
         note=table.text("note", example="Socket.IO promises no order."),
         ours=table.flag("ours"),
     )
@@ -134,10 +138,11 @@ def version_of(server: Server, root: Path) -> str:
 
 
 @contextmanager
-def running(server: Server, root: Path, log: Path) -> Iterator[None]:
+def running(server: Server, root: Path, log: Path, guard: Guard) -> Iterator[None]:
     """Start the server in a session of its own, and end all its processes afterwards; its output goes to `log`.
 
-    Raises PlatformError if the port is taken already, or the server is not ready within START_S seconds.
+    `guard`: ends them if we are killed. Raises PlatformError if the port is taken already, or the server is not ready
+    within START_S seconds.
     """
     host, _, port = server.ready.rpartition(":")
     if not server.start:
@@ -147,10 +152,11 @@ def running(server: Server, root: Path, log: Path) -> Iterator[None]:
         raise PlatformError(f"{server.ready} is in use: end what listens there, {server.name} needs it.")
     with log.open("wb") as output:
         process = subprocess.Popen(
-            shlex.split(server.start), cwd=root, env=environment(), stdin=subprocess.DEVNULL, stdout=output,
-            stderr=output, start_new_session=True,
+            shlex.split(server.start), cwd=root, env={**environment(), **guard.environ}, stdin=subprocess.DEVNULL,
+            stdout=output, stderr=output, start_new_session=True,
         )  # fmt: skip
         try:
+            guard.cover(process.pid)
             _until_ready(server, process, (host, int(port)), log)
             yield
         finally:

@@ -12,10 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from earwitness.harness.errors import Exit
 from earwitness.harness.evidence.conformance.servers import Server, environment
 from earwitness.harness.progress import one_line
 
 RUN_S = 300.0
+END_S = 30.0
+"""Seconds that a run has to close after SIGTERM."""
 LAST_CHARS = 300
 
 
@@ -48,32 +51,54 @@ class Trial:
     command: str
 
 
-def try_story(server: Server, story: str, load: Load, *, root: Path, runs: Path, target: str = "") -> Trial:
+def try_story(server: Server, story: str, load: Load, *, runs: Path, environ: Mapping[str, str]) -> Trial:
     """Run a story against a server that is running; return its verdict.
 
-    `runs`: folder for the run directory; `target`: another target file than the server's.
+    `runs`: folder for the run directory; `environ`: further variables of the run. If we are interrupted, the run ends
+    before this raises.
     """
-    options = f"--headless -u {load.users} -t {load.duration} --seed {load.seed} --target {target or server.target}"
+    root = Path.cwd()
+    options = f"--headless -u {load.users} -t {load.duration} --seed {load.seed} --target {server.target}"
     words = ["run", story, *shlex.split(options)]
     folder = runs / f"{Path(story).stem}-{load.seed}"
     folder.mkdir(parents=True, exist_ok=True)
-    done = subprocess.run(
-        [sys.executable, "-m", "earwitness.harness.cli", *words], cwd=root, capture_output=True, text=True,
-        env={
-            **environment(), **server.environ, "EARWITNESS_RUNS": str(folder.resolve()),
-            "PYTHONPATH": _import_path(root),
-        },
-        timeout=RUN_S, check=False,
-    )  # fmt: skip
-    verdict = _verdict(folder)
-    last = one_line((done.stderr or done.stdout).strip().splitlines()[-1]) if done.stderr or done.stdout else ""
+    log = folder / "run.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "earwitness.harness.cli", *words], stdin=subprocess.DEVNULL, stdout=output,
+            stderr=output,
+            env={
+                **environment(), **server.environ, **environ, "EARWITNESS_RUNS": str(folder.resolve()),
+                "PYTHONPATH": _import_path(root),
+            },
+        )  # fmt: skip
+        code = _wait(process)
+    verdict = {} if code is None else _verdict(folder)
+    last = one_line((log.read_text("utf-8", "replace").strip().splitlines() or [""])[-1])[-LAST_CHARS:]
+    how = f"exit code {code}: {last}" if code is not None else f"it did not end within {RUN_S:.0f} s: {last}"
     promised = {one["id"]: one for one in verdict.get("checks", ()) if one.get("counts") and one.get("promised", True)}
     return Trial(
-        story=Path(story).stem, seed=load.seed, exit_code=done.returncode, checks=promised,
+        story=Path(story).stem, seed=load.seed, exit_code=Exit.CANNOT_RUN if code is None else code, checks=promised,
         findings={name: _first(one) for name, one in promised.items() if one["outcome"] == "FAIL"},
-        trouble="" if verdict else f"exit code {done.returncode}: {last[-LAST_CHARS:]}",
+        trouble="" if verdict else how,
         command=" ".join([*(f"{name}={value}" for name, value in server.environ.items()), "earwitness", *words]),
     )  # fmt: skip
+
+
+def _wait(process: subprocess.Popen[bytes]) -> int | None:
+    """Return the exit code, None after RUN_S. A run that does not end by itself gets END_S after SIGTERM."""
+    try:
+        return process.wait(RUN_S)
+    except subprocess.TimeoutExpired:
+        return None
+    finally:  # also when we are interrupted
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(END_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
 
 def _import_path(root: Path) -> str:

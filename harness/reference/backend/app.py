@@ -99,8 +99,7 @@ class Backend(Service):
         self.edits = Edits(self.edit_rows, self.hub, self.memberships.verify, self.bus)
         leases = Leases(self.redis, settings.presence_ttl_s)
         self.presence = Presence(
-            leases, self.rooms.member_ids, lambda: self.registry.sessions, self.bus, settings.presence_ttl_s,
-            settings.presence_look_s,
+            leases, self.rooms.member_ids, self.bus, settings.presence_ttl_s, settings.presence_look_s
         )  # fmt: skip
         self.gateway.begin.append(self.edits.begin)
         self.gateway.opened.append(self.presence.came)

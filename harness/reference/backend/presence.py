@@ -94,35 +94,36 @@ class Watched:
 class Presence:
     """Leases of this replica's sockets, and presence for the sessions that watch a conversation.
 
-    `members_of(ids)` reads the user ids of each conversation's members from the database. Only the one loop `run` reads
-    Redis, so that no read can overtake another. Leases are renewed three times in `ttl_s` seconds, and watched presence
-    is compared with Redis every `look_s` seconds.
+    `members_of(ids)` reads the user ids of each conversation's members from the database. Only one loop reads Redis, so
+    that no read can overtake another; watched presence is compared with Redis every `look_s` seconds. A loop of its own
+    renews leases three times in `ttl_s` seconds, because a lease must outlive a slow answer of the database.
     """
 
-    def __init__(
-        self, leases: Leases, members_of: MembersOf, sessions: Callable[[], Iterable[Session]], bus: Bus, ttl_s: float,
-        look_s: float,
-    ) -> None:  # fmt: skip
-        """Keep the leases, and the function that returns the sessions whose leases are renewed.
+    def __init__(self, leases: Leases, members_of: MembersOf, bus: Bus, ttl_s: float, look_s: float) -> None:
+        """Start without sockets.
 
         ttl_s   seconds after which a lease expires unless it is renewed
         look_s  seconds between two checks of the shown presence
         """
         self.leases = leases
-        self._members_of, self._sessions, self._bus = members_of, sessions, bus
+        self._members_of, self._bus = members_of, bus
+        self._open: dict[Session, None] = {}
         self._renew_s, self._look_s = ttl_s / 3, look_s
         self._watched: dict[int, Watched] = {}
         self._came: list[Session] = []
         self._went: list[Session] = []
         self._wake, self._told = asyncio.Event(), asyncio.Event()
+        self._writing = asyncio.Lock()  # else a renewal could bring back a lease that has just been ended
 
     def came(self, session: Session) -> None:
         """Start a lease for a new socket. It is ended when the session ends."""
+        self._open[session] = None
         self._came.append(session)
         session.at_end.append(lambda: self._gone(session))
         self._wake.set()
 
     def _gone(self, session: Session) -> None:
+        self._open.pop(session, None)
         self._went.append(session)
         self._told.clear()
         for conversation_id, watched in list(self._watched.items()):
@@ -156,18 +157,28 @@ class Presence:
 
     async def run(self) -> None:
         """Renew leases and send changes of presence until cancelled."""
-        renewed = 0.0
-        loop = asyncio.get_running_loop()
+        async with asyncio.TaskGroup() as both:
+            both.create_task(self._renew())
+            both.create_task(self._follow())
+
+    async def _renew(self) -> None:
+        while True:
+            try:
+                async with self._writing:
+                    await self.leases.hold([session for session in self._open if session.closing is None])
+            except DOWN as error:
+                log.warning("leases of presence, until Redis is back: %r", error)
+            await asyncio.sleep(self._renew_s)
+
+    async def _follow(self) -> None:
         while True:
             with suppress(TimeoutError):  # no news: check all the same
                 async with asyncio.timeout(self._look_s):
                     await self._wake.wait()
             self._wake.clear()
             try:
-                await self._tell_redis()
-                if loop.time() - renewed > self._renew_s:
-                    await self.leases.hold([session for session in self._sessions() if session.closing is None])
-                    renewed = loop.time()
+                async with self._writing:
+                    await self._tell_redis()
                 await self.look()
             except DOWN as error:
                 log.warning("presence, until Redis or the database is back: %r", error)

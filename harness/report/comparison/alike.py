@@ -40,7 +40,7 @@ def conditions(described: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _table(value: Any, key: str) -> Mapping[str, Any] | None:
+def _table(value: object, key: str) -> Mapping[str, Any] | None:
     """Return a table that has the key, None for anything else: runs of others may state what they like."""
     return value if isinstance(value, Mapping) and key in value else None
 
@@ -82,7 +82,7 @@ def _identity(name: str, value: Any) -> str:
     return json.dumps(value, sort_keys=True, default=str)
 
 
-def _contrast(one: Any, other: Any) -> str:
+def _contrast(one: object, other: object) -> str:
     """Return two values in words, of tables only the keys that differ."""
     if not isinstance(one, Mapping) or not isinstance(other, Mapping):
         return f"{_brief(one)} and {_brief(other)}"
@@ -102,6 +102,6 @@ def _flat(table: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def _brief(value: Any) -> str:
+def _brief(value: object) -> str:
     text = value if isinstance(value, str) else json.dumps(value, default=str)
     return text if len(text) <= SHOWN_CHARS else text[:12] + "…"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -20,6 +21,7 @@ from earwitness.harness.report.judging import measure
 from earwitness.harness.report.measures import Measured
 from earwitness.harness.report.recorded import Recorded, Since
 from earwitness.harness.report.series import Named, load_span_ns, rare_series
+from earwitness.harness.report.streams import SHARES
 
 QUANTILES: Final = (50, 99)
 ENOUGH_S: Final = 10
@@ -33,6 +35,9 @@ ERRORS: Final = "errors"
 CPU: Final = "CPU of "
 MEMORY: Final = "memory of "
 SENT, DELIVERED = "messages sent", "messages delivered"
+STREAMS: Final = "streams "
+"""Begin of the names of shares of streamed answers."""
+RATE: Final = "token rate p50"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +57,9 @@ def measure_of(name: str) -> Measure:
     """Return the measure of a figure by its name."""
     if name == ERRORS:
         return Measure("%", absolute=True)
-    if name in (SENT, DELIVERED):
+    if name.startswith(STREAMS):
+        return Measure("%", absolute=True)
+    if name in (SENT, DELIVERED, RATE):
         return Measure("1/s", more_is_better=True)
     if name.startswith(CPU):
         return Measure("ms")
@@ -147,8 +154,9 @@ def outcome_of(path: Path) -> str | None:
 def figures_of(history: History) -> dict[str, float]:
     """Return all figures of a run by name; `measure_of` gives the unit of a name.
 
-    Latencies (p50 and p99) are in ms, messages in 1/s, errors in %, CPU in ms for each message, memory in MB. A
-    figure that was not measured is absent, as is a latency with samples in fewer than ENOUGH_S different seconds.
+    Latencies (p50 and p99) are in ms, messages and tokens in 1/s, errors and shares of streamed answers in %, CPU in ms
+    for each message, memory in MB. A figure that was not measured is absent, as is a latency with samples in fewer than
+    ENOUGH_S different seconds.
     The tester's own CPU and memory are left out.
     """
     recorded = Recorded.of(history)
@@ -166,7 +174,29 @@ def figures_of(history: History) -> dict[str, float]:
         found[SENT], found[DELIVERED] = (number / (end - begin) * SECOND_NS for number in (sent, delivered))
         own = {str(name) for name in _journals(history.run)}
         found |= cpu_ms(history.table("services"), own, (begin, end), sent)
-    return found | _whole_run(measure(history, recorded))
+    measured = measure(history, recorded)
+    return found | dict(_of_streams(measured)) | _whole_run(measured)
+
+
+def _of_streams(measured: Measured) -> Iterator[tuple[str, float]]:
+    """Yield the figures of streamed answers: times, tokens a second, and shares; none where nothing was streamed.
+
+    A question without any token counts as infinitely late; a figure that becomes infinite by it is left out.
+    """
+    first = len(np.unique(measured.streamed.first_at // SECOND_NS))
+    for name, seconds in (("first token", first), ("token gap", measured.token_gap_seconds)):
+        if seconds >= ENOUGH_S:
+            for quantile in QUANTILES:
+                value, _ = measured.figure(name, "", f"p{quantile}")
+                if value is not None and math.isfinite(value):
+                    yield f"{name} p{quantile}", value
+    rate, streams = measured.figure("token rate", "", "p50")
+    if rate is not None and streams:
+        yield RATE, rate
+    for what in SHARES:
+        share, among = measured.figure(f"{STREAMS}{what}")
+        if share is not None and among:
+            yield f"{STREAMS}{what}", share
 
 
 class Latencies:

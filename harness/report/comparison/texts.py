@@ -10,7 +10,7 @@ from earwitness.harness.report.comparison.rows import LEVEL, POINTS, RANKS_FROM,
 from earwitness.harness.report.comparison.within import CONFIDENCE as CONFIDENCE_WITHIN
 
 UNKNOWN_SPREAD: Final = "spread between runs unknown"
-POINTS_TOO: Final = f"errors: {POINTS:g} points"
+POINTS_TOO: Final = f"errors, streams: {POINTS:g} points"
 
 
 def table(rows: Sequence[Row], margin: float) -> str:

@@ -19,6 +19,7 @@ from earwitness.harness.report.comparison.samples import MEMORY
 from earwitness.harness.report.measures import Times
 from earwitness.harness.report.recorded import Recorded, Since
 from earwitness.harness.report.series import Named, Series, memory_series, rare_series
+from earwitness.harness.report.streams import streamed_of
 
 BLOCK_NS = 1_000_000_000
 """Length of a block in ns: samples within a second are correlated, so seconds are drawn, not single samples."""
@@ -46,6 +47,10 @@ def blocks_of(history: History) -> dict[str, Blocks]:
             found[named.names[number]].add(sent[mine], took[mine] / 1e6)
 
     recorded.deliver([count])
+    first, gaps = Blocks(), Blocks()
+    seen = streamed_of(history, recorded, lambda took, at: gaps.add(at, took / 1e6))
+    first.add(seen.first_at, seen.first_ns / 1e6)
+    found |= {"first token": first, "token gap": gaps}
     whole = rare_series(recorded) | memory_series(history.table("services"))
     return {name: one for name, one in found.items() if one.samples} | {
         name: Blocks(series) for name, series in whole.items()

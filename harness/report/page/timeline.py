@@ -68,6 +68,7 @@ class Axis:
     """Time axis of a run in bins of whole tenths of a second, at most `BINS`."""
 
     def __init__(self, begin_ns: int, end_ns: int) -> None:
+        """Choose the width of the bins for a run from `begin_ns` to `end_ns` (monotonic ns)."""
         self.begin_ns = begin_ns
         self.seconds = max(0.1, (end_ns - begin_ns) / 1e9)
         self.width_s = max(0.1, math.ceil(self.seconds / BINS * 10) / 10)

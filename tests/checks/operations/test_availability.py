@@ -199,6 +199,32 @@ def test_clocks_of_two_hosts(deployed: Callable[..., Any], late_ns: int, violati
     assert [v.violations for v in verdicts if v.id == "I28"] == [violations]
 
 
+@pytest.mark.parametrize(
+    ("lost", "other", "bound_ms", "found"),
+    [
+        (10.002, None, 1, 1),  # the deployment had surely begun
+        (10.002, None, 3, 0),
+        (13.998, None, 3, 0),  # and perhaps was over
+        (12.0, 12.002, 1, 1),  # before a database was killed
+        (12.0, 12.002, 3, 0),
+    ],
+)
+def test_a_cut_near_a_fault_that_another_host_recorded(
+    deployed: Callable[..., Any], lost: float, other: float | None, bound_ms: int, found: int
+) -> None:
+    """The deployment must certainly have been on, and another fault certainly not."""
+    history = away(deployed(), lost, lost + 0.1, code=1006)
+    if other is not None:
+        fault(fault(history, other, ON, KILL, author=7 << 28, place=0), other + 1, 0, KILL, author=7 << 28, place=0)
+    batches = [Batch(journal, records) for journal, records in history.arrays().items()]
+    infos = [
+        replace(info, meta={"clock": host, "clock_bound_ns": bound})
+        for info, host, bound in zip(history.infos(), "ab", (0, bound_ms * 1_000_000), strict=True)
+    ]
+    verdicts = judge(history.roster, history.contract, batches, infos)
+    assert [v.violations for v in verdicts if v.id == "I28"] == [found]
+
+
 @pytest.mark.parametrize(("t", "examined"), [(10 * S - 1, 0), (10 * S, 1), (14 * S, 1), (14 * S + 1, 0)])
 def test_who_talked_meanwhile(deployed: Callable[..., Any], t: int, examined: int) -> None:
     """From the first moment of a deployment to its last."""

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from mutated_frames import mutated_texts
+from mutated_frames import COUNT, mutated_texts
 
 from earwitness.dialects import (
     ACK,
@@ -260,7 +260,7 @@ def test_who_and_whether(chat: Callable[..., Any]) -> None:
 def test_mutated_answers_never_raise(chat: Callable[..., Any]) -> None:
     """Two thousand broken answers: each is followed by one request, or is reported and followed by none."""
     target, others = chat(), 0
-    for number, frame in enumerate(mutated_texts(FRAMES, 2000)):
+    for number, frame in enumerate(mutated_texts(FRAMES, COUNT)):
         if number % 20 == 0:
             dialogue = target.dialogue(ME, [ROOM])
         dialogue.out.clear()

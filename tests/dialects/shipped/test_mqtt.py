@@ -11,10 +11,10 @@ from typing import Any
 import orjson
 import pytest
 from brokers import amqtt, mosquitto, rabbitmq
-from mutated_frames import mutated_bytes
-from planted_faults import Planter, planted
-from spoken_dialect import BODIES, credentials, dialect, dialogue, in_pieces, taken, whole
-from story_runs import CHAT, CUTS, example_file, probe, run_story
+from planted_faults import planted
+from server_trials import finds, passes, planter_of
+from spoken_dialect import BODIES, credentials, damaged, dialect, dialogue, in_pieces, taken, whole
+from story_runs import CUTS, example_file
 
 from earwitness.dialects import ACK, JOINED, MESSAGE, OTHER, WELCOME, ByteStream
 from earwitness.harness.dialects.shipped import _mqtt_packets as mqtt
@@ -181,25 +181,20 @@ def test_damaged_packets(broker: Any) -> None:
         NEW, CONTINUED, suback(1, 1, 1), puback(2), puback(3), publish(BODIES[2]), publish("text") * 2, b"\xd0\x00",
         mqtt.packet(3, 0, mqtt.text("earwitness/r1") + b"[]"), mqtt.packet(3, 4, mqtt.text("x") + b"\x00\x01{}"),
     ]  # fmt: skip
-    one = joined(broker)
-    for number, data in enumerate(mutated_bytes(real, 2000, seed=16)):
-        if number % 50 == 0:
-            one = dialogue(broker, ("r1", "r2"), {}, joined(broker))
-            one.send("r1", "m", "text")
-        whole(one, data)
-        one.tick()
-        taken(one)
+
+    def resumed() -> Any:
+        one = dialogue(broker, ("r1", "r2"), {}, joined(broker))
+        one.send("r1", "m", "text")
+        return one
+
+    damaged(real, resumed)
 
 
 @pytest.mark.parametrize("server", [amqtt, pytest.param(mosquitto, marks=pytest.mark.servers)])
 def test_a_real_server(tmp_path: Path, server: Any) -> None:
     """Probe, and a run over WebSocket that is longer than two keepalives."""
     with server(tmp_path) as (_, ws):
-        file = example_file(tmp_path, "mqtt", port=ws, keepalive_s="2")
-        code, said = probe(file)
-        assert (code, "UNKNOWN" in said) == (0, False), said
-        judged = run_story(CHAT, file, 8)
-    assert judged.code == 0, judged.out
+        passes(example_file(tmp_path, "mqtt", port=ws, keepalive_s="2"))
 
 
 @pytest.mark.servers
@@ -208,15 +203,14 @@ def test_sessions_of_a_real_server(tmp_path: Path, server: Any) -> None:
     """Users whose sockets are cut get what came meanwhile."""
     with server(tmp_path) as ports:
         ws = ports[1] if server is mosquitto else ports[0]
-        judged = run_story(CUTS, example_file(tmp_path, "mqtt", port=ws), 8)
-    assert judged.code == 0, judged.out
+        passes(example_file(tmp_path, "mqtt", port=ws), CUTS, unknown=True)
 
 
 @pytest.mark.parametrize(
     ("fault", "once", "check"),
     [
         ("lose", "no", "I5b"),
-        ("duplicate", "no", None),
+        pytest.param("duplicate", "no", None, marks=pytest.mark.campaign),
         pytest.param("duplicate", "connection", "I6", marks=pytest.mark.campaign),
         pytest.param("swap", "no", "I1", marks=pytest.mark.campaign),
         pytest.param("leak", "no", "I12", marks=pytest.mark.campaign),
@@ -224,11 +218,7 @@ def test_sessions_of_a_real_server(tmp_path: Path, server: Any) -> None:
 )
 def test_a_planted_fault(tmp_path: Path, fault: str, once: str, check: str | None) -> None:
     """It is found by the check for it; a duplicate is legal unless the file promises that there is none."""
-    with (
-        amqtt(tmp_path) as (tcp, _),
-        planted("mqtt", f"127.0.0.1:{tcp}", Planter(fault, 4 if fault == "leak" else 20)) as port,
-    ):
+    planter = planter_of(fault)
+    with amqtt(tmp_path) as (tcp, _), planted("mqtt", f"127.0.0.1:{tcp}", planter) as port:
         file = example_file(tmp_path, "mqtt", socket=f'"tcp://127.0.0.1:{port}"', at_most_once=f'"{once}"')
-        judged = run_story(CHAT, file, 8)
-    assert judged.code == (1 if check else 0), judged.out
-    assert check is None or check in judged.broken, judged.out
+        finds(planter, {check} if check else (), file)

@@ -12,10 +12,10 @@ from typing import Any
 import orjson
 import pytest
 from brokers import nats_server
-from mutated_frames import mutated_bytes
-from planted_faults import Planter, planted
-from spoken_dialect import BODIES, credentials, dialect, dialogue, in_pieces, taken, whole
-from story_runs import CHAT, CUTS, example_file, probe, run_story
+from planted_faults import planted
+from server_trials import finds, passes, planter_of
+from spoken_dialect import BODIES, credentials, damaged, dialect, dialogue, in_pieces, taken, whole
+from story_runs import CUTS, example_file
 
 from earwitness.dialects import ACK, JOINED, MESSAGE, NACK, OTHER, WELCOME
 from earwitness.harness.dialects.protocol import Room
@@ -209,16 +209,15 @@ def test_damaged_messages(nats: Any) -> None:
         msg("_INBOX.x.answer.3", b'{"stream":"S","seq":1,"error":null}'),
         msg("_INBOX.x.answer.4", b"", head=b"NATS/1.0 503\r\n\r\n"),
     ]  # fmt: skip
-    one = dialogue(nats)
-    for number, data in enumerate(mutated_bytes(real, 2000, seed=16)):
-        if number % 50 == 0:
-            one = dialogue(nats, resume={"r1": 5})
-            one._inbox = "_INBOX.x"
-            one.received(INFO + b"PONG\r\n")
-            one.send("r1", "m", "text")
-        whole(one, data)
-        one.tick()
-        taken(one)
+
+    def asked() -> Any:
+        one = dialogue(nats, resume={"r1": 5})
+        one._inbox = "_INBOX.x"
+        one.received(INFO + b"PONG\r\n")
+        one.send("r1", "m", "text")
+        return one
+
+    one = damaged(real, asked)
     assert whole(one, b"x" * (2 << 20))[-1][0] == OTHER
     assert len(one._rest) == 0
 
@@ -242,18 +241,14 @@ def test_options_that_are_wrong(tmp_path: Path) -> None:
 def test_a_real_server(tmp_path: Path) -> None:
     """Probe, and users whose sockets are cut and resume, longer than two PINGs of the server."""
     with nats_server(tmp_path) as (_, ws):
-        file = example_file(tmp_path, "nats", port=ws)
-        code, said = probe(file)
-        assert (code, "UNKNOWN" in said) == (0, False), said
-        judged = run_story(CUTS, file, 8)
-        assert judged.code == 0, judged.out
+        judged = passes(example_file(tmp_path, "nats", port=ws), CUTS)
         assert {"I4", "I20", "I5a", "I7"} <= judged.held
 
 
 @pytest.mark.parametrize(
     ("fault", "check"),
     [
-        ("lose", "I4"),
+        pytest.param("lose", "I4", marks=pytest.mark.campaign),
         ("leak", "I12"),
         pytest.param("duplicate", "I6", marks=pytest.mark.campaign),
         pytest.param("swap", "I1", marks=pytest.mark.campaign),
@@ -261,10 +256,6 @@ def test_a_real_server(tmp_path: Path) -> None:
 )
 def test_a_planted_fault(tmp_path: Path, fault: str, check: str) -> None:
     """It is found by the check for it."""
-    with (
-        nats_server(tmp_path) as (tcp, _),
-        planted("nats", f"127.0.0.1:{tcp}", Planter(fault, 4 if fault == "leak" else 20)) as port,
-    ):
-        judged = run_story(CHAT, example_file(tmp_path, "nats", socket=f'"tcp://127.0.0.1:{port}"'), 8)
-    assert judged.code == 1, judged.out
-    assert check in judged.broken, judged.out
+    planter = planter_of(fault)
+    with nats_server(tmp_path) as (tcp, _), planted("nats", f"127.0.0.1:{tcp}", planter) as port:
+        finds(planter, {check}, example_file(tmp_path, "nats", socket=f'"tcp://127.0.0.1:{port}"'))

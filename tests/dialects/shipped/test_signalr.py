@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mutated_frames import mutated_texts
+from mutated_frames import COUNT, mutated_texts
 from our_servers import python_server
 from planted_faults import Planter, planted
 from server_processes import ROOT
@@ -165,7 +165,7 @@ def test_mutated_frames(opens: Opens) -> None:
     """2,000 frames: each gives events that are events; nothing is raised."""
     target = opens()
     dialogue = begun(target)
-    for n, frame in enumerate(mutated_texts(REAL, 2000, seed=6)):
+    for n, frame in enumerate(mutated_texts(REAL, COUNT, seed=6)):
         if n % 50 == 0:
             dialogue = said(target)
         assert all(event_fault(event) is None for event in dialogue.received(frame)), frame

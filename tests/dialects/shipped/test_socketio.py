@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mutated_frames import mutated_texts
+from mutated_frames import COUNT, mutated_texts
 from our_servers import python_server
 from planted_faults import Planter, planted
 from server_processes import ROOT
@@ -299,7 +299,7 @@ def test_mutated_frames(opens: Opens) -> None:
     """2,000 frames: each gives events that are events, or ends the connection by Refused; nothing else is raised."""
     target, rng = opens(("join = [", "join_answers = false\njoin = [")), random.Random(7)
     dialogue = begun(target)
-    for frame in mutated_texts(REAL, 2000, seed=5):
+    for frame in mutated_texts(REAL, COUNT, seed=5):
         if rng.random() < 0.05:
             dialogue = said(target, resume={}, before=dialogue)
         try:
@@ -346,6 +346,7 @@ def test_python_socketio_passes(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("python_socketio")
+@pytest.mark.campaign
 def test_silence_about_joining_passes_too(tmp_path: Path) -> None:
     """A server that does not answer `join`, in a namespace of its own."""
     with python_server(tmp_path, "socketio_app.py", "--silent-join", "--namespace", "/chat") as port:

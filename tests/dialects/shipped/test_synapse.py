@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from planted_faults import Planter, planted_polls
+from planted_faults import planted_polls
 from server_processes import free_port
-from story_runs import CHAT, CUTS, example_file, probe, run_story
+from server_trials import finds, passes, planter_of
+from story_runs import CUTS, example_file, probe, run_story
 from synapse_server import SECRET, SynapseServer, missing
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
@@ -34,10 +34,7 @@ def target(folder: Path, address: str, *options: str) -> Path:
 def test_a_right_server_passes(synapse: SynapseServer, tmp_path: Path) -> None:
     """It is probed, then judged for longer than two polls, with polls that are cut and continued."""
     file = target(tmp_path, synapse.url)
-    code, said = probe(file)
-    judged = run_story(CUTS, file, 8)
-    assert code == 0, said
-    assert judged.code == 0, judged.out
+    judged = passes(file, CUTS, unknown=True)
     assert {"I1", "I2", "I5a", "I5b", "I6", "I7", "I8", "I10", "I12", "I15", "I43", "I47"} <= judged.held
 
 
@@ -61,19 +58,15 @@ def test_users_made_with_the_shared_secret(
 @pytest.mark.parametrize(
     ("fault", "checks"),
     [
-        ("lose", {"I5b"}),
-        ("leak", {"I12"}),
-        pytest.param("duplicate", {"I6"}, marks=pytest.mark.campaign),
+        pytest.param("lose", {"I5b"}, marks=pytest.mark.campaign),
+        pytest.param("leak", {"I12"}, marks=pytest.mark.campaign),
+        ("duplicate", {"I6"}),
         pytest.param("swap", {"I1", "I2"}, marks=pytest.mark.campaign),
         pytest.param("", set(), marks=pytest.mark.campaign),
     ],
 )
 def test_a_planted_fault_is_found(synapse: SynapseServer, fault: str, checks: set[str], tmp_path: Path) -> None:
     """A proxy spoils some deliveries; without a fault it passes."""
-    planter = Planter(fault, 4 if fault == "leak" else 30)
-    with ExitStack() as stack:
-        address = stack.enter_context(planted_polls(synapse.url, planter))
-        judged = run_story(CHAT, target(tmp_path, address), 8)
-    assert bool(planter.planted) == bool(fault)
-    assert judged.code == (1 if fault else 0), judged.out
-    assert bool(checks & judged.broken) == bool(fault), judged.out
+    planter = planter_of(fault, 30)
+    with planted_polls(synapse.url, planter) as address:
+        finds(planter, checks, target(tmp_path, address))

@@ -9,7 +9,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from mutated_frames import mutated_texts
+from mutated_frames import COUNT, mutated_texts
 
 from earwitness.dialects import (
     ACK,
@@ -367,7 +367,7 @@ def test_mutated_frames_never_raise(chat: Callable[..., Any], address: str) -> N
     """Two thousand broken frames: events or nothing, and no more answers than frames."""
     target = chat(address=address)
     heard = 0
-    for number, frame in enumerate(mutated_texts(FRAMES, 2000)):
+    for number, frame in enumerate(mutated_texts(FRAMES, COUNT)):
         if number % 20 == 0:
             dialogue = target.dialogue(ME, [COVEN])
             if address.startswith("ws"):

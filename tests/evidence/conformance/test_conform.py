@@ -142,6 +142,12 @@ def test_what_is_known_to_fail_and_what_is_new(listed: Callable[..., Path]) -> N
     assert "| I2 broken in 1 of 1; as known |" in page(I2=bad)
     assert "| every promise kept; known to break I2, which held |" in page(I2=good)
     assert "| I2 broken in 1 of 1, I6 broken in 1 of 1; new: I6 |" in page(I2=bad, I6=bad)
+    file.write_text(file.read_text() + 'sometimes = ["I6"]\n')
+    server = read_servers(file)[0]
+    assert "| I2 broken in 1 of 1, I6 broken in 1 of 1; as known |" in page(I2=bad, I6=bad)
+    assert "| I2 broken in 1 of 1; as known |" in page(I2=bad, I6=good)
+    assert "| every promise kept; known to break I2, which held |" in page(I2=good, I6=good)
+    assert "| I2 broken in 1 of 1, I4 broken in 1 of 1; new: I4 |" in page(I2=bad, I4=bad)
 
 
 @pytest.mark.timeout(100)

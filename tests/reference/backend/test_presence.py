@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from earwitness.harness.reference.backend.presence import Presence
+
 TTL_S = 1.5
+
+
+class Socket:
+    """Session of a backend, as far as presence knows it."""
+
+    def __init__(self, user_id: str) -> None:
+        self.user_id, self.closing, self.at_end = user_id, None, list[Any]()
+        self.feeds = {"r": SimpleNamespace(id=1, key="r")}
 
 
 async def watch(socket: Any, key: str) -> set[str]:
@@ -100,3 +111,37 @@ async def test_who_is_no_member_may_not_watch(platform: Any) -> None:
     await socket.until(lambda: socket.all("nack"), "nack")
     (refused,) = socket.all("nack")
     assert (refused["id"], refused["code"], refused["of"]) == (None, 403, "watch")
+
+
+async def test_leases_outlive_a_slow_database() -> None:
+    """While the members are not read, leases are renewed all the same: those of open sockets, and of no others."""
+    renewals: asyncio.Queue[list[Any]] = asyncio.Queue()
+
+    class Redis:
+        """Leases that note what they hold."""
+
+        async def hold(self, sessions: Any) -> None:
+            renewals.put_nowait(list(sessions))
+
+        async def give_back(self, sessions: Any) -> None:
+            """End nothing."""
+
+    asked = asyncio.Event()
+
+    async def members_of(conversations: Any) -> Any:
+        asked.set()
+        await asyncio.Event().wait()  # the database does not answer
+
+    there, gone = Socket("ann"), Socket("bob")
+    presence = Presence(Redis(), members_of, SimpleNamespace(publish=lambda *_: None), 0.06, 0.01)  # type: ignore[arg-type]
+    presence.came(there)  # type: ignore[arg-type]
+    presence.came(gone)  # type: ignore[arg-type]
+    presence.on_watch(there, {"conversation": "r"})  # type: ignore[arg-type]
+    running = asyncio.create_task(presence.run())
+    async with asyncio.timeout(10):
+        await asked.wait()
+        gone.at_end[0]()
+        while not renewals.empty():
+            renewals.get_nowait()
+        assert [await renewals.get() for _ in range(3)] == [[there]] * 3
+    running.cancel()

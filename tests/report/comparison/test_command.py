@@ -39,7 +39,7 @@ def test_the_same_state(recorded: dict[str, list[str]], capsys: pytest.CaptureFi
 def test_twenty_per_cent_slower(recorded: dict[str, list[str]], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", *recorded["a"], "--", *recorded["slow"]]) == 4
     shown = capsys.readouterr().out
-    assert "worse, by more than 5 % (errors: 0.1 points):" in shown
+    assert "worse, by more than 5 % (errors, streams: 0.1 points):" in shown
     assert "REGRESSION by more than 5 %: " in shown
     assert main(["compare", "--margin", "40", *recorded["a"], "--", *recorded["slow"]]) == 0
     assert main(["compare", *recorded["slow"], "--", *recorded["a"]]) == 0

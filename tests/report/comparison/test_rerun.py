@@ -77,7 +77,7 @@ def test_an_interrupted_comparison_ends_its_command(command: str, tmp_path: Path
         assert begun.readline() == "1\n"
         comparison.terminate()
         assert begun.read() == ""  # the other end is closed: the command is dead
-        assert comparison.wait(30) == 130
+        assert comparison.wait(30) == 143
 
 
 @pytest.mark.parametrize(

@@ -199,9 +199,9 @@ def test_the_table_is_in_groups_of_80_columns() -> None:
     lines = texts.table(rows, 5).splitlines()
     assert max(map(len, lines)) <= 80
     assert [line if line.endswith(":") else line.split("  ")[0] for line in lines[1:]] == [
-        "worse, by more than 5 % (errors: 0.1 points):",
+        "worse, by more than 5 % (errors, streams: 0.1 points):",
         "messages delivered",
-        "worse; not shown: by more than 5 % (errors: 0.1 points):",
+        "worse; not shown: by more than 5 % (errors, streams: 0.1 points):",
         "little",
         "better:",
         "good",

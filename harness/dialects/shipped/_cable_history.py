@@ -1,0 +1,80 @@
+"""Positions in the streams of Action Cable's extended protocol, and what came before its history was confirmed.
+
+https://docs.anycable.io/misc/action_cable_protocol describes actioncable-v1-ext-json. A client says on subscribing up
+to which offset it has received each stream. The server confirms the subscription, sends what was missed like other
+messages, and then confirms the history, or rejects it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from earwitness.harness.client.events import MESSAGE, REPLAYED, Heard
+
+EXTENDED: Final = "actioncable-v1-ext-json"
+MOST_STREAMS: Final = 1000
+"""Streams of a subscription whose positions are kept; a platform may name any number."""
+
+
+class Positions:
+    """Offset of the last message received in each stream, by identifier of the subscription."""
+
+    def __init__(self, before: Positions | None = None) -> None:
+        """Continue where `before` ended."""
+        known = {} if before is None else before._streams
+        self._streams: dict[str, dict[str, dict[str, Any]]] = {key: dict(streams) for key, streams in known.items()}
+
+    def request(self, identifier: str) -> Mapping[str, object] | None:
+        """Return the history request for a subscription, None if nothing was received there."""
+        streams = self._streams.get(identifier)
+        return {"streams": streams} if streams else None
+
+    def noted(self, frame: Mapping[str, Any], heard: Heard) -> Heard:
+        """Note the position of a message; return its event, as REPLAYED if its offset was received before.
+
+        The protocol leaves it to the client to tell these: a message may come both live and from the history.
+        """
+        stream, epoch, offset = frame.get("stream_id"), frame.get("epoch"), frame.get("offset")
+        if type(stream) is not str or type(epoch) is not str or type(offset) is not int:
+            return heard
+        streams = self._streams.setdefault(frame["identifier"], {})
+        last = streams.get(stream)
+        if last is not None and last["epoch"] == epoch and offset <= last["offset"]:
+            return (REPLAYED, *heard[1:]) if heard[0] == MESSAGE else heard
+        if last is not None or len(streams) < MOST_STREAMS:
+            streams[stream] = {"offset": offset, "epoch": epoch}
+        return heard
+
+
+class Held:
+    """Messages of rooms whose history is not confirmed yet, by label.
+
+    They are reported behind the JOINED that says whether something is missing, because that decides what they prove.
+    """
+
+    def __init__(self) -> None:
+        """Hold nothing."""
+        self._rooms: dict[str, list[Heard]] = {}
+
+    def begin(self, label: str) -> None:
+        """Hold the messages of a room from now on."""
+        self._rooms[label] = []
+
+    def holds(self, label: str) -> bool:
+        """Return whether the messages of a room are held."""
+        return label in self._rooms
+
+    def add(self, label: str, heard: Heard) -> bool:
+        """Hold a message; return False if its room's messages are not held."""
+        if label in self._rooms:
+            self._rooms[label].append(heard)
+            return True
+        return False
+
+    def end(self, label: str) -> list[Heard]:
+        """Return the messages of a room that were held, and hold no more of them."""
+        return self._rooms.pop(label, [])
+
+
+__all__ = ["EXTENDED", "Held", "Positions"]

@@ -1,0 +1,81 @@
+"""What a new connection asks for after a cut, where the protocol itself resumes nothing: the application's own way.
+
+Such an application is told the number of the last message received, and sends what followed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from earwitness.checks.contract import Contract
+from earwitness.harness.client.events import REPLAYED, Heard
+from earwitness.harness.described import Table
+from earwitness.harness.dialects.shipped import _messages as messages
+from earwitness.harness.dialects.toml.paths import Getter
+from earwitness.harness.dialects.toml.requests import read_path
+from earwitness.harness.dialects.toml.template import Template
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """Table [options.resume].
+
+    asks      template of what is sent instead of the ordinary request to join; it has {seq}
+    items     path of the list of missed messages in the answer; None: they arrive as others do
+    complete  path of a flag in the answer, false where something may be missing; None: nothing is said
+    """
+
+    asks: Template
+    items: Getter | None
+    complete: Getter | None
+
+    def missed(self, label: str, paths: messages.Paths, answer: object) -> tuple[bool | None, Sequence[Heard]]:
+        """Return whether the answer to a join continues the room `label`, and the missed messages in it as events.
+
+        None: it has no list where one is expected, so it is unknown what was missed.
+        """
+        whole = self.complete is None or self.complete(answer) is not False
+        if self.items is None:
+            return whole, ()
+        found = self.items(answer)
+        if type(found) is not list:
+            return None, messages.not_understood(answer)
+        events: list[Heard] = []
+        for item in found:
+            message = paths.message(label, item)
+            events += messages.not_understood(item) if message is None else [(REPLAYED, *message[1:])]
+        return whole, events
+
+
+def read_resume(own: Table, promised: Contract, key: str, example: Mapping[str, object]) -> Resume | None:
+    """Return the rules of the table [options.resume], None without it. Mistakes are collected in `own`.
+
+    `key` has the template with {seq}, such as `example`. The table and the promise need each other, and a number.
+    """
+    table = own.table("resume", example=f'{{ {key} = {{ after = "{{seq}}" }} }}')
+    if table is None:
+        if promised.resume:
+            lacking = "is promised, but there is no [options.resume]"
+            own.faults.add("contract.resume", lacking, "resume = false")
+        return None
+    if not promised.resume:
+        own.fault("resume", "is used only where [contract] promises it", "[contract] resume = true")
+    if not own.has("number"):
+        own.fault("number", "is missing, and [options.resume] needs the numbers of messages", 'number = "number"')
+    resume = Resume(
+        asks=messages.read_or(table, key, messages.IN_ROOM | {"seq"}, example, needs="seq"),
+        items=read_path(table, "items", "messages") if key == "join" else None,
+        complete=read_path(table, "complete", "complete") if key == "join" else None,
+    )
+    table.finish()
+    return resume
+
+
+def refuse_resume(own: Table, promised: Contract, protocol: str) -> None:
+    """Collect a mistake if a target file promises to resume with a protocol that has no way to do it."""
+    if promised.resume:
+        own.faults.add("contract.resume", f"is promised, but {protocol} resumes nothing", "resume = false")
+
+
+__all__ = ["Resume", "read_resume", "refuse_resume"]

@@ -1,0 +1,186 @@
+"""The hosts of a run: which workers share the master's disk and its clock, and what is done for the others.
+
+Before a run begins, the master writes a mark into its folder of runs, and asks each worker whether it sees it, and by
+which clock it stamps its records. A worker that does not see it ships its records (`harness.run.shipper`). The offset
+of each other clock is measured by exchanges before the load, once a second during it, and after it
+(`harness.record.clocks`). Workers of one clock count as one host, by which the users of a room are planned.
+
+    master → worker  MEET {"n", "mark": a file, "text": what stands in it}, TIME {"n"}
+    worker → master  MET  {"n", "t": monotonic ns, "clock", "shares"}, TOLD {"n", "t"}
+"""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import gevent
+from gevent.event import Event
+
+from earwitness.harness.progress import say
+from earwitness.harness.record.clocks import KEY, Offset
+from earwitness.harness.record.meta import clock_id
+from earwitness.harness.record.rundir import RunDirectory, write_whole
+from earwitness.harness.record.shipping import Gathering
+from earwitness.harness.run.shipper import Intake
+
+MEET, MET, TIME, TOLD = (f"earwitness-{step}" for step in ("meet", "met", "time", "told"))
+MEET_S: Final = 5.0
+"""Seconds that a run waits for each worker to say where it is."""
+EXCHANGES: Final = 16
+"""Exchanges with each other clock before and after the load: the best of them limits the offset."""
+EXCHANGE_S: Final = 1.0
+"""Seconds between exchanges during the load, and longest wait for one before and after it."""
+STATE_EVERY: Final = 10
+"""Exchanges after which `run.json` states what is known, for the case that the master dies."""
+
+Send = Callable[[str, dict[str, Any], str], None]
+
+
+class Hosts:
+    """Hosts of one run, in its master.
+
+    intake  takes the records of the workers without the master's disk
+    parts   the same by the number of each of these workers
+    away    node ids of these workers
+    stated  is called when `run.json` was changed during the load
+    """
+
+    def __init__(self, indexes: Mapping[str, int], send: Send) -> None:
+        """Prepare for the workers in `indexes` (node id → number). `send(type, data, worker)` sends a message."""
+        self.stated: Callable[[], None] = lambda: None
+        self._indexes, self._send = dict(indexes), send
+        self._numbers = itertools.count(1)
+        self._asked: dict[int, tuple[str, int]] = {}
+        self._clock_of: dict[str, str] = {}
+        self._offsets: dict[str, Offset] = {}
+        self._here = clock_id()
+        self._came = Event()
+        self._greenlet: gevent.Greenlet | None = None
+        self._run: RunDirectory | None = None
+        self.away: set[str] = set()
+        self.parts: dict[int, Gathering] = {}
+        self.intake: Intake | None = None
+
+    def meet(self, runs: Path) -> tuple[int, ...]:
+        """Ask all workers where they are, and measure their clocks; return a number of its host for each worker.
+
+        `runs`: the master's folder of runs. Blocks for at most MEET_S seconds, and for the exchanges. A worker that
+        does not answer is taken as one on this host; if it is not, its journal is missing and its clock unknown, and
+        the verdict says so. Raises RecordError if the folder cannot be written.
+        """
+        mark, text = runs.resolve() / f".meeting-{secrets.token_hex(8)}", secrets.token_hex(16)
+        write_whole(mark, text.encode())
+        try:
+            for worker in self._indexes:
+                self._ask(MEET, {"mark": str(mark), "text": text}, worker)
+            self._await(MEET_S)
+        finally:
+            mark.unlink(missing_ok=True)
+        self._asked.clear()
+        for worker in self._indexes.keys() - self._clock_of.keys():
+            say(f"load process {worker} did not say in {MEET_S:.0f} s where it is; taken as one on this host")
+        self._measure()
+        clocks = [
+            self._clock_of.get(worker, self._here) for worker in sorted(self._indexes, key=self._indexes.__getitem__)
+        ]
+        numbers = {name: number for number, name in enumerate(dict.fromkeys(clocks))}
+        return tuple(numbers[name] for name in clocks)
+
+    def begin(self, run: RunDirectory) -> None:
+        """State the clocks in `run.json`, and take records of workers without the master's disk from now on."""
+        self._run = run
+        clocks = self.clocks()
+        offsets = {name: stated["offset_ns"] for name, stated in clocks["others"].items()}
+        parts = {
+            worker: Gathering(run.path, f"load-{self._indexes[worker]}", offsets.get(self._clock_of[worker], 0))
+            for worker in self.away
+        }
+        self.parts = {self._indexes[worker]: part for worker, part in parts.items()}
+        self.intake = Intake(run.path, parts)
+        if clocks["others"] or self.away:
+            run.update(**{KEY: clocks})
+            bounds = [stated["bound_ns"] for stated in clocks["others"].values() if stated["bound_ns"] is not None]
+            worst = f" ± {max(bounds) / 1e6:.1f} ms" if bounds else ""
+            away = f"{len(self.away)} of {len(self._indexes)} load processes send their records"
+            say(f"{away}; {len(clocks['others'])} other clocks measured{worst}")
+        if self._offsets:
+            self._greenlet = gevent.spawn(self._keep_time, run)
+
+    def met(self, worker: str, data: Mapping[str, Any]) -> None:
+        """Take a MET message."""
+        told = time.monotonic_ns()
+        self._clock_of[worker] = str(data["clock"])
+        if not data["shares"]:
+            self.away.add(worker)
+        if data["clock"] != self._here:
+            self._offsets.setdefault(str(data["clock"]), Offset())
+        self._took(worker, data, told)
+
+    def told(self, worker: str, data: Mapping[str, Any]) -> None:
+        """Take a TOLD message."""
+        self._took(worker, data, time.monotonic_ns())
+
+    def clocks(self) -> dict[str, Any]:
+        """Return what is known of all clocks by now, as `run.json` states it."""
+        known = {name: offset.summary() for name, offset in self._offsets.items() if len(offset)}
+        return {"master": self._here, "others": known}
+
+    def close(self, live: Iterable[str]) -> None:
+        """Measure a last time, by the workers in `live`, and state the clocks in `run.json`."""
+        if self._greenlet is not None:
+            self._greenlet.kill()
+        if self._offsets:
+            self._indexes = {worker: self._indexes[worker] for worker in live if worker in self._indexes}
+            self._measure()
+            if self._run is not None:
+                self._run.update(**{KEY: self.clocks()})
+
+    def _measure(self) -> None:
+        for _ in range(EXCHANGES if self._offsets else 0):
+            self._exchange()
+            self._await(EXCHANGE_S)
+            if self._asked:  # its host is gone
+                self._indexes = {name: n for name, n in self._indexes.items() if name not in self._silent()}
+
+    def _silent(self) -> set[str]:
+        return {worker for worker, _ in self._asked.values()}
+
+    def _exchange(self) -> None:
+        """Ask one worker of each other clock for its time; another one if it did not answer the last time."""
+        for worker in self._silent() & self._indexes.keys():
+            self._indexes[worker] = self._indexes.pop(worker)
+        self._asked.clear()
+        for name in self._offsets:
+            for worker in [one for one in self._indexes if self._clock_of.get(one) == name][:1]:
+                self._ask(TIME, {}, worker)
+
+    def _ask(self, question: str, data: Mapping[str, Any], worker: str) -> None:
+        number = next(self._numbers)
+        self._asked[number] = worker, time.monotonic_ns()
+        self._send(question, {"n": number, **data}, worker)
+
+    def _took(self, worker: str, data: Mapping[str, Any], told: int) -> None:
+        asked = self._asked.pop(data["n"], None)
+        offset = self._offsets.get(self._clock_of.get(worker, ""))
+        if asked is not None and asked[0] == worker and offset is not None:
+            offset.add(asked[1], int(data["t"]), told)
+        self._came.set()
+
+    def _await(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while self._asked and (left := end - time.monotonic()) > 0:
+            self._came.clear()
+            self._came.wait(left)
+
+    def _keep_time(self, run: RunDirectory) -> None:
+        for number in itertools.count(1):
+            gevent.sleep(EXCHANGE_S)
+            self._exchange()
+            if number % STATE_EVERY == 0:
+                run.update(**{KEY: self.clocks()})
+                self.stated()

@@ -1,0 +1,173 @@
+"""Shipping of a worker's records to a master whose disk it does not share, over Locust's own connection.
+
+The worker records into a directory of its own (`own_directory`). Once a second its journal is sealed, and what was
+sealed is sent; the master answers how much it has written. What is not answered is sent again, so a connection that
+breaks costs time only. A worker that dies loses what was not sealed and sent: about the last second.
+
+    worker → master  PIECE {"run": name of the run directory, "piece": `Piece.packed`}
+    master → worker  KEPT  {"run", "kept": bytes of each file that are written, "gap": a piece before it is missing}
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import gevent
+from gevent.event import Event
+
+from earwitness.harness.errors import RecordError
+from earwitness.harness.progress import say
+from earwitness.harness.record.journal import Journal
+from earwitness.harness.record.shipping import Cutter, Gathering, Piece
+
+PIECE: Final = "earwitness-piece"
+KEPT: Final = "earwitness-kept"
+SHIP_S: Final = 1.0
+FULL_BYTES: Final = 1 << 18
+"""A piece of at least so many bytes shows that its sender is behind; a second of records of a small run has fewer."""
+WINDOW_BYTES: Final = 8 << 20
+"""Most bytes under way: Locust's own messages wait behind them."""
+ANSWER_S: Final = 5.0
+"""Seconds without an answer after which pieces are sent again."""
+SILENCE_S: Final = 20.0
+"""Seconds without an answer after which an end does not wait any longer."""
+
+
+def shares_disk(mark: Path, text: str) -> bool:
+    """Return whether the file `mark` of the master's folder of runs is here, with its text, and not only its path."""
+    try:
+        return mark.read_text() == text and os.access(mark.parent, os.W_OK)
+    except OSError:
+        return False
+
+
+def own_directory(runs: Path, run_dir: Path, journal: str) -> Path:
+    """Make the directory in which a worker without the master's disk records: `RUNS/NAME.JOURNAL`.
+
+    Raises RecordError if it cannot be made.
+    """
+    path = runs / f"{run_dir.name}.{journal}"
+    try:
+        for folder in ("journals", "tables"):
+            (path / folder).mkdir(parents=True, mode=0o700)
+    except OSError as error:
+        raise RecordError(f"Cannot record in {path}: {error.strerror}. Name another folder with --runs.") from error
+    return path
+
+
+class Shipper:
+    """Sender of one worker's part of a run. Begins at once; ends with `finish` or `abandon`."""
+
+    def __init__(self, directory: Path, journal: Journal, run: str, send: Callable[[Mapping[str, Any]], None]) -> None:
+        """Send what `journal` seals in `directory`.
+
+        `run`: name of the run directory; `send` sends the data of a PIECE message to the master.
+        """
+        self.directory, self._journal, self._run, self._send = directory, journal, run, send
+        self._cutter = Cutter(directory, journal.name)
+        self._kept: dict[str, int] = {}
+        self._heard = self._tried = time.monotonic()
+        self._more = Event()
+        self._whole = False
+        self._greenlet = gevent.spawn(self._ship)
+
+    def answered(self, data: Mapping[str, Any]) -> None:
+        """Take a KEPT message of the master."""
+        if data["run"] != self._run:
+            return
+        self._kept = dict(data["kept"])
+        self._heard = self._tried = time.monotonic()
+        if data["gap"]:
+            self._cutter.sent = dict(self._kept)
+        self._more.set()
+
+    def finish(self) -> bool:
+        """Send the rest of the closed journal; return whether the master has written all of it.
+
+        Waits as long as the master answers at least every SILENCE_S seconds. The own directory is removed if all of it
+        was written, else it is named.
+        """
+        self._heard = time.monotonic()
+        self._more.set()
+        while not self._whole and not self._greenlet.dead and time.monotonic() - self._heard < SILENCE_S:
+            self._greenlet.join(0.05)
+        self._greenlet.kill()
+        if self._whole:
+            shutil.rmtree(self.directory, ignore_errors=True)
+        else:
+            self.abandon()
+        return self._whole
+
+    def abandon(self) -> None:
+        """Stop sending, because the master is gone, and name the directory that holds the records."""
+        self._greenlet.kill()
+        if self.directory.exists() and not self._whole:
+            say(f"the master did not take all records; they are in {self.directory}, see `earwitness collect`")
+
+    def _ship(self) -> None:
+        try:
+            while not self._whole:
+                self._push()
+                self._more.clear()
+                self._more.wait(SHIP_S)
+        except RecordError as error:
+            say(str(error))
+
+    def _push(self) -> None:
+        with contextlib.suppress(RecordError):  # closed, or the disk is full, which the next record reports
+            self._journal.seal()
+        now = time.monotonic()
+        if not self._under_way():
+            self._tried = now  # nobody owed an answer until now
+        elif now - self._tried > ANSWER_S:
+            self._cutter.sent, self._tried = dict(self._kept), now
+        while self._under_way() < WINDOW_BYTES:
+            piece = self._cutter.next()
+            if piece is None:
+                self._whole = self._cutter.closed and not self._under_way()
+                return
+            self._send({"run": self._run, "piece": piece.packed()})
+
+    def _under_way(self) -> int:
+        return sum(self._cutter.sent.values()) - sum(self._kept.values())
+
+
+class Intake:
+    """Taker of the pieces of one run in the master.
+
+    bytes   how many were written
+    latest  when the last full piece came, monotonic seconds: its sender had more to send
+    """
+
+    def __init__(self, run_dir: Path, parts: Mapping[str, Gathering]) -> None:
+        """Write into `run_dir`. `parts`: what each worker sends, by its node id."""
+        self._run_dir, self._parts = run_dir, dict(parts)
+        self._refused: set[str] = set()
+        self.bytes, self.latest = 0, 0.0
+
+    def take(self, worker: str, data: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Write the piece of a PIECE message; return the data of the answer, None without one.
+
+        A piece of another run, or of a worker that is no part of this one, is left out. A full disk is reported once.
+        """
+        part = self._parts.get(worker)
+        if part is None or data["run"] != self._run_dir.name:
+            return None
+        try:
+            piece = Piece.unpacked(data["piece"])
+            gap = not part.take(piece)
+        except RecordError as error:
+            if worker not in self._refused:
+                say(str(error))
+            self._refused.add(worker)
+            return None
+        self.bytes += 0 if gap else piece.size
+        if piece.size >= FULL_BYTES:
+            self.latest = time.monotonic()
+        return {"run": self._run_dir.name, "kept": part.kept, "gap": gap}

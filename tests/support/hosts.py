@@ -1,0 +1,301 @@
+"""Runs over three hosts without a common disk, as network, mount and time namespaces of this machine; needs root.
+
+    python tests/support/hosts.py [--only NAME …] [--seconds 12] [--users 30]
+
+Host 0 has the platform, the master and a worker; hosts 1 and 2 have a worker each, and monotonic clocks that are two
+seconds ahead and behind. On each the folder for runs is another disk under the same path. The platform listens on
+127.0.0.1 of host 0 only; forwarders of this script take the others there. Nothing is bound outside the namespaces.
+
+- `sound`: PASS
+- a defect each: FAIL by a check that must find it on one host too (`earwitness defects`)
+- `worker`: SIGKILL of host 2's worker at half time: its records are in the verdict, which is UNKNOWN and names it
+- `master`: SIGKILL of the master at half time: `earwitness collect` brings the verdict from the store
+
+Prints a line for each; the exit status is 1 if one is not as it must be.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+STORY = ROOT / "locustfiles" / "ws_ordering.py"
+SHIFTS = (0, 2, -2)
+"""Seconds by which the monotonic clock of each host is ahead."""
+PORT = 5557
+DEFECTS = {
+    "swap-pushes": ("backend=swap-pushes:0.02", ("I4", "I1")),
+    "swap-at-ingest": ("backend=swap-at-ingest:0.05", ("I1",)),
+    "own-numbers": ("backend-2=own-numbers:0.2", ("I2",)),
+    "skewed-clock": ("backend-2=skewed-clock:0.5", ("I3", "I2")),
+    "drop-push": ("backend=drop-push:0.01", ("I4", "I5b")),
+    "ack-before-write": ("backend=ack-before-write:0.02", ("I5a",)),
+    "duplicate-push": ("backend=duplicate-push:0.01", ("I6",)),
+    "ghost-push": ("backend=ghost-push:0.01", ("I8",)),
+    "damage-push": ("backend=damage-push:0.01", ("I10",)),
+    "nack-then-ack": ("backend=nack-then-ack:0.05", ("I11",)),
+    "leak": ("backend=leak:0.05", ("I12",)),
+    "mixed-up-context": ("backend=mixed-up-context:0.02", ("I15",)),
+}
+START_S, END_S = 120.0, 240.0
+NAMES = ("sound", *DEFECTS, "worker", "master")
+
+
+def sh(*command: str) -> None:
+    subprocess.run(command, check=True)
+
+
+def until(done: Any, timeout_s: float, what: str) -> Any:
+    end = time.monotonic() + timeout_s
+    while not (found := done()):
+        if time.monotonic() > end:
+            raise TimeoutError(f"not within {timeout_s:.0f} s: {what}")
+        time.sleep(0.1)
+    return found
+
+
+@dataclass
+class Network:
+    """Three network namespaces: host 0 has a link to each of the others. `runs`: the folder for runs on every host."""
+
+    folder: Path
+    tag: str = field(default_factory=lambda: f"ew{os.getpid()}")
+
+    @property
+    def runs(self) -> Path:
+        return self.folder / "runs"
+
+    def make(self) -> None:
+        self.runs.mkdir()
+        for host in range(3):
+            sh("ip", "netns", "add", f"{self.tag}-{host}")
+            sh("ip", "-n", f"{self.tag}-{host}", "link", "set", "lo", "up")
+        for host in (1, 2):
+            one, other = (f"{self.tag}-{host}a"[-15:], f"{self.tag}-{host}b"[-15:])
+            here, there = f"{self.tag}-0", f"{self.tag}-{host}"
+            sh("ip", "-n", here, "link", "add", one, "type", "veth", "peer", "name", other, "netns", there)
+            for name, space, end in ((one, here, 1), (other, there, 2)):
+                sh("ip", "-n", space, "addr", "add", f"10.77.{host}.{end}/24", "dev", name)
+                sh("ip", "-n", space, "link", "set", name, "up")
+
+    def remove(self) -> None:
+        for host in range(3):
+            subprocess.run(["ip", "netns", "del", f"{self.tag}-{host}"], check=False)
+
+    def start(self, host: int, command: Sequence[str], log: Path, **environment: str) -> subprocess.Popen[bytes]:
+        """Start a process on a host: in its network, with its clock, and with its own disk under the folder of runs."""
+        own_disk = f"mount -t tmpfs tmpfs {self.runs} && " if host else ""
+        shift = f"--monotonic={SHIFTS[host]}" if SHIFTS[host] else "--monotonic=0"
+        time_space = ("--time", shift) if SHIFTS[host] else ()
+        inside = ("unshare", "--mount", *time_space, "sh", "-c", f'{own_disk}exec "$@"', "sh", *command)
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(("LOCUST_", "EARWITNESS_"))}
+        with log.open("ab") as output:
+            return subprocess.Popen(
+                ["ip", "netns", "exec", f"{self.tag}-{host}", *inside],
+                stdout=output, stderr=output, cwd=ROOT, start_new_session=True,
+                env={**kept, "PYTHONPATH": str(ROOT), **environment},
+            )  # fmt: skip
+
+
+@dataclass
+class Trial:
+    """What a run over the hosts led to."""
+
+    code: int
+    verdict: dict[str, Any]
+    run: dict[str, Any]
+    seconds: float
+
+    def failed(self) -> list[str]:
+        return [row["id"] for row in self.verdict["checks"] if row["outcome"] == "FAIL" and row["promised"]]
+
+    def row(self, id: str) -> dict[str, Any]:
+        return next(row for row in (*self.verdict["checks"], *self.verdict["harness"]) if row["id"] == id)
+
+
+class Scenario:
+    """One run over the hosts of `network`, with a platform of its own."""
+
+    def __init__(self, network: Network, options: argparse.Namespace, defect: str, kill: str) -> None:
+        self.network, self.options, self.defect, self.kill = network, options, defect, kill
+        self.processes: list[subprocess.Popen[bytes]] = []
+        self.logs = network.folder / "logs"
+        self.store = network.folder / "store"
+
+    def start(self, host: int, name: str, *command: str, **environment: str) -> subprocess.Popen[bytes]:
+        process = self.network.start(host, command, self.logs / f"{name}.log", **environment)
+        self.processes.append(process)
+        return process
+
+    def close(self) -> None:
+        for process in reversed(self.processes):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
+        for process in self.processes:
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+    def platform(self) -> dict[str, Any]:
+        defect = ("--defect", self.defect) if self.defect else ()
+        self.start(0, "platform", sys.executable, "-m", "earwitness.harness.cli", "up", "--json", *defect)
+        said = self.logs / "platform.log"
+        line = until(lambda: re.search(r"^\{.*\}$", said.read_text(), re.M), START_S, "the platform is up")
+        endpoints: dict[str, Any] = json.loads(line[0])
+        urls = [endpoints[name] for name in ("edge", "auth", "frontend", "provider")] + [
+            *endpoints["backends"].values()
+        ]
+        self.forward([int(re.search(r":(\d+)", url[6:])[1]) for url in urls])
+        return endpoints
+
+    def forward(self, ports: list[int]) -> None:
+        """Lead 127.0.0.1 of hosts 1 and 2 to that of host 0, over the links between them."""
+        program = (sys.executable, str(ROOT / "tests" / "support" / "forwarder.py"))
+        pairs = [f"10.77.{host}.1:{port}=127.0.0.1:{port}" for host in (1, 2) for port in ports]
+        self.start(0, "forward-0", *program, *pairs)
+        for host in (1, 2):
+            self.start(host, f"forward-{host}", *program, *(f"127.0.0.1:{p}=10.77.{host}.1:{p}" for p in ports))
+        for host in range(3):
+            log = self.logs / f"forward-{host}.log"
+            until(lambda log=log: "ready" in log.read_text(), START_S, "forwarders listen")
+
+    def run(self) -> Trial:
+        shutil.rmtree(self.logs, ignore_errors=True)
+        shutil.rmtree(self.network.runs, ignore_errors=True)
+        self.logs.mkdir()
+        self.network.runs.mkdir()
+        begun = time.monotonic()
+        try:
+            return self._run(begun)
+        finally:
+            self.close()
+
+    def _run(self, begun: float) -> Trial:
+        endpoints, options = self.platform(), self.options
+        locust = (sys.executable, "-m", "locust", "-f", str(STORY), "--runs", str(self.network.runs))
+        store = ("--store", self.store.as_uri()) if self.kill == "master" else ()
+        master = self.start(
+            0, "master", *locust, "--master", "--master-bind-host", "*", "--headless", "--expect-workers", "3",
+            "-u", str(options.users), "-r", str(options.users), "-t", f"{options.seconds}s", "--seed", "7", *store,
+            EARWITNESS_PLATFORM=endpoints["control"],
+        )  # fmt: skip
+        masters = ("127.0.0.1", "10.77.1.1", "10.77.2.1")
+        workers = [
+            self.start(host, f"worker-{host}", *locust, "--worker", "--master-host", there)
+            for host, there in enumerate(masters)
+        ]
+        if self.kill:
+            self.kill_at_half_time(master if self.kill == "master" else workers[2])
+        code = master.wait(END_S)
+        found = self.network.runs / "latest"
+        if self.kill == "master":
+            for worker in workers:
+                worker.wait(60)
+            code, found = self.collect()
+        verdict, run = (json.loads((found / name).read_text()) for name in ("verdict.json", "run.json"))
+        return Trial(code, verdict, run, time.monotonic() - begun)
+
+    def kill_at_half_time(self, process: subprocess.Popen[bytes]) -> None:
+        journals = self.network.runs / "latest" / "journals"
+        talking = lambda: len([p for p in journals.glob("load-*.ewj") if p.stat().st_size > 64 * 60]) >= 1  # noqa: E731
+        until(talking, START_S, "users talk")
+        time.sleep(self.options.seconds / 2)
+        os.killpg(process.pid, signal.SIGKILL)
+
+    def collect(self) -> tuple[int, Path]:
+        into = self.network.folder / "collected"
+        shutil.rmtree(into, ignore_errors=True)
+        name = next(self.store.glob("run=*")).name
+        command = (sys.executable, "-m", "earwitness.harness.cli", "collect", f"{self.store.as_uri()}/{name}")
+        done = subprocess.run(
+            [*command, "--into", str(into)], cwd=ROOT, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)}
+        )
+        return done.returncode, into
+
+
+def wrong(name: str, trial: Trial) -> list[str]:
+    """Return what is not as it must be."""
+    failed, found = trial.failed(), []
+    clocks = trial.run.get("clocks", {}).get("others", {})
+    shifts = sorted(round(one["offset_ns"] / 1e9) for one in clocks.values())
+    if shifts != [-2, 2]:
+        found.append(f"clocks were measured as {shifts} s")
+    if name == "sound" and trial.code != 0:
+        found.append(f"exit code {trial.code}, failed {failed}")
+    elif name in DEFECTS and not set(failed) & set(DEFECTS[name][1]):
+        found.append(f"none of {DEFECTS[name][1]} failed, but {failed}")
+    elif name in ("worker", "master"):
+        said = json.dumps(trial.row("H1"))
+        if trial.code != 3 or failed:
+            found.append(f"exit code {trial.code}, failed {failed}")
+        if name == "worker" and "load-" not in said:
+            found.append(f"H1 names no load process: {said}")
+    return found
+
+
+@contextlib.contextmanager
+def network() -> Iterator[Network]:
+    with tempfile.TemporaryDirectory(prefix="earwitness-hosts-") as folder:
+        made = Network(Path(folder))
+        try:
+            made.make()
+            yield made
+        finally:
+            made.remove()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", action="append", choices=NAMES, help="only this scenario; repeatable")
+    parser.add_argument("--seconds", type=int, default=12)
+    parser.add_argument("--users", type=int, default=30)
+    parser.add_argument("--keep", type=Path, help="copy logs and runs of each scenario into this folder")
+    options = parser.parse_args()
+    if os.geteuid() != 0 or not shutil.which("ip"):
+        print("hosts.py makes network namespaces: it needs root and `ip` (Debian: apt-get install iproute2)")
+        return 2
+    bad = 0
+    with network() as made:
+        for name in options.only or NAMES:
+            defect = DEFECTS[name][0] if name in DEFECTS else ""
+            scenario = Scenario(made, options, defect, name if name in ("worker", "master") else "")
+            try:
+                trial = scenario.run()
+                faults = wrong(name, trial)
+                clocks = trial.run.get("clocks", {}).get("others", {})
+                bounds = ", ".join(
+                    f"{one['offset_ns'] / 1e9:+.4f} s ± {one['bound_ns'] / 1e6:.2f} ms" for one in clocks.values()
+                )
+                records = sum(trial.verdict.get(key, 0) or 0 for key in ("records",))
+                print(f"{name:<17} exit {trial.code} failed {' '.join(trial.failed()) or '-'}; {records:,} records; "
+                      f"clocks {bounds}; {trial.seconds:.0f} s", flush=True)  # fmt: skip
+            except TimeoutError as error:
+                faults = [str(error)]
+            for fault in faults:
+                print(f"  WRONG: {fault}", flush=True)
+            bad += bool(faults)
+            if options.keep:
+                shutil.rmtree(options.keep / name, ignore_errors=True)
+                shutil.copytree(made.folder, options.keep / name, symlinks=True)
+    print(f"{bad} of the scenarios are not as they must be")
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
