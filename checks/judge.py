@@ -12,7 +12,7 @@ from earwitness.checks.catalogue import ALL
 from earwitness.checks.contract import Contract
 from earwitness.checks.engine.fold import Check, End, Fold, JournalInfo
 from earwitness.checks.engine.tables import Array
-from earwitness.checks.engine.world import CHUNK, View, World
+from earwitness.checks.engine.world import CHUNK, Context, View, World
 from earwitness.checks.roster import Roster
 from earwitness.checks.verdict import Outcome, Verdict
 
@@ -62,6 +62,18 @@ def _unproven(verdict: Verdict, why: str) -> Verdict:
     return replace(verdict, outcome=Outcome.UNKNOWN, violations=0, findings=(), why=why)
 
 
+def proven(
+    verdicts: Sequence[Verdict], roster: Roster, journals: Sequence[JournalInfo], facts: Mapping[str, Any] = NO_FACTS
+) -> list[Verdict]:
+    """Return the verdicts, those as UNKNOWN whose violations rest on a roster that is damaged or another one."""
+    if facts.get("roster_damaged"):
+        return [_unproven(verdict, "by a damaged roster (H8)") for verdict in verdicts]
+    if own_roster(roster, journals):
+        return list(verdicts)
+    other = "by a roster that is not the one of the recording (H6)"
+    return [_unproven(v, other) if v.id in BY_ROSTER or v.own else v for v in verdicts]
+
+
 class Watcher(Protocol):
     """Protocol of an observer of all chunks that judges nothing, such as a counter or a histogram."""
 
@@ -78,10 +90,18 @@ class Judge:
     """
 
     def __init__(
-        self, roster: Roster, contract: Contract, checks: Sequence[Check] = ALL, watchers: Sequence[Watcher] = ()
+        self,
+        roster: Roster,
+        contract: Contract,
+        checks: Sequence[Check] = ALL,
+        watchers: Sequence[Watcher] = (),
+        context: Context | None = None,
     ) -> None:
-        """Start each check. One that raises an exception is UNKNOWN, with the error as the reason."""
-        self._world = World(roster)
+        """Start each check. One that raises an exception is UNKNOWN, with the error as the reason.
+
+        `context`: what is known of conversations whose records do not come; None: all come.
+        """
+        self._world = World(roster, context)
         self._contract = contract
         self._checks = tuple(checks)
         self._watchers = tuple(watchers)
@@ -94,6 +114,15 @@ class Judge:
     def checks(self) -> tuple[Check, ...]:
         """Return the checks, in the order of the verdicts."""
         return self._checks
+
+    @property
+    def world(self) -> World:
+        """Return the tables of this judging."""
+        return self._world
+
+    def fold(self, id: str) -> Fold | None:
+        """Return the state of a check; None if it is not among the checks, or could not be started."""
+        return next((fold for check, fold in zip(self._checks, self._folds, strict=True) if check.id == id), None)
 
     def step(self, batch: Batch) -> None:
         """Feed more records of one journal to all checks, in chunks of `CHUNK` records."""
@@ -116,14 +145,12 @@ class Judge:
         journals_expected, damage, roster_damaged, planned_faults, faults_without_effect, messages_offered,
         messages_sent, load_attained_min, lag_bound_ms.
         """
+        return proven(self.conclude(journals, facts), self._world.roster, journals, facts)
+
+    def conclude(self, journals: Sequence[JournalInfo], facts: Mapping[str, Any] = NO_FACTS) -> list[Verdict]:
+        """Return the verdicts as `finish` does, before it is asked whether the roster is right (`proven`)."""
         end = End(self._world, tuple(journals), facts)
-        verdicts = [self._verdict(number, lambda fold: fold.finish(end)) for number in range(len(self._checks))]
-        if facts.get("roster_damaged"):
-            return [_unproven(verdict, "by a damaged roster (H8)") for verdict in verdicts]
-        if own_roster(self._world.roster, end.journals):
-            return verdicts
-        other = "by a roster that is not the one of the recording (H6)"
-        return [_unproven(v, other) if v.id in BY_ROSTER or v.own else v for v in verdicts]
+        return [self._verdict(number, lambda fold: fold.finish(end)) for number in range(len(self._checks))]
 
     def _step(self, number: int, fold: Fold, view: View) -> None:
         self._tried(number, lambda: fold.step(view))

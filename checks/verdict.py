@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
@@ -19,6 +19,38 @@ class Outcome(IntEnum):
     FAIL = 2
 
 
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """Reason for UNKNOWN that counts something, so that the reasons of several parts of a history can be added.
+
+    text       sentence with the count as `{n}`, and `{first}` for the name of the first thing counted
+    count      how many; 0: there is no such reason
+    otherwise  reason that holds if the count is 0; "" for none
+    first      (rank, name) of the first thing counted; parts are compared by rank
+    """
+
+    text: str
+    count: int
+    otherwise: Doubt | str = ""
+    first: tuple[int, str] | None = None
+
+    def __str__(self) -> str:
+        """Return the sentence, "" if there is no such reason."""
+        if not self.count:
+            return str(self.otherwise)
+        return self.text.format(n=self.count, first=self.first[1] if self.first else "")
+
+    def __add__(self, other: Doubt) -> Doubt:
+        """Return the reason for two parts of a history together; both must have the same text."""
+        if self.text != other.text:
+            raise ValueError(f"{self.text!r} and {other.text!r} are different reasons")
+        otherwise = self.otherwise
+        if isinstance(otherwise, Doubt) and isinstance(other.otherwise, Doubt):
+            otherwise = otherwise + other.otherwise
+        first = min((one.first for one in (self, other) if one.first and one.count), default=None)
+        return Doubt(self.text, self.count + other.count, otherwise, first)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """One violation: the records that prove it, and facts about them for the counterexample's text.
@@ -27,12 +59,14 @@ class Finding:
     facts    small numbers by name (client, conv, author, counter, seq, …), which `checks.findings` turns into text.
     what     short key of the kind of violation inside the check, e.g. "gap", "reorder", "open".
     sentence  the text of a user's own check; for the others `checks.findings.sentences` has a template.
+    at       place in the order of a check's findings, by which those of several parts of a history are sorted.
     """
 
     what: str
     records: tuple[tuple[int, int], ...] = ()
     facts: Mapping[str, int] = field(default_factory=dict)
     sentence: str = ""
+    at: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +77,8 @@ class Verdict:
     violations  how many were found; `findings` holds at most the first few.
     promised    False: the contract does not promise it, so violations are observations.
     why         one sentence where the outcome is UNKNOWN or needs an explanation.
+    doubts      the reasons that `why` joins, where they count something
+    devices     clients that violations concern, where `facts` counts them
     """
 
     id: str
@@ -54,6 +90,8 @@ class Verdict:
     promised: bool = True
     why: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
+    doubts: tuple[Doubt, ...] = field(default=(), compare=False)
+    devices: frozenset[int] = field(default=frozenset(), compare=False)
 
     @property
     def own(self) -> bool:
@@ -69,14 +107,17 @@ def conclude(
     violations: int,
     findings: Iterable[Finding] = (),
     promised: bool = True,
-    unknown: str = "",
+    unknown: str | Doubt | Sequence[Doubt] = "",
     facts: Mapping[str, Any] | None = None,
+    devices: Iterable[int] = (),
 ) -> Verdict:
     """Return the verdict of a check from its counts.
 
     A violation is a FAIL whatever else is missing. Else a reason for doubt (`unknown`), or nothing examined, is
-    UNKNOWN. Only then it is a PASS.
+    UNKNOWN. Only then it is a PASS. `unknown`: one reason or several; counted ones can be merged later.
     """
+    doubts = _doubts(unknown)
+    unknown = "; ".join(filter(None, map(str, doubts)))
     if violations:
         outcome, why = Outcome.FAIL, unknown
     elif unknown:
@@ -95,7 +136,16 @@ def conclude(
         promised=promised,
         why=why,
         facts=dict(facts or {}),
+        doubts=doubts,
+        devices=frozenset(devices),
     )
+
+
+def _doubts(unknown: str | Doubt | Sequence[Doubt]) -> tuple[Doubt, ...]:
+    if isinstance(unknown, Doubt):
+        return (unknown,)
+    # A sentence without a count is the same in all parts of a history.
+    return (Doubt("", 0, unknown),) if isinstance(unknown, str) else tuple(unknown)
 
 
 def upper_bound_95(examined: int) -> float | None:

@@ -59,7 +59,7 @@ SLOW = frozenset(
 )
 STARTING = frozenset(
     {"subprocess", "Popen", "fork", "create_subprocess_exec", "multiprocessing", "executable"}
-    | {"launch", "CommandFault", "command_faults"}  # of the product
+    | {"launch", "CommandFault", "command_faults", "by_two_processes"}  # of the product
     | {"chromium"}  # of the suite
 )
 """Names in the code of what starts a process."""

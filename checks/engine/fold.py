@@ -18,7 +18,7 @@ from earwitness.checks.engine.tables import Array
 from earwitness.checks.engine.world import View, World, unpack
 from earwitness.checks.history.record import Flag, Kind
 from earwitness.checks.roster import Roster
-from earwitness.checks.verdict import Finding, Verdict, conclude
+from earwitness.checks.verdict import Doubt, Finding, Verdict, conclude
 
 FINDINGS = 8
 """Number of findings that a verdict keeps."""
@@ -249,15 +249,16 @@ class Folding:
         self,
         findings: Iterable[Finding] = (),
         *,
-        unknown: str = "",
+        unknown: str | Doubt | Sequence[Doubt] = "",
         examined: int | None = None,
         violations: int | None = None,
         facts: Mapping[str, Any] | None = None,
+        devices: Iterable[int] = (),
     ) -> Verdict:
         """Return the verdict of this check.
 
-        `examined` and `violations`: None for the counts made while stepping; `unknown`: reason for UNKNOWN, "" for
-        none.
+        `examined` and `violations`: None for the counts made while stepping; `unknown`: reasons for UNKNOWN, "" for
+        none. A check that is judged by conversation states counts in its reasons as `Doubt`.
         """
         return conclude(
             self.check.id,
@@ -268,6 +269,7 @@ class Folding:
             promised=self.check.promised(self.contract),
             unknown=unknown,
             facts=facts,
+            devices=devices,
         )
 
 
@@ -275,11 +277,17 @@ LACKS_FAULTS = "a part of the record is missing, and with it perhaps the faults 
 PENDING = "absences are decided at the end"
 
 
-def finding(world: World, what: str, row: Sequence[int], *records: int, **facts: int) -> Finding:
+GROUP = 1 << 60
+"""Step between groups of findings in `Finding.at`: those of the next group come after all of the one before."""
+
+
+def finding(world: World, what: str, row: Sequence[int], *records: int, at: int | None = None, **facts: int) -> Finding:
     """Return a finding of kind `what` from a row (columns of this module).
 
     `records`: references in the order of the sentence; 0 and repetitions are left out. `facts`: further numbers.
+    `at`: by what the check sorts its findings; None for the row's record, or without one the message's first sending.
     """
+    at = int(row[REC] or invoked(world, row[MID])) if at is None else int(at)
     known: dict[str, int] = {}
     if row[CLIENT] >= 0:
         known["client"] = row[CLIENT]
@@ -289,7 +297,7 @@ def finding(world: World, what: str, row: Sequence[int], *records: int, **facts:
         if mid >= 0:
             known[f"{prefix}author"], known[f"{prefix}counter"] = world.name_of(mid)
     told = tuple(unpack(rec) for rec in dict.fromkeys(records) if rec)
-    return Finding(what=what, records=told, facts={**known, **facts})
+    return Finding(what=what, records=told, facts={**known, **facts}, at=at)
 
 
 def invoked(world: World, mid: int) -> int:

@@ -82,8 +82,10 @@ def _trimmed(source: Array, target: Array, alive: Array) -> None:
     trim(source, target, starts, alive, degree, np.empty(len(alive), np.int64))
 
 
-def cycles(edges: Array, nodes: int, keep: int = 8) -> tuple[list[Array], int]:
+def cycles(edges: Array, nodes: int, keep: int = 8) -> tuple[list[tuple[int, Array]], int]:
     """Return (at most `keep` short cycles of edges, one for each tangle; count of tangles).
+
+    A cycle comes with the lowest `after_rec` of its tangle, and the tangles with the lowest ones are returned.
 
     A tangle is a connected part of the graph after removal of all nodes that lie only before or only after cycles.
     `nodes`: count of nodes.
@@ -99,9 +101,12 @@ def cycles(edges: Array, nodes: int, keep: int = 8) -> tuple[list[Array], int]:
     core = edges[alive[edges["before"]] & alive[edges["after"]]]
     root = np.arange(nodes)
     join(core["before"].astype(np.int64), core["after"].astype(np.int64), root)
-    tangles = np.unique(root[core["before"]])
     leading = root[core["before"]]
-    found = [_cycle_in(core[leading == tangle]) for tangle in tangles[:keep]]
+    tangles, which = np.unique(leading, return_inverse=True)
+    firsts = np.full(len(tangles), np.iinfo(np.int64).max)
+    np.minimum.at(firsts, which, core["after_rec"])
+    by_first = np.argsort(firsts, kind="stable")[:keep]
+    found = [(int(firsts[n]), _cycle_in(core[leading == tangles[n]])) for n in by_first]
     return found, len(tangles)
 
 

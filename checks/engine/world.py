@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,7 +34,7 @@ from earwitness.checks.engine.tables import (
     Tables,
     rehash,
 )
-from earwitness.checks.history.record import FOREIGN
+from earwitness.checks.history.record import CONN_MAX, FOREIGN, NOBODY, Kind
 from earwitness.checks.roster import Roster
 
 CHUNK = 1 << 14
@@ -72,15 +73,34 @@ class View:
     world: World
 
 
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What must be known of the whole history where only the records of some conversations are judged.
+
+    conns     (journal, number, client) of every connection, in the order of its first record
+    speaking  for each journal, by client: 1 if it records the client as sender or connected
+    latest    by client, when (ns) it last received anything; -1: never
+    """
+
+    conns: Array
+    speaking: Mapping[int, Array]
+    latest: Array
+
+
 class World:
     """Tables of one judging, for one roster.
 
     `resolved` processes a chunk; checks then read `tables` and the columns of the view.
     """
 
-    def __init__(self, roster: Roster) -> None:
-        """Make the tables. Those of clients and conversations have their final size, the others grow."""
-        self.roster = roster
+    def __init__(self, roster: Roster, context: Context | None = None) -> None:
+        """Make the tables. Those of clients and conversations have their final size, the others grow.
+
+        `context`: what is known of conversations whose records are not judged here; None: all are.
+        """
+        self.roster, self.context = roster, context
+        self.delivered_elsewhere = 0
+        """Messages delivered, by records that this world does not see."""
         self.tables = _tables(roster)
         self.members = len(self.tables.sub_client)
         self.kept = Kept()
@@ -91,6 +111,10 @@ class World:
         self.out = np.empty((2 * CHUNK, 9), np.int64)
         self.shared: dict[str, object] = {}
         """Objects that several checks share, made by the first check that needs them."""
+        for journal in np.unique(context.conns[:, 0]).tolist() if context is not None else ():
+            self._connections.setdefault(journal, np.full(64, -1, np.int32))
+        if context is not None:
+            self._enter(context.conns)
 
     @property
     def journals(self) -> int:
@@ -101,6 +125,55 @@ class World:
         """Return the global number of the connection `number` of a journal, -1 if it is unknown."""
         known = self._connections.get(journal)
         return int(known[number]) if known is not None and number < len(known) else -1
+
+    def register(self, journal: int, records: Array) -> None:
+        """Give numbers to the connections that occur in a chunk of all records of a journal, in their order.
+
+        For a world that sees only some of these records.
+        """
+        known = self._connections.setdefault(journal, np.full(64, -1, np.int32))
+        numbers = records["conn"]
+        valid = (numbers > 0) & (numbers < CONN_MAX) & (records["kind"] != Kind.WRITE)
+        highest = int(numbers[valid].max(initial=0))
+        if highest >= len(known):
+            known = self._connections[journal] = grown(known, highest + 1, -1)
+        new = np.flatnonzero(valid & (known[np.minimum(numbers, len(known) - 1)] < 0))
+        if len(new):
+            new = new[np.sort(np.unique(numbers[new], return_index=True)[1])]
+            self._enter(np.stack([np.full(len(new), journal), numbers[new], records["client"][new]], axis=1))
+
+    def _enter(self, conns: Array) -> None:
+        """Give the next numbers to new connections: rows (journal, number, client)."""
+        used = int(self.tables.used[USED_CONNS])
+        self.tables = self.tables._replace(conns=grown(self.tables.conns, used + len(conns)))
+        for journal in np.unique(conns[:, 0]).tolist():
+            mine = np.flatnonzero(conns[:, 0] == journal)
+            numbers = conns[mine, 1].astype(np.int64)
+            known = grown(self._connections[journal], int(numbers.max()) + 1, -1)
+            known[numbers] = used + mine
+            self._connections[journal] = known
+        rows = self.tables.conns[used : used + len(conns)]
+        rows["journal"] = conns[:, 0]
+        rows["client"] = np.where(conns[:, 2] < len(self.tables.user_of), conns[:, 2], -1)
+        self.tables.used[USED_CONNS] = used + len(conns)
+
+    def connections(self, journal: int, records: Array) -> Array:
+        """Return the global number of each record's connection, -1: none. `register` must have seen the records."""
+        known, numbers = self._connections[journal], records["conn"]
+        valid = (numbers > 0) & (numbers < len(known)) & (records["kind"] != Kind.WRITE)
+        result: Array = np.where(valid, known[np.where(valid, numbers, 0)], -1).astype(np.int32)
+        return result
+
+    def met(self) -> Array:
+        """Return (journal, number, client) of every connection met so far, in the order of their numbers."""
+        conns = self.tables.conns[: int(self.tables.used[USED_CONNS])]
+        numbers = np.zeros(len(conns), np.int64)
+        for known in self._connections.values():
+            there = np.flatnonzero(known >= 0)
+            numbers[known[there]] = there
+        result: Array = np.stack([conns["journal"], numbers, conns["client"]], axis=1).astype(np.int64)
+        result[result[:, 2] < 0, 2] = NOBODY
+        return result
 
     @property
     def slots(self) -> int:

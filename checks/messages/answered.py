@@ -6,6 +6,8 @@ connection that was not cut meanwhile. Any answer to the message ends the wait. 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from earwitness.checks.contract import Contract
@@ -19,7 +21,7 @@ from earwitness.checks.history.kinds import ANSWERS, K_INFO, K_INVOKE, K_PHASE
 from earwitness.checks.history.record import Flag, Phase
 from earwitness.checks.roster import Roster
 from earwitness.checks.tester.health import held_up_ns, longest_lag_ns
-from earwitness.checks.verdict import Finding, Verdict
+from earwitness.checks.verdict import Doubt, Finding, Verdict
 
 TIMEOUT = int(Flag.TIMEOUT)
 DRAINED = int(Phase.DRAINED)
@@ -157,12 +159,12 @@ class Answered(Folding):
         owed = owed[np.sort(np.unique(owed["mid"], return_index=True)[1])]
         cut = (deadlines >= until) & (rows["answer"] == 0) & self._lasting(end, rows)
         good = int(self._waits["good"][self._waits["home"] > 0].sum())
-        unasked = f"{int(cut.sum())} messages had not been answered when the run ended" if cut.any() else ""
+        unasked = Doubt("{n} messages had not been answered when the run ended", int(cut.sum()))
         return self.conclude(
             [self._finding(end.world, row) for row in owed[:FINDINGS]],
             examined=good + len(owed),
             violations=len(owed),
-            unknown=_behind(held, len(unread)) or unasked,
+            unknown=replace(_behind(held, len(unread)), otherwise=unasked),
         )
 
     def _unanswered(self, end: End) -> tuple[Array, Array, Array]:
@@ -195,13 +197,13 @@ class Answered(Folding):
         row = [0, 0, 0, int(world.tables.sub_client[sub]), mid, -1, int(m["conv"]), 0, 0]
         what = "late" if wait["answer"] else "unanswered"
         low = self._bound // 1_000_000
-        return finding(world, what, row, int(wait["rec"]), int(wait["answer"]), low=low)
+        return finding(world, what, row, int(wait["rec"]), int(wait["answer"]), at=int(wait["rec"]), low=low)
 
 
-def _behind(held_ns: int, count: int) -> str:
-    """Return why `count` messages are not judged, "" if there are none."""
+def _behind(held_ns: int, count: int) -> Doubt:
+    """Return why `count` messages are not judged."""
     late = f"a load process had more to read than it had read for {held_ns / 1e9:.2f} s in all"
-    return f"{late}, so it is not known whether {count:,} answers came in time" if count else ""
+    return Doubt(f"{late}, so it is not known whether {{n:,}} answers came in time", count)
 
 
 ANSWERED = Described(

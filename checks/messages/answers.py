@@ -46,7 +46,7 @@ from earwitness.checks.history.kinds import ANSWERS, HEARD_OR_READ, K_FAIL, K_IN
 from earwitness.checks.history.record import State
 from earwitness.checks.messages.heard import PerRecord, note
 from earwitness.checks.roster import Roster
-from earwitness.checks.verdict import Finding, Verdict
+from earwitness.checks.verdict import Doubt, Finding, Verdict
 
 REFUSALS_KEPT = 1 << 14
 """Number of records of refusals and their effects that are kept for counterexamples."""
@@ -58,10 +58,11 @@ ELSEWHERE, OTHERS, ACCOUNT = range(3)
 
 
 @kernel
-def refusals(records: Array, journal: Int, mids: Array, w: Tables, kept: Array, used: Array) -> None:
+def refusals(records: Array, journal: Int, mids: Array, failed: Array, kept: Array, used: Array) -> None:
     """Store records for counterexamples: the first refusals, and effects of messages that were refused before.
 
-    A row of `kept` is (message, kind, rec); `used[0]` rows are filled. Which messages are violations follows from the
+    A row of `kept` is (message, kind, rec); `used[0]` rows are filled. `failed`: by message, 1 after its first refusal;
+    the flags of the shared pass are ahead of this loop by up to a chunk. Which messages are violations follows from the
     flags in `w.messages` at the end, for all messages. This loop only saves the records that prove the first of them,
     so it may stop at a full array and needs no look-up by message. An effect counts only after a refusal that was
     already read; an earlier one is not found, and the finding then shows fewer records.
@@ -70,8 +71,10 @@ def refusals(records: Array, journal: Int, mids: Array, w: Tables, kept: Array, 
         kind = np.int64(records[i]["kind"])
         if mids[i] < 0 or used[0] == len(kept):
             continue
+        if kind == K_FAIL:
+            failed[mids[i]] = 1
         # Effects of messages that nobody refused prove nothing, and would fill the array.
-        if kind == K_FAIL or (1 << kind & HEARD_OR_READ and w.messages[mids[i]]["refused"]):
+        if kind == K_FAIL or (1 << kind & HEARD_OR_READ and failed[mids[i]]):
             kept[used[0], 0] = mids[i]
             kept[used[0], 1] = kind
             kept[used[0], 2] = (np.int64(journal) << REC_BITS) | np.int64(records[i]["index"])
@@ -94,11 +97,13 @@ class FailedNoEffect(Folding):
         """Reserve REFUSALS_KEPT rows for the records that prove findings."""
         super().__init__(check, roster, contract)
         self._kept = np.zeros((REFUSALS_KEPT, 3), np.int64)
+        self._failed = np.zeros(1024, np.uint8)
         self._used = np.zeros(1, np.int64)
 
     def step(self, view: View) -> None:
         """Implement `Fold.step`: store records for counterexamples. The shared pass stores the flags of messages."""
-        refusals(view.records, view.journal, view.mid, view.world.tables, self._kept, self._used)
+        self._failed = grown(self._failed, view.world.mids)
+        refusals(view.records, view.journal, view.mid, self._failed, self._kept, self._used)
 
     def peek(self, world: World) -> Verdict:
         """Implement `Fold.peek`: always UNKNOWN, because a further attempt may still be recorded."""
@@ -125,7 +130,7 @@ class FailedNoEffect(Folding):
             [self._finding(world, int(mid)) for mid in bad[:FINDINGS]],
             examined=int((refused & known).sum()),
             violations=len(bad),
-            unknown=f"{doubtful} refused messages took effect whose author's journal lacks its end" if doubtful else "",
+            unknown=Doubt("{n} refused messages took effect whose author's journal lacks its end", doubtful),
         )
 
     def _finding(self, world: World, mid: int) -> Finding:

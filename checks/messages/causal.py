@@ -84,10 +84,10 @@ def _finding(world: World, mid: int, seq: int, cause: int) -> Finding:
     messages = world.messages()
     m = messages[mid]
     same = np.flatnonzero((messages["conv"] == m["conv"]) & (messages["seq"] == cause))
-    other = int(same[0]) if len(same) else -1
+    other = int(same[np.argmin(messages["seq_rec"][same])]) if len(same) else -1
     row = [0, 0, 0, -1, mid, other, int(m["conv"]), 0, 0]
     records = (int(messages[other]["seq_rec"]) if other >= 0 else 0, int(m["invoke_rec"]), int(m["seq_rec"]))
-    return finding(world, "below-cause", row, *records, seq=seq, other_seq=cause)
+    return finding(world, "below-cause", row, *records, at=int(m["seq_rec"]), seq=seq, other_seq=cause)
 
 
 CAUSAL_ORDER = Described(

@@ -6,7 +6,7 @@ import numpy as np
 
 from earwitness.checks.contract import Contract
 from earwitness.checks.engine.compiled import kernel
-from earwitness.checks.engine.fold import FINDINGS, MID, REC, WHAT, Described, End, Folding, X, Y, finding
+from earwitness.checks.engine.fold import FINDINGS, GROUP, MID, REC, WHAT, Described, End, Folding, X, Y, finding
 from earwitness.checks.engine.tables import (
     COUNTER_MAX,
     DELIVERED,
@@ -24,7 +24,7 @@ from earwitness.checks.history.kinds import CORRUPT, K_DELIVER, K_INVOKE, K_STOR
 from earwitness.checks.history.record import AGENT, NOBODY, Flag, Kind
 from earwitness.checks.messages.heard import note
 from earwitness.checks.roster import Roster
-from earwitness.checks.verdict import Finding, Verdict
+from earwitness.checks.verdict import Doubt, Finding, Verdict
 
 K_CONNECT = int(Kind.CONNECT)
 SPEAKING = 1 << K_INVOKE | 1 << K_CONNECT
@@ -168,23 +168,26 @@ class NoCreation(Folding):
         m, first = world.tables.messages[mid], self._earliest[mid]
         ms = int(m["invoke_t"] - first["t"]) // 1_000_000
         row = [0, 0, 0, -1, mid, -1, int(m["conv"]), 0, 0]
-        return finding(world, "early", row, int(first["rec"]), int(m["invoke_rec"]), ms=ms)
+        at = 2 * GROUP + int(first["rec"])
+        return finding(world, "early", row, int(first["rec"]), int(m["invoke_rec"]), at=at, ms=ms)
 
-    def _doubt(self, end: End, unsent: int) -> str:
-        if unsent:
-            return f"{unsent} messages were received whose author's journal lacks its end"
-        return "a journal lacks its end" if end.incomplete() or end.missing else ""
+    def _doubt(self, end: End, unsent: int) -> Doubt:
+        torn = "a journal lacks its end" if end.incomplete() or end.missing else ""
+        return Doubt("{n} messages were received whose author's journal lacks its end", unsent, torn)
 
     def _authors_in_doubt(self, end: End) -> Array:
         """Return by client whether a sending of it may be missing from the record."""
         clients = len(end.world.tables.user_of)
         everywhere = np.zeros(clients, bool)
         doubt = np.zeros(clients, bool)
-        incomplete = end.incomplete() | {journal for journal in self._here if journal >= len(end.journals)}
-        for journal, here in self._here.items():
-            everywhere |= here > 0
+        elsewhere = end.world.context.speaking if end.world.context else {}
+        known = {*self._here, *elsewhere}
+        incomplete = end.incomplete() | {journal for journal in known if journal >= len(end.journals)}
+        for journal in known:
+            here = _either(self._here.get(journal), elsewhere.get(journal))
+            everywhere |= here
             if journal in incomplete:
-                doubt |= here > 0
+                doubt |= here
         if incomplete or end.missing:
             doubt |= ~everywhere
         return doubt | (end.missing > 0)
@@ -194,11 +197,19 @@ class NoCreation(Folding):
         return finding(world, what[row[WHAT]], row, row[REC], author=row[X], counter=row[Y])
 
 
+def _either(here: Array | None, elsewhere: Array | None) -> Array:
+    """Return by client whether either says that a journal records it; None: nothing is known."""
+    known = [one > 0 for one in (here, elsewhere) if one is not None]
+    result: Array = np.logical_or.reduce(known)
+    return result
+
+
 def _unsent(world: World, mid: int, unsent: bool) -> Finding:
     m = world.tables.messages[mid]
     row = [0, 0, 0, -1, mid, -1, int(m["conv"]), 0, 0]
     assert row[MID] == mid
-    return finding(world, "unsent" if unsent else "elsewhere", row, int(m["invoke_rec"]), int(m["first_rec"]))
+    what, at = "unsent" if unsent else "elsewhere", GROUP + int(m["first_rec"])
+    return finding(world, what, row, int(m["invoke_rec"]), int(m["first_rec"]), at=at)
 
 
 NO_CREATION = Described(

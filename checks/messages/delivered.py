@@ -29,7 +29,7 @@ from earwitness.checks.engine.tables import heard as heard_page
 from earwitness.checks.engine.world import View, World
 from earwitness.checks.history.kinds import LISTENED
 from earwitness.checks.roster import Roster
-from earwitness.checks.verdict import Finding, Verdict
+from earwitness.checks.verdict import Doubt, Finding, Verdict
 
 NEVER = np.iinfo(np.int64).max
 RECEIVING_NS = 2_000_000_000
@@ -37,31 +37,53 @@ RECEIVING_NS = 2_000_000_000
 
 
 @kernel
-def latest_step(records: Array, subs: Array, latest: Array) -> None:
-    """Store for each subscription the time (ns) of its last reception, and the highest number received.
+def latest_step(records: Array, subs: Array, times: Array, latest: Array) -> None:
+    """Store for each client the time (ns) of its last reception, and for each subscription the highest number received.
 
-    A row of `latest` is (time, number), -1 for none. Both columns only grow, so the order of reading does not matter.
+    `times`: by client; `latest`: by subscription; -1 for none. Both only grow, so the order of reading does not matter.
     They show at the end whether a connection was still receiving when our own deadline ended the run: then what has a
     higher number may have been on its way. Numbers and times are kept for all subscriptions, not only for those that
     need it, because it is known only at the end whether the drain was cut.
     """
     for i in range(len(records)):
         r = records[i]
-        if subs[i] >= 0 and 1 << np.int64(r["kind"]) & LISTENED:
-            # Maxima, so that the order in which journals are read does not matter.
-            row = latest[subs[i]]
-            row[0] = max(row[0], r["t"])
-            row[1] = max(row[1], r["seq"])
+        if not 1 << np.int64(r["kind"]) & LISTENED:
+            continue
+        # Maxima, so that the order in which journals are read does not matter.
+        if r["client"] < len(times):
+            times[r["client"]] = max(times[r["client"]], r["t"])
+        if subs[i] >= 0:
+            latest[subs[i]] = max(latest[subs[i]], r["seq"])
 
 
-def latest_by_device(latest: Array, sub_client: Array) -> Array:
-    """Return `latest` with the time replaced by that at which the device last received anything, anywhere.
+class Latest:
+    """Last reception of each device, and the highest number that each subscription received."""
 
-    Messages for a device wait in one queue, so a busy conversation delays the others.
-    """
-    times = np.full(int(sub_client.max(initial=-1)) + 1, -1, np.int64)
-    np.maximum.at(times, sub_client, latest[:, 0])
-    return np.stack([times[sub_client], latest[:, 1]], axis=1)
+    def __init__(self) -> None:
+        """Start with nothing received."""
+        self._times, self._numbers = np.zeros(0, np.int64), np.zeros(0, np.int64)
+
+    def step(self, view: View) -> None:
+        """Store the receptions of a chunk."""
+        if not len(self._times):
+            self._times, self._numbers = _none(len(view.world.tables.user_of)), _none(view.world.members)
+        latest_step(view.records, view.sub, self._times, self._numbers)
+
+    def by_device(self, world: World) -> Array:
+        """Return for each subscription (when its device last received anything, anywhere; its highest number).
+
+        Messages for a device wait in one queue, so a busy conversation delays the others.
+        """
+        clients = world.tables.sub_client
+        times = self._times if len(self._times) else _none(len(world.tables.user_of))
+        if world.context is not None:  # a part of the conversations: the device may have received in another one
+            times = np.maximum(times, world.context.latest)
+        numbers = self._numbers if len(self._numbers) else _none(world.members)
+        return np.stack([times[clients], numbers], axis=1)
+
+
+def _none(length: int) -> Array:
+    return np.full(length, -1, np.int64)
 
 
 @kernel
@@ -81,7 +103,7 @@ def absences(
 
     `first`: by conversation, + 1, where its messages stand in `due` (time of sending in ns, NEVER if it has no effect),
     `author` and `mids`. `duties`: DUTY by subscription. `echo`: senders receive their own messages. `latest`: by
-    subscription, see `latest_by_device`. `totals`: examined, missing, missing where
+    subscription, see `Latest.by_device`. `totals`: examined, missing, missing where
     the end of the run is not on record, missing where our own deadline cut off what still arrived.
 
     The loop visits members × messages of each conversation. So messages are sorted by conversation and position
@@ -132,6 +154,9 @@ def absences(
             totals[1] += 1
 
 
+NOT_READ = "whether {n} acknowledged messages are stored was not read"
+
+
 class Delivered(Folding):
     """State of I5b: a message that took effect is received on every device that was subscribed throughout.
 
@@ -164,14 +189,12 @@ class Delivered(Folding):
         """Start without duties, and with nothing received by any subscription (-1)."""
         super().__init__(check, roster, contract)
         self._duties = Duties()
-        self._latest = np.full((0, 2), -1, np.int64)
+        self._latest = Latest()
 
     def step(self, view: View) -> None:
         """Implement `Fold.step`: store the times of duties and the latest deliveries."""
         self._duties.step(view)
-        if not len(self._latest):
-            self._latest = np.full((view.world.members, 2), -1, np.int64)
-        latest_step(view.records, view.sub, self._latest)
+        self._latest.step(view)
 
     def peek(self, world: World) -> Verdict:
         """Implement `Fold.peek`: always UNKNOWN, because missing deliveries are decided at the end."""
@@ -187,33 +210,26 @@ class Delivered(Folding):
         first, mids, due, author = by_conversation(world, self.contract)
         w = world.tables
         totals = np.zeros(4, np.int64)
-        latest = latest_by_device(self._latest, w.sub_client)
+        latest = self._latest.by_device(world)
         absences(w, first, due, author, mids, duties, self.contract.echo, latest, world.out, totals)
         self.suspects.take(world.out, min(int(totals[1]), len(world.out)), int(totals[1]))
         return self.conclude(
             [_absence(world, row) for row in self.suspects.rows[:FINDINGS]],
             examined=int(totals[0]),
-            unknown="; ".join(filter(None, (self._doubts(end, int(totals[2])), self._cut(end, int(totals[3]))))),
+            unknown=[*self._doubts(end, int(totals[2])), self._cut(end, int(totals[3]))],
         )
 
-    def _cut(self, end: End, missing: int) -> str:
-        """Return the sentence about deliveries that our own deadline cut off, "" if there were none."""
-        if not missing:
-            return ""
-        return (
-            f"{missing} deliveries had not come: the drain ended after {self._duties.drained_after_s(end):.0f} s while"
-            " messages still arrived; raise --drain-s"
-        )
+    def _cut(self, end: End, missing: int) -> Doubt:
+        """Return the reason about deliveries that our own deadline cut off."""
+        after = f"the drain ended after {self._duties.drained_after_s(end):.0f} s while messages still arrived"
+        return Doubt(f"{{n}} deliveries had not come: {after}; raise --drain-s", missing)
 
-    def _doubts(self, end: End, pending: int) -> str:
-        world, doubts = end.world, []
-        if end.incomplete() or end.missing:
-            doubts.append("a journal lacks its end")
-        if pending:
-            doubts.append(f"{pending} deliveries had not come when the record ends before the run was drained")
-        if self.contract.history and (number := unread(world)):
-            doubts.append(f"whether {number} acknowledged messages are stored was not read")
-        return "; ".join(doubts)
+    def _doubts(self, end: End, pending: int) -> list[Doubt]:
+        return [
+            Doubt("", 0, "a journal lacks its end" if end.incomplete() or end.missing else ""),
+            Doubt("{n} deliveries had not come when the record ends before the run was drained", pending),
+            Doubt(NOT_READ, unread(end.world) if self.contract.history else 0),
+        ]
 
 
 def by_conversation(world: World, contract: Contract) -> tuple[Array, Array, Array, Array]:

@@ -13,7 +13,7 @@ from earwitness.checks.engine.world import View, World, grown
 from earwitness.checks.history.kinds import K_DELIVER, K_REPLAY, LISTENED, MISROUTED
 from earwitness.checks.history.record import Flag, Kind
 from earwitness.checks.roster import Roster
-from earwitness.checks.verdict import Finding, Verdict
+from earwitness.checks.verdict import Doubt, Finding, Verdict
 
 K_JOIN = int(Kind.JOIN)
 K_LEAVE = int(Kind.LEAVE)
@@ -199,7 +199,7 @@ class GapFree(Folding):
             [_gap_finding(world, gap) for gap in first],
             examined=int(self._used[1]),
             violations=len(gaps),
-            unknown=f"{unsure} holes may be own messages whose numbers are not on record" if unsure else "",
+            unknown=Doubt("{n} holes may be own messages whose numbers are not on record", unsure),
             facts={"open": still_open, "reorder": len(gaps) - still_open} if len(gaps) else None,
         )
 
@@ -231,7 +231,8 @@ def _gap_finding(world: World, gap: Array) -> Finding:
     row = [0, 0, 0, int(tables.sub_client[sub]), -1, -1, int(tables.sub_conv[sub]), 0, 0]
     what = "open" if gap["left"] else "reorder"
     records = int(gap["before"]), int(gap["after"]), int(gap["fill"])
-    return finding(world, what, row, *records, low=int(gap["low"]), high=int(gap["high"]), left=int(gap["left"]))
+    numbers = {"low": int(gap["low"]), "high": int(gap["high"]), "left": int(gap["left"])}
+    return finding(world, what, row, *records, at=int(gap["after"]), **numbers)
 
 
 GAP_FREE = Described(

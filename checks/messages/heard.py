@@ -46,7 +46,7 @@ from earwitness.checks.history.kinds import (
 )
 from earwitness.checks.history.record import Kind
 from earwitness.checks.roster import Roster
-from earwitness.checks.verdict import Finding, Verdict
+from earwitness.checks.verdict import Doubt, Finding, Verdict
 
 K_IDENTITY = int(Kind.IDENTITY)
 STRANGER = -2
@@ -435,9 +435,9 @@ class Identity(PerRecord):
             strangers = Suspects()
             strangers.take(self._first[proven], int(proven.sum()), int(self._unexplained[proven].sum()))
         both = self.suspects.merged(strangers)
-        why = f"{doubtful} statements name an id that no login on record explains; a part of the record is missing"
+        why = "{n} statements name an id that no login on record explains; a part of the record is missing"
         return self.conclude(
-            [self.describe(world, row) for row in both.rows], violations=both.total, unknown=why if doubtful else ""
+            [self.describe(world, row) for row in both.rows], violations=both.total, unknown=Doubt(why, doubtful)
         )
 
     def describe(self, world: World, row: tuple[int, ...]) -> Finding:

@@ -13,7 +13,7 @@ from earwitness.checks.contract import Contract
 from earwitness.checks.engine.compiled import helper, kernel
 from earwitness.checks.engine.duties import Duties
 from earwitness.checks.engine.fault_windows import FaultLog, Window, overlaps, widened
-from earwitness.checks.engine.fold import FINDINGS, LACKS_FAULTS, Described, End, Folding, finding
+from earwitness.checks.engine.fold import FINDINGS, GROUP, LACKS_FAULTS, Described, End, Folding, finding
 from earwitness.checks.engine.resolve import HEARD_BEFORE
 from earwitness.checks.engine.tables import INVOKED, REC_BITS, Array, Int
 from earwitness.checks.engine.world import View, World, grown
@@ -22,7 +22,7 @@ from earwitness.checks.history.record import Flag, Phase
 from earwitness.checks.messages.missed import Missed, Resumed, missed_by_slot
 from earwitness.checks.roster import Roster
 from earwitness.checks.tester.health import LAG_BOUND_MS, held_up_ns, lag_p99_ms, longest_lag_ns
-from earwitness.checks.verdict import Finding, Verdict
+from earwitness.checks.verdict import Doubt, Finding, Verdict
 
 NEVER = np.iinfo(np.int64).max
 CONTINUED = int(Flag.CONTINUED)
@@ -212,9 +212,10 @@ class LivenessBound(Folding):
         seeming, judged = self._late(world, bound, clocks, faults)
         late, missed, doubt = self._proven(end, bound, clocks, faults, seeming)
         lag_bound = float(end.facts.get("lag_bound_ms", LAG_BOUND_MS))
-        if lag is not None and lag > lag_bound and len(seeming):
+        if lag is not None and lag > lag_bound:
             late = late[:0]
-            doubt = f"loop lag p99 was {lag:.0f} ms (bound {lag_bound:.0f} ms); {len(seeming)} messages seem late"
+            text = f"loop lag p99 was {lag:.0f} ms (bound {lag_bound:.0f} ms); {{n}} messages seem late"
+            doubt = Doubt(text, len(seeming), doubt)
         findings = [self._finding(world, int(mid)) for mid in late[:FINDINGS]]
         findings += [_missed(world, row) for row in missed.rows]
         return self.conclude(
@@ -226,8 +227,8 @@ class LivenessBound(Folding):
 
     def _proven(
         self, end: End, bound: int, clocks: int, faults: list[Window], seeming: Array
-    ) -> tuple[Array, Missed, str]:
-        """Return (late messages, missed ones, why others that seem so cannot be judged, "" if there are none).
+    ) -> tuple[Array, Missed, Doubt]:
+        """Return (late messages, missed ones, why others that seem so cannot be judged).
 
         What may have been late only because the tester was behind in reading is not proven. `bound`, `clocks` in ns;
         `faults`: when faults may have been on; `seeming`: the messages that were recorded late.
@@ -244,7 +245,7 @@ class LivenessBound(Folding):
             doubtful += len(missed.mids) - len(proven.mids)
             missed = proven
         behind = f"a load process had more to read than it had read for {held / 1e9:.2f} s in all"
-        return late, missed, f"{behind}; {doubtful:,} messages seem late" if doubtful else ""
+        return late, missed, Doubt(f"{behind}; {{n:,}} messages seem late", doubtful)
 
     def _deadlines(self, world: World, bound: int, lag_ns: int, faults: list[Window]) -> Array:
         """Return by message the time (ns) until which it had to come, 0 where nothing can be said of it.
@@ -281,7 +282,8 @@ class LivenessBound(Folding):
         m, h = world.tables.messages[mid], self._hearings[mid]
         row = [0, 0, 0, -1, mid, -1, int(m["conv"]), 0, 0]
         late_ms = int(h["t"] - h["acked"]) // 1_000_000
-        return finding(world, "late", row, int(m["invoke_rec"]), int(h["rec"]), low=late_ms, seq=int(m["seq"]))
+        rec = int(h["rec"])
+        return finding(world, "late", row, int(m["invoke_rec"]), rec, at=rec, low=late_ms, seq=int(m["seq"]))
 
 
 def _missed(world: World, row: Array) -> Finding:
@@ -289,9 +291,9 @@ def _missed(world: World, row: Array) -> Finding:
     sub = int(w.slots[slot]["sub"])
     m = w.messages[mid]
     told = [0, 0, 0, int(w.sub_client[sub]), mid, -1, int(w.sub_conv[sub]), 0, 0]
-    return finding(
-        world, "missed", told, int(m["invoke_rec"]), int(m["seq_rec"]), int(row["rec"]), seq=int(m["seq"])
-    )  # fmt: skip
+    records = int(m["invoke_rec"]), int(m["seq_rec"]), int(row["rec"])
+    # Slots are compared by subscription, so this is the order in which misses are found.
+    return finding(world, "missed", told, *records, at=GROUP + sub, seq=int(m["seq"]))
 
 
 LIVENESS_BOUND = Described(

@@ -98,21 +98,21 @@ def came_on(w: Tables, slot: Int, sub: Int, pos: Int) -> Any:
 
 @kernel
 def missed_step(
-    w: Tables, first: Array, mids: Array, deadlines: Array, times: Array, keys: Array, kept: Array, owed: Array,
-    out: Array, found: Array, totals: Array,
+    w: Tables, first: Array, mids: Array, deadlines: Array, order: Array, times: Array, keys: Array, kept: Array,
+    owed: Array, out: Array, found: Array, totals: Array,
 ) -> None:  # fmt: skip
     """Compare each slot with the messages of its conversation, and record those that it had to receive and did not.
 
     `first`: by conversation, + 1, where its messages stand in `mids`. `deadlines`: by message (ns), 0: nothing is owed.
-    `times`: by slot (begin, end) in ns. `keys`, `kept`: RESUMED rows by sub << 32 | mid. `owed`, `found`: bool by
-    message. `totals[0]`: misses; only as many rows as fit are written to `out`.
+    `order`: slots by subscription. `times`: by slot (begin, end) in ns. `keys`, `kept`: RESUMED rows by sub << 32 |
+    mid. `owed`, `found`: bool by message. `totals[0]`: misses; only as many rows as fit are written to `out`.
 
     A slot owes a message that was sent after it joined and whose deadline lies before its end. The tests go from cheap
     to dear: times, then the slot's bit, then the time of a resumed delivery by binary search in sorted keys, then the
     device's bit (a replay, or a parallel connection). Results are bits by message, since the contract is about messages
     and the same one may be missed by many slots.
     """
-    for slot in range(len(times)):
+    for slot in order:
         begin, end = times[slot, 0], times[slot, 1]
         if end <= begin:
             continue
@@ -202,6 +202,7 @@ def missed_by_slot(world: World, times: Array, resumed: Resumed, deadlines: Arra
     mids[first[messages["conv"][known]] + messages["pos"][known]] = known
     owed, found = np.zeros(len(messages), bool), np.zeros(len(messages), bool)
     out, totals = np.zeros(FINDINGS, MISSED), np.zeros(1, np.int64)
-    missed_step(w, first, mids, deadlines, times, *resumed.by_key(), owed, out, found, totals)
+    order = np.argsort(w.slots["sub"][: len(times)], kind="stable")
+    missed_step(w, first, mids, deadlines, order, times, *resumed.by_key(), owed, out, found, totals)
     count = int(totals[0])
     return Missed(owed, np.flatnonzero(found), out[: min(count, FINDINGS)], count)

@@ -9,7 +9,7 @@ import numpy as np
 
 from earwitness.checks.contract import Contract
 from earwitness.checks.engine.compiled import kernel
-from earwitness.checks.engine.fold import Described, End, Folding, finding
+from earwitness.checks.engine.fold import FINDINGS, GROUP, Described, End, Folding, finding
 from earwitness.checks.engine.graph import cycles
 from earwitness.checks.engine.resolve import AGAIN_HERE
 from earwitness.checks.engine.tables import REC_BITS, Array, Int, place
@@ -149,11 +149,12 @@ class TotalOrder(Folding):
             examined += int(self._used[2])
             pairs = contested(world)
             violations += len(pairs)
-            findings += [_contested_finding(world, pair) for pair in pairs[:8]]
-        found, total = cycles(self._edges[: int(self._used[0])], world.mids)
+            findings += [_contested_finding(world, pair) for pair in pairs[:FINDINGS]]
+        edges = self._edges[: int(self._used[0])]
+        found, total = cycles(edges, world.mids)
         violations += total
-        findings += [_cycle_finding(world, cycle) for cycle in found]
-        return self.conclude(findings, examined=examined, violations=violations)
+        findings += [_cycle_finding(world, cycle, first) for first, cycle in found]
+        return self.conclude(findings[:FINDINGS], examined=examined, violations=violations)
 
 
 def contested(world: World) -> list[tuple[int, ...]]:
@@ -168,7 +169,7 @@ def contested(world: World) -> list[tuple[int, ...]]:
     key.sort()
     if not (key[1:] == key[:-1]).any():  # the common case: sorting one key is cheaper than lexsort
         return []
-    order = np.lexsort((rec, mid, seq, conv))
+    order = np.lexsort((rec, seq, conv))
     conv, seq, mid, rec = conv[order], seq[order], mid[order], rec[order]
     same = (conv[1:] == conv[:-1]) & (seq[1:] == seq[:-1]) & (mid[1:] != mid[:-1])
     result: list[tuple[int, ...]] = []
@@ -187,15 +188,18 @@ def _row(mid: int, other: int, conv: int) -> list[int]:
 
 def _contested_finding(world: World, pair: tuple[int, ...]) -> Finding:
     conv, seq, mid, rec, other, other_rec = pair
-    return finding(world, "number", _row(mid, other, conv), rec, other_rec, seq=seq)
+    return finding(world, "number", _row(mid, other, conv), rec, other_rec, at=max(rec, other_rec), seq=seq)
 
 
-def _cycle_finding(world: World, cycle: Array) -> Finding:
-    """Return the finding of a cycle of EDGEs, each leading to the next and the last one to the first."""
+def _cycle_finding(world: World, cycle: Array, at: int) -> Finding:
+    """Return the finding of a cycle of EDGEs, each leading to the next and the last one to the first.
+
+    `at`: the first record of its tangle.
+    """
     mid, other = int(cycle["before"][0]), int(cycle["after"][0])
     conv = int(world.tables.messages[mid]["conv"])
     records = [int(rec) for edge in cycle[:3] for rec in (edge["before_rec"], edge["after_rec"])]
-    return finding(world, "cycle", _row(mid, other, conv), *records, length=len(cycle))
+    return finding(world, "cycle", _row(mid, other, conv), *records, at=GROUP + at, length=len(cycle))
 
 
 TOTAL_ORDER = Described(

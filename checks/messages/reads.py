@@ -81,6 +81,7 @@ def reads_step(
     rows: Array,
     told: Array,
     newest: Array,
+    paces: Array,
     used: Array,
     out: Array,
     totals: Array,
@@ -92,13 +93,15 @@ def reads_step(
 
     - `pushes`: numbers received live or read before count (I17); else own acknowledged ones (I16)
     - `rows`: by subscription, its row in `told` and `newest` (see `learn_number`) for this journal, -1 for none
-    - `used`: number of rows given out, and the pace (ns): the least time between two steps of a row
+    - `paces`: by row, the least time (ns) between two of its steps
+    - `used`: number of rows given out
     - `totals`: counts reads examined, and rows of `out`
 
     A row is a ring of STEPS numbers, because knowledge is needed only as far back as the longest read. Once a ring has
-    overflowed, the pace is at least a twelfth (STEPS - 4) of the longest read so far, so the ring still covers that
-    read. So memory is fixed for each device and conversation; a row is given out when a number is received. Order holds
-    inside one journal only, so each journal has its own rows.
+    overflowed, its pace is at least a twelfth (STEPS - 4) of that device's longest read there so far, so the ring
+    still covers that read; what other devices read elsewhere does not matter. So memory is fixed for each device and
+    conversation; a row is given out when a number is received. Order holds inside one journal only, so each journal has
+    its own rows.
     """
     for i in range(len(records)):
         sub = np.int64(subs[i])
@@ -110,7 +113,7 @@ def reads_step(
         if kind == K_READ and row >= 0:
             took = 1000 * r["aux"] if r["aux"] > 0 else 0
             # A coarser pace is needed only where the ring has begun to forget.
-            used[1] = max(used[1], took // (STEPS - 4) if newest[row] > STEPS else 0)
+            paces[row] = max(paces[row], took // (STEPS - 4) if newest[row] > STEPS else 0)
             # Compare with what the device knew when it asked: what came meanwhile may be missing in the page.
             at = known_at(told, newest, row, r["t"] - took)
             if at >= 0:
@@ -132,7 +135,7 @@ def reads_step(
                 used[0] += 1
                 rows[sub] = row
             rec = (np.int64(journal) << REC_BITS) | np.int64(r["index"])
-            learn_number(told, newest, row, r["t"], r["seq"], rec, used[1])
+            learn_number(told, newest, row, r["t"], r["seq"], rec, paces[row])
 
 
 class Reads(PerRecord):
@@ -145,13 +148,12 @@ class Reads(PerRecord):
     pushes = False
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
-        """Start with nothing known by any device; each journal gets rows and a pace of its own."""
+        """Start with nothing known by any device; each journal gets rows of its own."""
         super().__init__(check, roster, contract)
         self._rows: dict[int, Array] = {}
-        self._paces: dict[int, int] = {}
         self._told = np.zeros((64, STEPS), TOLD)
-        self._newest = np.zeros(64, np.int64)
-        self._used = np.zeros(2, np.int64)
+        self._newest, self._paces = np.zeros(64, np.int64), np.zeros(64, np.int64)
+        self._used = np.zeros(1, np.int64)
 
     def step(self, view: View) -> None:
         """Implement `Fold.step`: compare each read with the highest number that its device knew."""
@@ -159,11 +161,10 @@ class Reads(PerRecord):
         rows = self._rows.setdefault(journal, np.full(world.members, -1, np.int32))
         wanted = int(self._used[0]) + min(world.members, len(view.records))
         self._told, self._newest = grown(self._told, wanted), grown(self._newest, wanted)
-        self._used[1] = self._paces.get(journal, 0)
+        self._paces = grown(self._paces, wanted)
         columns = view.mid, view.sub, self.pushes
-        state = rows, self._told, self._newest, self._used
+        state = rows, self._told, self._newest, self._paces, self._used
         reads_step(view.records, journal, *columns, *state, world.out, self.totals)
-        self._paces[journal] = int(self._used[1])
         self.counted(world)
 
     def describe(self, world: World, row: tuple[int, ...]) -> Finding:

@@ -110,7 +110,7 @@ class RecentReads(Folding):
         rec, mid, seq, sub = bad
         w, a = world.tables, self._acked[mid]
         row = [0, 0, 0, int(w.sub_client[sub]), mid, -1, int(w.sub_conv[sub]), 0, 0]
-        return finding(world, "old", row, int(a["rec"]), rec, seq=seq, other_seq=int(a["seq"]))
+        return finding(world, "old", row, int(a["rec"]), rec, at=rec, seq=seq, other_seq=int(a["seq"]))
 
 
 def _behind(reads: Array, before: Array, acked: Array, mids: Array) -> list[tuple[int, int, int, int]]:

@@ -7,7 +7,7 @@ import numpy as np
 from earwitness.checks.contract import Contract
 from earwitness.checks.engine.compiled import kernel
 from earwitness.checks.engine.fault_windows import FaultLog, overlaps, widened
-from earwitness.checks.engine.fold import FINDINGS, PENDING, Described, End, Folding, finding
+from earwitness.checks.engine.fold import FINDINGS, GROUP, PENDING, Described, End, Folding, finding
 from earwitness.checks.engine.tables import INVOKED, REC_BITS, SPAN, SPAN_BITS, Array, Int, Tables, heard
 from earwitness.checks.engine.world import View, World, grown
 from earwitness.checks.history.kinds import K_DELIVER, K_JOIN, K_KICK, PUSHED
@@ -199,7 +199,7 @@ class Revoked(Folding):
     def _push(self, world: World, sub: int, push: int, kick: int) -> Finding:
         w = world.tables
         row = [0, 0, 0, int(w.sub_client[sub]), -1, -1, int(w.sub_conv[sub]), 0, 0]
-        return finding(world, "told", row, kick, push)
+        return finding(world, "told", row, kick, push, at=GROUP + push)
 
     def _causes(self, sub: int, messages: Array, numbers: Array, bound: int) -> Array:
         """Return by message the record of the loss of membership that forbids its delivery, 0 if there is none."""

@@ -347,8 +347,8 @@ def _holes(runs: Array, clients: Array, promised: bool) -> list[int]:
 def _finding(world: World, run: Array, broken: int) -> Finding:
     client = int(world.tables.conns[run["conn"]]["client"])
     conv = int(run["conv"]) if run["conv"] < len(world.roster.conversations) else -1
-    row = [0, 0, 0, client, -1, -1, conv, 0, 0]
-    return finding(world, _WHAT[broken], row, int(run["first"]), int(run["last"]), run=int(run["run"]))
+    row, last = [0, 0, 0, client, -1, -1, conv, 0, 0], int(run["last"])
+    return finding(world, _WHAT[broken], row, int(run["first"]), last, at=last, run=int(run["run"]))
 
 
 AGENT_STREAM = Described(

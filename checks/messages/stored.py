@@ -7,7 +7,7 @@ import numpy as np
 from earwitness.checks.engine.fold import FINDINGS, PENDING, Described, End, Folding, finding
 from earwitness.checks.engine.tables import ACKED, NUMBERED, RETRIED, STORED, Array
 from earwitness.checks.engine.world import View, World
-from earwitness.checks.verdict import Verdict
+from earwitness.checks.verdict import Doubt, Verdict
 
 
 class Stored(Folding):
@@ -32,15 +32,15 @@ class Stored(Folding):
         read = world.read_completely()[messages["conv"][acked]]
         lost = acked[read & ((messages["flags"][acked] & STORED) == 0)]
         unread = np.unique(messages["conv"][acked[~read]])
-        unknown = ""
-        if len(unread):
-            first = world.roster.conversation_name(int(unread[0]))
-            unknown = f"the final state of {len(unread)} conversations was not read completely, {first} among them"
+        first = (int(unread[0]), world.roster.conversation_name(int(unread[0]))) if len(unread) else None
+        text = "the final state of {n} conversations was not read completely, {first} among them"
+        unknown = Doubt(text, len(unread), first=first)
         findings = []
         for mid in first_of(lost, messages):
             m = messages[mid]
             row = [0, 0, 0, -1, int(mid), -1, int(m["conv"]), 0, 0]
-            findings.append(finding(world, "lost", row, int(m["invoke_rec"]), int(m["seq_rec"]), seq=int(m["seq"])))
+            records = int(m["invoke_rec"]), int(m["seq_rec"])
+            findings.append(finding(world, "lost", row, *records, at=int(shown_at(m)), seq=int(m["seq"])))
         return self.conclude(findings, examined=int(read.sum()), violations=len(lost), unknown=unknown)
 
 
@@ -86,13 +86,23 @@ class Once(Folding):
             what = "numbers" if stated[mid] > 1 else "rows"
             records = int(m["invoke_rec"]), int(m["seq_rec"]) or int(m["first_rec"]), other_rec
             seqs = {"seq": int(m["seq"]), "other_seq": other_seq, "rows": int(m["rows"])}
-            findings.append(finding(world, what, row, *records, **seqs))
+            findings.append(finding(world, what, row, *records, at=int(shown_at(m)), **seqs))
         return self.conclude(findings, examined=int(wanted.sum()), violations=len(bad))
+
+
+def shown_at(messages: Array) -> Array:
+    """Return the record of each message's sending; where that was not recorded, the first one that numbers or holds it.
+
+    Of all that is known of a message it does not depend on which other messages were read.
+    """
+    known = np.where(messages["seq_rec"] > 0, messages["seq_rec"], messages["first_rec"])
+    result: Array = np.where(messages["invoke_rec"] > 0, messages["invoke_rec"], known)
+    return result
 
 
 def first_of(mids: Array, messages: Array) -> Array:
     """Return the first FINDINGS of the messages `mids`, in the order of their sending."""
-    result: Array = mids[np.argsort(messages["invoke_rec"][mids], kind="stable")[:FINDINGS]]
+    result: Array = mids[np.argsort(shown_at(messages[mids]), kind="stable")[:FINDINGS]]
     return result
 
 

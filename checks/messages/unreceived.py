@@ -33,10 +33,10 @@ from earwitness.checks.engine.tables import SPAN, SPAN_BITS, Array, Tables, hear
 from earwitness.checks.engine.world import View, World, grown
 from earwitness.checks.history.kinds import CORRUPT, K_JOIN, K_LEAVE, K_READ
 from earwitness.checks.history.record import NOBODY, Flag, Kind
-from earwitness.checks.messages.delivered import RECEIVING_NS, by_conversation, latest_by_device, latest_step, unread
+from earwitness.checks.messages.delivered import NOT_READ, RECEIVING_NS, Latest, by_conversation, unread
 from earwitness.checks.messages.pages import fault_of
 from earwitness.checks.roster import Roster
-from earwitness.checks.verdict import Finding, Verdict
+from earwitness.checks.verdict import Doubt, Finding, Verdict
 
 REFUSED = int(Flag.REFUSED)
 
@@ -174,7 +174,7 @@ class Unreceived(Folding):
         """Start without stays and reads; both tables grow while records are read."""
         super().__init__(check, roster, contract)
         self._duties = Duties()
-        self._latest = np.full((0, 2), -1, np.int64)
+        self._latest = Latest()
         self._stays = np.zeros(0, STAY)
         self._reads = np.zeros(64, PAGE_READ)
         self._used = 0
@@ -183,9 +183,8 @@ class Unreceived(Folding):
         """Implement `Fold.step`: store the times of duties, latest deliveries, memberships and reads."""
         self._duties.step(view)
         if not len(self._stays):
-            self._latest = np.full((view.world.members, 2), -1, np.int64)
             self._stays = np.zeros(view.world.members, STAY)
-        latest_step(view.records, view.sub, self._latest)
+        self._latest.step(view)
         stays_step(view.records, view.sub, self._stays)
         self._keep_reads(view)
 
@@ -218,17 +217,18 @@ class Unreceived(Folding):
         reads = reads[np.argsort(reads["sub"], kind="stable")]
         read_from = np.searchsorted(reads["sub"], np.arange(world.members + 1))
         by_sub, totals = np.zeros(world.members, np.int64), np.zeros(6, np.int64)
-        latest = latest_by_device(self._latest, world.tables.sub_client)
+        latest = self._latest.by_device(world)
         columns = first, due, author, mids, duties, told, reads, read_from, latest
         misses_step(world.tables, *columns, world.out, by_sub, totals)
         count = int(totals[MISSED])
         self.suspects.take(world.out, min(count, len(world.out)), count)
-        devices = len(np.unique(world.tables.sub_client[by_sub > 0]))
+        devices = np.unique(world.tables.sub_client[by_sub > 0]).tolist()
         return self.conclude(
             [_miss(world, row) for row in self.suspects.rows[:FINDINGS]],
             examined=int(totals[EXAMINED]),
-            unknown="; ".join(self._doubts(end, totals)),
-            facts={"devices": devices, "not_known": int(totals[UNDRAINED:].sum())},
+            unknown=self._doubts(end, totals),
+            facts={"devices": len(devices), "not_known": int(totals[UNDRAINED:].sum())},
+            devices=devices,
         )
 
     def _belonging(self, end: End, bound: int) -> tuple[Array, Array]:
@@ -251,24 +251,19 @@ class Unreceived(Folding):
         duties["start"] = start + bound
         return duties, np.where(stays["told"] > 0, stays["told"] - 1 + bound, -1)
 
-    def _doubts(self, end: End, totals: Array) -> list[str]:
-        doubts = []
-        if end.incomplete() or end.missing:
-            doubts.append("a journal lacks its end")
-        if totals[UNDRAINED]:
-            doubts.append(
-                f"{totals[UNDRAINED]} deliveries had not come when the record ends before the run was drained"
-            )
-        if totals[CUT]:
-            after = f"the drain ended after {self._duties.drained_after_s(end):.0f} s while messages still arrived"
-            doubts.append(f"{totals[CUT]} deliveries had not come: {after}; raise --drain-s")
-        if totals[UNREAD]:
-            doubts.append(f"{totals[UNREAD]} messages were available from the history only, and were not read there")
-        if totals[UNSURE]:
-            doubts.append(f"whether {totals[UNSURE]} messages were in the pages that their devices read is not known")
-        if self.contract.history and (number := unread(end.world)):
-            doubts.append(f"whether {number} acknowledged messages are stored was not read")
-        return doubts
+    def _doubts(self, end: End, totals: Array) -> list[Doubt]:
+        after = f"the drain ended after {self._duties.drained_after_s(end):.0f} s while messages still arrived"
+        counted = (
+            ("{n} deliveries had not come when the record ends before the run was drained", UNDRAINED),
+            (f"{{n}} deliveries had not come: {after}; raise --drain-s", CUT),
+            ("{n} messages were available from the history only, and were not read there", UNREAD),
+            ("whether {n} messages were in the pages that their devices read is not known", UNSURE),
+        )
+        return [
+            Doubt("", 0, "a journal lacks its end" if end.incomplete() or end.missing else ""),
+            *(Doubt(text, int(totals[column])) for text, column in counted),
+            Doubt(NOT_READ, unread(end.world) if self.contract.history else 0),
+        ]
 
 
 def _miss(world: World, row: tuple[int, ...]) -> Finding:

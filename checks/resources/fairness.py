@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from earwitness.checks.contract import Contract
@@ -177,37 +179,67 @@ class Waits:
         self._of = grown(self._of, messages)
         return self.counts, self._late, self._kept, self._of
 
-    @property
-    def full(self) -> bool:
-        """Return whether the table of long waits is full, so that some may be missing."""
-        return int(self._kept[0]) >= LATE_MOST
+    def sketch(self, messages: Array) -> Sketch:
+        """Return what is known of these waits, by the moments of sending instead of by messages."""
+        late = self._late[: int(self._kept[0])]
+        shown = np.zeros(len(late), SHOWN)
+        for name in ("client", "ns", "rec"):
+            shown[name] = late[name]
+        shown["moment"] = messages["invoke_t"][late["mid"]] >> MOMENT_BITS
+        shown["sent_rec"] = messages["invoke_rec"][late["mid"]]
+        of = np.flatnonzero(self._of)
+        moments, which = np.unique(messages["invoke_t"][of] >> MOMENT_BITS, return_inverse=True)
+        waits = np.bincount(which, self._of[of], len(moments)).astype(np.int64)
+        return Sketch(self.counts.copy(), shown, moments, waits, len(late) >= LATE_MOST)
 
-    def leave_out_stalls(self, messages: Array) -> None:
+
+SHOWN = np.dtype([("client", "<i8"), ("ns", "<i8"), ("moment", "<i8"), ("sent_rec", "<i8"), ("rec", "<i8")])
+"""Long wait: client, how long (ns), the moment of sending, and the records of sending and end."""
+
+
+@dataclass(slots=True)
+class Sketch:
+    """Waits of one kind; those of several parts of a history can be added.
+
+    counts   by client and bucket
+    late     SHOWN rows of the long ones
+    moments  moments of sending in ascending order, with `waits`, how many began at each
+    full     long waits may be missing
+    """
+
+    counts: Array
+    late: Array
+    moments: Array
+    waits: Array
+    full: bool = False
+
+    def merged(self, other: Sketch) -> Sketch:
+        """Return the waits of both."""
+        moments, which = np.unique(np.concatenate([self.moments, other.moments]), return_inverse=True)
+        waits = np.bincount(which, np.concatenate([self.waits, other.waits]), len(moments)).astype(np.int64)
+        late = np.concatenate([self.late, other.late])
+        return Sketch(self.counts + other.counts, late, moments, waits, self.full or other.full)
+
+    def leave_out_stalls(self) -> None:
         """Take the waits out of the histograms that began at moments in which the platform as a whole stood still.
 
         Does nothing if that is so at more than half of the moments: then it is usual, and others are compared with it.
         """
-        late = self._late[: int(self._kept[0])]
-        of = np.flatnonzero(self._of)
-        if not len(late):
+        if not len(self.late):
             return
-        sent = messages["invoke_t"][of]
-        moments, of_which = np.unique((sent - sent.min()) >> MOMENT_BITS, return_inverse=True)
-        all_waits = np.bincount(of_which, self._of[of], len(moments))
-        at = of_which[np.searchsorted(of, late["mid"])]
-        stalled = STALLED * np.bincount(at, minlength=len(moments)) >= all_waits
-        if 2 * np.count_nonzero(stalled) <= len(moments):
-            take_back(self.counts, late, stalled[at])
-            late["ns"][stalled[at]] = 0  # nothing to show
+        at = np.searchsorted(self.moments, self.late["moment"])
+        stalled = STALLED * np.bincount(at, minlength=len(self.moments)) >= self.waits
+        if 2 * np.count_nonzero(stalled) <= len(self.moments):
+            take_back(self.counts, self.late, stalled[at])
+            self.late["ns"][stalled[at]] = 0  # nothing to show
 
     def longest(self, client: int) -> tuple[int, int] | None:
-        """Return (message, record of the end) of a device's longest wait, of equally long ones the first record."""
-        late = self._late[: int(self._kept[0])]
-        own = late[late["client"] == client]
+        """Return the records (sending, end) of a device's longest wait, of equally long ones the first record."""
+        own = self.late[self.late["client"] == client]
         if not len(own):
             return None
         row = own[np.lexsort((own["rec"], -own["ns"]))[0]]
-        return int(row["mid"]), int(row["rec"])
+        return int(row["sent_rec"]), int(row["rec"])
 
 
 class Fairness(Folding):
@@ -235,6 +267,7 @@ class Fairness(Folding):
         self._open = np.zeros(64, OPEN)
         self._used = np.zeros(2, np.int64)
         self._settle_at = SETTLE
+        self._parts: list[Sketch] = []
 
     def step(self, view: View) -> None:
         """Implement `Fold.step`: count waiting times. No-op if the contract does not promise fairness."""
@@ -249,6 +282,18 @@ class Fairness(Folding):
         hears, answered = (waits.columns(len(view.records), len(messages)) for waits in self._waits.values())
         columns = view.mid, view.slot, self._since, messages
         waiting_step(view.records, view.journal, *columns, *hears, *answered, self._open, self._used)
+
+    def heard(self, world: World) -> Sketch:
+        """Return the waits for deliveries, those of `add_heard` included."""
+        self._settle(world.tables.messages)
+        found = self._waits["hears"].sketch(world.tables.messages)
+        for part in self._parts:
+            found = found.merged(part)
+        return found
+
+    def add_heard(self, part: Sketch) -> None:
+        """Add the waits for deliveries whose records are judged elsewhere."""
+        self._parts.append(part)
 
     def _settle(self, messages: Array) -> None:
         counts, late, kept, of = self._waits["hears"].columns(int(self._used[0]), len(messages))
@@ -266,16 +311,19 @@ class Fairness(Folding):
         clocks = end.clock_bound_ns()
         if clocks is None:
             return self.conclude(unknown="the journals come from several hosts, and their clocks were not compared")
-        self._settle(end.world.tables.messages)
+        sketches = {
+            "hears": self.heard(end.world),
+            "answered": self._waits["answered"].sketch(end.world.tables.messages),
+        }
         judged: set[int] = set()
         starved: dict[int, Finding] = {}
-        for what, waits in self._waits.items():
-            waits.leave_out_stalls(end.world.tables.messages)
-            for client, ms, usual_ms in _slow(waits.counts, factor, judged):
+        for what, sketch in sketches.items():
+            sketch.leave_out_stalls()
+            for client, ms, usual_ms in _slow(sketch.counts, factor, judged):
                 if clocks and ms - clocks / 1e6 <= factor * (usual_ms + clocks / 1e6):
                     continue  # clocks of several hosts may differ by that much
                 facts = {"client": client, "ms": ms, "usual_ms": usual_ms}
-                records = _ends(waits.longest(client), end.world.tables.messages)
+                records = tuple(unpack(rec) for rec in sketch.longest(client) or () if rec)
                 starved.setdefault(client, Finding(what=what, records=records, facts=facts))
         clients = len(self._waits["answered"].counts)
         sent, acked = (_count(end.world, flags, clients) for flags in (INVOKED, INVOKED | ACKED))
@@ -285,30 +333,25 @@ class Fairness(Folding):
             starved.setdefault(client, Finding(what="unanswered", facts=facts))
         found = [starved[client] for client in sorted(starved)][:FINDINGS]
         facts_of_all = {"jain": round(jain(share), 4)} if len(share) else {}
-        if starved and (excuse := self._excuse(end)):
+        if starved and (excuse := self._excuse(end, any(one.full for one in sketches.values()))):
             why = f"{excuse}, and {len(starved)} devices were served much worse than others"
             return self.conclude(examined=len(judged), unknown=why, facts=facts_of_all)
         return self.conclude(found, examined=len(judged), violations=len(starved), facts=facts_of_all)
 
-    def _excuse(self, end: End) -> str:
-        """Return why a device may be worse off although the platform is fair; "" if nothing excuses it."""
+    def _excuse(self, end: End, full: bool) -> str:
+        """Return why a device may be worse off although the platform is fair; "" if nothing excuses it.
+
+        `full`: long waits may be missing.
+        """
         if self._used[1]:
             return "a fault was on"
         if end.incomplete() or end.missing:
             return "a load process ended early, or its record is missing"
         if longest_lag_ns(end) > FLOOR_S * 1e9:
             return f"a load process stalled for {longest_lag_ns(end) / 1e9:.1f} s"
-        if any(waits.full for waits in self._waits.values()):
+        if full:
             return f"more than {LATE_MOST:,} waits were longer than {FLOOR_S:g} s"
         return ""
-
-
-def _ends(longest: tuple[int, int] | None, messages: Array) -> tuple[tuple[int, int], ...]:
-    """Return the records of the sending and of the end of a wait; empty if there is none."""
-    if longest is None:
-        return ()
-    mid, rec = longest
-    return tuple(unpack(int(one)) for one in (messages[mid]["invoke_rec"], rec) if one)
 
 
 def _count(world: World, flags: int, clients: int) -> Array:

@@ -103,11 +103,26 @@ def watch(records: Array, state: Array) -> None:
 
 
 @kernel
-def own_order(records: Array, journal: Int, mids: Array, conns: Array, w: Tables, latest: Array, totals: Array) -> None:
-    """Count times that go backward on a connection, and answers that are recorded before their sending.
+def own_times(records: Array, conns: Array, latest: Array, totals: Array) -> None:
+    """Count times that go backward on a connection.
 
-    `latest`: by connection, highest time (ns) so far. `totals`: examined, times that go backward on one connection,
-    answers without a sending before them in their journal. Here no tolerance applies: one connection has one writer.
+    `latest`: by connection, highest time (ns) so far. `totals`: examined, times that go backward on one connection.
+    Here no tolerance applies: one connection has one writer.
+    """
+    for i in range(len(records)):
+        if conns[i] >= 0:
+            totals[0] += 1
+            # No tolerance: a connection has one writer, which stamps its records in order.
+            if records[i]["t"] < latest[conns[i]]:
+                totals[1] += 1
+            latest[conns[i]] = max(latest[conns[i]], records[i]["t"])
+
+
+@kernel
+def own_answers(records: Array, journal: Int, mids: Array, w: Tables, totals: Array) -> None:
+    """Count answers that are recorded before their sending.
+
+    `totals`: examined, not used here, answers without a sending before them in their journal.
 
     The order of an answer and its sending is that of record references, which are (journal, index): if the journals
     agree, the greater reference is the later record. `invoke_rec` is set by the shared pass before this loop runs, so a
@@ -115,14 +130,7 @@ def own_order(records: Array, journal: Int, mids: Array, conns: Array, w: Tables
     """
     for i in range(len(records)):
         r = records[i]
-        if conns[i] >= 0:
-            totals[0] += 1
-            # No tolerance: a connection has one writer, which stamps its records in order.
-            if r["t"] < latest[conns[i]]:
-                totals[1] += 1
-            latest[conns[i]] = max(latest[conns[i]], r["t"])
-        kind = r["kind"]
-        if mids[i] >= 0 and 1 << np.int64(kind) & ANSWERS:
+        if mids[i] >= 0 and 1 << np.int64(r["kind"]) & ANSWERS:
             totals[0] += 1
             sent = w.messages[mids[i]]["invoke_rec"]
             rec = (np.int64(journal) << REC_BITS) | np.int64(r["index"])
@@ -151,19 +159,28 @@ def traffic(records: Array, span: Array, faults: Array, totals: Array) -> None:
 
 
 class Watching(Health):
-    """Base class of the H-checks that read each journal's indexes and times. Subclasses implement `finish`."""
+    """Base class of the H-checks that read each journal's indexes and times. Subclasses implement `finish`.
+
+    `apart`: all records come by `read_all`, because `step` is given only some of them.
+    """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
         """Start without journals; each gets its state with its first chunk."""
         super().__init__(check, roster, contract)
         self.states: dict[int, Array] = {}
+        self.apart = False
 
     def step(self, view: View) -> None:
         """Implement `Fold.step`: check indexes and times of the chunk."""
-        state = self.states.setdefault(view.journal, np.zeros(7, np.int64))
+        if not self.apart:
+            self.read_all(view.journal, view.records, view.conn)
+
+    def read_all(self, journal: int, records: Array, conns: Array) -> None:
+        """Check indexes and times of consecutive records of a journal."""
+        state = self.states.setdefault(journal, np.zeros(7, np.int64))
         if not state[RECORDS]:
             state[LATEST] = -NEVER // 2
-        watch(view.records, state)
+        watch(records, state)
 
 
 class RecordComplete(Watching):
@@ -227,6 +244,7 @@ class NotVacuous(Health):
         """Implement `Fold.finish`: compare the counts of messages and faults with what H2 requires."""
         flags = end.world.messages()["flags"]
         counts = {name: int(((flags & bit) > 0).sum()) for name, bit in _STATES}
+        counts["delivered"] += end.world.delivered_elsewhere
         faults = [f"no message was {name}" for name, bit in _STATES if not counts[name] and self._needed(bit)]
         times = self._faults[: int(self._total[0])]
         inside = int(((times > self._span[0]) & (times < self._span[1])).sum())
@@ -329,16 +347,25 @@ def _stated_ms(journal: JournalInfo, name: str) -> float:
 class OwnOrder(Health):
     """State of H5: on each connection times do not go backward, and every answer comes after its sending."""
 
+    # `apart`: all records come by `read_all`, because `step` is given only some of them.
+
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
         """Start without connections; their latest times are kept in a table that grows."""
         super().__init__(check, roster, contract)
         self._latest = np.zeros(0, np.int64)
         self._totals = np.zeros(3, np.int64)
+        self.apart = False
 
     def step(self, view: View) -> None:
         """Implement `Fold.step`: check the order of times and answers in a chunk."""
-        self._latest = grown(self._latest, len(view.world.tables.conns), -NEVER)
-        own_order(view.records, view.journal, view.mid, view.conn, view.world.tables, self._latest, self._totals)
+        if not self.apart:
+            self.read_all(view.journal, view.records, view.conn)
+        own_answers(view.records, view.journal, view.mid, view.world.tables, self._totals)
+
+    def read_all(self, journal: int, records: Array, conns: Array) -> None:
+        """Check the order of times of consecutive records; `conns`: connection of each, -1: none."""
+        self._latest = grown(self._latest, int(conns.max(initial=-1)) + 1, -NEVER)
+        own_times(records, conns, self._latest, self._totals)
 
     def finish(self, end: End) -> Verdict:
         """Implement `Fold.finish`: report times and answers that were out of order."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from earwitness.checks.engine.fold import JournalInfo
     from earwitness.checks.judge import Batch
 
+TURN: Final = 1 << 18
+"""Records of one journal that are read before another one has its turn: 16 MB."""
 BATCH_RECORDS: Final = 1 << 14
 """Records of a batch: 1 MB, so it is read, checked and remapped while it is in the processor's cache."""
 
@@ -90,16 +93,34 @@ class History:
         return Contract.from_dict(self.run["contract"])
 
     def batches(self, size: int = BATCH_RECORDS) -> Iterator[Batch]:
-        """Yield every complete record once, journal after journal, at most `size` in a batch.
+        """Yield every complete record once, at most `size` in a batch.
+
+        Journals are read in turns of TURN records, so that a message's sending and its deliveries are read at nearly
+        the same time, and what waits for the other stays little. First a turn of each journal in their order, then
+        always of that journal which has come least far in time.
 
         Platform user ids in them are replaced by client numbers (docs/architecture.md describes how). Each batch is a
         fresh array that the receiver may keep.
         """
         remap = Remap(self.journals)
-        for number, view in enumerate(self.journals):
-            if view.count:
-                with DataFile(view.path) as data:
-                    yield from read_batches(number, view, data, 0, size, remap)
+        with ExitStack() as files:
+            readers = {
+                number: read_batches(number, view, files.enter_context(DataFile(view.path)), 0, size, remap)
+                for number, view in enumerate(self.journals)
+                if view.count
+            }
+            reached = dict.fromkeys(readers, -1)
+            begun: dict[int, int] = {}
+            while readers:
+                number = min(readers, key=lambda number: (reached[number], number))
+                ended = True
+                for batch in _turn(readers[number]):
+                    times, ended = batch.records["t"], False
+                    # Each journal's own time: hosts have different clocks.
+                    reached[number] = max(0, int(times[-1]) - begun.setdefault(number, int(times[0])))
+                    yield batch
+                if ended:
+                    del readers[number]
 
     @property
     def stretches(self) -> list[tuple[int, int, int]]:
@@ -121,6 +142,16 @@ class History:
         Damaged records are counted only once `batches` has been read.
         """
         return [view.info() for view in self.journals]
+
+
+def _turn(reader: Iterator[Batch]) -> Iterator[Batch]:
+    """Yield the next batches of a journal, until they have TURN records."""
+    done = 0
+    for batch in reader:
+        yield batch
+        done += len(batch.records)
+        if done >= TURN:
+            return
 
 
 def open_history(run_dir: Path | str) -> History:

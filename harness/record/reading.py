@@ -90,11 +90,18 @@ class JournalView:
         if not self.count:
             return np.zeros(0, dtype=RECORD)
         if not self.clock.moves:
-            return np.memmap(self.path, dtype=RECORD, mode="r", shape=(self.count,))
+            return self.raw
         if self._mapped is None or len(self._mapped) != self.count:
             self._mapped = np.memmap(self.path, dtype=RECORD, mode="c", shape=(self.count,))
             self.clock.apply(self._mapped)
         return self._mapped
+
+    @property
+    def raw(self) -> np.ndarray:
+        """Return the complete records as they were written, as a read-only memmap: also their times."""
+        if not self.count:
+            return np.zeros(0, dtype=RECORD)
+        return np.memmap(self.path, dtype=RECORD, mode="r", shape=(self.count,))
 
     def set_clock(self, run: Mapping[str, Any]) -> bool:
         """Map times as `run` (run.json) says from now on; return whether they were mapped otherwise before."""

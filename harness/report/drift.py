@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from earwitness.harness.report.figures import Records
+from earwitness.checks.history.record import Kind
+from earwitness.harness.report.histograms import Histograms
 from earwitness.harness.report.measures import Times
-from earwitness.harness.report.series import Series, latency_series, load_span_ns, memory_series
+from earwitness.harness.report.recorded import Recorded, Since
+from earwitness.harness.report.series import Named, Series, load_span_ns, memory_series, rare_series
 
 LEAST_S = 120.0
 """Seconds of load below which a run shows no drift."""
@@ -21,31 +23,56 @@ RESAMPLES = 2000
 HOUR_NS = 3.6e12
 
 
-def drift(views: Sequence[Records], room_sizes: Sequence[int], services: Path) -> list[dict[str, object]]:
-    """Return one row for each series (memory, latencies); [] for less than LEAST_S seconds of load.
+class Drift:
+    """Medians of memory and latencies in equal parts of the load, and whether they rise (a `Sink`)."""
 
-    views       records of the journals
-    room_sizes  members of each conversation, because fan-out is one series for each size
-    services    path of `tables/services.jsonl`
+    def __init__(self, recorded: Recorded, room_sizes: Sequence[int], services: Path) -> None:
+        """Find out when the load was on; deliveries are given by `Recorded.deliver`.
 
-    A row has `name`, `unit`, `level` (median), `slope_per_hour` with its 95 % interval (`low`, `high`), and
-    `change_percent` over the time examined. Its `word` is "rises", "falls" or "no drift seen". A series with samples in
-    too few parts of the run has no row.
-    """
-    begin, end = load_span_ns(views)
-    if end - begin < LEAST_S * 1e9:
-        return []
-    begin += int(WARM_UP * (end - begin))
-    series = {name: ("MB", one) for name, one in memory_series(services).items()}
-    series |= {
-        name: ("ms", one) for name, one in latency_series(views, room_sizes).items() if name not in ("login", "connect")
-    }
-    rows = [_row(name, unit, one, begin, end) for name, (unit, one) in series.items()]
-    return [row for row in rows if row is not None]
+        room_sizes  members of each conversation, because fan-out is one series for each size
+        services    path of `tables/services.jsonl`
+        """
+        self._recorded, self._services = recorded, services
+        begin, end = load_span_ns(recorded)
+        self.long = end - begin >= LEAST_S * 1e9
+        self._begin, self._end = begin + int(WARM_UP * (end - begin)), end
+        self._named = Named(room_sizes)
+        self._waits = Histograms(len(self._named.names) * WINDOWS)
+
+    def __call__(self, kind: Kind, since: Since) -> None:
+        """Count the latencies of a part by series and window; those before and after the time examined are left out."""
+        which, sent, took = self._named.counted(kind, since)
+        part = np.floor((sent - self._begin) / (self._end - self._begin) * WINDOWS)
+        inside = (part >= 0) & (part < WINDOWS)
+        self._waits.add(took[inside], which[inside] * WINDOWS + part[inside].astype(np.int64))
+
+    def rows(self) -> list[dict[str, object]]:
+        """Return one row for each series (memory, latencies); [] for less than LEAST_S seconds of load.
+
+        A row has `name`, `unit`, `level` (median), `slope_per_hour` with its 95 % interval (`low`, `high`), and
+        `change_percent` over the time examined. Its `word` is "rises", "falls" or "no drift seen". A series with
+        samples in too few parts of the run has no row.
+        """
+        if not self.long:
+            return []
+        begin, end = self._begin, self._end
+        found = [(name, "MB", windows(one, begin, end)) for name, one in memory_series(self._services).items()]
+        found += [(name, "ms", self._windows(number)) for number, name in enumerate(self._named.names)]
+        probes = rare_series(self._recorded).get("probe")
+        found += [("probe", "ms", windows(probes, begin, end))] if probes else []
+        rows = [_row(name, unit, *one) for name, unit, one in found]
+        return [row for row in rows if row is not None]
+
+    def _windows(self, number: int) -> tuple[Times, Times]:
+        """Return (hours, median in ms) of the parts in which a series has samples; see `windows`."""
+        parts = range(number * WINDOWS, (number + 1) * WINDOWS)
+        medians = [self._waits.percentile(50, [part]) for part in parts]
+        known = [(part, ns / 1e6) for part, ns in enumerate(medians) if ns is not None]
+        hours = (np.asarray([part for part, _ in known]) + 0.5) / WINDOWS * (self._end - self._begin) / HOUR_NS
+        return hours, np.asarray([ms for _, ms in known])
 
 
-def _row(name: str, unit: str, series: Series, begin: int, end: int) -> dict[str, object] | None:
-    hours, values = windows(series, begin, end)
+def _row(name: str, unit: str, hours: Times, values: Times) -> dict[str, object] | None:
     if len(values) < ENOUGH:
         return None
     slope, low, high = slope_with_interval(hours, values)

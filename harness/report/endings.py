@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import TypedDict
 
 import numpy as np
 import numpy.typing as npt
 
 from earwitness.checks.history.record import NOBODY, Flag, Kind, Phase
-from earwitness.harness.report.figures import Records
+from earwitness.harness.report.recorded import Recorded, Records, View
 
 
 class Ending(TypedDict):
@@ -45,14 +45,13 @@ _STATUS = {Kind.PROBE: "counter", Kind.LOGIN: "counter", Kind.REQUEST: "size", K
 """Field with a request's status, by kind of record; 0: no answer."""
 
 
-def endings(journals: Iterable[tuple[Records, Mapping[int, str]]]) -> list[Ending]:
+def endings(recorded: Recorded) -> list[Ending]:
     """Count connections by who ended them, close code and reason, most frequent first.
 
-    `journals`: records and names of each. A row has by ("platform" or "earwitness"), code, reason and count.
+    A row has by ("platform" or "earwitness"), code, reason and count.
     """
     counts: Counter[tuple[str, int, str]] = Counter()
-    for records, names in journals:
-        ended = records[records["kind"] == Kind.DISCONNECT]
+    for ended, names in zip(recorded.of_kind(Kind.DISCONNECT), recorded.names, strict=True):
         own = (ended["flags"] & int(Flag.OWN)) > 0
         keys = np.stack([own.astype(np.int64), ended["counter"].astype(np.int64), ended["author"].astype(np.int64)])
         for (ours, code, reason), count in zip(*_unique(keys), strict=True):
@@ -95,7 +94,7 @@ def _words(row: Ending) -> str:
     return f"{row['count']:,} with {row['code']}{reason}"
 
 
-def stopped(views: Sequence[Records]) -> Stopped | None:
+def stopped(recorded: Recorded) -> Stopped | None:
     """Return when the platform sent its last data during the load, if users asked for something later and got nothing.
 
     None if the platform answered to the end. Keys:
@@ -104,24 +103,24 @@ def stopped(views: Sequence[Records]) -> Stopped | None:
     unanswered      messages and requests without answer since
     ended           connections that ended since, not by us
     """
-    phases = [view[view["kind"] == Kind.PHASE] for view in views]
+    phases = recorded.of_kind(Kind.PHASE)
     begin, drain = _first(phases, Phase.LOAD), _first(phases, Phase.DRAIN)
     if begin is None or drain is None:
         return None
-    last = max([begin, *(_last_word(view, drain) for view in views)])
+    last = max([begin, *(_last_word(view, drain) for view in recorded.views)])
     if drain - last < SILENCE_S * 1e9:
         return None
     waited = drain - int(SILENCE_S * 1e9)
     said = given_up = failed = ended = still_open = 0
     waiting = False
-    for view in views:
-        kind, t = view["kind"], view["t"]
+    for _, part in recorded.parts():
+        kind, t = part["kind"], part["t"]
         since = (t > last) & (t <= drain)
         invoked, cut = since & (kind == Kind.INVOKE), since & (kind == Kind.DISCONNECT)
-        cut &= (view["flags"] & int(Flag.OWN)) == 0
+        cut &= (part["flags"] & int(Flag.OWN)) == 0
         said += int(invoked.sum())
         given_up += int((since & (kind == Kind.INFO)).sum())
-        failed += sum(int((since & (kind == what) & (view[slot] == 0)).sum()) for what, slot in _STATUS.items())
+        failed += sum(int((since & (kind == what) & (part[slot] == 0)).sum()) for what, slot in _STATUS.items())
         ended += int(cut.sum())
         still_open += int(((kind == Kind.CONNECT) & (t <= drain)).sum())
         still_open -= int(((kind == Kind.DISCONNECT) & (t <= drain)).sum())
@@ -150,14 +149,14 @@ def _first(phases: Sequence[Records], phase: Phase) -> int | None:
     return min((int(t) for rows in phases for t in rows["t"][rows["counter"] == phase]), default=None)
 
 
-def _last_word(view: Records, drain: int) -> int:
-    """Return the time of the last record before `drain` that came from the platform; 0 without any."""
-    at = int(np.searchsorted(view["t"], drain, side="right"))
-    for end in range(at, 0, -_BLOCK):
+def _last_word(view: View, drain: int) -> int:
+    """Return the time of the last record up to `drain` that came from the platform; 0 without any."""
+    for end in range(len(view), 0, -_BLOCK):
         part = view[max(end - _BLOCK, 0) : end]
         said = np.isin(part["kind"], _SAID)
         for what, slot in _STATUS.items():
             said |= (part["kind"] == what) & (part[slot] > 0)
+        said &= part["t"] <= drain
         if said.any():
             return int(part["t"][np.flatnonzero(said)[-1]])
     return 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,29 +14,23 @@ from earwitness.checks.messages.unreceived import MISSES_NOTHING
 from earwitness.checks.verdict import Verdict
 from earwitness.harness.described import from_json
 from earwitness.harness.record.reading import JournalView
+from earwitness.harness.report.histograms import Array, Histograms
+from earwitness.harness.report.recorded import Recorded, Records, Since
 
-Records = npt.NDArray[np.void]
-Milliseconds = npt.NDArray[np.float64]
 
-
-def load_figures(views: Iterable[Records]) -> dict[str, int]:
+def load_figures(recorded: Recorded) -> dict[str, int]:
     """Return the counts of users, connections, messages sent and messages delivered, by name."""
-    connections = sent = delivered = 0
-    users: set[int] = set()
-    for records in views:
-        kind = records["kind"]
-        connects = kind == Kind.CONNECT
-        connections += int(connects.sum())
-        users.update(int(user) for user in np.unique(records["client"][connects]))
-        sent += int((kind == Kind.INVOKE).sum())
-        delivered += int((kind == Kind.DELIVER).sum())
+    connects, counts = recorded.of_kind(Kind.CONNECT), recorded.counts
+    users = {user for records in connects for user in np.unique(records["client"]).tolist()}
+    sent, delivered = int(counts[Kind.INVOKE]), int(counts[Kind.DELIVER])
+    connections = int(counts[Kind.CONNECT])
     return {"users": len(users), "connections": connections, "messages_sent": sent, "messages_delivered": delivered}
 
 
-def span_s(views: Iterable[Records]) -> float:
+def span_s(recorded: Recorded) -> float:
     """Return the seconds from the first record to the last one; 0 without records."""
-    times = [(int(records["t"].min()), int(records["t"].max())) for records in views if len(records)]
-    return round((max(b for _, b in times) - min(a for a, _ in times)) / 1e9, 3) if times else 0.0
+    begin, end = recorded.bounds_ns or (0, 0)
+    return round((end - begin) / 1e9, 3)
 
 
 def missed_live(verdicts: Iterable[Verdict]) -> dict[str, int]:
@@ -52,25 +46,23 @@ def missed_live(verdicts: Iterable[Verdict]) -> dict[str, int]:
     return {}
 
 
-def to_first_message_s(journals: Iterable[JournalView], started: float | None) -> float | None:
+def to_first_message_s(recorded: Recorded, journals: Sequence[JournalView], started: float | None) -> float | None:
     """Return the seconds from `started` to the first message sent; None if either time is unknown.
 
-    `started`: Unix time at which the leading process started.
+    `started`: Unix time at which the leading process started; `journals`: those of `recorded`.
     """
     found = []
-    for journal in journals:
-        said = np.flatnonzero(journal.records["kind"] == Kind.INVOKE)
+    for said, journal in zip(recorded.said_ns, journals, strict=True):
         offset = journal.sidecar.meta.get("wall_minus_monotonic_ns")
-        if len(said) and offset is not None:
-            found.append((int(journal.records["t"][said[0]]) + offset - journal.clock.offset_ns) / 1e9)
+        if said is not None and offset is not None:
+            found.append((said[0] + offset - journal.clock.offset_ns) / 1e9)
     return round(min(found) - started, 2) if found and started is not None else None
 
 
-def replicas(views: Iterable[tuple[Records, dict[int, str]]]) -> dict[str, int]:
+def replicas(recorded: Recorded) -> dict[str, int]:
     """Return replica -> number of connections that it accepted, where the platform names its replicas."""
     counts: dict[str, int] = {}
-    for records, names in views:
-        connects = records[records["kind"] == Kind.CONNECT]
+    for connects, names in zip(recorded.of_kind(Kind.CONNECT), recorded.names, strict=True):
         for number, count in zip(*np.unique(connects["author"], return_counts=True), strict=True):
             name = names.get(int(number))
             if name is not None:
@@ -78,99 +70,104 @@ def replicas(views: Iterable[tuple[Records, dict[int, str]]]) -> dict[str, int]:
     return dict(sorted(counts.items()))
 
 
-def percentiles(parts: list[Milliseconds]) -> dict[str, float]:
-    """Return samples, p50, p99 and max of all values together; only samples (0) if there are none."""
-    values = np.concatenate(parts) if parts else np.empty(0)
-    if not len(values):
-        return {"samples": 0}
-    p50, p99 = np.percentile(values, (50, 99))
+def percentiles(waits: Histograms, which: Sequence[int] | None = None) -> dict[str, float]:
+    """Return samples, and p50, p99 and max in ms of histograms in ns together; only samples (0) if there are none."""
+    samples = waits.total(which)
+    named = {"p50": 50.0, "p99": 99.0, "max": 100.0} if samples else {}
+    found = {name: waits.percentile(share, which) for name, share in named.items()}
+    return {"samples": samples, **{name: round(ns / 1e6, 3) for name, ns in found.items() if ns is not None}}
+
+
+class FanOut:
+    """Time from sending a message to its delivery to each member, in a histogram for each size of rooms."""
+
+    def __init__(self, room_sizes: Sequence[int]) -> None:
+        """Start without deliveries; `room_sizes`: members by conversation number."""
+        members = np.asarray(room_sizes, np.int64)
+        self.sizes, of = np.unique(members, return_inverse=True)
+        self._of = of.reshape(-1).astype(np.int64)
+        self.waits = Histograms(max(1, len(self.sizes)))
+
+    def __call__(self, kind: Kind, since: Since) -> None:
+        """Count the deliveries of a part (a `Sink`); those of conversations that the roster lacks are left out."""
+        if kind is Kind.DELIVER:
+            took, which = self.counted(since)
+            self.waits.add(took, which)
+
+    def counted(self, since: Since) -> tuple[Array, Array]:
+        """Return (ns, number of the size) of each delivery to a known conversation."""
+        convs = since.slot("conv")
+        known = convs < self.conversations
+        return since.took_ns[known], self._of[convs[known]]
+
+    @property
+    def conversations(self) -> int:
+        """Return the number of conversations."""
+        return len(self._of)
+
+    def of(self, size: int) -> list[int]:
+        """Return the numbers of the histograms of rooms of this size: one or none."""
+        return np.flatnonzero(self.sizes == size).tolist()
+
+    def heard(self) -> list[int]:
+        """Return the sizes with deliveries, in ascending order."""
+        totals = self.waits.totals()
+        return [int(size) for size, total in zip(self.sizes, totals, strict=False) if total]
+
+
+def bursts(recorded: Recorded, table: Path) -> list[dict[str, Any]]:
+    """Return the bursts of `table`, with the seconds from the first sending until all are sent, acked, delivered."""
+    rows = list(read_table(table))
+    mine = _of_bursts(recorded, rows) if rows else []
+    return [found for row, records in zip(rows, mine, strict=True) if (found := _burst(row, records))]
+
+
+def _of_bursts(recorded: Recorded, rows: Sequence[Mapping[str, Any]]) -> list[Records]:
+    """Return the records of the messages of each burst."""
+    found: list[list[Records]] = [[] for _ in rows]
+    senders = np.unique([row["client"] for row in rows])
+    for _, part in recorded.parts():
+        part = part[np.isin(part["author"], senders)]
+        for row, into in zip(rows, found, strict=True) if len(part) else ():
+            first, last = row["first"], row["first"] + row["count"] - 1
+            of = (part["author"] == row["client"]) & (part["counter"] >= first) & (part["counter"] <= last)
+            into.append(part[of])
+    return [np.concatenate([np.empty(0, RECORD), *parts]) for parts in found]
+
+
+def _burst(row: Mapping[str, Any], records: Records) -> dict[str, Any]:
+    """Return one burst with its times; {} if nothing of it was sent."""
+    sent = records[records["kind"] == Kind.INVOKE]
+    if not len(sent):
+        return {}
+    acked, heard, stored = (records[records["kind"] == kind] for kind in (Kind.OK, Kind.DELIVER, Kind.STORED))
+    begin = sent["t"].min()
+
+    def after(part: Records) -> float | None:
+        return round(float(part["t"].max() - begin) / 1e9, 4) if len(part) else None
+
     return {
-        "samples": len(values),
-        "p50": round(float(p50), 3),
-        "p99": round(float(p99), 3),
-        "max": round(float(values.max()), 3),
+        **row,
+        "sent": len(sent),
+        "acknowledged": len(acked),
+        "delivered": len(heard),
+        "stored": len(stored),
+        "hearers": len(np.unique(heard["client"])),
+        "sent_s": after(sent),
+        "acknowledged_s": after(acked),
+        "delivered_s": after(heard),
+        "delivery_ms": _lag_after_send(sent, heard),
     }
 
 
-def fan_out(views: list[Records], room_sizes: list[int]) -> dict[str, dict[str, float]]:
-    """Return room size -> percentiles of the milliseconds from sending a message to its delivery to each member."""
-    delay_ms, size = fan_out_ms(views, room_sizes)
-    return {str(int(s)): percentiles([delay_ms[size == s]]) for s in np.unique(size)}
-
-
-def fan_out_ms(views: list[Records], room_sizes: list[int]) -> tuple[Milliseconds, npt.NDArray[np.int64]]:
-    """Return (milliseconds, size of the room) of each delivery; see `since_sending`."""
-    delay_ms, heard, _ = since_sending(views, Kind.DELIVER)
-    sizes = np.asarray(room_sizes)
-    inside = heard["conv"] < len(sizes)
-    return delay_ms[inside], sizes[heard["conv"][inside]]
-
-
-def since_sending(views: list[Records], kind: Kind) -> tuple[Milliseconds, Records, npt.NDArray[np.int64]]:
-    """Return how long after the first sending of its message each record of a kind was written.
-
-    The result is (milliseconds, record, monotonic ns of that sending). All times are of one host's clock.
-
-    Memory: 16 bytes per message and record; of each journal only the last five million records are used.
-    """
-    views = [records[-5_000_000:] for records in views]
-    invoke = _joined(views, Kind.INVOKE, first_attempt=True)
-    later = _joined(views, kind)
-    if not len(invoke) or not len(later):
-        return np.empty(0), later[:0], np.empty(0, np.int64)
-    keys = message_keys(invoke)
-    order = np.argsort(keys, kind="stable")
-    keys, sent_at = keys[order], invoke["t"][order]
-    wanted = message_keys(later)
-    at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-    known = keys[at] == wanted
-    later, sent_ns = later[known], sent_at[at[known]]
-    return (later["t"] - sent_ns) / 1e6, later, sent_ns
-
-
-def bursts(views: list[Records], table: Path) -> list[dict[str, Any]]:
-    """Return the bursts of `table`, with the seconds from the first sending until all are sent, acked, delivered."""
-    found = []
-    for row in read_table(table):
-        first, last = row["first"], row["first"] + row["count"] - 1
-        mine = [r[(r["author"] == row["client"]) & (r["counter"] >= first) & (r["counter"] <= last)] for r in views]
-        records: Records = np.concatenate(mine) if mine else np.empty(0, RECORD)
-        sent = records[records["kind"] == Kind.INVOKE]
-        acked = records[records["kind"] == Kind.OK]
-        heard = records[records["kind"] == Kind.DELIVER]
-        stored = records[records["kind"] == Kind.STORED]
-        if not len(sent):
-            continue
-        begin = sent["t"].min()
-
-        def after(part: Records, begin: np.int64 = begin) -> float | None:
-            return round(float(part["t"].max() - begin) / 1e9, 4) if len(part) else None
-
-        lag_ms = _lag_after_send(sent, heard)
-        found.append(
-            {
-                **row,
-                "sent": len(sent),
-                "acknowledged": len(acked),
-                "delivered": len(heard),
-                "stored": len(stored),
-                "hearers": len(np.unique(heard["client"])),
-                "sent_s": after(sent),
-                "acknowledged_s": after(acked),
-                "delivered_s": after(heard),
-                "delivery_ms": lag_ms,
-            }
-        )
-    return found
-
-
 def _lag_after_send(sent: Records, heard: Records) -> dict[str, float]:
-    if not len(heard):
-        return {"samples": 0}
-    first = int(sent["counter"].min())
-    at = np.zeros(int(max(sent["counter"].max(), heard["counter"].max())) - first + 1, dtype=np.int64)
-    at[sent["counter"].astype(np.int64) - first] = sent["t"]
-    return percentiles([(heard["t"] - at[heard["counter"].astype(np.int64) - first]) / 1e6])
+    waits = Histograms()
+    if len(heard):
+        first = int(sent["counter"].min())
+        at = np.zeros(int(max(sent["counter"].max(), heard["counter"].max())) - first + 1, dtype=np.int64)
+        at[sent["counter"].astype(np.int64) - first] = sent["t"]
+        waits.add(heard["t"] - at[heard["counter"].astype(np.int64) - first])
+    return percentiles(waits)
 
 
 def read_table(path: Path) -> Iterator[dict[str, Any]]:
@@ -188,16 +185,6 @@ def read_table(path: Path) -> Iterator[dict[str, Any]]:
                 return
             if isinstance(row, dict):
                 yield row
-
-
-def _joined(views: list[Records], kind: Kind, *, first_attempt: bool = False) -> Records:
-    parts = []
-    for records in views:
-        mask = records["kind"] == kind
-        if first_attempt:
-            mask &= records["attempt"] <= 1
-        parts.append(records[mask])
-    return np.concatenate(parts) if parts else np.empty(0, RECORD)
 
 
 def message_keys(records: Records) -> npt.NDArray[np.uint64]:

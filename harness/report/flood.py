@@ -8,42 +8,65 @@ from pathlib import Path
 import numpy as np
 
 from earwitness.checks.history.record import Flag, Kind
-from earwitness.harness.report.figures import Records, percentiles, read_table, since_sending
+from earwitness.harness.report.figures import percentiles, read_table
+from earwitness.harness.report.histograms import Histograms
+from earwitness.harness.report.recorded import Recorded, Since
 
 ABUSE = 4429
 """Close code for too many requests."""
 
 
-def flood(views: Sequence[Records], floods: Path, bursts: Path) -> dict[str, object] | None:
-    """Return the waiting times of users who neither flooded nor burst; None if no user flooded.
+BEFORE, DURING = range(2)
 
-    Times are milliseconds of messages from and to those users, by when they were sent: `before`, while all users were
-    connected and calm, and `during`, from the first flood on; `p99_ratio` is the p99 of `during` divided by that of
-    `before`. `closed`: sockets that the platform closed for abuse, of flooding users and of others. All times are of
-    one host's clock. `floods`, `bursts`: the side tables that users wrote.
+
+class Flood:
+    """Waiting times of users who neither flooded nor burst, before the first flood and from then on (a `Sink`).
+
+    Times are of messages from and to those users, by when they were sent: `before`, while all users were connected and
+    calm, and `during`, from the first flood on. All times are of one host's clock.
     """
-    rows = list(read_table(floods))
-    if not rows:
-        return None
-    calm_ns, begin_ns = min(row["calm_ns"] for row in rows), min(row["t_ns"] for row in rows)
-    abusers = sorted({row["client"] for row in rows})
-    loud = [*abusers, *(row["client"] for row in read_table(bursts))]
-    found: dict[str, object] = {"abusers": len(abusers), "floods": len(rows), "closed": _closed(views, abusers)}
-    for name, kind in (("fan-out", Kind.DELIVER), ("ack", Kind.OK)):
-        waited_ms, heard, sent_ns = since_sending(list(views), kind)
-        quiet = ~np.isin(heard["author"], loud) & ~np.isin(heard["client"], loud)
-        before = percentiles([waited_ms[quiet & (sent_ns >= calm_ns) & (sent_ns < begin_ns)]])
-        during = percentiles([waited_ms[quiet & (sent_ns >= begin_ns)]])
-        ratio = round(during["p99"] / before["p99"], 2) if before.get("p99") and "p99" in during else None
-        found[name] = {"before": before, "during": during, "p99_ratio": ratio}
-    return found
+
+    def __init__(self, floods: Path, bursts: Path) -> None:
+        """Read the side tables that users wrote."""
+        self._rows = list(read_table(floods))
+        self._abusers = sorted({row["client"] for row in self._rows})
+        self._loud = [*self._abusers, *(row["client"] for row in read_table(bursts))]
+        self._calm_ns = min((row["calm_ns"] for row in self._rows), default=0)
+        self._begin_ns = min((row["t_ns"] for row in self._rows), default=0)
+        self._waits = {Kind.DELIVER: Histograms(2), Kind.OK: Histograms(2)}
+
+    def __bool__(self) -> bool:
+        """Return whether any user flooded."""
+        return bool(self._rows)
+
+    def __call__(self, kind: Kind, since: Since) -> None:
+        """Count the waiting times of a part."""
+        quiet = ~np.isin(since.slot("author"), self._loud) & ~np.isin(since.slot("client"), self._loud)
+        quiet &= (since.sent_ns >= self._calm_ns) | (since.sent_ns >= self._begin_ns)
+        during = since.sent_ns[quiet] >= self._begin_ns
+        self._waits[kind].add(since.took_ns[quiet], np.where(during, DURING, BEFORE))
+
+    def found(self, recorded: Recorded) -> dict[str, object] | None:
+        """Return what the verdict says of it; None if no user flooded.
+
+        Times are milliseconds; `p99_ratio` is the p99 of `during` divided by that of `before`. `closed`: sockets that
+        the platform closed for abuse, of flooding users and of others.
+        """
+        if not self._rows:
+            return None
+        closed = _closed(recorded, self._abusers)
+        found: dict[str, object] = {"abusers": len(self._abusers), "floods": len(self._rows), "closed": closed}
+        for name, kind in (("fan-out", Kind.DELIVER), ("ack", Kind.OK)):
+            before, during = (percentiles(self._waits[kind], [part]) for part in (BEFORE, DURING))
+            ratio = round(during["p99"] / before["p99"], 2) if before.get("p99") and "p99" in during else None
+            found[name] = {"before": before, "during": during, "p99_ratio": ratio}
+        return found
 
 
-def _closed(views: Sequence[Records], abusers: Sequence[int]) -> dict[str, int]:
+def _closed(recorded: Recorded, abusers: Sequence[int]) -> dict[str, int]:
     closed = {"abusers": 0, "others": 0}
-    for records in views:
-        own = (records["flags"] & Flag.OWN) > 0
-        ended = records[(records["kind"] == Kind.DISCONNECT) & ~own & (records["counter"] == ABUSE)]
+    for records in recorded.of_kind(Kind.DISCONNECT):
+        ended = records[((records["flags"] & Flag.OWN) == 0) & (records["counter"] == ABUSE)]
         theirs = int(np.isin(ended["client"], abusers).sum())
         closed["abusers"] += theirs
         closed["others"] += len(ended) - theirs

@@ -17,7 +17,7 @@ from earwitness.harness.progress import printable
 from earwitness.harness.record.evidence import KEY
 from earwitness.harness.record.history import Follower
 from earwitness.harness.record.rundir import write_whole
-from earwitness.harness.report.judging import verdict_of, write_verdict
+from earwitness.harness.report.judging import verdict_by, write_verdict
 from earwitness.harness.report.live import LiveVerdict
 from earwitness.harness.report.live_file import LIVE
 from earwitness.harness.report.terminal import verdict_text
@@ -89,7 +89,7 @@ class Following:
             self.live = LiveVerdict(self._history, self._say, self._own)
             for batch in self._history.batches():
                 self.live.judge.step(batch)
-        verdict = verdict_of(self._history, self.live.judge, self.live.reach)
+        verdict = verdict_by(self._history, self.live.judge, self.live.reach)
         write_verdict(self._history.path, verdict, verdict_text(verdict))
         self._tell(self.live.last_look(verdict))
         return verdict

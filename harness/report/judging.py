@@ -23,17 +23,19 @@ from earwitness.harness.record.history import History, open_history
 from earwitness.harness.record.rundir import write_whole
 from earwitness.harness.report import figures, opportunities
 from earwitness.harness.report.behind import with_blocks_behind
-from earwitness.harness.report.drift import drift
+from earwitness.harness.report.drift import Drift
 from earwitness.harness.report.endings import endings, stopped
 from earwitness.harness.report.facts import facts_of, native_path
-from earwitness.harness.report.flood import flood
+from earwitness.harness.report.flood import Flood
 from earwitness.harness.report.junit import junit_xml
 from earwitness.harness.report.measures import Measured
 from earwitness.harness.report.own_checks import all_checks
 from earwitness.harness.report.page.command import write_report
 from earwitness.harness.report.page.timeline import axis_of, bands_of
-from earwitness.harness.report.reach import Reach
+from earwitness.harness.report.reach import Reach, Reached
+from earwitness.harness.report.recorded import Recorded
 from earwitness.harness.report.runbooks import runbook_of
+from earwitness.harness.report.sharded import Way, judge_sharded
 from earwitness.harness.report.swim_svg import witness_svg
 from earwitness.harness.report.thresholds import judge_thresholds, missed, parse_all
 from earwitness.harness.report.witnesses import Teller, Witness
@@ -42,18 +44,24 @@ EXIT_OF_SIGNAL = {"SIGINT": Exit.INTERRUPTED, "SIGTERM": Exit.TERMINATED}
 EXIT_OF = {Outcome.PASS: Exit.PASS, Outcome.FAIL: Exit.FAIL, Outcome.UNKNOWN: Exit.UNKNOWN}
 
 
-def judge_run(run_dir: Path, *, only: Sequence[str] = (), own: Sequence[OwnCheck] = ()) -> dict[str, Any]:
+def judge_run(
+    run_dir: Path, *, only: Sequence[str] = (), own: Sequence[OwnCheck] = (), way: Way | None = None
+) -> dict[str, Any]:
     """Return the verdict of a run directory as the dictionary of verdict.json.
 
     `only`: ids of the checks that decide the outcome, instead of all; the checks of the record itself (H) are always
-    added. `own`: own checks that the user allows to run. Raises RecordError.
+    added. `own`: own checks that the user allows to run. `way`: judge by shards; None: in one pass, by this process.
+    Raises RecordError.
     """
     history = open_history(run_dir)
     checks = all_checks(history.run, own)
     if only:
         history.run["judged_by"] = [id for id in only if not id.startswith("H")]
         checks = tuple(check for check in checks if check.id.startswith("H") or check.id in only)
-    reach = Reach(history)
+    if way is not None:
+        verdicts, reached = judge_sharded(history, checks, way)
+        return verdict_of(history, verdicts, checks, reached)
+    reach = Reach(history.contract)
     judge = judge_of(history, checks, [reach])
     done = 0
     with Progress(f"judging {os.path.relpath(run_dir)}", sum(view.count for view in history.journals)) as progress:
@@ -61,7 +69,7 @@ def judge_run(run_dir: Path, *, only: Sequence[str] = (), own: Sequence[OwnCheck
             judge.step(batch)
             done += len(batch.records)
             progress.at(done)
-    return verdict_of(history, judge, reach)
+    return verdict_by(history, judge, reach)
 
 
 def judge_of(history: History, checks: Sequence[Check] = ALL, watchers: Sequence[Watcher] = ()) -> Judge:
@@ -69,15 +77,30 @@ def judge_of(history: History, checks: Sequence[Check] = ALL, watchers: Sequence
     return Judge(history.roster, history.contract, checks, watchers)
 
 
-def verdict_of(history: History, judge: Judge, reach: Reach) -> dict[str, Any]:
+def verdict_by(history: History, judge: Judge, reach: Reach) -> dict[str, Any]:
     """Return the verdict of a history whose records judge and `reach` have all seen, with the figures of the run."""
+    facts, journals = facts_of(history), history.infos()
+    return verdict_of(history, judge.finish(journals, facts), judge.checks, reach.found(journals, facts))
+
+
+def verdict_of(
+    history: History, verdicts: Sequence[Verdict], checks: Sequence[Check], reached: Reached | None
+) -> dict[str, Any]:
+    """Return the verdict of a history, with the figures of the run.
+
+    `verdicts`: those of `checks`, about all records; `reached`: what was owed and came.
+    """
     run_dir, run = history.path, history.run
     judged_by = run.get("judged_by")
     facts = facts_of(history)
-    verdicts = with_blocks_behind(history, judge.finish(history.infos(), facts), facts, judge.checks)
+    verdicts = with_blocks_behind(history, verdicts, facts, checks)
     outcome, why = outcome_of_run(verdicts, judged_by)
-    views = [view.records for view in history.journals]
-    measured = measure(history)
+    recorded = Recorded.of(history)
+    measured = measure(history, recorded)
+    rooms = [len(room) for room in history.roster.conversations]
+    drift = Drift(recorded, rooms, history.table("services"))
+    flood = Flood(history.table("floods"), history.table("bursts"))
+    recorded.deliver([*measured.collect(), *([drift] if drift.long else []), *([flood] if flood else [])])
     wanted = parse_all(f"{run_dir}/run.json", run.get("thresholds") or ())
     if "imported_from" in run:  # an imported run has no table of services
         wanted = [threshold for threshold in wanted if threshold.metric != "memory"]
@@ -87,9 +110,9 @@ def verdict_of(history: History, judge: Judge, reach: Reach) -> dict[str, Any]:
         exit_code, why = Exit.THRESHOLD, f"threshold: {over}"
     if by := (run.get("interrupted") or {}).get("by"):
         exit_code = worse(exit_code, EXIT_OF_SIGNAL[by])
-    witnesses = Teller(history, judge.checks).witnesses(verdicts)
+    witnesses = Teller(history, checks).witnesses(verdicts)
     told = [told_of(verdict, judged_by, witnesses[verdict.id]) for verdict in verdicts]
-    files = {check.id: {"file": check.file} for check in judge.checks if isinstance(check, Own)}
+    files = {check.id: {"file": check.file} for check in checks if isinstance(check, Own)}
     told = [{**row, **files.get(row["id"], {})} for row in told]
     return {
         "outcome": outcome.name,
@@ -100,37 +123,37 @@ def verdict_of(history: History, judge: Judge, reach: Reach) -> dict[str, Any]:
         "seed": run.get("seed"),
         "run": os.path.relpath(run_dir),
         "created": run.get("created"),
-        "seconds": figures.span_s(views),
+        "seconds": figures.span_s(recorded),
         "target": (run.get("target") or {}).get("kind", "imported"),
         "checks": [t for t in told if not t["id"].startswith("H")],
         "harness": [t for t in told if t["id"].startswith("H")],
         "thresholds": thresholds,
-        "warnings": warnings_of(history, views),
-        "load": figures.load_figures(views),
+        "warnings": warnings_of(history, recorded),
+        "load": figures.load_figures(recorded),
         "missed_live": figures.missed_live(verdicts),
-        "reach": reach.found(history.infos(), facts),
-        "endings": endings((view.records, view.names) for view in history.journals),
-        "stopped": stopped(views),
-        "replicas": figures.replicas((view.records, view.names) for view in history.journals),
+        "reach": reached.told(history) if reached is not None else None,
+        "endings": endings(recorded),
+        "stopped": stopped(recorded),
+        "replicas": figures.replicas(recorded),
         "latency_ms": measured.latencies(),
         "streams": measured.streams(),
-        "to_first_message_s": figures.to_first_message_s(history.journals, run.get("process_started")),
-        "bursts": figures.bursts(views, history.table("bursts")),
-        "flood": flood(views, history.table("floods"), history.table("bursts")),
-        "faults": _faults(history, views),
+        "to_first_message_s": figures.to_first_message_s(recorded, history.journals, run.get("process_started")),
+        "bursts": figures.bursts(recorded, history.table("bursts")),
+        "flood": flood.found(recorded),
+        "faults": _faults(recorded),
         "defect": (run.get("options") or {}).get("defect", ""),
-        "drift": drift(views, [len(room) for room in history.roster.conversations], history.table("services")),
-        "opportunities": opportunities.told(history),
+        "drift": drift.rows(),
+        "opportunities": opportunities.told(history, recorded),
         "native": native_path(history),
-        "records": sum(len(records) for records in views),
+        "records": int(recorded.counts.sum()),
     }
 
 
-def _faults(history: History, views: Sequence[figures.Records]) -> list[dict[str, Any]]:
+def _faults(recorded: Recorded) -> list[dict[str, Any]]:
     """Return the faults that were injected: name, begin and end in seconds since the first record."""
-    if (axis := axis_of(views)) is None:
+    if (axis := axis_of(recorded)) is None:
         return []
-    bands = [band for band in bands_of(history, axis) if band.name != "drain"]
+    bands = [band for band in bands_of(recorded, axis) if band.name != "drain"]
     return [{"name": b.name, "start_s": round(b.start_s, 3), "end_s": round(b.end_s, 3)} for b in bands]
 
 
@@ -144,24 +167,24 @@ def headline(outcome: Outcome, exit_code: int, run: Mapping[str, Any]) -> str:
     return f"{words} ({interruption(interrupted)})" if interrupted else words
 
 
-def warnings_of(history: History, views: Sequence[figures.Records]) -> list[str]:
+def warnings_of(history: History, recorded: Recorded) -> list[str]:
     """Return sentences about what this verdict does not cover.
 
     They are the warnings of run.json, and for an imported history those that follow from its records.
     """
     found = list(history.run.get("warnings") or ())
     unpromised = "imported_from" in history.run and history.contract.sequence == "none"
-    if unpromised and any(((view["kind"] == Kind.DELIVER) & (view["seq"] >= 0)).any() for view in views):
+    if unpromised and any(((part["kind"] == Kind.DELIVER) & (part["seq"] >= 0)).any() for _, part in recorded.parts()):
         unsaid = "messages have numbers, but the contract promises no sequence: their gaps (I4) are not judged"
         found.append(f'{unsaid}. Import with sequence = "contiguous" or "increasing" if that is promised.')
     return found
 
 
-def measure(history: History) -> Measured:
+def measure(history: History, recorded: Recorded) -> Measured:
     """Return the figures of a run to which thresholds and comparisons refer."""
     sizes = [len(members) for members in history.roster.conversations]
     footers = [view.footer or {} for view in history.journals]
-    return Measured([v.records for v in history.journals], sizes, footers, history.table("services"))
+    return Measured(recorded, sizes, footers, history.table("services"))
 
 
 def row_of(verdict: Verdict, judged_by: Collection[str] | None) -> dict[str, Any]:

@@ -78,7 +78,7 @@ class LiveVerdict:
         self._history, self._say = history, say
         self._traffic, self._devices = Traffic(history.roster, BUCKETS), Devices()
         self._answers = Answers()
-        self.reach = Reach(history)
+        self.reach = Reach(history.contract)
         watchers = (self._traffic, self._devices, self._answers, self.reach)
         self.judge: Judge = judge_of(history, all_checks(history.run, own), watchers)
         self._titles = {check.id: check.title for check in self.judge.checks}

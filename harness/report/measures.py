@@ -16,7 +16,9 @@ from hdrh.histogram import HdrHistogram
 from earwitness.checks.engine.fault_windows import FaultLog, Window
 from earwitness.checks.history.record import Flag, Kind, Phase
 from earwitness.harness.record.latencies import read_latencies
-from earwitness.harness.report.figures import Records, fan_out_ms, message_keys, read_table
+from earwitness.harness.report.figures import FanOut, message_keys, read_table
+from earwitness.harness.report.histograms import Histograms
+from earwitness.harness.report.recorded import Recorded, Records, Sink
 from earwitness.harness.report.streams import Streamed, streamed
 
 Times = npt.NDArray[Any]
@@ -30,7 +32,7 @@ ANSWER_NS = 10_000_000_000
 class Measured:
     """Figures of one run, computed when first read: times in milliseconds, memory in MB, shares in per cent.
 
-    views       records of each journal
+    recorded    records of all journals
     room_sizes  number of members by conversation number
     footers     of the journals, with their histograms of acknowledgements and their loop lag
     services    the side table of resource samples
@@ -38,13 +40,15 @@ class Measured:
 
     def __init__(
         self,
-        views: Sequence[Records],
+        recorded: Recorded,
         room_sizes: Sequence[int],
         footers: Sequence[Mapping[str, Any]],
         services: Path,
     ) -> None:
         """Keep what a run recorded; each figure is computed when it is first read."""
-        self._views, self._sizes, self._footers, self._services = views, room_sizes, footers, services
+        self._recorded, self._footers, self._services = recorded, footers, services
+        self._fan_out, self._counted_fan_out = FanOut(room_sizes), False
+        self._token_gaps, self._gap_seconds = Histograms(), set[int]()
 
     def figure(self, metric: str, of: str = "", statistic: str = "") -> tuple[float | None, int]:
         """Return (value, samples) of a metric; the value is None if nothing was measured.
@@ -69,7 +73,24 @@ class Measured:
         if metric == "lag":
             lags = [float(f["lag_ms"][statistic]) for f in self._footers if statistic in (f.get("lag_ms") or {})]
             return max(lags, default=None), len(lags)
-        return quantile(self.times_ms(metric, of), statistic)
+        if metric == "token gap":
+            return milliseconds(self.token_gaps, None, statistic)
+        if metric == "fan-out":
+            return milliseconds(self.fan_out.waits, self.fan_out.of(int(of)) if of else None, statistic)
+        return quantile(self.times_ms(metric), statistic)
+
+    @property
+    def fan_out(self) -> FanOut:
+        """Return the times of all deliveries; the records are read for them if `collect` has not done so."""
+        if not self._counted_fan_out:
+            self._recorded.deliver(self.collect())
+        return self._fan_out
+
+    def collect(self) -> list[Sink]:
+        """Return what must be given all deliveries: a caller that reads the records for others too calls this first."""
+        sinks: list[Sink] = [] if self._counted_fan_out else [self._fan_out]
+        self._counted_fan_out = True
+        return sinks
 
     def never(self, metric: str) -> int:
         """Return how many samples of a metric count as infinitely late, because what they wait for never came."""
@@ -95,32 +116,30 @@ class Measured:
         A run that ends closes its connections itself: messages that had waited as long as a user waits count too.
         """
         number = 0
-        for view in self._views:
-            given_up = view[(view["kind"] == Kind.INFO) & (view["flags"] & int(Flag.TIMEOUT) > 0)]
+        for infos in self._recorded.of_kind(Kind.INFO):
+            given_up = infos[infos["flags"] & int(Flag.TIMEOUT) > 0]
             number += int(self._undisturbed(given_up["t"], given_up["t"]).sum())
-            begun, ended = waited_in_vain(view)
+        for begun, ended in waited_in_vain(self._recorded):
             number += int((self._undisturbed(begun, ended) & (ended - begun >= ANSWER_NS)).sum())
         return number
 
-    def times_ms(self, metric: str, of: str = "") -> Times:
-        """Return all samples of a metric in milliseconds. `of`: a room size, for fan-out only."""
-        if metric == "fan-out":
-            delay_ms, sizes = self._fan_out
-            return delay_ms[sizes == int(of)] if of else delay_ms
+    def times_ms(self, metric: str) -> Times:
+        """Return all samples of a metric of rare records in milliseconds."""
         known: dict[str, Callable[[], Times]] = {
             "probe": lambda: self._of(Kind.PROBE, lambda r: r["aux"] / 1e3),
             "login": lambda: self._of(Kind.LOGIN, lambda r: r["aux"] / 1e3),
             "connect": lambda: self._of(Kind.CONNECT, lambda r: r["size"] / 1e3),
             "request": lambda: self._of(Kind.REQUEST, lambda r: (r["t"] - r["seq"])[r["size"] > 0] / 1e6),
-            "reconnect": lambda: joined([reconnects_ms(view) for view in self._views]),
-            "token gap": lambda: self.streamed.gaps_ns / 1e6,
+            "reconnect": lambda: joined(
+                [reconnects_ms(rare, self._recorded.last_ns(n)) for n, rare in enumerate(self._recorded.rare)]
+            ),
             "token rate": lambda: self.streamed.tokens_per_s,
         }
         return known[metric]()
 
     def latencies(self) -> dict[str, dict[str, float]]:
         """Return the latency rows of the verdict: samples, p50, p99 and maximum of each metric with samples."""
-        rooms = [str(int(size)) for size in np.unique(self._fan_out[1])]
+        rooms = [str(size) for size in self.fan_out.heard()]
         named = [("fan-out", size, f"fan-out, room of {size}") for size in rooms]
         named += [(metric, "", metric) for metric in LATENCIES]
         rows = {}
@@ -136,7 +155,23 @@ class Measured:
     @cached_property
     def streamed(self) -> Streamed:
         """Return what was measured of the streamed answers."""
-        return streamed(self._views, self._footers, self._faults)
+        return streamed(self._recorded, self._footers, self._faults, gaps=self._count_gaps)
+
+    def _count_gaps(self, took: Times, at: Times) -> None:
+        self._token_gaps.add(took)
+        self._gap_seconds.update(np.unique(at // 1_000_000_000).tolist())
+
+    @property
+    def token_gap_seconds(self) -> int:
+        """Return in how many different seconds there are gaps between tokens."""
+        assert self.streamed is not None  # it fills them
+        return len(self._gap_seconds)
+
+    @property
+    def token_gaps(self) -> Histograms:
+        """Return the times (ns) between two tokens that follow each other in a stream."""
+        assert self.streamed is not None  # it fills them
+        return self._token_gaps
 
     def streams(self) -> dict[str, Any]:
         """Return the row of the verdict about streamed answers: their counts and tokens a second; {} without any."""
@@ -145,10 +180,6 @@ class Measured:
             return {}
         rates = {what: self.figure("token rate", "", what)[0] for what in ("p1", "p50")}
         return {**counts, "tokens_per_s": {what: round(rate, 1) for what, rate in rates.items() if rate is not None}}
-
-    @cached_property
-    def _fan_out(self) -> tuple[Times, Times]:
-        return fan_out_ms(list(self._views), list(self._sizes))
 
     @cached_property
     def acknowledged(self) -> dict[str, HdrHistogram]:
@@ -176,8 +207,7 @@ class Measured:
     def probe_errors(self) -> tuple[int, int]:
         """Return (probes not answered 200, all probes), without those that overlap a fault."""
         bad, samples = 0, 0
-        for view in self._views:
-            probes = view[view["kind"] == Kind.PROBE]
+        for probes in self._recorded.of_kind(Kind.PROBE):
             probes = probes[self._undisturbed(probes["t"] - probes["aux"] * 1000, probes["t"])]
             bad += int((probes["counter"] != 200).sum())
             samples += len(probes)
@@ -193,13 +223,23 @@ class Measured:
         for story in (footer["story"] for footer in self._footers if "story" in footer):
             failed += sum(int(row["count"]) for row in story["failed_requests"])
             samples += int(story["requests"])
-        for view in self._views:
-            kind, calm = view["kind"], self._undisturbed(view["t"], view["t"])
-            requests = view[calm & (kind == Kind.REQUEST)]
+        for rare in self._recorded.rare:
+            kind, calm = rare["kind"], self._undisturbed(rare["t"], rare["t"])
+            requests = rare[calm & (kind == Kind.REQUEST)]
             failed += int((calm & ((kind == Kind.FAIL) | (kind == Kind.INFO))).sum())
             failed += int(((requests["flags"] & ANSWERED) == 0).sum())
-            samples += int((calm & (kind == Kind.INVOKE)).sum()) + len(requests)
-        return failed, samples
+            samples += len(requests)
+        return failed, samples + self._calm_sendings()
+
+    def _calm_sendings(self) -> int:
+        """Return how many sendings lie outside of faults."""
+        if not self._faults:
+            return int(self._recorded.counts[Kind.INVOKE])
+        number = 0
+        for _, part in self._recorded.parts():
+            sent = part["t"][part["kind"] == Kind.INVOKE]
+            number += int(self._undisturbed(sent, sent).sum())
+        return number
 
     def _undisturbed(self, begin_ns: Times, end_ns: Times) -> npt.NDArray[np.bool_]:
         """Return which of these spans of time overlap no fault."""
@@ -211,12 +251,12 @@ class Measured:
     @cached_property
     def _faults(self) -> list[Window]:
         log = FaultLog()
-        for number, view in enumerate(self._views):
-            log.add(number, view)
+        for number, faults in enumerate(self._recorded.of_kind(Kind.FAULT)):
+            log.add(number, faults)
         return log.windows()
 
     def _of(self, kind: Kind, values: Callable[[Records], Times]) -> Times:
-        return joined([values(view[view["kind"] == kind]) for view in self._views])
+        return joined([values(records) for records in self._recorded.of_kind(kind)])
 
 
 def joined(parts: Sequence[Times]) -> Times:
@@ -246,29 +286,52 @@ def with_never(values: Times, never: int, share: float) -> tuple[float | None, i
     return float(np.percentile(values, min(100.0, share * samples / len(values)))), samples
 
 
-def waited_in_vain(view: Records) -> tuple[Times, Times]:
-    """Return (sending, end) in ns of messages that were unanswered when the drained run closed its connections."""
-    drained = np.flatnonzero((view["kind"] == Kind.PHASE) & (view["counter"] == Phase.DRAINED))
-    after = view[drained[0] :] if len(drained) else view[:0]
-    ended = after[(after["kind"] == Kind.INFO) & (after["flags"] & int(Flag.TIMEOUT) == 0)]
-    sent = view[view["kind"] == Kind.INVOKE] if len(ended) else view[:0]
-    sent = sent[np.isin(message_keys(sent), message_keys(ended))]
+def waited_in_vain(recorded: Recorded) -> Iterator[tuple[Times, Times]]:
+    """Yield (sending, end) in ns of messages that were unanswered when the drained run closed its connections.
+
+    One pair of arrays for each journal with such messages.
+    """
+    ended = [_ended_after_drain(rare) for rare in recorded.rare]
+    if not any(len(rows) for rows in ended):
+        return
     names = ["author", "counter", "attempt"]
-    begun = {tuple(row): t for row, t in zip(sent[names].tolist(), sent["t"].tolist(), strict=True)}
-    known = [(begun[tuple(row)], t) for row, t in zip(ended[names].tolist(), ended["t"], strict=True) if row in begun]
-    pairs = np.array(known, np.int64).reshape(-1, 2)
-    return pairs[:, 0], pairs[:, 1]
+    begun: list[dict[tuple[int, ...], int]] = [{} for _ in ended]
+    for number, part in recorded.parts():
+        sent = part[part["kind"] == Kind.INVOKE]
+        sent = sent[np.isin(message_keys(sent), message_keys(ended[number]))]
+        begun[number] |= {tuple(row): t for row, t in zip(sent[names].tolist(), sent["t"].tolist(), strict=True)}
+    for rows, sendings in zip(ended, begun, strict=True):
+        ends = zip(rows[names].tolist(), rows["t"].tolist(), strict=True)
+        known = [(sendings[tuple(row)], t) for row, t in ends if tuple(row) in sendings]
+        pairs = np.array(known, np.int64).reshape(-1, 2)
+        yield pairs[:, 0], pairs[:, 1]
 
 
-def reconnects_ms(records: Records) -> Times:
+def _ended_after_drain(rare: Records) -> Records:
+    """Return the INFO records of a journal that stand after its DRAINED and are no timeouts."""
+    drained = np.flatnonzero((rare["kind"] == Kind.PHASE) & (rare["counter"] == Phase.DRAINED))
+    after = rare[drained[0] :] if len(drained) else rare[:0]
+    ended: Records = after[(after["kind"] == Kind.INFO) & (after["flags"] & int(Flag.TIMEOUT) == 0)]
+    return ended
+
+
+def milliseconds(times: Histograms, which: Sequence[int] | None, statistic: str) -> tuple[float | None, int]:
+    """Return (value in ms, number of values) of a statistic of histograms in ns; the value is None without values."""
+    value = times.percentile(share_of(statistic), which)
+    return (None if value is None else value / 1e6), times.total(which)
+
+
+def reconnects_ms(records: Records, last_ns: int | None = None) -> Times:
     """Return the times from each loss of a connection (not by the tester) to the device's next connection.
 
-    For a device without a next connection the time ends at DRAIN.
+    For a device without a next connection the time ends at DRAIN, or at the end of the journal (`last_ns`; None: that
+    of `records`).
     """
     kind = records["kind"]
     of_interest = records[(kind == Kind.CONNECT) | (kind == Kind.DISCONNECT)]
     drains = records["t"][(kind == Kind.PHASE) & (records["counter"] == Phase.DRAIN)]
-    drain = int(drains.min()) if len(drains) else int(records["t"].max(initial=0))
+    last = int(records["t"].max(initial=0)) if last_ns is None else last_ns
+    drain = int(drains.min()) if len(drains) else last
     took = []
     lost: dict[int, int] = {}
     for client, what, flags, t in zip(

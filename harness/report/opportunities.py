@@ -14,6 +14,7 @@ from typing import Any
 
 from earwitness.checks.history.record import Flag, Kind
 from earwitness.harness.record.history import History
+from earwitness.harness.report.recorded import Recorded
 
 FOOTER_KEY = "opportunities"
 """Key of the counts in the footer of a journal, per process, and of the story's opportunities in run.json."""
@@ -126,23 +127,22 @@ ALL = (
 BY_ID: Mapping[str, Opportunity] = {one.id: one for one in ALL}
 
 
-def occurred(history: History) -> dict[str, int]:
+def occurred(history: History, recorded: Recorded) -> dict[str, int]:
     """Return opportunity id -> how often it occurred in a run.
 
     It is counted by the run's users, and by the FAULT records.
     """
     counts: Counter[str] = Counter()
-    for view in history.journals:
+    for view, faults in zip(history.journals, recorded.of_kind(Kind.FAULT), strict=True):
         counts.update((view.footer or {}).get(FOOTER_KEY, {}))
-        faults = view.records[view.records["kind"] == Kind.FAULT]
         begun = faults[(faults["flags"] & Flag.OWN) > 0]
         names = Counter(view.names.get(int(name), "") for name in begun["author"])
         counts.update({one.id: names[one.fault] for one in ALL if one.fault and names[one.fault]})
-    counts[BAN] += _bans_with_devices(history)
+    counts[BAN] += _bans_with_devices(history, recorded)
     return {id: count for id, count in counts.items() if id in BY_ID and count > 0}
 
 
-def _bans_with_devices(history: History) -> int:
+def _bans_with_devices(history: History, recorded: Recorded) -> int:
     """Count confirmed bans of users who had another device connected when the ban was requested.
 
     Taken from the records, because the devices of one user may belong to several load processes.
@@ -150,10 +150,10 @@ def _bans_with_devices(history: History) -> int:
     user_of = history.roster.user_of
     bans: list[tuple[int, int]] = []
     spans: dict[int, list[tuple[int, int, int]]] = {}
-    for view in history.journals:
-        kinds = view.records["kind"]
+    for rare in recorded.rare:
+        kinds = rare["kind"]
         begun: dict[int, tuple[int, int]] = {}
-        for record in view.records[(kinds == Kind.CONNECT) | (kinds == Kind.DISCONNECT) | (kinds == Kind.REVOKE)]:
+        for record in rare[(kinds == Kind.CONNECT) | (kinds == Kind.DISCONNECT) | (kinds == Kind.REVOKE)]:
             kind, t, client, conn = (int(record[name]) for name in ("kind", "t", "client", "conn"))
             if kind == Kind.REVOKE and record["counter"] == 0 and record["flags"] & Flag.ACCEPTED:
                 bans.append((client, int(record["seq"])))
@@ -168,9 +168,9 @@ def _bans_with_devices(history: History) -> int:
     )
 
 
-def told(history: History) -> dict[str, object]:
+def told(history: History, recorded: Recorded) -> dict[str, object]:
     """Return {"occurred", "missing"} for verdict.json: how often each occurred, and which ones of the story did not."""
-    counts = occurred(history)
+    counts = occurred(history, recorded)
     wanted = [id for id in history.run.get(FOOTER_KEY) or () if id in BY_ID]
     return {
         "occurred": counts,

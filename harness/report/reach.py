@@ -15,6 +15,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from earwitness.checks.contract import Contract
 from earwitness.checks.engine.duties import Duties
 from earwitness.checks.engine.fold import CLIENT, CONV, MID, End, JournalInfo
 from earwitness.checks.engine.tables import ACKED, STORED
@@ -22,10 +23,9 @@ from earwitness.checks.engine.world import View, World
 from earwitness.checks.findings.names import device
 from earwitness.checks.messages.delivered import (
     NEVER,
+    Latest,
     absences,
     by_conversation,
-    latest_by_device,
-    latest_step,
 )
 from earwitness.harness.record.history import History
 from earwitness.harness.report.witnesses import tag_of
@@ -42,27 +42,23 @@ WHERE: Final = ("prefix", "middle", "end", "whole")
 class Reach:
     """Watcher of a judge that keeps what I5b keeps, and compares it by room size at the end."""
 
-    def __init__(self, history: History) -> None:
-        """Prepare for the records of this history; `step` every chunk of it."""
-        self._history = history
+    def __init__(self, contract: Contract) -> None:
+        """Prepare for the records of a history with this contract; `step` every chunk of it."""
+        self._contract = contract
         self._duties = Duties()
-        self._latest: Array = np.full((0, 2), -1, np.int64)
+        self._latest = Latest()
         self._world: World | None = None
 
     def step(self, view: View) -> None:
         """Implement `Watcher.step`: keep duties and the latest deliveries."""
         self._world = view.world
         self._duties.step(view)
-        if not len(self._latest):
-            self._latest = np.full((view.world.members, 2), -1, np.int64)
-        latest_step(view.records, view.sub, self._latest)
+        self._latest.step(view)
 
-    def found(self, journals: Sequence[JournalInfo], facts: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Return `reach` of verdict.json; None if nothing was recorded, or clocks of several hosts were not compared.
+    def found(self, journals: Sequence[JournalInfo], facts: Mapping[str, Any]) -> Reached | None:
+        """Return what came and what did not.
 
-        rooms       by room size: rooms, owed, received, missed, not_known
-        deliveries  places of missed deliveries, see `_Places.told`
-        stored      the same of acknowledged messages that are not stored
+        None if nothing was recorded, or clocks of several hosts were not compared.
         """
         if self._world is None or facts.get("roster_damaged"):
             return None
@@ -70,45 +66,39 @@ class Reach:
         bound = end.clock_bound_ns()
         if bound is None:
             return None
-        contract = self._history.contract
+        contract = self._contract
         messages = by_conversation(self._world, contract)
         duties = self._duties.of(end, contract.resume, bound)
-        rooms, missed, total = self._by_size(self._world, messages, duties)
-        deliveries = _Places(total)
+        rooms, missed = self._by_size(self._world, messages, duties)
+        reached = Reached(rooms, _Places(sum(row["missed"] for row in rooms.values())), _Places(0))
         for author, lost in _deliveries(messages, duties, self._world, missed):
-            deliveries.add(author, lost)
-        stored = _Places(0)
+            reached.deliveries.add(author, lost)
         if contract.history and contract.acknowledges:
             lost_mids = _not_stored(self._world)
-            stored = _Places(len(lost_mids))
+            reached.stored.total = len(lost_mids)
             for author, lost in _stored(self._world, lost_mids):
-                stored.add(author, lost)
-        return {"rooms": rooms, "deliveries": self._told(deliveries), "stored": self._told(stored)}
+                reached.stored.add(author, lost)
+        return reached
 
     def _by_size(
         self, world: World, messages: tuple[Array, ...], duties: Array
-    ) -> tuple[list[dict[str, int]], Array, int]:
-        """Return a row for each room size, rows (conversation, client, message) of misses, and how many there are."""
+    ) -> tuple[dict[int, dict[str, int]], Array]:
+        """Return a row for each room size, and rows (conversation, client, message) of misses."""
         sizes = np.array([len(members) for members in world.roster.conversations], np.int64)
         of_sub = sizes[world.tables.sub_conv] if len(sizes) else np.zeros(0, np.int64)
-        latest = latest_by_device(self._latest, world.tables.sub_client)
-        rows, missed = [], [np.zeros((0, 3), np.int64)]
+        latest = self._latest.by_device(world)
+        rows, missed = dict[int, dict[str, int]](), [np.zeros((0, 3), np.int64)]
         for size in np.unique(of_sub):
             mine = duties.copy()
             mine["held"][of_sub != size] = 0
             totals = np.zeros(4, np.int64)
-            absences(world.tables, *messages_of(messages), mine, self._history.contract.echo, latest, world.out, totals)
+            absences(world.tables, *messages_of(messages), mine, self._contract.echo, latest, world.out, totals)
             owed, lost, doubtful, cut = map(int, totals)
-            rows.append(
-                {"size": int(size), "rooms": int((sizes == size).sum()), "owed": owed, "missed": lost,
-                 "received": owed - lost - doubtful - cut, "not_known": doubtful + cut}
-            )  # fmt: skip
+            received, not_known = owed - lost - doubtful - cut, doubtful + cut
+            rows[int(size)] = {"owed": owed, "missed": lost, "received": received, "not_known": not_known}
             left = ROWS_MOST - sum(map(len, missed))
             missed.append(world.out[: min(lost, left, len(world.out)), [CONV, CLIENT, MID]].copy())
-        return rows, np.concatenate(missed), sum(row["missed"] for row in rows)
-
-    def _told(self, places: _Places) -> dict[str, Any]:
-        return places.told(self._history)
+        return rows, np.concatenate(missed)
 
 
 @dataclass
@@ -124,6 +114,15 @@ class _Places:
         for where, count in placed(lost).items():
             row[where] += count
 
+    def __add__(self, other: _Places) -> _Places:
+        """Return the sums of two parts."""
+        both = _Places(self.total + other.total, {author: dict(row) for author, row in self.by_sender.items()})
+        for author, row in other.by_sender.items():
+            mine = both.by_sender.setdefault(author, dict.fromkeys(WHERE, 0))
+            for where, count in row.items():
+                mine[where] += count
+        return both
+
     def told(self, history: History) -> dict[str, Any]:
         """Return the losses, how many are placed, their places, and the senders with the most."""
         tag = tag_of(history)
@@ -135,6 +134,35 @@ class _Places:
             for author, row in rows[:SENDERS_MOST]
         ]  # fmt: skip
         return {"lost": self.total, "placed": sum(sums.values()), **sums, "of": len(rows), "senders": senders}
+
+
+@dataclass
+class Reached:
+    """What was owed and came, of a history or a part of its conversations.
+
+    rooms       by room size: owed, missed, received, not_known
+    deliveries  places of missed deliveries
+    stored      the same of acknowledged messages that are not stored
+    """
+
+    rooms: dict[int, dict[str, int]]
+    deliveries: _Places
+    stored: _Places
+
+    def __add__(self, other: Reached) -> Reached:
+        """Return the sums of two parts."""
+        rooms = {size: dict(row) for size, row in self.rooms.items()}
+        for size, row in other.rooms.items():
+            mine = rooms.setdefault(size, dict.fromkeys(row, 0))
+            for name, count in row.items():
+                mine[name] += count
+        return Reached(rooms, self.deliveries + other.deliveries, self.stored + other.stored)
+
+    def told(self, history: History) -> dict[str, Any]:
+        """Return `reach` of verdict.json: `rooms` with their number by size, and `deliveries` and `stored` as told."""
+        sizes = [len(members) for members in history.roster.conversations]
+        rooms = [{"size": size, "rooms": sizes.count(size), **row} for size, row in sorted(self.rooms.items())]
+        return {"rooms": rooms, "deliveries": self.deliveries.told(history), "stored": self.stored.told(history)}
 
 
 def placed(lost: Array) -> dict[str, int]:

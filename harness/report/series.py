@@ -8,43 +8,58 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
 from earwitness.checks.history.record import Kind, Phase
-from earwitness.harness.report.figures import Records, read_table, since_sending
+from earwitness.harness.report.figures import FanOut, read_table
+from earwitness.harness.report.histograms import Array
 from earwitness.harness.report.measures import Times, joined
-from earwitness.harness.report.streams import Streamed
+from earwitness.harness.report.recorded import Recorded, Records, Since
 
 Series = tuple[Times, Times]
 """Times in nanoseconds and values, of equal length."""
 
 
-def latency_series(views: Sequence[Records], room_sizes: Sequence[int]) -> dict[str, Series]:
-    """Return name -> (times of sending in ns, latencies in ms). Empty series are left out."""
-    delay_ms, heard, sent_ns = since_sending(list(views), Kind.DELIVER)
-    sizes = np.asarray([*room_sizes, 0])[np.minimum(heard["conv"], len(room_sizes))]
-    found = {f"fan-out of {n}": (sent_ns[sizes == n], delay_ms[sizes == n]) for n in np.unique(sizes) if n}
-    ack_ms, _, said_ns = since_sending(list(views), Kind.OK)
-    found["ack"] = said_ns, ack_ms
-    times: Mapping[str, tuple[Kind, Callable[[Records], Times]]] = {
-        "probe": (Kind.PROBE, lambda r: r["aux"] / 1e3),
-        "login": (Kind.LOGIN, lambda r: r["aux"] / 1e3),
-        "connect": (Kind.CONNECT, lambda r: r["size"] / 1e3),
-    }
-    for name, (kind, ms) in times.items():
-        rows = [view[view["kind"] == kind] for view in views]
+RARE: Mapping[str, tuple[Kind, Callable[[Records], Times]]] = {
+    "probe": (Kind.PROBE, lambda r: r["aux"] / 1e3),
+    "login": (Kind.LOGIN, lambda r: r["aux"] / 1e3),
+    "connect": (Kind.CONNECT, lambda r: r["size"] / 1e3),
+}
+"""Latencies in ms that a rare record states, by name."""
+ACK: Final = "ack"
+
+
+def rare_series(recorded: Recorded) -> dict[str, Series]:
+    """Return name -> (times in ns, latencies in ms) of RARE; empty series are left out."""
+    found = {}
+    for name, (kind, ms) in RARE.items():
+        rows = recorded.of_kind(kind)
         found[name] = joined([r["t"] for r in rows]), joined([ms(r) for r in rows])
     return {name: (t, values) for name, (t, values) in found.items() if len(values)}
 
 
-def stream_series(streams: Streamed) -> dict[str, Series]:
-    """Return "first token" and "token gap" -> (times in ns, ms) of streamed answers. Empty series are left out."""
-    found = {
-        "first token": (streams.first_at, streams.first_ns / 1e6),
-        "token gap": (streams.gaps_at, streams.gaps_ns / 1e6),
-    }
-    return {name: (t, values) for name, (t, values) in found.items() if len(values)}
+class Named:
+    """Name of the series of each delivery and acknowledgement: "fan-out of 10" by size of rooms, and "ack"."""
+
+    def __init__(self, room_sizes: Sequence[int]) -> None:
+        """Name a series for each size; `room_sizes`: members by conversation number."""
+        self._fan_out = FanOut(room_sizes)
+        self.names = [*(f"fan-out of {size}" for size in self._fan_out.sizes), ACK]
+
+    def counted(self, kind: Kind, since: Since) -> tuple[Array, Array, Array]:
+        """Return (number of the name, time of sending in ns, latency in ns) of each record of a part.
+
+        Deliveries in conversations that the roster lacks, or that have no members, are left out.
+        """
+        if kind is Kind.OK:
+            return np.full(len(since.at), len(self.names) - 1), since.sent_ns, since.took_ns
+        convs = since.slot("conv")
+        took, which = self._fan_out.counted(since)
+        sent = since.sent_ns[convs < self._fan_out.conversations]
+        there = self._fan_out.sizes[which] > 0 if len(which) else np.zeros(0, bool)
+        return which[there], sent[there], took[there]
 
 
 def memory_series(services: Path) -> dict[str, Series]:
@@ -57,10 +72,10 @@ def memory_series(services: Path) -> dict[str, Series]:
     return {f"memory of {name}": (t.astype(np.int64), mb) for name, (t, mb) in sorted(columns.items())}
 
 
-def load_span_ns(views: Sequence[Records]) -> tuple[int, int]:
+def load_span_ns(recorded: Recorded) -> tuple[int, int]:
     """Return the times (ns) of the first message sent and of DRAIN; (0, 0) if no message was sent."""
-    said = joined([view["t"][view["kind"] == Kind.INVOKE] for view in views])
-    drain = joined([view["t"][(view["kind"] == Kind.PHASE) & (view["counter"] == Phase.DRAIN)] for view in views])
-    if not len(said):
+    said = [one for one in recorded.said_ns if one is not None]
+    drain = joined([phases["t"][phases["counter"] == Phase.DRAIN] for phases in recorded.of_kind(Kind.PHASE)])
+    if not said:
         return 0, 0
-    return int(said.min()), int(drain.min()) if len(drain) else int(said.max())
+    return min(one[1] for one in said), int(drain.min()) if len(drain) else max(one[2] for one in said)

@@ -6,7 +6,7 @@ is a piece of text as the platform sends it, which may hold several tokens of a 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -17,7 +17,8 @@ from earwitness.checks.engine.fault_windows import FaultLog, Window, overlaps
 from earwitness.checks.history.record import AGENT, NOBODY, Flag, Kind, Phase, empty
 from earwitness.harness.client.session import AGENT_EVENTS
 from earwitness.harness.record.history import History
-from earwitness.harness.report.figures import Records, message_keys
+from earwitness.harness.report.figures import message_keys
+from earwitness.harness.report.recorded import Recorded, Records, View
 
 Rows = npt.NDArray[np.void]
 Numbers = npt.NDArray[Any]
@@ -26,8 +27,8 @@ STALL_S: Final = 10.0
 """Silence (s) from which a streamed answer counts as stalled, and one without an end as broken off."""
 LONGEST_NS = 1 << 61
 """Longest bound of a silence, in ns; a longer one counts as this. Twice as much still fits into a record's time."""
-EVENTS_MOST: Final = 20_000_000
-"""Most events of a journal that are used, the last ones; 40 bytes of memory for each."""
+PART_READ: Final = 1 << 18
+"""Records that are searched at a time."""
 PART: Final = 500_000
 """Events that are sorted together, about; 200 bytes of memory for each."""
 NEVER: Final = np.iinfo(np.int64).max
@@ -95,7 +96,6 @@ class Streamed:
     """Measurements of all streams of a run.
 
     rows       a STREAM row for each stream, with its status
-    gaps_ns    time between two tokens that follow each other in a stream; `gaps_at`: time of the second one
     first_ns   time from sending a question to the first token of its answer; `first_at`: time of sending
     never      questions whose answers showed no token for longer than the bound
     several    for each row: whether another device's stream of the same answer can be compared with it
@@ -105,8 +105,6 @@ class Streamed:
     """
 
     rows: Rows
-    gaps_ns: Numbers
-    gaps_at: Numbers
     first_ns: Numbers
     first_at: Numbers
     never: int
@@ -180,19 +178,23 @@ class Observed:
     Positions in the journal decide what came after what; times are monotonic ns.
     """
 
-    view: Records
+    rare: Records
+    last_ns: int
     end: int = field(init=False)
     _ends: Records = field(init=False)
     _leaves: Records = field(init=False)
 
     def __post_init__(self) -> None:
-        """Read the ends of connections, and the end of the observation as a whole: DRAINED, or the last record."""
-        kind = self.view["kind"]
-        drained = self.view["t"][(kind == Kind.PHASE) & (self.view["counter"] == Phase.DRAINED)]
-        self.end = int(drained[0]) if len(drained) else int(self.view["t"].max(initial=0))
-        ends = self.view[kind == Kind.DISCONNECT]
+        """Read the ends of connections, and the end of the observation as a whole: DRAINED, or the last record.
+
+        `rare`: the journal's rare records, `last_ns`: its latest time.
+        """
+        kind = self.rare["kind"]
+        drained = self.rare["t"][(kind == Kind.PHASE) & (self.rare["counter"] == Phase.DRAINED)]
+        self.end = int(drained[0]) if len(drained) else self.last_ns
+        ends = self.rare[kind == Kind.DISCONNECT]
         self._ends = ends[np.unique(ends["conn"], return_index=True)[1]]
-        leaves = self.view[kind == Kind.LEAVE]
+        leaves = self.rare[kind == Kind.LEAVE]
         self._leaves = leaves[np.lexsort((leaves["index"], leaves["conv"], leaves["conn"]))]
 
     def until(self, conns: Numbers, convs: Numbers, since: Numbers) -> tuple[Numbers, Numbers]:
@@ -233,37 +235,46 @@ class Observed:
 
 
 def streamed(
-    views: Sequence[Records], footers: Sequence[Mapping[str, Any]], windows: list[Window], stall_s: float = STALL_S
+    recorded: Recorded,
+    footers: Sequence[Mapping[str, Any]],
+    windows: list[Window],
+    stall_s: float = STALL_S,
+    *,
+    gaps: Callable[[Numbers, Numbers], None],
 ) -> Streamed:
     """Return the measurements of all streams of a run.
 
-    `footers`: of the same journals, for the longest lag of each load process, by which silences may seem longer;
-    `windows`: of faults; `stall_s`: the bound in seconds.
+    footers  of the same journals, for the longest lag of each load process, by which silences may seem longer
+    windows  of faults
+    stall_s  the bound of a silence, in seconds
+    gaps     called, part by part, with the times (ns) between two tokens that follow each other in a stream, and the
+             times of the second ones
     """
-    kicks = _kicks(views)
-    parts, gaps, questions = [], [], []
-    for journal, view in enumerate(views):
-        found = [_streams(events, journal, sized) for events, sized in _events(view)]
-        rows = np.concatenate([np.empty(0, STREAM), *(rows for rows, _ in found)])
+    kicks = _kicks(recorded)
+    parts, questions = [], []
+    for journal, view in enumerate(recorded.views if recorded.counts[Kind.RUN] else ()):
+        found = [np.empty(0, STREAM)]
+        for events, sized in _events(view):
+            streams, (took, at) = _streams(events, journal, sized)
+            found.append(streams)
+            gaps(took, at)
+        rows = np.concatenate(found)
         footer = footers[journal] if journal < len(footers) else {}
         patience = _patience_ns(stall_s, footer)
-        _end(rows, Observed(view), kicks, patience)
+        observed = Observed(recorded.rare[journal], recorded.last_ns(journal))
+        _end(rows, observed, kicks, patience)
         parts.append(rows)
-        gaps += [gap for _, gap in found]
-        questions.append((view, rows, patience))
+        questions.append(Asked(journal, rows, patience, observed))
     rows = np.concatenate([np.empty(0, STREAM), *parts])
     _excuse_continued(rows)
     # Nothing that begins after the bound has passed can have broken a stream off.
     over = np.minimum(rows["until"], rows["last"] + rows["patience"])
     rows["disturbed"] = overlaps(windows, rows["start"], np.where(rows["ended"] > 0, rows["last"], over))
     several, cut = _cut(rows)
-    compared, differing = _differing(views, rows)
-    first_ns, first_at, never = _first_tokens(questions, rows, windows, kicks)
-    none = np.empty(0, np.int64)
+    compared, differing = _differing(recorded, rows)
+    first_ns, first_at, never = _first_tokens(recorded, questions, rows, windows, kicks)
     return Streamed(
         rows=rows,
-        gaps_ns=np.concatenate([none, *(gap for gap, _ in gaps)]),
-        gaps_at=np.concatenate([none, *(at for _, at in gaps)]),
         first_ns=first_ns,
         first_at=first_at,
         never=never,
@@ -274,14 +285,12 @@ def streamed(
     )
 
 
-def streamed_of(history: History) -> Streamed:
-    """Return the measurements of all streams of a run."""
+def streamed_of(history: History, recorded: Recorded, gaps: Callable[[Numbers, Numbers], None]) -> Streamed:
+    """Return the measurements of all streams of a run. `gaps`: see `streamed`."""
     log = FaultLog()
-    for number, view in enumerate(history.journals):
-        log.add(number, view.records)
-    footers = [view.footer or {} for view in history.journals]
-    views = [view.records for view in history.journals]
-    return streamed(views, footers, log.windows())
+    for number, faults in enumerate(recorded.of_kind(Kind.FAULT)):
+        log.add(number, faults)
+    return streamed(recorded, [view.footer or {} for view in history.journals], log.windows(), gaps=gaps)
 
 
 def _judged(rows: Rows) -> Numbers:
@@ -289,19 +298,31 @@ def _judged(rows: Rows) -> Numbers:
     return result
 
 
-def _events(view: Records, part: int = PART) -> Iterator[tuple[Records, bool]]:
+def _events(view: View, part: int = PART) -> Iterator[tuple[Records, bool]]:
     """Yield the events of answers on connections, sorted by stream and then by time, and whether pieces have sizes.
 
     All events of a connection are yielded together; otherwise in parts of about `part` events, which bound the memory.
     Where no piece of a journal has a size, the history holds none.
     """
-    where = np.flatnonzero((view["kind"] == Kind.RUN) & (view["conn"] > 0))[-EVENTS_MOST:]
-    sized = bool(((view["attempt"][where] == CHUNK) & (view["size"][where] > 0)).any())
+    where, conns, sized = _places(view)
     parts = -(-len(where) // part)
-    of = view["conn"][where] % max(1, parts)
+    of = conns % max(1, parts)
     for number in range(parts):
         events = view[where[of == number]]
         yield events[np.lexsort((events["index"], events["author"], events["conn"]))], sized
+
+
+def _places(view: View) -> tuple[Numbers, Numbers, bool]:
+    """Return (position, connection) of each event on a connection, and whether any piece has a size."""
+    where, conns, sized = [np.zeros(0, np.int64)], [np.zeros(0, np.uint32)], False
+    for start in range(0, len(view), PART_READ):
+        records = view[start : start + PART_READ]
+        at = np.flatnonzero((records["kind"] == Kind.RUN) & (records["conn"] > 0))
+        events = records[at]
+        where.append(at + start)
+        conns.append(events["conn"])
+        sized = sized or bool(((events["attempt"] == CHUNK) & (events["size"] > 0)).any())
+    return np.concatenate(where), np.concatenate(conns), sized
 
 
 def _streams(events: Records, journal: int, sized: bool) -> tuple[Rows, tuple[Numbers, Numbers]]:
@@ -368,9 +389,9 @@ def _fill_times(rows: Rows, events: Records, stream: Numbers, at: Numbers, sized
     return (times[1:] - times[:-1])[same], times[1:][same]
 
 
-def _kicks(views: Sequence[Records]) -> Records:
+def _kicks(recorded: Recorded) -> Records:
     """Return the losses of a membership, sorted by conversation and time."""
-    kicks: Records = np.concatenate([empty(0), *(view[view["kind"] == Kind.KICK] for view in views)])
+    kicks: Records = np.concatenate([empty(0), *recorded.of_kind(Kind.KICK)])
     result: Records = kicks[np.lexsort((kicks["t"], kicks["conv"]))]
     return result
 
@@ -451,15 +472,19 @@ def _cut(rows: Rows) -> tuple[Numbers, Numbers]:
     return several, cut
 
 
-def _differing(views: Sequence[Records], rows: Rows) -> tuple[Numbers, Numbers]:
+def _differing(recorded: Recorded, rows: Rows) -> tuple[Numbers, Numbers]:
     """Return which finished streams can be compared with the stored answer, and which of them differ from it.
 
     That is in conversations that were read to their end and have answers of the agent at all. A text that the platform
     stated again at the end is compared too.
     """
-    read = np.unique(np.concatenate([v["conv"][v["kind"] == Kind.READ_END] for v in views] or [np.empty(0, np.uint32)]))
-    stored = [v[(v["kind"] == Kind.STORED) & (v["author"] == AGENT) & (v["digest"] > 0)] for v in views]
-    texts = np.concatenate([_pairs(one["conv"], one["digest"]) for one in stored] or [np.empty(0, np.uint64)])
+    ends, found = [np.empty(0, np.uint32)], [np.empty(0, np.uint64)]
+    for _, part in recorded.parts() if len(rows) else ():
+        kind = part["kind"]
+        ends.append(np.unique(part["conv"][kind == Kind.READ_END]))
+        stored = part[(kind == Kind.STORED) & (part["author"] == AGENT) & (part["digest"] > 0)]
+        found.append(_pairs(stored["conv"], stored["digest"]))
+    read, texts = np.unique(np.concatenate(ends)), np.concatenate(found)
     kept = np.intersect1d(read, (texts >> np.uint64(32)).astype(np.uint32))
     finished = (rows["status"] == FINISHED) & rows["whole"]
     known = finished & (rows["answer"] > 0) & np.isin(rows["conv"], kept) & (rows["conv"] != NOBODY)
@@ -472,23 +497,32 @@ def _pairs(high: Numbers, low: Numbers) -> Numbers:
     return result
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Journal whose devices asked questions: its number, its streams, and how long (ns) a silence may be."""
+
+    journal: int
+    rows: Rows
+    patience: int
+    observed: Observed
+
+
 def _first_tokens(
-    parts: Sequence[tuple[Records, Rows, int]], rows: Rows, windows: list[Window], kicks: Records
+    recorded: Recorded, parts: Sequence[Asked], rows: Rows, windows: list[Window], kicks: Records
 ) -> tuple[Numbers, Numbers, int]:
     """Return the times to the first token, the times of sending (both ns), and the number of questions without one."""
     took, sent_at, never, begin = [], [], 0, 0
     named = bool((rows["question"] >= 0).any())
-    for view, part, patience in parts:
-        mine = rows[begin : begin + len(part)]  # with what was found out since
-        begin += len(part)
-        asked = view[(view["kind"] == Kind.INVOKE) & (view["attempt"] <= 1)] if named else view[:0]
+    for one in parts:
+        mine = rows[begin : begin + len(one.rows)]  # with what was found out since
+        begin += len(one.rows)
         answers = mine[mine["question"] >= 0]
         keys = _pairs(answers["client"], answers["question"])
         # Of several streams of one answer the one that showed a token first. If none did, one that excuses it.
         blamed = (answers["status"] == BROKEN) & ~answers["disturbed"]
         order = np.lexsort((blamed, answers["first_token"], keys))
         answers, keys = answers[order], keys[order]
-        asked = asked[np.isin(message_keys(asked), keys) | (asked["flags"] & int(Flag.OWN) > 0)]
+        asked = _questions(recorded.views[one.journal], keys) if named else empty(0)
         at = np.searchsorted(keys, message_keys(asked))
         found = at < len(keys)
         at = np.minimum(at, max(0, len(keys) - 1))
@@ -499,23 +533,40 @@ def _first_tokens(
         sent_at.append(asked["t"][shown])
         silent = answers[at[found & ~shown]]
         never += int((silent["status"] == BROKEN)[~silent["disturbed"]].sum())
-        never += _never(view, asked[~found], mine, patience, windows, kicks)
+        accepted = _accepted(recorded.views[one.journal], asked[~found])
+        never += _never(accepted, mine, one, windows, kicks)
     none = np.empty(0, np.int64)
     return np.concatenate([none, *took]), np.concatenate([none, *sent_at]), never
 
 
-def _never(
-    view: Records, asked: Records, rows: Rows, patience: int, windows: list[Window], kicks: Records
-) -> int:  # fmt: skip
-    """Return how many accepted questions had no answer for longer than `patience` (ns) on a connection that lasted.
+def _questions(view: View, keys: Numbers) -> Records:
+    """Return the first sendings of messages that are questions to the agent, or that an answer names (`keys`)."""
+    found = [empty(0)]
+    for start in range(0, len(view), PART_READ):
+        records = view[start : start + PART_READ]
+        asked = records[(records["kind"] == Kind.INVOKE) & (records["attempt"] <= 1)]
+        found.append(asked[np.isin(message_keys(asked), keys) | (asked["flags"] & int(Flag.OWN) > 0)])
+    return np.concatenate(found)
+
+
+def _accepted(view: View, asked: Records) -> Records:
+    """Return which of these questions were acknowledged."""
+    accepted = np.zeros(len(asked), bool)
+    for start in range(0, len(view) if len(asked) else 0, PART_READ):
+        records = view[start : start + PART_READ]
+        accepted |= np.isin(message_keys(asked), message_keys(records[records["kind"] == Kind.OK]))
+    return asked[accepted]
+
+
+def _never(asked: Records, rows: Rows, of: Asked, windows: list[Window], kicks: Records) -> int:
+    """Return how many accepted questions had no answer for longer than the bound on a connection that lasted.
 
     A question is left out if an answer without a known question began on its connection after it was sent.
     """
-    asked = asked[np.isin(message_keys(asked), message_keys(view[view["kind"] == Kind.OK]))]
-    until, _ = Observed(view).until(asked["conn"], asked["conv"], asked["index"])
+    until, _ = of.observed.until(asked["conn"], asked["conv"], asked["index"])
     until = np.minimum(until, _kicked(kicks, asked["conv"], asked["t"]))
-    silent = until - asked["t"] > patience
-    silent &= ~overlaps(windows, asked["t"], asked["t"] + patience)
+    silent = until - asked["t"] > of.patience
+    silent &= ~overlaps(windows, asked["t"], asked["t"] + of.patience)
     asked = asked[silent]
     unnamed = rows[rows["question"] < 0]
     pairs = _pairs(unnamed["conn"], unnamed["conv"])

@@ -23,6 +23,8 @@ from earwitness.checks.judge import Batch, Judge
 from earwitness.checks.roster import Roster
 from earwitness.harness.client.tally import BUCKETS
 from earwitness.harness.progress import say
+from earwitness.harness.report.figures import FanOut
+from earwitness.harness.report.recorded import Recorded
 
 _BOUNDS: dict[str, Any] = {field.name: 1 for field in fields(Contract) if field.default is None}
 EVERYTHING = Contract(**_BOUNDS, sequence="contiguous", idempotent=True, resume=True, retry_after=True)
@@ -44,6 +46,7 @@ def warm_up(say: Callable[[str], None]) -> None:
             judge.step(Batch(0, records))
             judge.peek()
             judge.finish([info])
+        Recorded([records]).deliver([FanOut([2])])
 
 
 def _a_bit_of_everything() -> Array:

@@ -12,7 +12,7 @@ from words import assert_told
 
 from earwitness.checks import Batch, Contract, Finding, Flag, JournalInfo, Kind, Phase, Roster, Telling, Verdict, tell
 from earwitness.checks.engine.fold import Check
-from earwitness.checks.engine.world import World
+from earwitness.checks.engine.world import Context, World
 from earwitness.checks.history.record import empty
 from earwitness.checks.judge import judge
 
@@ -172,8 +172,8 @@ def room_for_two(monkeypatch: pytest.MonkeyPatch) -> None:
     """Compiled loops may write two rows of violations, and must count all."""
     made = World.__init__
 
-    def narrow(world: World, roster: Roster) -> None:
-        made(world, roster)
+    def narrow(world: World, roster: Roster, context: Context | None = None) -> None:
+        made(world, roster, context)
         world.out = world.out[:2]
 
     monkeypatch.setattr(World, "__init__", narrow)

@@ -9,6 +9,7 @@ import pytest
 
 from earwitness.checks.history.record import FOREIGN, NOBODY, Flag, Kind, Phase, empty
 from earwitness.harness.report.endings import ending_line, endings, stopped, stopped_line
+from earwitness.harness.report.recorded import Recorded
 
 S = 1_000_000_000
 OWN = int(Flag.OWN)
@@ -30,7 +31,7 @@ def test_endings_are_counted_over_all_journals() -> None:
     """By who ended it, code and reason: the same text has another number in each journal."""
     first = records(closed(4001, FOREIGN), closed(4001, FOREIGN + 1), closed(1006), closed(1000, flags=OWN))
     second = records(closed(4001, FOREIGN + 5), closed(1000, flags=OWN), {"kind": Kind.CONNECT})
-    rows = endings([(first, {FOREIGN: "bye", FOREIGN + 1: "slow"}), (second, {FOREIGN + 5: "bye"})])
+    rows = endings(Recorded([first, second], [{FOREIGN: "bye", FOREIGN + 1: "slow"}, {FOREIGN + 5: "bye"}]))
     assert [(row["by"], row["code"], row["reason"], row["count"]) for row in rows] == [
         ("earwitness", 1000, "", 2),
         ("platform", 4001, "bye", 2),
@@ -43,20 +44,20 @@ def test_endings_are_counted_over_all_journals() -> None:
 
 def test_our_own_endings_are_not_worth_a_line() -> None:
     """Except where our own limit ended them. Many different reasons are one number in the line."""
-    assert ending_line(endings([(records(closed(1000, flags=OWN)), {})])) == ""
-    assert ending_line(endings([])) == ""
+    assert ending_line(endings(Recorded([records(closed(1000, flags=OWN))], [{}]))) == ""
+    assert ending_line(endings(Recorded([]))) == ""
     why = "frame with 21 bytes exceeds limit of 20 bytes"
-    too_big = ending_line(endings([(records(closed(1009, FOREIGN, flags=OWN)), {FOREIGN: why})]))
+    too_big = ending_line(endings(Recorded([records(closed(1009, FOREIGN, flags=OWN))], [{FOREIGN: why}])))
     assert too_big == f"connections ended by earwitness: 1 with 1009 {why!r} (urls.frame_bytes_max)"
     many = records(*(closed(4001, FOREIGN + n) for n in range(200)))
-    rows = endings([(many, {FOREIGN + n: f"session {n}" for n in range(200)})])
+    rows = endings(Recorded([many], [{FOREIGN + n: f"session {n}" for n in range(200)}]))
     assert len(rows) == 50
     assert ending_line(rows).endswith(", 45 others")
 
 
 def test_a_reason_cannot_write_on_the_terminal() -> None:
     """Control characters of the platform's are shown, not sent."""
-    assert "\x1b" not in ending_line(endings([(records(closed(4001, FOREIGN)), {FOREIGN: "\x1b[2Jgone"})]))
+    assert "\x1b" not in ending_line(endings(Recorded([records(closed(4001, FOREIGN))], [{FOREIGN: "\x1b[2Jgone"}])))
 
 
 def load(*rows: dict[str, Any], end_s: int = 20) -> list[np.ndarray]:
@@ -88,7 +89,7 @@ def at(second: float, kind: Kind, **slots: Any) -> dict[str, Any]:
 )
 def test_a_platform_that_stopped(rows: list[dict[str, Any]], unanswered: int, ended: int) -> None:
     """Asked, and silent to the end of the load. What it says afterwards does not change that."""
-    found = stopped(load(*rows))
+    found = stopped(Recorded(load(*rows)))
     assert found == {"at_s": 2.0, "silent_s": 8.0, "unanswered": unanswered, "ended": ended}
     line = stopped_line(found)
     assert line.startswith("the platform stopped answering 2.0 s after the load began: nothing came for the 8.0 s")
@@ -98,7 +99,7 @@ def test_one_that_never_answered() -> None:
     """It is silent from the start."""
     begin = {"kind": Kind.PHASE, "counter": Phase.LOAD, "t": 10 * S}
     end = {"kind": Kind.PHASE, "counter": Phase.DRAIN, "t": 15 * S}
-    found = stopped([records(begin, at(11, Kind.LOGIN, counter=0), end)])
+    found = stopped(Recorded([records(begin, at(11, Kind.LOGIN, counter=0), end)]))
     assert found == {"at_s": 0.0, "silent_s": 5.0, "unanswered": 1, "ended": 0}
 
 
@@ -115,11 +116,11 @@ def test_one_that_never_answered() -> None:
 )
 def test_one_that_did_not_stop(rows: list[dict[str, Any]]) -> None:
     """Silence alone says nothing."""
-    assert stopped(load(*rows)) is None
+    assert stopped(Recorded(load(*rows))) is None
 
 
 def test_another_journal_still_hears_it() -> None:
     """The last word counts over all load processes."""
     quiet = load(at(13, Kind.INVOKE))
-    assert stopped([*quiet, records(at(19, Kind.DELIVER))]) is None
-    assert stopped([]) is None
+    assert stopped(Recorded([*quiet, records(at(19, Kind.DELIVER))])) is None
+    assert stopped(Recorded([])) is None

@@ -10,7 +10,9 @@ import numpy as np
 
 from earwitness.checks.history.record import NOBODY, Flag, Kind, empty
 from earwitness.harness.report import figures
-from earwitness.harness.report.flood import flood
+from earwitness.harness.report.flood import Flood
+from earwitness.harness.report.measures import Measured
+from earwitness.harness.report.recorded import Recorded
 
 
 def records(*rows: dict[str, Any]) -> np.ndarray:
@@ -34,7 +36,7 @@ def test_load_counts_users_once_and_connections_each() -> None:
         {"kind": Kind.DELIVER, "client": 4},
         {"kind": Kind.REPLAY, "client": 4},
     )
-    assert figures.load_figures([view]) == {
+    assert figures.load_figures(Recorded([view])) == {
         "users": 2,
         "connections": 3,
         "messages_sent": 1,
@@ -52,8 +54,8 @@ def test_fan_out_joins_deliveries_of_one_journal_with_sendings_of_another() -> N
         {"kind": Kind.DELIVER, "t": 15 * MS, "author": 1, "counter": 1, "conv": 0},
         {"kind": Kind.DELIVER, "t": 99 * MS, "author": 7, "counter": 1, "conv": 0},
     )
-    rows = figures.fan_out([said, heard], [5])
-    assert rows == {"5": {"samples": 1, "p50": 5.0, "p99": 5.0, "max": 5.0}}
+    measured = Measured(Recorded([said, heard]), [5], (), Path("none"))
+    assert measured.latencies()["fan-out, room of 5"] == {"samples": 1, "p50": 5.0, "p99": 5.0, "max": 5.0}
 
 
 def test_a_burst_is_timed_from_its_first_sending(tmp_path: Path) -> None:
@@ -67,7 +69,7 @@ def test_a_burst_is_timed_from_its_first_sending(tmp_path: Path) -> None:
         {"kind": Kind.OK, "t": 1200 * MS, "author": 1, "counter": 6},
         {"kind": Kind.DELIVER, "t": 1300 * MS, "author": 1, "counter": 6, "client": 2},
     )
-    (burst,) = figures.bursts([view], table)
+    (burst,) = figures.bursts(Recorded([view]), table)
     assert (burst["sent"], burst["acknowledged"], burst["delivered"], burst["hearers"]) == (2, 1, 1, 1)
     assert (burst["sent_s"], burst["acknowledged_s"], burst["delivered_s"]) == (0.1, 0.2, 0.3)
     assert burst["delivery_ms"]["p50"] == 200.0
@@ -80,7 +82,7 @@ def test_replicas_are_named_by_their_connections() -> None:
         {"kind": Kind.CONNECT, "author": 1 << 31},
         {"kind": Kind.CONNECT, "author": NOBODY},
     )
-    assert figures.replicas([(view, {1 << 31: "backend-1"})]) == {"backend-1": 2}
+    assert figures.replicas(Recorded([view], [{1 << 31: "backend-1"}])) == {"backend-1": 2}
 
 
 def test_a_flood_is_what_the_others_felt_of_it(tmp_path: Path) -> None:
@@ -106,11 +108,13 @@ def test_a_flood_is_what_the_others_felt_of_it(tmp_path: Path) -> None:
         {"kind": Kind.DISCONNECT, "client": 9, "counter": 4429, "flags": Flag.OWN},
         {"kind": Kind.DISCONNECT, "client": 1, "counter": 1012},
     )
-    found = flood([view], tmp_path / "floods.jsonl", tmp_path / "bursts.jsonl")
+    recorded, flood = Recorded([view]), Flood(tmp_path / "floods.jsonl", tmp_path / "bursts.jsonl")
+    recorded.deliver([flood])
+    found = flood.found(recorded)
     assert found is not None
     assert (found["fan-out"]["before"]["p99"], found["fan-out"]["during"]["p99"]) == (5.0, 15.0)
     assert (found["fan-out"]["before"]["samples"], found["fan-out"]["during"]["samples"]) == (1, 1)
     assert found["fan-out"]["p99_ratio"] == 3.0
     assert (found["ack"]["before"]["samples"], found["ack"]["during"]["samples"]) == (1, 2)
     assert found["closed"] == {"abusers": 1, "others": 0}
-    assert flood([view], tmp_path / "none.jsonl", tmp_path / "bursts.jsonl") is None
+    assert Flood(tmp_path / "none.jsonl", tmp_path / "bursts.jsonl").found(recorded) is None

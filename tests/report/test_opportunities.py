@@ -11,11 +11,12 @@ from earwitness.checks.history.record import NOBODY, NONE, FaultKind, Flag, Kind
 from earwitness.checks.roster import Roster
 from earwitness.harness.evidence.opportunities_page import PAGE, page, stories
 from earwitness.harness.evidence.stages import file_of
-from earwitness.harness.record.history import open_history
+from earwitness.harness.record.history import History, open_history
 from earwitness.harness.record.journal import Journal
 from earwitness.harness.record.rundir import RunDirectory
 from earwitness.harness.report import opportunities
 from earwitness.harness.report.opportunities import ALL, BY_ID
+from earwitness.harness.report.recorded import Recorded
 
 TWO_OF_ANN = Roster(user_of=(0, 0, 1), conversations=((0, 1),))
 
@@ -25,6 +26,11 @@ def run_of(folder: Path, wanted: tuple[str, ...] = ()) -> RunDirectory:
     run.update(contract={}, journals=["load-0", "load-1"], opportunities=list(wanted))
     run.write_roster(TWO_OF_ANN)
     return run
+
+
+def read(run: RunDirectory) -> tuple[History, Recorded]:
+    history = open_history(run.path)
+    return history, Recorded.of(history)
 
 
 def connection(journal: Journal, client: int, begin: int, end: int) -> None:
@@ -67,7 +73,7 @@ def test_counts_of_all_processes_are_added(tmp_path: Path) -> None:
     run = run_of(tmp_path / "run", ("size-limit", "shared-id", "rest-and-socket"))
     for number, counts in enumerate(({"size-limit": 2, "of-a-later-version": 1}, {"size-limit": 1, "shared-id": 0})):
         Journal.create(run.journals, f"load-{number}", meta={}).close({"opportunities": counts})
-    told = opportunities.told(open_history(run.path))
+    told = opportunities.told(*read(run))
     assert told["occurred"] == {"size-limit": 3}
     assert [row["id"] for row in told["missing"]] == ["shared-id", "rest-and-socket"]
     assert opportunities.line(told).endswith(": shared-id, rest-and-socket")
@@ -77,7 +83,7 @@ def test_nothing_is_missing_where_nothing_was_named(tmp_path: Path) -> None:
     """A run of an older version, or an imported one, has no line about opportunities."""
     run = run_of(tmp_path / "run")
     Journal.create(run.journals, "load-0", meta={}).close({})
-    assert opportunities.line(opportunities.told(open_history(run.path))) == ""
+    assert opportunities.line(opportunities.told(*read(run))) == ""
     assert opportunities.line({}) == ""
 
 
@@ -90,7 +96,7 @@ def test_a_fault_is_counted_from_its_record(tmp_path: Path) -> None:
             fault = journal.intern(name)
             journal.write(1, Kind.FAULT, flags, 0, 0, NOBODY, 0, NOBODY, fault, int(kind), NONE, NONE, 0, 0)
     journal.close({})
-    assert opportunities.occurred(open_history(run.path)) == {"redis-without-file": 1}
+    assert opportunities.occurred(*read(run)) == {"redis-without-file": 1}
 
 
 @pytest.mark.parametrize(
@@ -112,7 +118,7 @@ def test_a_ban_with_several_devices(tmp_path: Path, other: int, begin: int, end:
     connection(second, other, begin, end)
     for journal in (first, second):
         journal.close({})
-    assert opportunities.occurred(open_history(run.path)).get(opportunities.BAN, 0) == count
+    assert opportunities.occurred(*read(run)).get(opportunities.BAN, 0) == count
 
 
 def test_ids_are_unique() -> None:

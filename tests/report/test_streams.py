@@ -12,6 +12,7 @@ from oracle_streams import streams_by_hand
 
 from earwitness.checks.engine.fault_windows import FaultLog
 from earwitness.checks.history.record import AGENT, FOREIGN, RECORD, Flag, Kind, Phase, empty
+from earwitness.harness.report.recorded import Recorded
 from earwitness.harness.report.streams import CLOSED, SHORT, Streamed, _events, streamed
 
 MS, S = 1_000_000, 1_000_000_000
@@ -62,10 +63,21 @@ class Told:
 
 
 def measured(journals: Sequence[Sequence[Row]], lags_ms: Sequence[float], stall_s: float) -> Streamed:
-    log, views = FaultLog(), [records(rows) for rows in journals]
+    return with_gaps(journals, lags_ms, stall_s)[0]
+
+
+def with_gaps(
+    journals: Sequence[Sequence[Row]], lags_ms: Sequence[float] = (), stall_s: float = 10.0
+) -> tuple[Streamed, list[int]]:
+    """The streams, and the gaps between their tokens in ns, in ascending order."""
+    log, views, gaps = FaultLog(), [records(rows) for rows in journals], []
     for number, view in enumerate(views):
         log.add(number, view)
-    return streamed(views, [{"lag_ms": {"max": lag}} if lag else {} for lag in lags_ms], log.windows(), stall_s)
+    footers = [{"lag_ms": {"max": lag}} if lag else {} for lag in lags_ms]
+    seen = streamed(
+        Recorded(views), footers, log.windows(), stall_s, gaps=lambda took, at: gaps.extend(took.tolist())
+    )  # fmt: skip
+    return seen, sorted(gaps)
 
 
 def shares(seen: Streamed) -> dict[str, tuple[int, int]]:
@@ -79,8 +91,8 @@ def test_a_good_answer() -> None:
     for row in told.rows:
         if row["kind"] == Kind.RUN:
             row["seq"] = 4  # type: ignore[index]
-    seen = told.found()
-    assert seen.gaps_ns.tolist() == [100 * MS]
+    seen, gaps = with_gaps([told.rows])
+    assert gaps == [100 * MS]
     assert seen.tokens_per_s.tolist() == [pytest.approx(10.0)]
     assert (seen.first_ns.tolist(), seen.never) == ([190 * MS], 0)
     counts = seen.counts()
@@ -172,8 +184,8 @@ def test_an_answer_that_begins_anew_is_broken_off() -> None:
 
 def test_what_follows_an_end_is_left_out() -> None:
     """A second end, or pieces behind it, are I24's."""
-    seen = Told().answer().event(450, CHUNK, 2).event(500, ERROR).over(900).found()
-    assert (len(seen.gaps_ns), shares(seen)["failed"]) == (1, (0, 1))
+    seen, gaps = with_gaps([Told().answer().event(450, CHUNK, 2).event(500, ERROR).over(900).rows])
+    assert (len(gaps), shares(seen)["failed"]) == (1, (0, 1))
 
 
 def test_what_happens_during_a_fault_counts_on_neither_side() -> None:
@@ -250,19 +262,19 @@ def test_a_long_run_is_sorted_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     for who in (1, 2, 3):
         told.answer(who, run=who)
     told.event(450, STARTED, who=4, run=9).event(460, CHUNK, 0, who=4, run=9, size=0).over(20_000)
-    whole = told.found()
+    whole, gaps = with_gaps([told.rows])
     monkeypatch.setattr(_events, "__defaults__", (4,))
     parts = told.found()
     assert len(list(_events(records(told.rows)))) > 2
     assert (parts.counts(), shares(parts)) == (whole.counts(), shares(whole))
     assert whole.counts()["tokens"] == 6
-    assert sorted(parts.gaps_ns.tolist()) == sorted(whole.gaps_ns.tolist())
+    assert with_gaps([told.rows])[1] == gaps
 
 
 def test_without_any_answer_nothing_is_measured() -> None:
-    seen = Told().over(5).found()
-    assert (seen.counts(), len(seen.gaps_ns), len(seen.first_ns), seen.never) == ({}, 0, 0, 0)
-    assert streamed([], [], [], 10.0).counts() == {}
+    seen, gaps = with_gaps([Told().over(5).rows])
+    assert (seen.counts(), gaps, len(seen.first_ns), seen.never) == ({}, [], 0, 0)
+    assert with_gaps([])[0].counts() == {}
 
 
 def story(seed: int) -> list[list[Row]]:
@@ -329,8 +341,8 @@ def test_as_the_slow_oracle_finds(block: int) -> None:
         wanted = streams_by_hand(
             [_as_dicts(rows) for rows in journals], lags, [(w.start, w.end) for w in log.windows()], 10.0
         )
-        seen = measured(journals, lags, 10.0)
-        assert sorted(seen.gaps_ns.tolist()) == wanted.gaps, seed
+        seen, gaps = with_gaps(journals, lags)
+        assert gaps == wanted.gaps, seed
         assert sorted(seen.tokens_per_s.tolist()) == pytest.approx(wanted.rates), seed
         assert shares(seen) == wanted.shares, seed
         assert (sorted(seen.first_ns.tolist()), seen.never) == (wanted.first, wanted.never), seed

@@ -13,6 +13,7 @@ from earwitness.checks.history.record import Flag, Kind, Phase, empty
 from earwitness.harness.errors import SettingsError
 from earwitness.harness.record.latencies import FOOTER_KEY, encoded
 from earwitness.harness.report.measures import Measured, reconnects_ms
+from earwitness.harness.report.recorded import Recorded
 from earwitness.harness.report.thresholds import judge_thresholds, merged, missed, parse, parse_all
 
 MS = 1_000_000
@@ -29,7 +30,7 @@ def records(*rows: dict[str, Any]) -> np.ndarray:
 def measured(tmp_path: Path, *rows: dict[str, Any], footers: Any = (), services: Any = ()) -> Measured:
     table = tmp_path / "services.jsonl"
     table.write_text("".join(json.dumps(row) + "\n" for row in services))
-    return Measured([records(*rows)], [2, 5], footers, table)
+    return Measured(Recorded([records(*rows)]), [2, 5], footers, table)
 
 
 def judged(text: str, seen: Measured) -> tuple[float | None, int, bool | None]:

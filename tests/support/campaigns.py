@@ -67,6 +67,9 @@ CAMPAIGNS = {
         {"MUTATED_FRAMES": "100000"},
     ),
     "foreign": Campaign((_script("foreign_numbers"),), "histories that others publish, beside oracles of their own"),
+    "scale": Campaign(
+        (_script("scale"),), "up to a billion records judged shard by shard, with violations that must be found"
+    ),
     "matrix": Campaign(
         ("-m", "earwitness.harness.cli", "defects", "--matrix"), "every defect on the real platform; takes hours"
     ),

@@ -11,7 +11,7 @@ END_OF_TIME = "nothing is received shortly before the end of time"
 
 SAME_ANYWAY: dict[str, dict[str, str]] = {
     "checks/tester/health.py": {
-        "own_order: if sent == 0 or sent >> REC_BITS != journal or sent >= rec:": "an answer is no sending",
+        "own_answers: if sent == 0 or sent >> REC_BITS != journal or sent >= rec:": "an answer is no sending",
     },
     "checks/engine/wall_clock.py": {
         "WallClock.forward: return sum(step.by for step in self._between(start, end) if step.by >= 0)": NOTHING,

@@ -30,7 +30,7 @@ from earwitness.harness.report.comparison.samples import (
     outcome_of,
     sample_of,
 )
-from earwitness.harness.report.comparison.within import ENOUGH, compare_pair, series_of
+from earwitness.harness.report.comparison.within import ENOUGH, blocks_of, compare_pair
 
 SIDES: Final = "--"
 """Word between the runs of both sides."""
@@ -208,7 +208,7 @@ def _pair(a: Path, b: Path, margin: float, despite: Collection[str], *, as_json:
     refuse_twice([sample.key for sample in samples], [sample.run for sample in samples])
     notes = [f"not alike: {text}" for text in require_alike(samples, despite)]
     notes += [note for sample in samples if (note := _doubt(sample.run, sample.outcome))]
-    rows = compare_pair(series_of(one), series_of(other), margin / 100)
+    rows = compare_pair(blocks_of(one), blocks_of(other), margin / 100)
     if not rows:
         raise SettingsError("compare", [f"the runs have no figure in common that lasted {ENOUGH} s in both"])
     if as_json:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
@@ -16,9 +16,11 @@ from earwitness.harness.errors import RecordError
 from earwitness.harness.record.history import History, open_history
 from earwitness.harness.record.rundir import read_json
 from earwitness.harness.report.figures import read_table
+from earwitness.harness.report.histograms import Histograms
 from earwitness.harness.report.judging import measure
 from earwitness.harness.report.measures import Measured
-from earwitness.harness.report.series import Series, latency_series, load_span_ns, stream_series
+from earwitness.harness.report.recorded import Recorded, Since
+from earwitness.harness.report.series import Named, load_span_ns, rare_series
 from earwitness.harness.report.streams import SHARES
 
 QUANTILES: Final = (50, 99)
@@ -157,21 +159,22 @@ def figures_of(history: History) -> dict[str, float]:
     ENOUGH_S different seconds.
     The tester's own CPU and memory are left out.
     """
-    views = [view.records for view in history.journals]
+    recorded = Recorded.of(history)
     sizes = [len(members) for members in history.roster.conversations]
     # Each size of rooms has its own latency; with many sizes one for all, as many rows make each claim harder.
     few = len(set(sizes)) <= SIZES_MOST
-    found = dict(_latencies(latency_series(views, sizes if few else [1] * len(sizes))))
+    latencies = Latencies(sizes if few else [1] * len(sizes))
+    recorded.deliver([latencies])
+    found = dict(latencies.found(recorded))
     if not few:
         found = {name.replace("fan-out of 1 ", "fan-out "): value for name, value in found.items()}
-    begin, end = load_span_ns(views)
-    sent = _count(views, Kind.INVOKE, begin, end)
+    begin, end = load_span_ns(recorded)
+    sent, delivered = _counts(recorded, begin, end)
     if end > begin and sent:
-        delivered = _count(views, Kind.DELIVER, begin, end)
         found[SENT], found[DELIVERED] = (number / (end - begin) * SECOND_NS for number in (sent, delivered))
         own = {str(name) for name in _journals(history.run)}
         found |= cpu_ms(history.table("services"), own, (begin, end), sent)
-    measured = measure(history)
+    measured = measure(history, recorded)
     return found | dict(_of_streams(measured)) | _whole_run(measured)
 
 
@@ -180,8 +183,9 @@ def _of_streams(measured: Measured) -> Iterator[tuple[str, float]]:
 
     A question without any token counts as infinitely late; a figure that becomes infinite by it is left out.
     """
-    for name, (t, _) in stream_series(measured.streamed).items():
-        if len(np.unique(t // SECOND_NS)) >= ENOUGH_S:
+    first = len(np.unique(measured.streamed.first_at // SECOND_NS))
+    for name, seconds in (("first token", first), ("token gap", measured.token_gap_seconds)):
+        if seconds >= ENOUGH_S:
             for quantile in QUANTILES:
                 value, _ = measured.figure(name, "", f"p{quantile}")
                 if value is not None and math.isfinite(value):
@@ -195,16 +199,42 @@ def _of_streams(measured: Measured) -> Iterator[tuple[str, float]]:
             yield f"{STREAMS}{what}", share
 
 
-def _count(views: list[np.ndarray], kind: Kind, begin: int, end: int) -> int:
-    return sum(int(((v["kind"] == kind) & (v["t"] >= begin) & (v["t"] <= end)).sum()) for v in views)
+class Latencies:
+    """Latencies of a run by name, and the seconds in which each has samples (a `Sink`)."""
+
+    def __init__(self, room_sizes: Sequence[int]) -> None:
+        """Start without samples; `room_sizes`: members by conversation number, each size has its own latency."""
+        self._named = Named(room_sizes)
+        self._waits = Histograms(len(self._named.names))
+        self._seconds: list[set[int]] = [set() for _ in self._named.names]
+
+    def __call__(self, kind: Kind, since: Since) -> None:
+        """Count a part."""
+        which, sent, took = self._named.counted(kind, since)
+        self._waits.add(took, which)
+        for number in np.unique(which).tolist():
+            self._seconds[number].update(np.unique(sent[which == number] // SECOND_NS).tolist())
+
+    def found(self, recorded: Recorded) -> Iterator[tuple[str, float]]:
+        """Yield median and 99th percentile in ms of each latency that lasted ENOUGH_S."""
+        for number, name in enumerate(self._named.names):
+            if len(self._seconds[number]) >= ENOUGH_S:
+                for share in QUANTILES:
+                    if (ns := self._waits.percentile(share, [number])) is not None:
+                        yield f"{name} p{share}", ns / 1e6
+        for name, (t, values) in rare_series(recorded).items():
+            if len(np.unique(t // SECOND_NS)) >= ENOUGH_S:
+                for share in QUANTILES:
+                    yield f"{name} p{share}", float(np.percentile(values, share))
 
 
-def _latencies(series: Mapping[str, Series]) -> Iterator[tuple[str, float]]:
-    """Yield median and 99th percentile in ms of each latency that lasted ENOUGH_S."""
-    for name, (t, values) in series.items():
-        if len(np.unique(t // SECOND_NS)) >= ENOUGH_S:
-            for quantile in QUANTILES:
-                yield f"{name} p{quantile}", float(np.percentile(values, quantile))
+def _counts(recorded: Recorded, begin: int, end: int) -> tuple[int, int]:
+    """Return how many messages were sent, and delivered, from `begin` to `end` (ns)."""
+    counts = np.zeros(256, np.int64)
+    for _, part in recorded.parts():
+        inside = (part["t"] >= begin) & (part["t"] <= end)
+        counts += np.bincount(part["kind"][inside], minlength=256)
+    return int(counts[Kind.INVOKE]), int(counts[Kind.DELIVER])
 
 
 def cpu_ms(table: Path, own: set[str], span_ns: tuple[int, int], messages: int) -> dict[str, float]:

@@ -5,15 +5,20 @@ It does not hold what differs from run to run, so nothing is claimed by it; see 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from earwitness.checks.history.record import Kind
 from earwitness.harness.record.history import History
 from earwitness.harness.report.comparison.samples import MEMORY
 from earwitness.harness.report.measures import Times
-from earwitness.harness.report.series import Series, latency_series, memory_series, stream_series
+from earwitness.harness.report.recorded import Recorded, Since
+from earwitness.harness.report.series import Named, Series, memory_series, rare_series
 from earwitness.harness.report.streams import streamed_of
 
 BLOCK_NS = 1_000_000_000
@@ -26,42 +31,96 @@ CONFIDENCE = 99.0
 """Confidence of each interval in per cent: higher than usual, because many rows are compared."""
 
 
-def series_of(history: History) -> dict[str, Series]:
-    """Return the series of a run.
+def blocks_of(history: History) -> dict[str, Blocks]:
+    """Return the series of a run, each as its seconds.
 
     Rare operations such as logins are dropped later: they span too few seconds.
     """
-    sizes = [len(members) for members in history.roster.conversations]
-    found = latency_series([view.records for view in history.journals], sizes)
-    return found | stream_series(streamed_of(history)) | memory_series(history.table("services"))
+    recorded = Recorded.of(history)
+    named = Named([len(members) for members in history.roster.conversations])
+    found = {name: Blocks() for name in named.names}
+
+    def count(kind: Kind, since: Since) -> None:
+        which, sent, took = named.counted(kind, since)
+        for number in np.unique(which).tolist():
+            mine = which == number
+            found[named.names[number]].add(sent[mine], took[mine] / 1e6)
+
+    recorded.deliver([count])
+    first, gaps = Blocks(), Blocks()
+    seen = streamed_of(history, recorded, lambda took, at: gaps.add(at, took / 1e6))
+    first.add(seen.first_at, seen.first_ns / 1e6)
+    found |= {"first token": first, "token gap": gaps}
+    whole = rare_series(recorded) | memory_series(history.table("services"))
+    return {name: one for name, one in found.items() if one.samples} | {
+        name: Blocks(series) for name, series in whole.items()
+    }
 
 
-def compare_pair(a: Mapping[str, Series], b: Mapping[str, Series], tolerance: float) -> list[dict[str, Any]]:
+def compare_pair(a: Mapping[str, Blocks], b: Mapping[str, Blocks], tolerance: float) -> list[dict[str, Any]]:
     """Return one row per quantile of each series that both have: name, a, b, ratio, low, high, samples, word."""
     rows = []
     for name in a:
         if name not in b:
             continue
         quantiles = (0.5,) if name.startswith(MEMORY) else (0.5, 0.99)
-        one, other = Blocks(a[name]), Blocks(b[name])
+        one, other = a[name], b[name]
         if min(one.seconds, other.seconds) >= ENOUGH:
             rows += [_row(name, q, one, other, tolerance) for q in quantiles]
     return rows
 
 
 class Blocks:
-    """Samples of each second, counted in bins of 0.3 %, so that a thousand resampled runs cost little."""
+    """Samples of each second, counted in bins of 0.3 %, so that a thousand resampled runs cost little.
 
-    def __init__(self, series: Series) -> None:
-        """Count the samples of `series`."""
-        t, values = series
+    `samples`: how many there are, in any number; memory grows with the seconds only.
+    """
+
+    def __init__(self, series: Series | None = None) -> None:
+        """Start with the samples of `series`, if any."""
+        self.samples = 0
+        self._by_second: dict[int, npt.NDArray[np.int32]] = {}
+        if series is not None:
+            self.add(*series)
+
+    def add(self, t: Times, values: Times) -> None:
+        """Add samples: times in ns and values."""
         bins = np.rint(np.log2(np.maximum(values, FINEST) / FINEST) * BINS_AN_OCTAVE).astype(int)
-        _, second = np.unique(t // BLOCK_NS, return_inverse=True)
-        self.samples, self.values = len(values), values
-        self.seconds = int(second.max()) + 1 if len(values) else 0
-        self._first = int(bins.min()) if len(values) else 0
-        self._counts = np.zeros((self.seconds, int(bins.max(initial=0)) - self._first + 1))
-        np.add.at(self._counts, (second, bins - self._first), 1)
+        self.samples += len(values)
+        for second in np.unique(t // BLOCK_NS).tolist():
+            counts = np.bincount(bins[t // BLOCK_NS == second]).astype(np.int32)
+            before = self._by_second.get(second, counts[:0])
+            longer, shorter = (counts, before) if len(counts) > len(before) else (before.copy(), counts)
+            longer[: len(shorter)] += shorter
+            self._by_second[second] = longer
+
+    @property
+    def seconds(self) -> int:
+        """Return in how many seconds there are samples."""
+        return len(self._by_second)
+
+    @cached_property
+    def _first(self) -> int:
+        """Return the lowest bin with samples, when all were added."""
+        return min((int(np.flatnonzero(counts)[0]) for counts in self._by_second.values()), default=0)
+
+    @cached_property
+    def _counts(self) -> npt.NDArray[np.float64]:
+        """Return the counts by second and bin from `_first` on, when all samples were added."""
+        width = max(map(len, self._by_second.values()), default=0) - self._first
+        counts = np.zeros((self.seconds, width))
+        for row, second in enumerate(sorted(self._by_second)):
+            mine = self._by_second[second][self._first :]
+            counts[row, : len(mine)] = mine
+        return counts
+
+    def quantile(self, quantile: float) -> float:
+        """Return a quantile of all samples, at most 0.2 % beside the exact one."""
+        reached = np.cumsum(self._counts.sum(axis=0))
+        place = quantile * (self.samples - 1)
+        low, high = (int(np.searchsorted(reached, rank, side="right")) for rank in (int(place), math.ceil(place)))
+        one, other = (float(FINEST * 2.0 ** ((bin + self._first) / BINS_AN_OCTAVE)) for bin in (low, high))
+        return one + (other - one) * (place - int(place))
 
     def redrawn(self, quantile: float, rng: np.random.Generator) -> Times:
         """Return the quantile of each of RESAMPLES runs that consist of drawn seconds (a bootstrap)."""
@@ -77,7 +136,7 @@ def _row(name: str, quantile: float, a: Blocks, b: Blocks, tolerance: float) -> 
     ratios = b.redrawn(quantile, rng) / a.redrawn(quantile, rng)
     edge = (100 - CONFIDENCE) / 2
     low, high = (float(v) for v in np.percentile(ratios, (edge, 100 - edge)))
-    before, after = (float(np.quantile(blocks.values, quantile)) for blocks in (a, b))
+    before, after = a.quantile(quantile), b.quantile(quantile)
     return {
         "name": f"{name} p{quantile * 100:g}",
         "a": round(before, 3),

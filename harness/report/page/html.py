@@ -17,6 +17,7 @@ from earwitness.harness.report.page.svg import legend, plot_svg
 from earwitness.harness.report.page.terms import terms
 from earwitness.harness.report.page.timeline import Axis, Band, Plot, axis_of, bands_of, plots_of
 from earwitness.harness.report.page.words import MARKS, Row, paragraph, picture, section, text
+from earwitness.harness.report.recorded import Recorded
 from earwitness.harness.report.summary import PLANTED, broken_sentence
 from earwitness.harness.report.witnesses import Witness
 
@@ -40,9 +41,10 @@ def report_html(history: History, verdict: Row) -> bytes:
 
     It needs no network and no script. Surrogates are escaped as in JSON.
     """
-    axis = axis_of([view.records for view in history.journals])
-    plots = plots_of(history, axis) if axis else []
-    bands = [*bands_of(history, axis), *_error(axis, verdict)] if axis else []
+    recorded = Recorded.of(history)
+    axis = axis_of(recorded)
+    plots = plots_of(history, recorded, axis) if axis else []
+    bands = [*bands_of(recorded, axis), *_error(axis, verdict)] if axis else []
     title = f"{verdict['headline']}: {verdict['story']} · seed {verdict['seed']}"
     links = "".join(f'<a href="#{id}">{name}</a>' for id, name in SECTIONS)
     body = [

@@ -13,8 +13,10 @@ import numpy as np
 from earwitness.checks.engine.fault_windows import FaultLog
 from earwitness.checks.history.record import Flag, Kind, Phase
 from earwitness.harness.record.history import History
-from earwitness.harness.report.figures import Records, read_table, since_sending
+from earwitness.harness.report.figures import read_table
+from earwitness.harness.report.histograms import Histograms
 from earwitness.harness.report.measures import Times, joined
+from earwitness.harness.report.recorded import Recorded, Records, Since
 from earwitness.harness.report.streams import BROKEN, FAILED, FINISHED, streamed_of
 
 Sample: TypeAlias = Mapping[str, Any]
@@ -87,87 +89,104 @@ class Axis:
 
     def rate(self, name: str, times_ns: Times) -> Line:
         """Return how many times lie in each bin, per second."""
-        counts = np.bincount(self.bins(times_ns), minlength=self.count) / self.width_s
-        return Line(name, self.middles(), tuple(float(f"{value:.4g}") for value in counts))
+        return self.rates(name, np.bincount(self.bins(times_ns), minlength=self.count))
 
-    def percentile(self, name: str, times_ns: Times, values: Times, share: float) -> Line:
-        """Return a percentile of the values of each bin."""
-        order = np.argsort(self.bins(times_ns), kind="stable")
-        bins, values = self.bins(times_ns)[order], np.asarray(values)[order]
-        edges = np.searchsorted(bins, np.arange(self.count + 1))
-        spans = pairwise(edges)
-        found = [float(np.percentile(values[a:b], share)) if b > a else math.nan for a, b in spans]
-        return Line(name, self.middles(), tuple(round(value, 3) for value in found))
+    def rates(self, name: str, counts: Times) -> Line:
+        """Return counts by bin as a line, per second."""
+        return Line(name, self.middles(), tuple(float(f"{value:.4g}") for value in counts / self.width_s))
 
 
-def axis_of(views: Sequence[Records]) -> Axis | None:
+def axis_of(recorded: Recorded) -> Axis | None:
     """Return the axis from the first to the last record; None without records."""
-    times = [(int(view["t"].min()), int(view["t"].max())) for view in views if len(view)]
-    return Axis(min(a for a, _ in times), max(b for _, b in times)) if times else None
+    return Axis(*recorded.bounds_ns) if recorded.bounds_ns else None
 
 
-def plots_of(history: History, axis: Axis) -> list[Plot]:
+def plots_of(history: History, recorded: Recorded, axis: Axis) -> list[Plot]:
     """Return the plots of a run in the order of the page; a plot may have nothing to draw (`Plot.drawn`)."""
-    views = [view.records for view in history.journals]
     samples = _samples(history)
+    waits = Waits(axis)
+    recorded.deliver([waits])
     return [
-        _throughput(views, axis),
-        _acknowledged(views, axis, samples),
-        _latency(views, axis, "Fan-out: from a message's sending to its receipt", Kind.DELIVER),
-        _connections(views, axis),
-        _trouble(views, axis),
-        *_answers(history, axis),
+        _throughput(recorded, axis),
+        _acknowledged(waits, axis, samples),
+        waits.plot("Fan-out: from a message's sending to its receipt", Kind.DELIVER),
+        _connections(recorded, axis),
+        _trouble(recorded, axis),
+        *_answers(history, recorded, axis),
         *_services(samples, axis),
     ]
 
 
-def bands_of(history: History, axis: Axis) -> list[Band]:
+def bands_of(recorded: Recorded, axis: Axis) -> list[Band]:
     """Return the faults of a run, and the time after the load."""
     bands = []
-    for journal, view in enumerate(history.journals):
+    for journal, (faults, known) in enumerate(zip(recorded.of_kind(Kind.FAULT), recorded.names, strict=True)):
         log = FaultLog()
-        faults = view.records[view.records["kind"] == Kind.FAULT]
         log.add(journal, faults)
-        names = [view.names.get(int(number), "fault") for number in faults["author"]]
+        names = [known.get(int(number), "fault") for number in faults["author"]]
         for window, name in zip(log.windows(), dict.fromkeys(names), strict=False):
             end = min(window.end, axis.begin_ns + int(axis.seconds * 1e9))
             bands.append(Band(name, axis.at_s(window.start), axis.at_s(end)))
-    drains = _times(
-        [view.records for view in history.journals],
-        lambda r: (r["kind"] == Kind.PHASE) & (r["counter"] == Phase.DRAIN),
-    )
+    phases = recorded.of_kind(Kind.PHASE)
+    drains = joined([rows["t"][rows["counter"] == Phase.DRAIN] for rows in phases])
     if len(drains):
         bands.append(Band("drain", axis.at_s(int(drains.min())), axis.seconds, "drain"))
     return bands
 
 
-def _times(views: Sequence[Records], which: Callable[[Records], Times]) -> Times:
-    return joined([view["t"][which(view)] for view in views])
+class Waits:
+    """Times from sending to delivery and to acknowledgement, in a histogram for each bin of the axis (a `Sink`)."""
+
+    def __init__(self, axis: Axis) -> None:
+        """Start without samples."""
+        self._axis = axis
+        self._of = {kind: Histograms(axis.count) for kind in (Kind.DELIVER, Kind.OK)}
+
+    def __call__(self, kind: Kind, since: Since) -> None:
+        """Count a part by the time of sending."""
+        self._of[kind].add(since.took_ns, self._axis.bins(since.sent_ns))
+
+    def plot(self, title: str, kind: Kind) -> Plot:
+        """Return the plot of deliveries (DELIVER) or acknowledgements (OK)."""
+        lines = _lines(self._axis, self._of[kind])
+        return Plot(f"{title}, by the time of sending", "ms", lines, log=True, note=GAPS if lines else "")
 
 
-def _throughput(views: Sequence[Records], axis: Axis) -> Plot:
+def _lines(axis: Axis, waits: Histograms) -> tuple[Line, ...]:
+    """Return a line in ms for each of PERCENTILES of the waits (ns) in each bin; none without any."""
+    if not waits.total():
+        return ()
+    lines = []
+    for share in PERCENTILES:
+        found = (waits.percentile(share, [bin]) for bin in range(axis.count))
+        values = tuple(math.nan if ns is None else round(ns / 1e6, 3) for ns in found)
+        lines.append(Line(f"p{share:g}", axis.middles(), values))
+    return tuple(lines)
+
+
+def _throughput(recorded: Recorded, axis: Axis) -> Plot:
     kinds = {"sent": Kind.INVOKE, "acknowledged": Kind.OK, "received": Kind.DELIVER}
-    lines = [axis.rate(name, _times(views, lambda r, k=kind: r["kind"] == k)) for name, kind in kinds.items()]  # type: ignore[misc]
+    counts = {name: np.zeros(axis.count, np.int64) for name in kinds}
+    for _, part in recorded.parts():
+        bins = axis.bins(part["t"])
+        for name, kind in kinds.items():
+            counts[name] += np.bincount(bins[part["kind"] == kind], minlength=axis.count)
+    lines = [axis.rates(name, count) for name, count in counts.items()]
     return Plot("Messages a second", "1/s", tuple(lines))
 
 
-def _latency(views: Sequence[Records], axis: Axis, title: str, kind: Kind) -> Plot:
-    delay_ms, _, sent_ns = since_sending(list(views), kind)
-    lines = [axis.percentile(f"p{share:g}", sent_ns, delay_ms, share) for share in PERCENTILES] if len(sent_ns) else []
-    note = GAPS if len(sent_ns) else ""
-    return Plot(f"{title}, by the time of sending", "ms", tuple(lines), log=True, note=note)
-
-
-def _connections(views: Sequence[Records], axis: Axis) -> Plot:
-    opened = np.bincount(axis.bins(_times(views, lambda r: r["kind"] == Kind.CONNECT)), minlength=axis.count)
-    closed = np.bincount(axis.bins(_times(views, lambda r: r["kind"] == Kind.DISCONNECT)), minlength=axis.count)
+def _connections(recorded: Recorded, axis: Axis) -> Plot:
+    opened, closed = (
+        np.bincount(axis.bins(joined([rows["t"] for rows in recorded.of_kind(kind)])), minlength=axis.count)
+        for kind in (Kind.CONNECT, Kind.DISCONNECT)
+    )
     there = np.cumsum(opened) - np.cumsum(closed)
     return Plot("Open connections", "", (Line("open", axis.middles(), tuple(float(n) for n in there)),))
 
 
-def _acknowledged(views: Sequence[Records], axis: Axis, samples: Mapping[str, Sequence[Sample]]) -> Plot:
+def _acknowledged(waits: Waits, axis: Axis, samples: Mapping[str, Sequence[Sample]]) -> Plot:
     """Return the latency of acknowledgements, from the real start by message and from the planned one by second."""
-    plot = _latency(views, axis, "Acknowledgement", Kind.OK)
+    plot = waits.plot("Acknowledgement", Kind.OK)
     planned = _planned(axis, samples)
     if not planned.seconds:
         note = (
@@ -195,7 +214,7 @@ def _planned(axis: Axis, samples: Mapping[str, Sequence[Sample]]) -> Line:
     return Line("p99 from the planned start", tuple(middles[at] for at in known), tuple(map(float, highest[known])))
 
 
-def _trouble(views: Sequence[Records], axis: Axis) -> Plot:
+def _trouble(recorded: Recorded, axis: Axis) -> Plot:
     """Return what went wrong by second: messages, connections, probes and requests."""
     cut = int(Flag.OWN)
     wrong: dict[str, Callable[[Records], Times]] = {
@@ -205,7 +224,9 @@ def _trouble(views: Sequence[Records], axis: Axis) -> Plot:
         "probes not answered 200": lambda r: (r["kind"] == Kind.PROBE) & (r["counter"] != 200),
         "requests without an answer": lambda r: (r["kind"] == Kind.REQUEST) & (r["size"] == 0),
     }
-    lines = [axis.rate(name, _times(views, which)) for name, which in wrong.items()]
+    lines = [
+        axis.rate(name, joined([rows["t"][which(rows)] for rows in recorded.rare])) for name, which in wrong.items()
+    ]
     there = tuple(line for line in lines if any(line.values))
     return Plot(
         "Failed requests and lost connections a second",
@@ -215,24 +236,25 @@ def _trouble(views: Sequence[Records], axis: Axis) -> Plot:
     )
 
 
-def _answers(history: History, axis: Axis) -> list[Plot]:
+def _answers(history: History, recorded: Recorded, axis: Axis) -> list[Plot]:
     """Return the plots of streamed answers, none if no agent answered."""
-    seen = streamed_of(history)
+    gaps, first = Histograms(axis.count), Histograms(axis.count)
+    seen = streamed_of(history, recorded, lambda took, at: gaps.add(took, axis.bins(at)))
     if not len(seen.rows):
         return []
-
-    def percentiles(times_ns: Times, took_ns: Times) -> tuple[Line, ...]:
-        if not len(times_ns):
-            return ()
-        return tuple(axis.percentile(f"p{share:g}", times_ns, took_ns / 1e6, share) for share in PERCENTILES)
-
+    first.add(seen.first_ns, axis.bins(seen.first_at))
     ends = {"finished": FINISHED, "ended by an error": FAILED, "broken off": BROKEN}
     rates = [axis.rate(name, seen.rows["last"][seen.rows["status"] == n]) for name, n in ends.items()]
-    first, gaps = percentiles(seen.first_at, seen.first_ns), percentiles(seen.gaps_at, seen.gaps_ns)
     unnamed = "" if len(seen.first_ns) else "The platform does not state which question an answer belongs to."
     return [
-        Plot("First token of a streamed answer, by the time of its question", "ms", first, log=True, note=unnamed),
-        Plot("Gap between two tokens of a streamed answer", "ms", gaps, log=True),
+        Plot(
+            "First token of a streamed answer, by the time of its question",
+            "ms",
+            _lines(axis, first),
+            log=True,
+            note=unnamed,
+        ),
+        Plot("Gap between two tokens of a streamed answer", "ms", _lines(axis, gaps), log=True),
         Plot("Streamed answers a second, by their last event", "1/s", tuple(rates)),
     ]
 

@@ -62,7 +62,7 @@ def test_any_disagreement_of_two_is_found(orders: list[list[int]], unheard: set[
     edges = np.array([(a, b, 1, 2) for a, b in sorted(rows)], EDGE)
     found, total = cycles(edges, 6)
     assert (total > 0) == disagree
-    for cycle in found:
+    for _, cycle in found:
         assert [edge["after"] for edge in cycle] == [*cycle["before"][1:], cycle["before"][0]]
 
 

@@ -11,6 +11,7 @@ import pytest
 from compare import fold
 from literal import Told
 
+from earwitness.checks.engine.tables import MESSAGE
 from earwitness.checks.history.record import FOREIGN, Flag, Kind
 from earwitness.checks.resources.fairness import (
     BUCKETS,
@@ -324,9 +325,14 @@ def late(*rows: tuple[int, int, int, int]) -> Waits:
 def test_the_longest_wait_is_shown() -> None:
     """The longest wait is shown, of equal ones the first record in any order. Waits below FLOOR_S are not shown."""
     rows = [(0, 900 * MS, 1, 7), (0, 900 * MS, 2, 5), (0, 600 * MS, 3, 3), (1, 500 * MS, 4, 1)]
+    messages = np.zeros(8, MESSAGE)
+    messages["invoke_rec"] = np.arange(8) + 100
     for order in (rows, rows[::-1]):
-        assert late(*order).longest(0) == (2, 5)
-        assert late(*order).longest(1) is None
+        sketch = late(*order).sketch(messages)
+        assert sketch.longest(0) == (102, 5)
+        assert sketch.longest(1) is None
+        parts = [late(row).sketch(messages) for row in order]
+        assert parts[0].merged(parts[1]).merged(parts[2]).merged(parts[3]).longest(0) == (102, 5)
 
 
 STALLS = [
@@ -373,7 +379,7 @@ def test_a_moment_is_a_quarter_of_a_second(apart_ns: int, violations: int) -> No
     say(told, 0, 200)
     for client in range(9):
         hear(told, client, 200, 20)
-    base = 1 * S
+    base = 4 << 28
     for row in told.rows:
         pair, second = divmod(row["counter"] - 1, 2)
         if row["kind"] in (Kind.INVOKE, Kind.DELIVER) and row["counter"]:
@@ -387,9 +393,10 @@ def test_a_moment_is_a_quarter_of_a_second(apart_ns: int, violations: int) -> No
 def test_too_many_long_waits_to_tell() -> None:
     """A table that is full says so, and holds no more."""
     waits = late((0, 900 * MS, 1, 7))
-    assert not waits.full
+    assert not waits.sketch(np.zeros(8, MESSAGE)).full
+    waits._late = np.zeros(LATE_MOST, waits._late.dtype)
     waits._kept[0] = LATE_MOST
-    assert waits.full
+    assert waits.sketch(np.zeros(8, MESSAGE)).full
     assert len(waits.columns(10, 8)[1]) <= LATE_MOST
     behind = np.zeros(3, waits._late.dtype)
     kept = np.zeros(1, np.int64)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from earwitness.harness.report.comparison.within import compare_pair, word
+from earwitness.harness.report.comparison.within import Blocks, compare_pair, word
 from earwitness.harness.report.drift import slope_with_interval, windows
 from earwitness.harness.report.series import Series
 
@@ -21,7 +21,7 @@ def run_of(ms: float, seed: int, seconds: int = 60, per_s: int = 100, sway: floa
 
 
 def words(a: Series, b: Series, tolerance: float = 0.2) -> dict[str, str]:
-    return {row["name"]: row["word"] for row in compare_pair({"ack": a}, {"ack": b}, tolerance)}
+    return {row["name"]: row["word"] for row in compare_pair({"ack": Blocks(a)}, {"ack": Blocks(b)}, tolerance)}
 
 
 def test_a_run_that_is_half_as_slow_again_is_slower() -> None:
@@ -58,7 +58,7 @@ def test_of_memory_only_what_is_beyond_the_tolerance_is_told() -> None:
     """Processes differ from start to start by more than memory moves within a run."""
     flat = run_of(100, 1, sway=0.0)
     found = {
-        name: compare_pair({name: flat}, {name: (flat[0], flat[1] * more)}, 0.2)[0]["word"]
+        name: compare_pair({name: Blocks(flat)}, {name: Blocks((flat[0], flat[1] * more))}, 0.2)[0]["word"]
         for name, more in (("memory of a", 1.1), ("memory of b", 1.3))
     }
     assert found == {"memory of a": "within tolerance", "memory of b": "slower"}
@@ -66,7 +66,7 @@ def test_of_memory_only_what_is_beyond_the_tolerance_is_told() -> None:
 
 def test_what_lasted_a_few_seconds_is_not_compared() -> None:
     """Without ten seconds in both runs there is no row."""
-    assert compare_pair({"ack": run_of(10, 1, seconds=5)}, {"ack": run_of(10, 2)}, 0.2) == []
+    assert compare_pair({"ack": Blocks(run_of(10, 1, seconds=5))}, {"ack": Blocks(run_of(10, 2))}, 0.2) == []
 
 
 def test_a_rise_has_a_slope_whose_interval_holds_the_truth() -> None:

@@ -18,6 +18,7 @@ from earwitness.harness.cli import main
 from earwitness.harness.record.importer import import_history
 from earwitness.harness.report.page.svg import plot_svg
 from earwitness.harness.report.page.timeline import BINS, Band, Line, Plot, axis_of
+from earwitness.harness.report.recorded import Recorded
 
 HISTORY = Path(__file__).parents[3] / "docs" / "pictures" / "counterexample.jsonl"
 VOID = {"meta", "br", "link", "input"}
@@ -138,7 +139,7 @@ def test_an_axis_has_few_bins(seconds: float) -> None:
     """Whatever a run lasts; each time lies in one of them."""
     records = empty(2)
     records["kind"], records["t"] = Kind.INVOKE, (5, 5 + int(seconds * 1e9))
-    axis = axis_of([records])
+    axis = axis_of(Recorded([records]))
     assert axis is not None
     assert 1 <= axis.count <= BINS
     assert axis.bins(records["t"]).tolist() == [0, axis.count - 1]

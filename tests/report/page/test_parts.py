@@ -27,6 +27,7 @@ from earwitness.harness.report.page.rooms import ROOMS_MOST, rooms, share_of
 from earwitness.harness.report.page.style import STYLE
 from earwitness.harness.report.page.svg import COLOURS, legend, plot_svg
 from earwitness.harness.report.page.timeline import BINS, Band, Line, Plot, axis_of, plots_of
+from earwitness.harness.report.recorded import Recorded
 from earwitness.harness.report.summary import KNOWN
 from earwitness.harness.shipped import judged_by
 
@@ -382,9 +383,10 @@ def test_the_command_of_an_import(tmp_path: Path) -> None:
 def test_all_plots_of_a_run(run: Path, page: str) -> None:
     """One axis: rates, latencies from planned and real start, connections, errors, processor and memory; faults."""
     history = open_history(run)
-    axis = axis_of([view.records for view in history.journals])
+    recorded = Recorded.of(history)
+    axis = axis_of(recorded)
     assert axis is not None
-    plots = {plot.title: plot for plot in plots_of(history, axis)}
+    plots = {plot.title: plot for plot in plots_of(history, recorded, axis)}
     planned = plots["Acknowledgement, by the time of sending"].lines[-1]
     assert planned.name == "p99 from the planned start"
     assert planned.values == (40.0, 40.0, 40.0)
@@ -522,13 +524,15 @@ def test_plots_of_streamed_answers(tmp_path: Path, run: Path) -> None:
         made.write(number, 10_000)
     made.close()
     history = open_history(made.directory.path)
-    axis = axis_of([view.records for view in history.journals])
+    recorded = Recorded.of(history)
+    axis = axis_of(recorded)
     assert axis is not None
-    plots = {plot.title.split(",")[0]: plot for plot in plots_of(history, axis)}
+    plots = {plot.title.split(",")[0]: plot for plot in plots_of(history, recorded, axis)}
     assert plots["Gap between two tokens of a streamed answer"].drawn
     assert plots["Streamed answers a second"].drawn
     first = plots["First token of a streamed answer"]
     assert (first.drawn, first.note) == (False, "The platform does not state which question an answer belongs to.")
     failed = open_history(run)
-    titles = [plot.title for plot in plots_of(failed, axis_of([view.records for view in failed.journals]))]  # type: ignore[arg-type]
+    recorded = Recorded.of(failed)
+    titles = [plot.title for plot in plots_of(failed, recorded, axis_of(recorded))]  # type: ignore[arg-type]
     assert not any("streamed" in title for title in titles)

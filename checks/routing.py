@@ -1,0 +1,194 @@
+"""Which records a judge of some conversations needs: every record of them, and what is shared by all.
+
+A record that names a conversation goes to the judge of that conversation. Ends of connections, phases and faults go to
+all. An answer that names only its message goes where that message was sent. Two conversations that name the same
+message, or the same answer of an agent, must be judged together: the judges of both become one.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+from earwitness.checks.engine.compiled import kernel
+from earwitness.checks.engine.tables import COUNTER_MAX, Array, place, rehash
+from earwitness.checks.engine.world import Context, World
+from earwitness.checks.history.kinds import LISTENED, OF_MESSAGES, UNTRUSTED
+from earwitness.checks.history.record import Kind
+from earwitness.checks.roster import Roster
+
+COMMON, WAITING, NOWHERE = -1, -2, -3
+"""Destinations of records that belong to no conversation: to all judges; where its message is known to be; to none."""
+_ALL: Final = sum(1 << int(kind) for kind in (Kind.CONNECT, Kind.DISCONNECT, Kind.PHASE, Kind.FAULT))
+_ONCE: Final = sum(
+    1 << int(kind) for kind in (Kind.PROBE, Kind.LOGIN, Kind.REQUEST, Kind.REVOKE, Kind.TOKEN, Kind.WRITE, Kind.CALL)
+)
+"""Kinds, as bits, that only checks of the whole run read."""
+_SPEAKING: Final = 1 << int(Kind.INVOKE) | 1 << int(Kind.CONNECT)
+_OF_MANY: Final = (Kind.DELIVER, Kind.STORED, Kind.REPLAY, Kind.RUN, Kind.READ_END)
+"""Kinds that no check of the whole run reads, except those that must see all of it."""
+NOT_ONCE = np.zeros(256, bool)
+NOT_ONCE[[int(kind) for kind in _OF_MANY]] = True
+PAGE = 64
+"""Counters of one author whose conversations lie side by side."""
+_NO_JOURNAL: Final = -1
+DISPUTES, PAGES = range(2)
+"""Indexes of `used`: pairs of conversations that name one message; pages of messages."""
+
+
+@kernel
+def route_step(
+    records: Array, start: Any, clients: Any, shard_of: Array, keys: Array, numbers: Array, homes: Array,
+    disputes: Array, speaking: Array, latest: Array, used: Array, out: Array,
+) -> Any:  # fmt: skip
+    """Write the destination of each record from `start` on to `out`; return how many records are done.
+
+    `shard_of`: by conversation. `keys`, `numbers`: hash table from author << 26 | counter >> 6 to a page of `homes`,
+    which holds conversation + 1 of 64 messages; 0: not known. `disputes`: pairs of conversations. `speaking`: by
+    client, of this journal; `latest`: by client (ns). Less than all records are done if there is no room in `homes` or
+    `disputes`; the caller makes room and calls again, so a record changes nothing before its last possible return.
+
+    The first conversation that names a message is its home. Another one is not wrong by itself (I8 and I12 judge
+    that), but whoever judges the message must see both.
+    """
+    for i in range(start, len(records)):
+        r = records[i]
+        kind = np.int64(r["kind"])
+        bit = 1 << kind
+        conv = np.int64(r["conv"])
+        client = np.int64(r["client"])
+        if client < clients:
+            if bit & _SPEAKING:
+                speaking[client] = 1
+            if bit & LISTENED:
+                latest[client] = max(latest[client], r["t"])
+        if bit & _ALL:
+            out[i] = COMMON
+            continue
+        if bit & _ONCE:
+            out[i] = NOWHERE
+            continue
+        known = conv < len(shard_of)
+        author, counter = np.int64(r["author"]), np.int64(r["counter"])
+        if bit & OF_MESSAGES and not r["flags"] & UNTRUSTED and author < clients and 0 < counter < COUNTER_MAX:
+            key = (author << 26) | (counter >> 6)
+            at = place(keys, key)
+            if keys[at] == -1:
+                if not known:
+                    out[i] = WAITING
+                    continue
+                if used[PAGES] == len(homes):
+                    return i
+                keys[at] = key
+                numbers[at] = used[PAGES]
+                used[PAGES] += 1
+            page = np.int64(numbers[at])
+            home = np.int64(homes[page, counter & 63]) - 1
+            if not known:
+                out[i] = shard_of[home] if home >= 0 else WAITING
+                continue
+            if home < 0:
+                homes[page, counter & 63] = conv + 1
+            elif home != conv and shard_of[home] != shard_of[conv]:
+                if used[DISPUTES] == len(disputes):
+                    return i
+                disputes[used[DISPUTES], 0] = shard_of[home]
+                disputes[used[DISPUTES], 1] = shard_of[conv]
+                used[DISPUTES] += 1
+        out[i] = shard_of[conv] if known else 0
+    return len(records)
+
+
+def shared_out(roster: Roster, shards: int) -> Array:
+    """Return the shard of each conversation: large ones first, each to the shard with the fewest members so far."""
+    sizes = [len(members) + 3 for members in roster.conversations]  # a message has three records and one a member
+    loads, found = [0] * shards, np.zeros(len(sizes), np.int64)
+    for conv in sorted(range(len(sizes)), key=lambda conv: (-sizes[conv], conv)):
+        found[conv] = min(range(shards), key=lambda shard: (loads[shard], shard))
+        loads[found[conv]] += sizes[conv]
+    return found
+
+
+class Router:
+    """Router of the records of one history to `shards` judges."""
+
+    def __init__(self, roster: Roster, shards: int) -> None:
+        """Share out the conversations of `roster`; nothing is read yet."""
+        self.shards = shards
+        self.requests = 0
+        """REQUEST records so far: with them I34 must see the whole history."""
+        self._clients = len(roster.user_of)
+        self._shard_of = shared_out(roster, shards)
+        self._keys, self._numbers = np.full(1 << 10, -1, np.int64), np.zeros(1 << 10, np.int32)
+        self._homes, self._disputes = np.zeros((0, PAGE), np.int32), np.zeros((64, 2), np.int64)
+        self._used = np.zeros(2, np.int64)
+        self._speaking: dict[int, Array] = {}
+        self._latest = np.full(self._clients, -1, np.int64)
+        self._together = list(range(shards))
+        self._runs: dict[tuple[int, int, int], int] = {}
+
+    def route(self, journal: int, records: Array) -> Array:
+        """Return the destination of each record: a shard, COMMON, WAITING or NOWHERE. Chunks of a journal in order."""
+        out = np.empty(len(records), np.int16)
+        speaking = self._speaking.setdefault(journal, np.zeros(self._clients, np.uint8))
+        done = 0
+        while True:
+            tables = self._shard_of, self._keys, self._numbers, self._homes, self._disputes
+            done = int(route_step(records, done, self._clients, *tables, speaking, self._latest, self._used, out))
+            self._settle()
+            if done == len(records):
+                break
+            if self._used[PAGES] == len(self._homes):
+                self._grow()
+        kinds = records["kind"]
+        self.requests += int((kinds == Kind.REQUEST).sum())
+        self._join_runs(journal, records[kinds == Kind.RUN])
+        return out
+
+    def where(self, records: Array) -> Array:
+        """Return the shard of each WAITING record when all were read; the first one for messages of no conversation."""
+        out = self.route(_NO_JOURNAL, records) if len(records) else np.zeros(0, np.int16)
+        self._speaking.pop(_NO_JOURNAL, None)
+        result: Array = np.where(out < 0, 0, out)
+        return result
+
+    def groups(self) -> list[tuple[int, ...]]:
+        """Return the shards that must be judged together, in ascending order; most are alone."""
+        found: dict[int, list[int]] = {}
+        for shard in range(self.shards):
+            found.setdefault(self._root(shard), []).append(shard)
+        return [tuple(group) for group in found.values()]
+
+    def context(self, world: World) -> Context:
+        """Return what every judge must know of the others. `world` has registered all connections."""
+        return Context(world.met(), dict(self._speaking), self._latest)
+
+    def _settle(self) -> None:
+        for one, other in np.unique(self._disputes[: int(self._used[DISPUTES])], axis=0).tolist():
+            self._join(one, other)
+        self._used[DISPUTES] = 0
+
+    def _join_runs(self, journal: int, runs: Array) -> None:
+        """Put the conversations together that one answer of an agent names on one connection (I24)."""
+        keys = np.stack([runs["conn"], runs["author"], runs["conv"]], axis=1)
+        for conn, run, conv in np.unique(keys, axis=0).tolist() if len(runs) else ():
+            shard = int(self._shard_of[conv]) if conv < len(self._shard_of) else 0
+            self._join(self._runs.setdefault((journal, conn, run), shard), shard)
+
+    def _join(self, one: int, other: int) -> None:
+        low, high = sorted((self._root(one), self._root(other)))
+        self._together[high] = low
+
+    def _root(self, shard: int) -> int:
+        while self._together[shard] != shard:
+            shard = self._together[shard]
+        return shard
+
+    def _grow(self) -> None:
+        """Double the pages, and the hash table so that it stays at most half full."""
+        self._homes = np.concatenate([self._homes, np.zeros((max(len(self._homes), 64), PAGE), np.int32)])
+        if 2 * len(self._homes) > len(self._keys):
+            keys, numbers = self._keys, self._numbers
+            self._keys, self._numbers = np.full(4 * len(keys), -1, np.int64), np.zeros(4 * len(keys), np.int32)
+            rehash(keys, numbers, self._keys, self._numbers)

@@ -1,0 +1,271 @@
+"""Judging by shards of conversations, on any `concurrent.futures.Executor`; the verdict is that of one judge.
+
+One pass over the journals lays the records out by shard (`harness.record.shards`), and judges meanwhile what concerns
+the run as a whole, from the few records that this needs. Then each shard is judged by a task of its own, and the
+verdicts are merged (`checks.merging`). Only two kinds of checks need all records in one place: I34 where tokens were
+presented, and users' own checks. They are judged by this process, which reads the journals again meanwhile.
+"""
+
+from __future__ import annotations
+
+import pickle
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, Final, ParamSpec, TypeVar
+
+import numpy as np
+
+from earwitness.checks.accounts.authority import LIVE_AUTHORITY
+from earwitness.checks.catalogue import ALL
+from earwitness.checks.contract import Contract
+from earwitness.checks.engine.fold import Check, JournalInfo
+from earwitness.checks.engine.tables import DELIVERED
+from earwitness.checks.engine.world import CHUNK, Context
+from earwitness.checks.judge import Batch, Judge, Watcher, proven
+from earwitness.checks.merging import BY_CONVERSATION, merge, replaced
+from earwitness.checks.own_fold import Own
+from earwitness.checks.resources.fairness import FAIRNESS, Fairness, Sketch
+from earwitness.checks.roster import Roster
+from earwitness.checks.routing import NOT_ONCE, NOWHERE, WAITING, Router
+from earwitness.checks.tester.health import CLOCK, OWN_ORDER, RECORD_COMPLETE, OwnOrder, Watching
+from earwitness.checks.verdict import Verdict
+from earwitness.harness.errors import SettingsError
+from earwitness.harness.progress import Progress
+from earwitness.harness.record.history import History
+from earwitness.harness.record.shards import Layout, ShardWriter, read_shards
+from earwitness.harness.report.facts import facts_of
+from earwitness.harness.report.reach import Reach, Reached
+
+P = ParamSpec("P")
+T = TypeVar("T")
+SEES_ALL: Final = (RECORD_COMPLETE.id, CLOCK.id, OWN_ORDER.id)
+"""Checks of the tester that read the index or the time of every record."""
+TASK: Final = "task.pickle"
+
+
+class Inline(Executor):
+    """Executor that runs each task at once, in this process."""
+
+    def submit(self, task: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Return the finished future of a call."""
+        future: Future[T] = Future()
+        try:
+            future.set_result(task(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+def processes(number: int) -> Executor:
+    """Return an executor of so many processes of this machine; 1: this process."""
+    # Spawned, not forked: a copy of a process with threads and open journals may hang.
+    return Inline() if number == 1 else ProcessPoolExecutor(number, mp_context=get_context("spawn"))
+
+
+CLUSTER_SHARDS: Final = 64
+"""Shards for a cluster unless a number is given: so many that workers of unequal speed end at nearly the same time."""
+
+
+@contextmanager
+def cluster(address: str) -> Iterator[Executor]:
+    """Yield the executor of a dask.distributed cluster. Raises SettingsError if that cannot be reached."""
+    try:
+        from dask.distributed import Client
+    except ImportError:
+        missing = "dask.distributed is not installed: pip install 'earwitness[cluster]'"
+        raise SettingsError("--cluster", [missing]) from None
+    try:
+        client = Client(address, timeout=10)
+    except OSError as error:
+        raise SettingsError("--cluster", [f"no scheduler answers at {address} ({error})"]) from None
+    with client:
+        yield client.get_executor()
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What every judge of a shard is given, beside the records.
+
+    checks  ids of the checks to judge by
+    """
+
+    roster: Roster
+    contract: Contract
+    journals: tuple[JournalInfo, ...]
+    facts: Mapping[str, Any]
+    context: Context
+    layout: Layout
+    checks: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one judge found out about its shards.
+
+    verdicts   of the checks by conversation
+    heard      waits for deliveries, for I26; None where the contract promises no fairness
+    delivered  messages that were delivered, for H2
+    reached    what was owed and came
+    records    how many records were read
+    """
+
+    verdicts: list[Verdict]
+    heard: Sketch | None
+    delivered: int
+    reached: Reached | None
+    records: int
+
+
+def judge_shards(folder: str, shards: tuple[int, ...]) -> Part:
+    """Judge some shards of a folder together: a task, which any process that can read the folder may run."""
+    task: Task = pickle.loads((Path(folder) / TASK).read_bytes())
+    batches = read_shards(Path(folder), task.layout, shards)
+    return judge_part(task, batches)
+
+
+def judge_part(task: Task, batches: Any) -> Part:
+    """Judge the records of some conversations; `batches`: all that belongs to them, and what all need."""
+    reach, fairness = Reach(task.contract), FAIRNESS.start(task.roster, task.contract)
+    assert isinstance(fairness, Fairness)
+    fair = task.contract.fairness_factor is not None and FAIRNESS.id in task.checks
+    watchers: list[Watcher] = [reach, fairness] if fair else [reach]
+    checks = [check for check in ALL if check.id in BY_CONVERSATION and check.id in task.checks]
+    judge, records = Judge(task.roster, task.contract, checks, watchers, task.context), 0
+    for batch in batches:
+        judge.step(batch)
+        records += len(batch.records)
+    verdicts = judge.conclude(task.journals, task.facts)
+    return Part(
+        verdicts=verdicts,
+        heard=fairness.heard(judge.world) if fair else None,
+        delivered=int(((judge.world.messages()["flags"] & DELIVERED) > 0).sum()),
+        reached=reach.found(task.journals, task.facts),
+        records=records,
+    )
+
+
+def judge_whole(history: History, checks: Sequence[Check]) -> list[Verdict]:
+    """Judge a run by checks that need all of its records in one place, in this process."""
+    if not checks:
+        return []
+    judge = Judge(history.roster, history.contract, checks)
+    for batch in history.batches():
+        judge.step(batch)
+    return judge.conclude(history.infos(), facts_of(history))
+
+
+class Splitter:
+    """One pass over a history: lays its records out by shard, and judges what concerns the run as a whole."""
+
+    def __init__(
+        self, roster: Roster, contract: Contract, checks: Sequence[Check], shards: int, writer: ShardWriter
+    ) -> None:
+        """Prepare for the records of a history; `checks`: all that the verdict is to have."""
+        self.router = Router(roster, shards)
+        once = [check for check in checks if check.id not in BY_CONVERSATION and not isinstance(check, Own)]
+        self.judge = Judge(roster, contract, once)
+        self._writer = writer
+        self._waiting: list[tuple[int, int, np.ndarray]] = []
+        self._all: list[Watching | OwnOrder] = []
+        for id in SEES_ALL:
+            fold = self.judge.fold(id)
+            if isinstance(fold, Watching | OwnOrder):
+                fold.apart = True
+                self._all.append(fold)
+
+    def step(self, batch: Batch) -> None:
+        """Lay out consecutive records of a journal."""
+        for start in range(0, len(batch.records), CHUNK):
+            self._step(batch.journal, batch.records[start : start + CHUNK])
+
+    def _step(self, journal: int, records: np.ndarray) -> None:
+        world = self.judge.world
+        world.register(journal, records)
+        conns = world.connections(journal, records)
+        for fold in self._all:
+            fold.read_all(journal, records, conns)
+        where = self.router.route(journal, records)
+        self._writer.write(journal, records, np.where(where == WAITING, NOWHERE, where))
+        waiting = records[where == WAITING]
+        if len(waiting):
+            self._waiting.append((self._writer.chunks, journal, waiting))
+        self.judge.step(Batch(journal, records[~NOT_ONCE[records["kind"]]]))
+
+    def finish(self) -> None:
+        """Send what had to wait to where its message was sent."""
+        for chunk, journal, records in self._waiting:
+            where = self.router.where(records)
+            for shard in np.unique(where).tolist():
+                self._writer.late(shard, chunk, journal, records[where == shard])
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a run is judged by shards: how many there are, on which executor, and in which folder they are laid out.
+
+    folder  None: a temporary one of this machine. Workers on other machines must be able to read it by this path
+    """
+
+    shards: int
+    executor: Callable[[], AbstractContextManager[Executor]]
+    folder: Path | None = None
+
+
+def judge_sharded(history: History, checks: Sequence[Check], way: Way) -> tuple[list[Verdict], Reached | None]:
+    """Return the verdicts of `checks` about a run, and what was reached, as one judge would return them.
+
+    Raises RecordError if the shards cannot be written.
+    """
+    with tempfile.TemporaryDirectory(prefix="earwitness-shards-", dir=way.folder) as folder, way.executor() as executor:
+        with ShardWriter(Path(folder), way.shards) as writer:
+            splitter = Splitter(history.roster, history.contract, checks, way.shards, writer)
+            done, total = 0, sum(view.count for view in history.journals)
+            with Progress(f"laying out {history.path.name}", total) as progress:
+                for batch in history.batches():
+                    splitter.step(batch)
+                    done += len(batch.records)
+                    progress.at(done)
+            splitter.finish()
+        facts, journals = facts_of(history), tuple(history.infos())
+        whole: list[Check] = [check for check in checks if isinstance(check, Own)]
+        whole += [LIVE_AUTHORITY] if splitter.router.requests and LIVE_AUTHORITY in checks else []
+        context = splitter.router.context(splitter.judge.world)
+        ids = tuple(check.id for check in checks)
+        task = Task(history.roster, history.contract, journals, facts, context, writer.layout, ids)
+        (Path(folder) / TASK).write_bytes(pickle.dumps(task))
+        futures = [executor.submit(judge_shards, folder, group) for group in splitter.router.groups()]
+        others = judge_whole(history, whole)
+        with Progress(f"judging {len(futures)} shards of {history.path.name}", len(futures)) as progress:
+            parts = []
+            for number, future in enumerate(futures, 1):
+                parts.append(future.result())
+                progress.at(number)
+    return put_together(task, checks, splitter.judge, parts, others)
+
+
+def put_together(
+    task: Task, checks: Sequence[Check], once: Judge, parts: Sequence[Part], others: Sequence[Verdict] = ()
+) -> tuple[list[Verdict], Reached | None]:
+    """Return the verdicts in the order of `checks`, and what was reached.
+
+    once    the judge of the run as a whole, which has read all records that it needs
+    others  verdicts of checks that read everything by themselves
+    """
+    fairness = once.fold(FAIRNESS.id)
+    for part in parts:
+        once.world.delivered_elsewhere += part.delivered
+        if part.heard is not None and isinstance(fairness, Fairness):
+            fairness.add_heard(part.heard)
+    verdicts = {v.id: v for v in merge([part.verdicts for part in parts])}
+    verdicts |= {v.id: v for v in replaced(once.conclude(task.journals, task.facts), others)}
+    verdicts |= {v.id: v for v in others}
+    reached: Reached | None = None
+    for part in parts:
+        reached = part.reached if reached is None or part.reached is None else reached + part.reached
+    ordered = [verdicts[check.id] for check in checks]
+    return proven(ordered, task.roster, task.journals, task.facts), reached

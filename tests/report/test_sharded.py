@@ -1,0 +1,71 @@
+"""Judging by shards of conversations: the verdict of one judge, whatever the number of shards."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from by_shards import by_one, by_shards
+from device_soup import device_soup
+from mutants import mutant
+from rough import rate, rough
+from seeds import blocks
+from simulated_defects import DEFECTS
+from simulator import simulate
+from soup import soup
+
+from earwitness.checks.catalogue import ALL
+from earwitness.checks.merging import BY_CONVERSATION
+from earwitness.checks.verdict import Verdict
+
+SHARDS = (1, 2, 4, 8, 16)
+
+
+def differences(
+    run: Any, shards: int, folder: Path, seed: int = 0, **options: Any
+) -> dict[str, tuple[Verdict, Verdict]]:
+    """By check: the verdict of one judge and that of several, where they are not equal in all that is reported."""
+    together, _ = by_shards(run, shards, folder, rng=random.Random(seed), **options)
+    return {
+        one.id: (one, other) for one, other in zip(by_one(run), together, strict=True) if one != other
+    }  # fmt: skip
+
+
+def test_every_check_by_conversation_exists() -> None:
+    """A check that was renamed would silently be judged once, on records that lack its own."""
+    assert {check.id for check in ALL} >= BY_CONVERSATION
+
+
+@pytest.mark.parametrize("block", blocks(2))
+def test_correct_runs(block: int, tmp_path: Path) -> None:
+    """Rough runs of a correct platform."""
+    for seed in range(block * 20, block * 20 + 20):
+        run = simulate(seed, **rough(seed))
+        assert differences(run, SHARDS[seed % len(SHARDS)], tmp_path, seed) == {}, seed
+
+
+@pytest.mark.parametrize("defect", DEFECTS)
+def test_defects(defect: str, tmp_path: Path) -> None:
+    """Examined, violations, findings and reasons are those of one judge, with violations of every kind."""
+    for seed, shards in enumerate(SHARDS[1:]):
+        run = simulate(seed, **rough(seed, restarts=2), defects=(defect,), rate=rate(defect, seed))
+        assert differences(run, shards, tmp_path, seed) == {}, (seed, shards)
+
+
+@pytest.mark.parametrize("block", blocks(2))
+def test_slightly_wrong_histories(block: int, tmp_path: Path) -> None:
+    """With changed records and torn journals, read in small windows."""
+    for seed in range(block * 40, block * 40 + 40):
+        run, done = mutant(seed, changes=1 + seed % 3, torn=seed % 5 == 0)
+        found = differences(run, SHARDS[seed % len(SHARDS)], tmp_path, seed, window=7)
+        assert found == {}, (seed, done)
+
+
+@pytest.mark.parametrize("block", blocks(2))
+def test_nonsense(block: int, tmp_path: Path) -> None:
+    """Records that make no sense together."""
+    for seed in range(block * 60, block * 60 + 60):
+        bowl = soup(seed, 20 + seed % 120) if seed % 2 else device_soup(seed, 80)
+        assert differences(bowl, 2 + seed % 5, tmp_path, seed, window=11) == {}, seed

@@ -1,0 +1,288 @@
+"""`make campaign scale`: as many records as wanted, judged shard by shard; each shard is made, judged and deleted.
+
+A shard is ten conversations of the same hundred users. All shards are parts of one history: messages are numbered
+through, and every judge knows the connections and phases of the whole. The talk of a shard is a seeded pattern
+(`benchmarks.judge`), moved to its own conversations, numbers and times. In every seventh shard deliveries are
+overwritten by a repetition of an earlier one: each of these must be found, as a duplicate and as a loss.
+
+    make campaign scale ARGS="--records 1000000000 --processes 2"
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.check import CONTRACT  # noqa: E402
+from benchmarks.judge import anonymous_mib, blocks, make_roster  # noqa: E402
+from earwitness.checks.catalogue import ALL  # noqa: E402
+from earwitness.checks.engine.fold import JournalInfo  # noqa: E402
+from earwitness.checks.engine.world import Context  # noqa: E402
+from earwitness.checks.history.record import RECORD, Kind  # noqa: E402
+from earwitness.checks.merging import BY_CONVERSATION, merge  # noqa: E402
+from earwitness.checks.resources.fairness import Sketch  # noqa: E402
+from earwitness.checks.roster import Roster  # noqa: E402
+from earwitness.checks.verdict import Outcome, Verdict  # noqa: E402
+from earwitness.harness.record.shards import COMMON, Layout, file_of, read_shards  # noqa: E402
+from earwitness.harness.report.sharded import Part, Task, judge_part, processes  # noqa: E402
+
+USERS = 100
+CHUNK = 1 << 16
+PLANTED_IN, PLANTED = 7, 5
+"""Every seventh shard has five repetitions in place of deliveries."""
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """The records of one shard before they are moved, and how they are placed in the whole.
+
+    head, talk, tail  connections; what is said; what is read at the end
+    said              messages of each client in one shard
+    """
+
+    roster: Roster
+    folder: Path
+    shards: int
+    head: np.ndarray
+    phases: np.ndarray
+    talk: int
+    tail: int
+    said: np.ndarray
+
+    @property
+    def records(self) -> int:
+        """Records of all shards and what they share."""
+        return len(self.head) + len(self.phases) + self.shards * (self.talk + self.tail)
+
+
+def pattern_of(folder: Path, records: int, shards: int, seed: int) -> Pattern:
+    """Make the pattern of a shard of about `records` records, and keep its talk and its tail as files."""
+    rng = np.random.default_rng(seed)
+    small = make_roster(USERS, rng)
+    parts = list(blocks(small, records, rng))
+    opening, phases = parts[0], next(n for n, part in enumerate(parts) if (part["kind"] == Kind.PHASE).all())
+    connects = opening["kind"] == Kind.CONNECT
+    talk = np.concatenate([opening[~connects], *parts[1:phases]])
+    tail = np.concatenate(parts[phases + 1 :])
+    talk.tofile(folder / "talk")
+    tail.tofile(folder / "tail")
+    sent = talk[talk["kind"] == Kind.INVOKE]
+    roster = Roster(user_of=small.user_of, conversations=small.conversations * shards)
+    said = np.bincount(sent["author"], minlength=USERS)
+    return Pattern(
+        roster, folder, shards, opening[connects], parts[phases], len(talk), len(tail), said
+    )  # fmt: skip
+
+
+def task_of(pattern: Pattern) -> Task:
+    """What each judge is told."""
+    clients = np.arange(USERS)
+    context = Context(
+        conns=np.stack([np.zeros(USERS, np.int64), clients + 1, clients], axis=1),
+        speaking={0: np.ones(USERS, np.uint8)},
+        latest=np.full(USERS, -1, np.int64),
+    )
+    footer = {"records": pattern.records, "lag_ms": {"p99": 1.0, "max": 2.0}}
+    info = JournalInfo(name="one", records=pattern.records, footer=footer, torn=False, meta={"host": "here"})
+    ids = tuple(sorted({*BY_CONVERSATION, "I26"}))
+    return Task(pattern.roster, CONTRACT, (info,), {}, context, Layout(), ids)
+
+
+def common_of(pattern: Pattern) -> np.ndarray:
+    """Connections at the beginning, phases behind the talk of all shards."""
+    head, phases = pattern.head.copy(), pattern.phases.copy()
+    head["index"] = np.arange(1, len(head) + 1)
+    phases["index"] = len(head) + pattern.shards * pattern.talk + np.arange(1, len(phases) + 1)
+    return _timed(np.concatenate([head, phases]))
+
+
+def make(pattern: Pattern, shard: int, folder: Path) -> Layout:
+    """Write the files of a shard, as a run would have them."""
+    common = common_of(pattern)
+    common.tofile(file_of(folder, COMMON))
+    begin = len(pattern.head) + shard * pattern.talk
+    behind = len(pattern.head) + pattern.shards * pattern.talk + len(pattern.phases) + shard * pattern.tail
+    with file_of(folder, shard).open("wb") as file:
+        for name, first in (("talk", begin), ("tail", behind)):
+            source = np.memmap(pattern.folder / name, RECORD, "r")
+            for start in range(0, len(source), CHUNK):
+                records = np.array(source[start : start + CHUNK])
+                records["index"] = first + start + np.arange(1, len(records) + 1)
+                file.write(_moved(pattern, shard, records).view(np.uint8).data)
+    if shard % PLANTED_IN == PLANTED_IN - 1:
+        _plant(np.memmap(file_of(folder, shard), RECORD, "r+"), pattern.talk, shard)
+    head, phases = len(pattern.head), len(pattern.phases)
+    return Layout(
+        {
+            COMMON: [(1, 0, head), (_chunk_behind(pattern), 0, phases)],
+            shard: _runs(pattern.talk, 2) + _runs(pattern.tail, _chunk_behind(pattern) + 1),
+        }
+    )
+
+
+def _chunk_behind(pattern: Pattern) -> int:
+    """Return the number of the chunk behind the talk."""
+    return 2 + len(_runs(pattern.talk, 2))
+
+
+def _runs(records: int, first: int) -> list[tuple[int, int, int]]:
+    """Return the runs of a part of a shard's file, of CHUNK records each."""
+    starts = range(0, records, CHUNK)
+    return [(first + n, 0, min(CHUNK, records - start)) for n, start in enumerate(starts)]
+
+
+def _moved(pattern: Pattern, shard: int, records: np.ndarray) -> np.ndarray:
+    """Give records of the pattern the conversations, counters and times of a shard."""
+    convs = len(pattern.roster.conversations) // pattern.shards
+    records["conv"] += np.uint32(shard * convs)
+    named = records["counter"] > 0
+    records["counter"][named] += (shard * pattern.said[records["author"][named]]).astype(np.uint32)
+    return _timed(records)
+
+
+def _timed(records: np.ndarray) -> np.ndarray:
+    records["t"] = records["index"].astype(np.int64) * 1000
+    return records
+
+
+def _plant(records: np.ndarray, talk: int, seed: int) -> None:
+    """Overwrite deliveries by the one before to the same device in the same conversation."""
+    rng = np.random.default_rng(seed)
+    window = min(talk // 10, 200_000)
+    for part in np.linspace(0.1 * talk, 0.8 * talk, PLANTED).astype(int):
+        near = records[part : part + window]
+        # Not an author's own echo, whose loss I47 does not count.
+        heard = np.flatnonzero((near["kind"] == Kind.DELIVER) & (near["client"] != near["author"]))
+        pick = near[heard[rng.integers(len(heard) // 2, len(heard))]]
+        mine = heard[(near["client"][heard] == pick["client"]) & (near["conv"][heard] == pick["conv"])]
+        before, after = mine[-2:]
+        for name in RECORD.names or ():
+            if name not in ("t", "index"):
+                near[name][after] = near[name][before]
+
+
+@dataclass(frozen=True)
+class Done:
+    """A judged shard: what was found, and what it cost (s of CPU, MiB of anonymous memory)."""
+
+    part: Part
+    made_s: float
+    judged_s: float
+    memory_mib: float
+
+
+def judge_one(pattern: Pattern, shard: int) -> Done:
+    """Make a shard, judge it and delete it: a task."""
+    with tempfile.TemporaryDirectory(prefix="earwitness-scale-", dir=pattern.folder) as name:
+        folder = Path(name)
+        begun = time.process_time()
+        layout = make(pattern, shard, folder)
+        made = time.process_time()
+        task = task_of(pattern)
+        part = judge_part(task, read_shards(folder, layout, (shard,)))
+        return Done(part, made - begun, time.process_time() - made, anonymous_mib())
+
+
+@dataclass
+class Total:
+    """Verdicts so far, and what they cost."""
+
+    verdicts: list[Verdict]
+    heard: Sketch | None = None
+    shards: int = 0
+    planted: int = 0
+    records: int = 0
+    made_s: float = 0.0
+    judged_s: float = 0.0
+    memory_mib: float = 0.0
+
+    def add(self, shard: int, done: Done) -> None:
+        """Add a shard."""
+        part = done.part
+        self.verdicts = merge([self.verdicts, part.verdicts]) if self.verdicts else part.verdicts
+        if part.heard is not None:
+            self.heard = part.heard if self.heard is None else self.heard.merged(part.heard)
+        self.shards += 1
+        self.planted += PLANTED * (shard % PLANTED_IN == PLANTED_IN - 1)
+        self.records += part.records
+        self.made_s, self.judged_s = self.made_s + done.made_s, self.judged_s + done.judged_s
+        self.memory_mib = max(self.memory_mib, done.memory_mib)
+
+    def wrong(self) -> list[str]:
+        """What is not as it was planted."""
+        found = {verdict.id: verdict for verdict in self.verdicts}
+        wanted = dict.fromkeys(("I4", "I5b", "I6", "I47"), self.planted)
+        return [
+            f"{id}: {verdict.violations} violations, {wanted.get(id, 0)} were planted ({verdict.why})"
+            for id, verdict in found.items()
+            if verdict.violations != wanted.get(id, 0)
+        ] + [
+            f"{id} has examined nothing" for id in ("I1", "I4", "I5a", "I5b", "I6", "I8", "I10", "I12", "I14", "I15")
+            if not found[id].examined or found[id].outcome is Outcome.UNKNOWN
+        ]  # fmt: skip
+
+
+def judged(pattern: Pattern, workers: int, until: float = float("inf")) -> Total:
+    """Judge all shards; `until`: monotonic time after which no further shard is begun."""
+    total, left, running = Total([]), list(range(pattern.shards)), dict[Future[Done], int]()
+    with processes(workers) as executor:
+        while running or (left and time.monotonic() < until):
+            while left and len(running) < workers and time.monotonic() < until:
+                shard = left.pop(0)
+                running[executor.submit(judge_one, pattern, shard)] = shard
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                total.add(running.pop(future), future.result())
+                if total.shards % 10 == 0:
+                    print(line(total), flush=True)
+    return total
+
+
+def line(total: Total) -> str:
+    """What was judged so far, in one line."""
+    cpu_s = total.made_s + total.judged_s
+    return (
+        f"{total.shards} shards, {total.records:,} records: judged {total.records / total.judged_s / 1e6:.2f} million "
+        f"a CPU-second ({total.judged_s:.0f} s), made and judged {total.records / cpu_s / 1e6:.2f}; at most "
+        f"{total.memory_mib:.0f} MiB a process"
+    )
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--records", type=int, default=20_000_000)
+    parser.add_argument("--shard", type=int, default=10_000_000, metavar="RECORDS", help="records of a shard")
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no shard after that")
+    args = parser.parse_args(arguments)
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="earwitness-scale-") as folder:
+        size = min(args.shard, args.records)
+        pattern = pattern_of(Path(folder), size, max(1, round(args.records / size)), args.seed)
+        total = judged(pattern, args.processes, began + 60 * args.minutes)
+    print(line(total))
+    print(f"{time.monotonic() - began:.0f} s in all; {total.planted} repetitions were planted")
+    for verdict in total.verdicts:
+        told = f"{verdict.examined:>14,} examined, {verdict.violations} violations"
+        print(f"{verdict.id:>4} {verdict.outcome.name:7} {told}")
+    print(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} MiB: the process that merges")
+    for sentence in total.wrong():
+        print(sentence)
+    assert len(total.verdicts) == len([check for check in ALL if check.id in BY_CONVERSATION])
+    return 1 if total.wrong() else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
