@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from earwitness.checks.history.record import Flag, Kind
 from earwitness.harness.record.history import History
-from earwitness.harness.report.recorded import Recorded
+
+if TYPE_CHECKING:  # it brings the compiler of the checks, which load processes need not have
+    from earwitness.harness.report.recorded import Recorded
 
 FOOTER_KEY = "opportunities"
 """Key of the counts in the footer of a journal, per process, and of the story's opportunities in run.json."""
