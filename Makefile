@@ -16,7 +16,7 @@ test: setup ## lint, types, import contracts and every test
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(BIN)/pytest -q -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(BIN)/pytest -q -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-servers: setup ## the tests that need foreign servers of npm or Debian; says what is missing, and counts it as not run
 	@$(BIN)/pytest -q -rs -m servers tests $(ARGS)
