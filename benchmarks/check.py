@@ -1,4 +1,4 @@
-"""What `earwitness check` of a long run costs: CPU time, and the most anonymous memory that its processes ever had.
+"""Cost of `earwitness check` for a long run: CPU time, and the highest anonymous memory of its processes.
 
 python -m benchmarks.check --records 10000000 --rounds 3   # writes a healthy run into the temporary directory first
 python -m benchmarks.check --records 1000000 --keep DIR    # … into DIR, and leaves it there for further measurements

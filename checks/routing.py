@@ -50,7 +50,7 @@ def route_step(
     `disputes`; the caller makes room and calls again, so a record changes nothing before its last possible return.
 
     The first conversation that names a message is its home. Another one is not wrong by itself (I8 and I12 judge
-    that), but whoever judges the message must see both.
+    that), but a message is judged with the records of both.
     """
     for i in range(start, len(records)):
         r = records[i]

@@ -75,7 +75,7 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What must be known of the whole history where only the records of some conversations are judged.
+    """Facts about the whole history, for a judge that sees only the records of some conversations.
 
     conns     (journal, number, client) of every connection, in the order of its first record
     speaking  for each journal, by client: 1 if it records the client as sender or connected

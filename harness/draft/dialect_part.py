@@ -27,7 +27,7 @@ PLACES: Final = {"text": "text", "id": "message_id", "seq": "number", "sender": 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Roles:
-    """What was found in the frames.
+    """Findings about the frames of a recorded session.
 
     sent      a sent message, and `sent_at`: path of a value in it -> placeholder
     received  events of the kind that delivers messages; `at`: role -> path in their payload

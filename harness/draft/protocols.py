@@ -35,7 +35,7 @@ INVOCATION: Final = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Said:
-    """What an application said in one frame.
+    """Content that an application put into one frame.
 
     sent   by the client
     joins  it subscribes to a room

@@ -1,4 +1,4 @@
-"""What the progress line of a run says; Locust's tables only on request. `harness.progress` writes it."""
+"""Text of a run's progress line, and when Locust's tables are printed. `harness.progress` writes to the terminal."""
 
 from __future__ import annotations
 

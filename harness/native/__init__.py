@@ -26,7 +26,7 @@ REBUILD: Final = "python -m earwitness.harness.native.build"
 
 
 SOCKETS: Final = sys.platform == "linux"
-"""Whether the native core reads and writes sockets itself."""
+"""True if the native core reads and writes sockets itself, instead of Python."""
 
 
 class Core(Protocol):

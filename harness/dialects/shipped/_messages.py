@@ -106,7 +106,7 @@ def read_or(
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """What a new connection continues.
+    """State that a new connection continues from.
 
     seqs      last number received, by label of the room; None: the session is new
     previous  the dialogue of the connection before, where one is continued

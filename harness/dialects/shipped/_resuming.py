@@ -1,6 +1,6 @@
-"""What a new connection asks for after a cut, where the protocol itself resumes nothing: the application's own way.
+"""Resuming after a cut by a request of the application, for protocols that have no resume of their own.
 
-Such an application is told the number of the last message received, and sends what followed.
+The new connection states the number of the last message received; the application sends the messages after it.
 """
 
 from __future__ import annotations
