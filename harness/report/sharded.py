@@ -8,14 +8,16 @@ presented, and users' own checks. They are judged by this process, which reads t
 
 from __future__ import annotations
 
+import os
 import pickle
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 from typing import Any, Final, ParamSpec, TypeVar
 
 import numpy as np
@@ -64,7 +66,20 @@ class Inline(Executor):
 def processes(number: int) -> Executor:
     """Return an executor of so many processes of this machine; 1: this process."""
     # Spawned, not forked: a copy of a process with threads and open journals may hang.
-    return Inline() if number == 1 else ProcessPoolExecutor(number, mp_context=get_context("spawn"))
+    if number == 1:
+        return Inline()
+    return ProcessPoolExecutor(number, mp_context=get_context("spawn"), initializer=end_with_parent)
+
+
+def end_with_parent() -> None:
+    """End this process as soon as its parent has ended, even by SIGKILL: it would wait for tasks forever."""
+
+    def watch() -> None:
+        if parent := parent_process():
+            parent.join()
+            os._exit(1)
+
+    Thread(target=watch, daemon=True).start()
 
 
 CLUSTER_SHARDS: Final = 64

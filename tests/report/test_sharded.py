@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from by_shards import by_one, by_shards
 from device_soup import device_soup
@@ -69,3 +72,18 @@ def test_nonsense(block: int, tmp_path: Path) -> None:
     for seed in range(block * 60, block * 60 + 60):
         bowl = soup(seed, 20 + seed % 120) if seed % 2 else device_soup(seed, 80)
         assert differences(bowl, 2 + seed % 5, tmp_path, seed, window=11) == {}, seed
+
+
+def test_judges_end_with_their_parent() -> None:
+    """SIGKILL of the process that judges leaves none of its workers waiting."""
+    code = (
+        "import os, time\nfrom earwitness.harness.report.sharded import processes\n"
+        "if __name__ == '__main__':\n"
+        "    with processes(2) as pool:\n        print(pool.submit(os.getpid).result(), flush=True)\n"
+        "        time.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        worker = psutil.Process(int(parent.stdout.readline()))
+        parent.kill()
+    worker.wait(20)
