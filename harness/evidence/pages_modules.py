@@ -1,18 +1,23 @@
-"""Page of all modules: each file of the product with the first sentence of its docstring, folder by folder."""
+"""Page of all modules: each file of the product with the first sentence of its docstring and the names it defines."""
 
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-FLOORS = ("locustfiles", "pytest_suite", "harness", "checks")
-"""Top-level folders, in the order in which they import each other."""
+FLOORS = ("locustfiles", "pytest_suite", "harness", "checks", "dashboards", "benchmarks", "tests/support")
+"""Folders: those of the product in the order in which they import each other, then what is beside it."""
+OTHER_SUFFIXES = (".js", ".html", ".css", ".sql", ".c", ".h", ".toml")
+"""Files that are no Python; their first comment says what they are for."""
+_COMMENT = re.compile(r"\A(?:<!doctype html>\s*)?\s*(?:/\*+|//+|--+|#+|<!--)\s*(.*)", re.IGNORECASE)
 HEAD = """# Modules
 
-Every file of the product and what it is for, folder by folder: the first sentence of each file. Search this page for
-the word of your change. How the folders belong together: [Architecture](../architecture.md).
+Every file of the product, what it is for (the first sentence of each file), and the names that it defines, folder by
+folder. Search this page for the word of your change. How the folders belong together:
+[Architecture](../architecture.md).
 """
 
 
@@ -29,14 +34,45 @@ def _folders(top: Path) -> Iterator[Path]:
 
 def _folder(folder: Path) -> str:
     """Return the section of one folder, "" if none of its files says anything."""
-    rows = [(file.name, words) for file in sorted(folder.glob("*.py")) if (words := _first_sentence(file))]
+    rows = [row for file in sorted(folder.iterdir()) if (row := _row(file))]
     if not rows:
         return ""
-    table = "".join(f"| `{name}` | {words} |\n" for name, words in rows)
-    return f"\n## {folder.relative_to(ROOT)}\n| file | what it is for |\n|---|---|\n{table}"
+    return f"\n## {folder.relative_to(ROOT)}\n| file | what it is for | names |\n|---|---|---|\n{''.join(rows)}"
 
 
-def _first_sentence(file: Path) -> str:
+def _row(file: Path) -> str:
+    """Return the row of one file, "" if it is no source file or says nothing."""
+    if file.suffix == ".py":
+        module = ast.parse(file.read_text("utf-8"))
+        words, names = _first_paragraph(module), ", ".join(f"`{name}`" for name in _names(module))
+    elif file.suffix in OTHER_SUFFIXES:
+        words, names = _first_comment(file.read_text("utf-8")), ""
+    else:
+        return ""
+    return f"| `{file.name}` | {words} | {names} |\n" if words else ""
+
+
+def _first_paragraph(module: ast.Module) -> str:
     """Return the first paragraph of a module's docstring in one line, "" without one."""
-    docstring = ast.get_docstring(ast.parse(file.read_text("utf-8"))) or ""
+    docstring = ast.get_docstring(module) or ""
     return " ".join(docstring.partition("\n\n")[0].split()).replace("|", "\\|")
+
+
+def _first_comment(text: str) -> str:
+    """Return the first line of a file if it is a comment, without its signs; else ""."""
+    found = _COMMENT.match(text)
+    return found[1].strip().removesuffix("*/").removesuffix("-->").strip().replace("|", "\\|") if found else ""
+
+
+def _names(module: ast.Module) -> Iterator[str]:
+    """Yield the public classes, functions and constants of a module in the order of the file."""
+    for node in module.body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            found = [node.name]
+        elif isinstance(node, ast.Assign):
+            found = [target.id for target in node.targets if isinstance(target, ast.Name)]
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            found = [node.target.id]
+        else:
+            continue
+        yield from (name for name in found if not name.startswith("_"))

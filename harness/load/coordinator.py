@@ -40,11 +40,11 @@ from earwitness.harness.report.github import tell_github
 from earwitness.harness.report.live_file import read_reading
 from earwitness.harness.report.thresholds import parse_all
 from earwitness.harness.run.faults import JOURNALS, Faults
-from earwitness.harness.run.hosts import MET, TOLD, Hosts
+from earwitness.harness.run.hosts import Hosts
 from earwitness.harness.run.judge import JUDGE_DEADLINE_S, JudgeBeside, own_asked
+from earwitness.harness.run.messages import ACKED, BEGIN, DRAIN, DRAINED, EVERYONE, KEPT, MET, SETTLE, TOLD
 from earwitness.harness.run.metrics import RunMetrics
 from earwitness.harness.run.sampler import Sampler
-from earwitness.harness.run.shipper import KEPT
 from earwitness.harness.run.signals import Interruption
 from earwitness.harness.run.stored import Fetching
 from earwitness.harness.run.system import UnderTest
@@ -170,7 +170,7 @@ class Conductor:
         self._planned = 0 if foreseen.grows else wanted
         if isinstance(runner, MasterRunner):
             for worker in workers:
-                runner.send_message("earwitness-begin", dict(assignment), worker)
+                runner.send_message(BEGIN, dict(assignment), worker)
         else:
             self.life.begin_part(assignment, 0, 1, self._alone_and_here)
 
@@ -295,7 +295,7 @@ class Conductor:
         self._here[worker] = users
         if self._all_are_here():
             for each in self._expected:
-                self.life.runner.send_message("earwitness-everyone", {"users": sum(self._here.values())}, each)
+                self.life.runner.send_message(EVERYONE, {"users": sum(self._here.values())}, each)
 
     def _all_are_here(self) -> bool:
         """Return True once in a run, when all users of all load processes have started; begins the faults then.
@@ -439,14 +439,12 @@ class Conductor:
         return {"story_errors": self.life.soundness.summary()}
 
     def _drain_workers(self, deadline_s: float) -> None:
-        acked = self._ask("earwitness-drain", "earwitness-acked", {"deadline_s": deadline_s}, deadline_s + 5)
+        acked = self._ask(DRAIN, ACKED, {"deadline_s": deadline_s}, deadline_s + 5)
         heads: dict[str, int] = {}
         for reply in acked.values():
             for label, seq in reply["heads"].items():
                 heads[label] = max(heads.get(label, -1), seq)
-        self._ask(
-            "earwitness-settle", "earwitness-drained", {"heads": heads, "deadline_s": deadline_s}, deadline_s + 20
-        )
+        self._ask(SETTLE, DRAINED, {"heads": heads, "deadline_s": deadline_s}, deadline_s + 20)
 
     def _ask(self, question: str, answer: str, data: Mapping[str, object], timeout_s: float) -> dict[str, Any]:
         """Send a message to every load process of the run and return their answers; wait `timeout_s` seconds at most.

@@ -3,8 +3,7 @@
 `Conductor`  coordinator, in the only process or the master: platform or target, run directory, end, verdict, exit code
 `Part`       in every process with users (the only process, or a worker): journal and sessions
 
-Locust's own channel carries the assignment, the notice that all users have started, the two steps of the end, and, of
-workers on other hosts, times and records (`hosts`, `shipper`).
+What master and workers send each other over Locust's own connection is listed in `harness.run.messages`.
 """
 
 from __future__ import annotations
@@ -40,8 +39,22 @@ from earwitness.harness.load.worker import Assignment, Part
 from earwitness.harness.progress import say, show_logs
 from earwitness.harness.record.meta import clock_id
 from earwitness.harness.record.store import open_store
-from earwitness.harness.run.hosts import MEET, MET, TIME, TOLD
-from earwitness.harness.run.shipper import KEPT, PIECE, Shipper, own_directory, shares_disk
+from earwitness.harness.run.messages import (
+    ACKED,
+    BEGIN,
+    DRAIN,
+    DRAINED,
+    EVERYONE,
+    HERE,
+    KEPT,
+    MEET,
+    MET,
+    PIECE,
+    SETTLE,
+    TIME,
+    TOLD,
+)
+from earwitness.harness.run.shipper import Shipper, own_directory, shares_disk
 from earwitness.harness.run.signals import SIGNALS, Interruption
 from earwitness.harness.run.stored import Depositing
 
@@ -52,10 +65,6 @@ LEAVE_S = 10.0
 """Seconds that a worker which leaves before the others waits for answers to its users."""
 ORPHANED_S = 0.5
 """The same for a worker whose master is dead: its platform died with the master, or no process will judge the run."""
-
-BEGIN, HERE, EVERYONE, DRAIN, ACKED, SETTLE, DRAINED = (
-    f"earwitness-{step}" for step in ("begin", "here", "everyone", "drain", "acked", "settle", "drained")
-)
 
 
 class Life:

@@ -4,9 +4,7 @@ Before a run begins, the master writes a mark into its folder of runs, and asks 
 which clock it stamps its records. A worker that does not see it ships its records (`harness.run.shipper`). The offset
 of each other clock is measured by exchanges before the load, once a second during it, and after it
 (`harness.record.clocks`). Workers of one clock count as one host, by which the users of a room are planned.
-
-    master → worker  MEET {"n", "mark": a file, "text": what stands in it}, TIME {"n"}
-    worker → master  MET  {"n", "t": monotonic ns, "clock", "shares"}, TOLD {"n", "t"}
+Contents of the messages: `harness.run.messages`.
 """
 
 from __future__ import annotations
@@ -26,9 +24,9 @@ from earwitness.harness.record.clocks import KEY, Offset
 from earwitness.harness.record.meta import clock_id
 from earwitness.harness.record.rundir import RunDirectory, write_whole
 from earwitness.harness.record.shipping import Gathering
+from earwitness.harness.run.messages import MEET, TIME
 from earwitness.harness.run.shipper import Intake
 
-MEET, MET, TIME, TOLD = (f"earwitness-{step}" for step in ("meet", "met", "time", "told"))
 MEET_S: Final = 5.0
 """Seconds that a run waits for each worker to say where it is."""
 EXCHANGES: Final = 16

@@ -3,9 +3,7 @@
 The worker records into a directory of its own (`own_directory`). Once a second its journal is sealed, and what was
 sealed is sent; the master answers how much it has written. What is not answered is sent again, so a connection that
 breaks costs time only. A worker that dies loses what was not sealed and sent: about the last second.
-
-    worker → master  PIECE {"run": name of the run directory, "piece": `Piece.packed`}
-    master → worker  KEPT  {"run", "kept": bytes of each file that are written, "gap": a piece before it is missing}
+Contents of the messages: `harness.run.messages`.
 """
 
 from __future__ import annotations
@@ -26,8 +24,6 @@ from earwitness.harness.progress import say
 from earwitness.harness.record.journal import Journal
 from earwitness.harness.record.shipping import Cutter, Gathering, Piece
 
-PIECE: Final = "earwitness-piece"
-KEPT: Final = "earwitness-kept"
 SHIP_S: Final = 1.0
 FULL_BYTES: Final = 1 << 18
 """A piece of at least so many bytes shows that its sender is behind; a second of records of a small run has fewer."""

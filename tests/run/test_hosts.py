@@ -12,7 +12,8 @@ from earwitness.checks.roster import Roster
 from earwitness.harness.record.meta import clock_id
 from earwitness.harness.record.rundir import RunDirectory
 from earwitness.harness.run import hosts
-from earwitness.harness.run.hosts import EXCHANGES, MEET, TIME, Hosts
+from earwitness.harness.run.hosts import EXCHANGES, Hosts
+from earwitness.harness.run.messages import MEET, TIME
 from earwitness.harness.run.shipper import shares_disk
 
 S = 1_000_000_000

@@ -1,3 +1,4 @@
+-- The auth database: accounts, sessions and revocations. Run by the auth service at its start: it must stay idempotent.
 CREATE TABLE IF NOT EXISTS auth_users (
     id          uuid PRIMARY KEY DEFAULT gen_random_uuid(),
     provider    text NOT NULL,
