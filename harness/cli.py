@@ -1,4 +1,7 @@
-"""The `earwitness` command: its verbs, each a module with add_arguments(parser) and run(args) -> exit code."""
+"""The `earwitness` command: each verb is a module with add_arguments(parser) and run(args) -> exit code.
+
+The module of `run` has main(arguments) -> exit code instead, because Locust parses its options.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +69,9 @@ EPILOG = """exit codes: 0 PASS, 1 FAIL (a promise was broken), 2 could not run, 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the verb that `argv` names and return its exit code.
 
-    A user's mistake is printed as one sentence and returns exit code 2, never a traceback.
+    `argv`: the arguments, without the name of the command; None: those of this process. A user's mistake is printed as
+    one sentence and returns its exit code, usually 2, never a traceback. Wrong options, `--help` and `--version` raise
+    SystemExit, as argparse does.
     """
     write_anything()
     arguments = list(sys.argv[1:] if argv is None else argv)

@@ -58,12 +58,14 @@ class Faults:
 
 
 class Table:
-    """TOML table that is read key by key. A read returns the value, or the default after collecting a mistake.
+    """TOML table that is read key by key. Mistakes are collected in `faults`.
 
-    `finish` collects every key that was not read as a mistake. Nested tables are `Table`s of the same `Faults`. The
-    reads are also the declaration of the table: `harness.dialects.schemas` calls the same readers with a `Sketch`,
-    which makes a JSON schema of the keys that are read. A reader therefore reads every key, whatever the values of
-    others are. Where one key decides which others exist, it calls `either`.
+    A read returns the value; if the key is missing or its value wrong, it returns the default. A wrong value is a
+    mistake, a missing key only if it is required. In all reads `name` is the key, and `example` a valid value, which
+    the sentence about a mistake shows. `finish` collects a mistake for every key that was not read. Nested tables are
+    `Table`s of the same `Faults`. The reads are also the declaration of the table: `harness.dialects.schemas` calls the
+    same readers with a `Sketch`, which makes a JSON schema of the keys that are read. A reader therefore reads every
+    key, whatever the values of others are. Where one key decides which others exist, it calls `either`.
     """
 
     def __init__(self, data: Mapping[str, object], faults: Faults, path: str = "") -> None:
@@ -87,9 +89,9 @@ class Table:
         return name in self.data
 
     def read(self, name: str, key: Key, required: bool = False) -> Any:
-        """Return the value of the key `name`; None if it is missing, or wrong, which is collected as a mistake.
+        """Return the value of the key `name`, converted by `key`; None if it is missing or wrong.
 
-        A missing key is a mistake only if `required`.
+        A wrong value is collected as a mistake, a missing key only if `required`.
         """
         if not self.has(name):
             if required:
@@ -111,14 +113,17 @@ class Table:
     def fields(self, keys: Mapping[str, Key]) -> dict[str, Any]:
         """Return name -> value of declared keys, without those that are missing or wrong.
 
-        All other keys are mistakes.
+        Wrong values, and keys of the table that are not declared, are collected as mistakes.
         """
         given = {name: self.read(name, key) for name, key in keys.items()}
         self.finish()
         return {name: value for name, value in given.items() if value is not None}
 
     def text(self, name: str, default: str = "", *, example: str, required: bool = False) -> str:
-        """Return a text, `default` if the key is missing or wrong. An empty one is a mistake if `required`."""
+        """Return a text, `default` if the key is missing or wrong.
+
+        If `required`, a missing key and an empty text are mistakes. `example`: without quotation marks.
+        """
         kind = Text(empty=False) if required else TEXT
         value = self.value(name, kind, example=f'"{example}"', required=required)
         return default if value is None else str(value)
@@ -147,7 +152,10 @@ class Table:
         return value
 
     def choice(self, name: str, choices: Sequence[str], default: str | None = None) -> str:
-        """Return one of `choices`, `default` if the key is missing. Without `default` the key is required."""
+        """Return one of `choices`; `default` if the key is missing or wrong.
+
+        Without `default` the key is required, and the first of `choices` is returned after a mistake.
+        """
         kind = OneOf(tuple(choices))
         value = self.value(name, kind, example=kind.example, required=default is None)
         return (choices[0] if default is None else default) if value is None else str(value)
@@ -197,13 +205,13 @@ class Table:
         return None if value is None else Table(value, self.faults, self.key(name))
 
     def tables(self, name: str, *, example: str) -> list[Table]:
-        """Return a list of tables, [] if the key is missing. A single table counts as a list of one."""
+        """Return a list of tables, [] if the key is missing or wrong. A single table counts as a list of one."""
         value = self.value(name, TABLES, example=example)
         items = [value] if isinstance(value, dict) else value or []
         return [Table(item, self.faults, f"{self.key(name)}[{k}]") for k, item in enumerate(items)]
 
     def finish(self) -> None:
-        """Collect every key of the table that was not read as a mistake."""
+        """Collect a mistake for every key of the table that was not read."""
         for name in self.data:
             if name not in self.known:
                 self.faults.take(unknown(name, self.known), self.path)
@@ -262,5 +270,5 @@ def whole_number(text: str, most: int) -> int | None:
 
 
 def first_sentence(error: Exception) -> str:
-    """Return a library's error message without line breaks and without its advice to programmers."""
+    """Return the first line of a library's error message, without advice to programmers (`; use …`) and full stop."""
     return str(error).strip().partition("\n")[0].partition("; use ")[0].rstrip(".")

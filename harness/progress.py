@@ -42,7 +42,8 @@ def one_line(text: str) -> str:
 def say(sentence: str, *, over: bool = False) -> None:
     """Print a sentence for the user on stderr, with control characters escaped.
 
-    `over`: on a terminal, so that the next sentence is printed over it: it is a line of progress.
+    `over`: without a line break, so that on a terminal the next sentence overwrites it. Use it for lines of progress,
+    and only if stderr is a terminal.
     """
     start = "\r\033[K" if sys.stderr.isatty() else ""
     print(f"{start}earwitness: {printable(sentence)}", end="" if over else "\n", file=sys.stderr, flush=True)
@@ -54,7 +55,7 @@ def show(text: str) -> None:
 
 
 def show_verdict(text: str) -> None:
-    """Print a verdict's text on stdout, in colours if stdout is a terminal and NO_COLOR is not set."""
+    """Print a verdict's text on stdout, with control characters escaped, in colours if `has_colors` permits them."""
     shown = printable(text)
     print(painted(shown) if has_colors(sys.stdout) else shown, flush=True)
 
@@ -65,7 +66,10 @@ def has_colors(stream: TextIO) -> bool:
 
 
 def painted(text: str) -> str:
-    """Return a verdict's text with its outcomes and headings in colours. Escape what a platform sent before."""
+    """Return a verdict's text with its outcomes and headings in colours.
+
+    The caller escapes the text first (`printable`): it may contain what a platform sent.
+    """
     return _PAINTED.sub(lambda found: f"\033[{_COLORS[found.group(1)]}m{found.group()}\033[0m", text)
 
 
@@ -102,7 +106,7 @@ class ShownLog(logging.Formatter):
 
 
 def show_logs() -> None:
-    """Make every log handler escape control characters: root's, and those of non-propagating loggers.
+    """Make every log handler escape control characters: those of the root logger and of all named loggers.
 
     Idempotent.
     """

@@ -141,9 +141,8 @@ SERVICES: Final[Mapping[str, type]] = {
 def load_settings(path: Path | str | None = None, environ: Mapping[str, str] = os.environ) -> Settings:
     """Return the settings: defaults, overridden by the file's `[test_environment]`, then by variables `EARWITNESS_…`.
 
-    path  the file; None: `earwitness.toml` in the working directory, if there is one.
-
-    An empty variable counts as unset. Raises SettingsError, which names all mistakes at once.
+    `path`: the file; None: `earwitness.toml` in the working directory, if there is one. An empty variable counts
+    as unset. Raises SettingsError, which names all mistakes at once.
     """
     chosen = Path(path) if path is not None else Path(DEFAULT_FILE)
     where = str(chosen)
@@ -181,7 +180,10 @@ def read_environment(top: Table, environ: Mapping[str, str]) -> dict[str, dict[s
 
 
 def read_thresholds(table: Table) -> list[str]:
-    """Return the key `thresholds` of earwitness.toml or of `[tool.earwitness]`. Mistakes are collected in `table`."""
+    """Return the texts of the key `thresholds` of earwitness.toml or of `[tool.earwitness]`; [] if missing or wrong.
+
+    Mistakes are collected in `table`.
+    """
     found: list[str] | None = table.value("thresholds", THRESHOLDS, example=THRESHOLDS.example)
     return found or []
 
@@ -202,7 +204,7 @@ def how_to_set(service: str, key: str, value: str, environ: Mapping[str, str] = 
 
 
 def variable_of(service: str, key: str) -> str:
-    """Return the name of the environment variable of a setting."""
+    """Return the name of the environment variable for the setting `key` of a service."""
     return f"{ENV_PREFIX}{service}_{key}".upper()
 
 

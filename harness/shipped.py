@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the name and first line of each story, or copy the stories with --copy; return the exit code.
 
-    Raises EarwitnessError.
+    Raises EarwitnessError if the files cannot be copied.
     """
     if args.copy is None:
         names = {path.stem: first_line(path) for path in story_files()}
@@ -76,7 +76,10 @@ def _copied(source: Path, to: Path) -> list[Path]:
 
 @cache
 def judged_by() -> dict[str, tuple[str, ...]]:
-    """Return the ids of the checks that each story must exercise, by the name of the story, without importing any."""
+    """Return name of a story -> ids of the checks that it must exercise, read from the files without importing them.
+
+    The tuple is empty if the story does not state them as `judged_by="I1 I2".split()`.
+    """
     return {path.stem: tuple(_judged_by(ast.parse(path.read_text("utf-8")))) for path in story_files()}
 
 

@@ -30,10 +30,10 @@ _PACKAGE_ROOT = str(Path(__file__).absolute().parents[3])
 
 
 def dies_with_parent() -> Callable[[], None] | None:
-    """Return a function that ties a child's life to this process; None if that is impossible.
+    """Return a function that makes a child end by SIGKILL as soon as this process ends; None where not possible.
 
-    Call it in the child before exec. Only Linux can do it. The kernel ties the child to the *thread* that forked it:
-    fork from the main thread only.
+    The child calls the function before exec. Only Linux has this. The kernel watches the *thread* that forked the
+    child, not the process: fork from the main thread only.
     """
     if sys.platform != "linux":
         return None
@@ -77,10 +77,11 @@ def popen(
     pass_fds: Sequence[int] = (),
     user: str | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Start a child in a process group of its own. It ends when this process ends, even by SIGKILL.
+    """Start a child in a process group of its own. On Linux it ends when this process ends, even by SIGKILL.
 
-    Raises PlatformError if `argv` cannot be run. `user`: the account that runs it, None for ours. `output`: descriptor
-    for stdout and stderr.
+    `env`, `cwd`: its whole environment and its working directory; `output`: descriptor for stdout and stderr; `stdin`:
+    descriptor, none by default; `pass_fds`: inherited under the same numbers; `user`: the account that runs it, None
+    for ours. Call it from the main thread (`dies_with_parent`). Raises PlatformError if `argv` cannot be run.
     """
     as_user: dict[str, Any] = {}
     if user is not None:
@@ -131,7 +132,9 @@ async def run_tool(
 ) -> None:
     """Run a program and wait until it has ended with exit status 0.
 
-    Raises PlatformError with its output if it fails or takes longer than `timeout_s`.
+    `argv`: the program and its arguments; `cwd`: working directory; `stdin`: bytes for its input; `user`: the account
+    that runs it, None for ours. Raises PlatformError with the end of its output if it fails; also if it cannot be run,
+    or takes longer than `timeout_s` seconds.
     """
     name = Path(argv[0]).name
     env = {**os.environ, DIRECTORY_VARIABLE: str(cwd)}
@@ -163,7 +166,10 @@ def describe_status(returncode: int) -> str:
 
 
 def tail(path: Path, lines: int, start: int = 0) -> str:
-    """Return the last `lines` lines of a file, not before byte `start`; "" if there is no file."""
+    """Return the last `lines` lines of a file, not before byte `start`; "" if there is no file.
+
+    Only the last 16 KiB are read.
+    """
     try:
         with open(path, "rb") as log:
             size = log.seek(0, os.SEEK_END)
@@ -202,7 +208,7 @@ async def stopped(pid: int, timeout_s: float) -> None:
     """Send SIGSTOP to a process and its descendants, and wait until all of them have stopped.
 
     A process on another processor continues for a moment after the signal, and may fork meanwhile. So this returns only
-    when all were stopped and the next listing shows no others. Raises PlatformError after `timeout_s`.
+    when all were stopped and the next listing shows no others. Raises PlatformError after `timeout_s` seconds.
     """
     stood: set[int] = set()
     try:
@@ -238,9 +244,10 @@ async def _gone(family: Sequence[psutil.Process], timeout_s: float) -> None:
 
 
 async def end_family(process: Child, ended: asyncio.Future[int], number: signal.Signals, timeout_s: float) -> None:
-    """Send a process the signal `number`, after `timeout_s` SIGKILL, and kill its remaining descendants.
+    """Send a process the signal `number`, after `timeout_s` seconds SIGKILL, and kill its remaining descendants.
 
-    `ended`: future of its return code. Returns when all of them have ended.
+    `ended`: future of its return code. Returns when all of them have ended. Raises TimeoutError if one has not, ten
+    seconds after SIGKILL.
     """
     family = descendants(process.pid)
     if number != signal.SIGKILL:

@@ -247,9 +247,9 @@ class ControlClient:
         return int(self.ask("cut", link=link))
 
     def try_out(self, link: str) -> dict[str, Any]:
-        """Make a small exchange through a link.
+        """Make a small exchange through a link; return `{"seconds", "bytes"}`, or `{"error"}` without an answer.
 
-        Return `{"seconds", "bytes"}`, or `{"error"}` if there was no answer.
+        See `harness.platform.links.Links.try_out`.
         """
         return dict(self.ask("try", link=link))
 
@@ -297,7 +297,8 @@ def find_offer(folder: Path | None = None) -> str | None:
     """Return the control address of the running platform that is offered here, or None.
 
     The environment variable decides; if it is unset, the state file in the folder. A state file whose platform is gone
-    counts as none. Raises PlatformError if the variable names a platform that does not answer.
+    counts as none. Raises PlatformError if the variable names a platform that does not answer, and for a state file
+    that is damaged or another user's. `folder`: None for the working directory.
     """
     wanted = os.environ.get(VARIABLE, "")
     if wanted == _NONE:
@@ -324,7 +325,10 @@ def stale_state(folder: Path) -> Path | None:
 
 
 def address_of(place: str) -> str:
-    """Return the control address that `place` names: an address itself, or the path of a state file."""
+    """Return the control address that `place` names: an address itself, or the path of a state file.
+
+    Raises PlatformError if the file cannot be read, or is no state file that only this user can read.
+    """
     return place if place.startswith(f"{_SCHEME}://") else _read_state(Path(place))
 
 

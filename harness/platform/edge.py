@@ -66,7 +66,10 @@ class Edge:
     """Load balancer of the platform: Caddy in front of all backends."""
 
     def __init__(self, port: ReservedPort, backends: Sequence[ReservedPort]) -> None:
-        """Find the program and write its configuration for `backends`; the supervisor starts it."""
+        """Find the program and make its configuration for `backends`; nothing is started.
+
+        Raises PlatformError if there is no Caddy.
+        """
         self._port = port
         self._configuration = _configuration([backend.url.removeprefix("http://") for backend in backends])
         self._program = _find_program()

@@ -62,11 +62,13 @@ _ENTRY = re.compile(r"(?P<what>[^@+=]+)@(?P<start>[^@+=]+)(\+(?P<duration>[^@+=]
 class Planned:
     """One parsed entry of a schedule.
 
+    text        the entry as it was written
     kind        a key of EXAMPLES; "" for a fault of the target's own file, whose name is `where`
+    where       the service or link; for aliases such as "redis" its real name
     start_s     seconds after all users are connected
     duration_s  None: as long as the fault lasts by itself, or until the load ends
     amount      seconds (delay, skew) or bytes (cut-after) or bytes per second (bandwidth)
-    jitter_s    variation of a delay
+    jitter_s    seconds by which a delay varies, up and down
     """
 
     text: str
@@ -86,8 +88,9 @@ class Planned:
 def read_schedule(text: str, *, where: str = "--faults", named: bool = False) -> tuple[Planned, ...]:
     """Return the entries of a schedule in the order of their start.
 
-    `text`: entries separated by commas, or the path of a file. `named`: entries are names of a target's own faults.
-    Raises SettingsError with one sentence for each invalid entry.
+    `text`: entries separated by commas, or the path of a file; `where`: the option, for errors. `named`: entries name
+    faults of a target's own file (NAME@START[+DURATION]). Raises SettingsError with one sentence for each invalid
+    entry.
     """
     found, faults = [], []
     for entry in _entries(text.strip(), where):
@@ -207,7 +210,7 @@ class Fault(Protocol):
 
 
 class NoEffect(PlatformError):
-    """Error for a fault that was injected and showed no effect."""
+    """Error for a fault that had no effect, or that could not be injected because its service or link was down."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,7 +309,7 @@ class Wipe:
 
 @dataclass(frozen=True, slots=True)
 class Skew:
-    """Fault that restarts a service with a clock that is `offset_s` seconds ahead.
+    """Fault that restarts a service with a clock that is `offset_s` seconds ahead (negative: behind).
 
     `lift` restarts it with the right one.
     """
@@ -351,10 +354,10 @@ class Cut:
 
 @dataclass(frozen=True, slots=True)
 class Disturb:
-    """Fault of links: they delay, hold, throttle or refuse data, or reset each connection after a number of bytes.
+    """Fault that makes links delay, hold or throttle data, refuse connections, or reset them after some bytes.
 
-    `conditions`: fields of `harness.platform.links.Conditions`. `cutting`: also reset the connections that are open at
-    the start.
+    `links`: their names. `conditions`: fields of `harness.platform.links.Conditions`. `cutting`: also reset the
+    connections that are open at the start.
     """
 
     links: tuple[str, ...]
@@ -367,7 +370,7 @@ class Disturb:
         """Implement `Fault.apply`: set the conditions of each link, and verify them by an exchange through it.
 
         Raises NoEffect if the exchange shows no disturbance, or if a link does not answer within ten seconds even
-        before it is disturbed.
+        before it is disturbed. An exchange cannot show `cut_after`: `lift` verifies that.
         """
         for link in self.links:
             self._cuts_before[link] = control.links()[link]["cut"]
@@ -437,8 +440,9 @@ def faults_of(
 ) -> list[Fault]:
     """Return the fault of each entry of `plan`, in order.
 
-    `services` and `endpoints` are those of the platform; `where` names the option in errors. Raises SettingsError,
-    which lists every entry without a service or link here.
+    `services`: their names; `endpoints`: as `earwitness up --json` prints them; `where`: the option, for errors. Raises
+    SettingsError, which lists every entry whose service or link is not there, or names the first `wipe` or `skew` of a
+    service that permits none.
     """
     known, links = sorted(set(services) - {"links"}), endpoints.get("links", [])
     made, faults = [], []

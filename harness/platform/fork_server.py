@@ -6,7 +6,8 @@ process of its own, with its own log, socket and signals; only the work before `
 
 Orders come from `Nursery` over the Unix socket FD: one byte each, and file descriptors. The first descriptor is a file
 with the order as JSON (a socket's buffer is too small for some environments); the others are those that the service
-inherits.
+inherits. Answers are lines of JSON: `{"forked": pid}` or `{"failed": errno}` to each order, in their sequence, and
+`{"ended": pid, "status"}` for each end of a child.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ class Nursery:
         """Start the fork server.
 
         `modules`: modules that services run, imported in advance; `directory`: the platform's, by which its processes
-        are recognised.
+        are recognised; `log_dir`: folder of its log. Raises PlatformError if it cannot be started.
         """
         self._log_path = log_dir / _LOG
         self._loop = asyncio.get_running_loop()
@@ -109,8 +110,10 @@ class Nursery:
     ) -> Started:
         """Fork a new process that runs `argv` (`python -m MODULE …`), and return it with the future of its return code.
 
-        It inherits `pass_fds` under the same numbers. Raises PlatformError if the fork server has ended or does not
-        answer, OSError if it cannot fork now. A cancelled call leaves no process behind.
+        `name`: of the service, for the process list and errors; `env`, `cwd`: its environment and working directory;
+        `output`: descriptor for stdout and stderr. It inherits `pass_fds` under the same numbers. Raises PlatformError
+        if the fork server has ended or does not answer within ANSWER_S seconds, OSError if it cannot fork now. A
+        cancelled call leaves no process behind.
         """
         _, _, module, *arguments = argv
         order = {"name": name, "module": module, "arguments": arguments, "env": dict(env), "cwd": str(cwd)}
@@ -203,7 +206,7 @@ class _Order:
 
 
 def main() -> None:
-    """Import the modules, then fork services until the owner closes the channel."""
+    """Import the modules, then fork services until the owner closes the channel. In a child, run its service."""
     channel = socket.socket(fileno=int(sys.argv[1]))
     for module in sys.argv[2:]:
         runpy.run_module(module, run_name="preloaded")  # its `__main__` imports everything and runs nothing

@@ -106,7 +106,8 @@ def launch(
     `defects` `{"backend-2": ["Z1:0.01"]}`, `settings` `{"backend": {"rate_per_s": 5}}`, `ports` `{"edge": 8080}`,
     `links` `("backend/auth",)`. If the start takes more than two seconds, `progress` is called with sentences about it
     (default: stderr). Raises PlatformError with the reason if it does not get ready. The wait ends after `timeout_s`
-    seconds. `keep`: do not remove the platform's directory at the end.
+    seconds. `keep`: do not remove the platform's directory at the end. `log_dir`: folder of the services' logs.
+    `postgres_user`: a value of `harness.platform.stores.UserMode`.
     """
     require_platform()
     arguments = ["--replicas", str(replicas)] if replicas is not None else []
@@ -128,7 +129,10 @@ def launch(
 
 
 def attach(place: str) -> Platform:
-    """Return a platform that runs already, named by its control address or the path of its state file."""
+    """Return a platform that runs already, named by its control address or the path of its state file.
+
+    Raises PlatformError if it does not answer, or if `place` names none.
+    """
     address = address_of(place)
     return Platform({**ControlClient(address).endpoints(), "control": address})
 

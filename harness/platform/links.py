@@ -120,7 +120,10 @@ class Links:
         return self._ports.get(name)
 
     def spec(self, ports: dict[str, ReservedPort]) -> ServiceSpec:
-        """Return the specification of the proxy as a service. `ports`: those of the services themselves, by name."""
+        """Return the specification of the proxy as a service. There must be at least one link.
+
+        `ports`: those of the services themselves, by name.
+        """
         assert self._control is not None
         ways = {
             name: {"listen": port.number, "to": ports[name.split("/")[1]].number} for name, port in self._ports.items()
@@ -139,7 +142,8 @@ class Links:
     async def ask(self, do: str, **arguments: object) -> Any:
         """Send the request `do` with its `arguments` to the proxy and return the result.
 
-        Raises PlatformError with the proxy's own sentence, or if it does not answer within 5 s.
+        The module lists the requests. Raises PlatformError with the proxy's own sentence, or if it does not answer
+        within 5 s. Without links there is no proxy: `status` returns {}, other requests raise PlatformError.
         """
         if self._control is None:
             if do == "status":
@@ -163,8 +167,9 @@ class Links:
     async def try_out(self, name: str) -> dict[str, object]:
         """Make a small exchange through a link; return `{"seconds", "bytes"}`, or `{"error"}` if there was no answer.
 
-        It is what the link's caller would send first. It ends after 2 seconds. Raises PlatformError if there is no
-        such link.
+        `seconds`: time until the answer came; `bytes`: length of its first piece. The request is one that needs no
+        password: PING, an SSLRequest or GET /ready. It ends after 2 seconds. Raises PlatformError if there is no such
+        link.
         """
         port = self.port(name)
         if port is None:
@@ -291,7 +296,7 @@ class _Pair:
 
 
 class _Side(asyncio.Protocol):
-    """_Side of a proxied connection: the caller's or the callee's.
+    """Side of a proxied connection: the caller's or the callee's.
 
     Received data is sent to `other`, at once or through the queue of data in transit.
     """

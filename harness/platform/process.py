@@ -50,7 +50,14 @@ class Status(TypedDict):
 
 
 class Usage(TypedDict):
-    """Sums over a service and its descendants; `cpu_s` are seconds of user and system time."""
+    """Resources of a service and its descendants together.
+
+    pid        of the service, None if it has no process
+    processes  how many there are
+    rss_bytes  resident memory; shared memory counts once
+    cpu_s      seconds of user and system time
+    fds        open file descriptors
+    """
 
     pid: int | None
     processes: int
@@ -256,7 +263,8 @@ class ServiceProcess:
 
         The old process gets its stop signal when the new one is ready, and drains. The port accepts connections all the
         time. Only for services that inherit their socket and report on the pipe of `TAKEOVER_VARIABLE` that they are
-        ready.
+        ready. Raises PlatformError for other services, for one that does not run, and if the new process does not get
+        ready; then the old one continues.
         """
         self._must_run("replaced")
         if not self.spec.takes_over:

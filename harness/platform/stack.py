@@ -100,7 +100,7 @@ class Stack:
     """
 
     def __init__(self, options: StackOptions, scratch: Path) -> None:
-        """Check the options and reserve the ports.
+        """Check the options and reserve the ports. `scratch`: the platform's directory.
 
         Raises SettingsError with all mistakes in the options, PlatformError for ports in use or a missing program.
         """
@@ -345,7 +345,11 @@ def _kind(name: str) -> str:
 
 
 def with_settings(options: StackOptions, settings: Settings) -> StackOptions:
-    """Return `options` completed by the settings. Values that `options` already has take precedence."""
+    """Return `options` completed by the settings.
+
+    Ports and settings of services that `options` already has take precedence. `databases`, `redis` and `api_url` always
+    come from `settings`.
+    """
     ports = {name: port for name, port in _ports(settings).items() if port is not None and name not in options.ports}
     modes = {
         "auth": settings.auth_service.test_mode,

@@ -62,7 +62,13 @@ _VALKEY_PROGRAMS = ("valkey-server", "redis-server")
 
 
 class UserMode(enum.StrEnum):
-    """Ways to run Postgres as another user than root, as which it refuses to run."""
+    """Ways to run Postgres, which refuses to run as root.
+
+    AUTO     the first of the others that works here
+    DIRECT   as this user, who must not be root
+    UNSHARE  in a user namespace, where it is no longer root
+    NOBODY   as the account `nobody`; needs root
+    """
 
     AUTO = "auto"
     DIRECT = "direct"
@@ -81,7 +87,7 @@ class Postgres:
         scratch: Path,
         databases: Mapping[str, str] = DATABASES,
     ) -> None:
-        """Find the binaries and the user.
+        """Find the binaries and the user. `port`: its port; `user_mode`: how it is run.
 
         `scratch`: the platform's directory, to which the binaries are copied if the other user cannot read ours.
         `databases`: the name of each role's database. Raises PlatformError if the binaries or the user are missing.
@@ -249,7 +255,7 @@ class _Identity:
 
 
 class _Template:
-    """_Template of the data directory that a platform's Postgres starts from."""
+    """Template of the data directory that a platform's Postgres starts from."""
 
     def __init__(self, binaries: Path, *, mode: str, prefix: tuple[str, ...], user: str | None, password: str) -> None:
         """Derive the template's name from binaries, mode and password; nothing is built yet.
@@ -347,7 +353,10 @@ def _setup_sql(secret: str) -> str:
 
 
 def unfinished_templates() -> list[Path]:
-    """Return unfinished templates of dead processes in the cache folder. It removes nothing."""
+    """Return unfinished templates and passwords that dead processes left in the cache folder. It removes nothing.
+
+    [] while a template is being built.
+    """
     with _cache_held() as held:
         drafts = [*cache_folder().glob(f"{_BUILDING}*"), *cache_folder().glob(f"{_PASSWORD}*")] if held else []
     return sorted(path for path in drafts if time.time() - path.lstat().st_mtime > _YOUNG_S)
@@ -455,7 +464,10 @@ class Valkey:
     """Valkey server of the platform: its address and its specification as a service."""
 
     def __init__(self, port: ReservedPort, *, program: str | None = None) -> None:
-        """Find the program and generate a password; nothing is started."""
+        """Find the program (`program`, else see `find_valkey`) and generate a password; nothing is started.
+
+        Raises PlatformError if there is no program.
+        """
         self._port, self._program, self._password = port, find_valkey(program), secrets.token_urlsafe(24)
 
     @property

@@ -40,7 +40,7 @@ class Supervisor:
         """Prepare the services, and start the fork server and the reaper.
 
         `log_dir`: folder of the services' logs, by default in the platform's directory. `say`: called with progress and
-        deaths.
+        deaths. Raises PlatformError if a name occurs twice, or a service needs one that does not precede it.
         """
         self._say = say
         self._directory = directory

@@ -66,7 +66,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the platform until it is ended, and return the exit code: 0 after a normal end, 2 if a service died.
 
-    Raises EarwitnessError if it cannot start and no owner receives the error.
+    If it cannot start, the error is sent to its owner (`--report-fd`), and its exit code returned. Without an owner
+    that receives it, raises EarwitnessError.
     """
     report = _Report(args.report_fd)
     try:
