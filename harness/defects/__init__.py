@@ -9,7 +9,9 @@ epoch seconds, …}`. A firing is manifest when its effect has reached a client 
 follows: `{"manifest": id, "service", "firing": n, "at"}`. It is missing where the service cannot know whether the
 effect has reached anything.
 
-The docstrings of the defects use these terms. "Manifest at once" means that both lines are written together.
+The docstrings of the defects use these terms. "Manifest at once" means that both lines are written together. Most
+constructors get the service, before it starts, and the defect's `Chance`. "Replace X" and "Change X" name the healthy
+part for which the defect's method stands from then on.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def install(service: Service, orders: Sequence[DefectOrder]) -> None:
-    """Install the ordered defects in a service: each replaces parts of it.
+    """Install the ordered defects in a service: each replaces parts of it. The service has not started yet.
 
     Raises SettingsError, which names every defect that this kind of service does not have.
     """

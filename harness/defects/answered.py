@@ -16,7 +16,8 @@ REFUSED_FROM = 400
 class Answered:
     """Collector of the firings of each request.
 
-    Each request has a context of its own, so a part deep inside needs no reference to its request.
+    They are in a context variable, of which each request has its own: code deep inside a request needs no reference to
+    it.
     """
 
     def __init__(self, service: Service, chance: Chance) -> None:

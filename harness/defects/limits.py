@@ -59,7 +59,7 @@ class InPlace:
         raise NotImplementedError
 
     def other(self, prefix: str) -> Limiter:
-        """Return a limiter of the same size with buckets of its own."""
+        """Return a limiter of the same size with buckets of its own. `prefix`: a part of their Redis keys."""
         return Limiter(self.redis, self.limiter.rate_per_s, self.limiter.burst, prefix=f"rate:{prefix}:")
 
 
@@ -208,8 +208,8 @@ class FixedWindow(Chosen):
 class ByHeader(Mistaken):
     """Defect that gives a user one budget for each address in X-Forwarded-For.
 
-    Opportunity: one request with such an address. It fires, manifest at once, whenever such a request is admitted
-    beyond the budget.
+    Opportunity: one request with such an address. If it is picked, its address decides the budget; the defect fires,
+    manifest at once, when such a request is admitted beyond the user's own budget.
     """
 
     def __init__(self, service: Auth | Backend, chance: Chance) -> None:
@@ -222,7 +222,7 @@ class ByHeader(Mistaken):
     def payer(self, request: web.Request, subject: str) -> str:
         """Change `payer`: return the user id (`subject`) that the request is charged to.
 
-        If the defect fires, the client address of X-Forwarded-For is appended to it, as FROM and the address.
+        If chance picks a request with X-Forwarded-For, its first address is appended to the id, after FROM.
         """
         address = request.headers.get("X-Forwarded-For", "").partition(",")[0].strip()
         return f"{subject}{FROM}{address}" if address and self.chance.fires() else subject
@@ -258,7 +258,7 @@ class WrongUser(Mistaken):
     """
 
     def __init__(self, service: Auth | Backend, chance: Chance) -> None:
-        """Charge separate buckets. No earlier request, and no firing without effect, is known yet."""
+        """Charge separate buckets. No earlier request is known yet, and no firing that waits for its effect."""
         super().__init__(service, chance)
         self._charged = self.other("charged")
         self._last = ""

@@ -85,7 +85,7 @@ class ReconnectsAreLimited:
     async def socket_caller(self, request: web.Request) -> Any:
         """Change `Doorkeeper.socket_caller`: raise ApiError 429 while the user is locked out.
 
-        Lock out if the defect fires.
+        A user who connects again is locked out once, if the defect fires.
         """
         caller = await self._caller(request)
         user, now = caller.user.id, time.monotonic()

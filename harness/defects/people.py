@@ -83,7 +83,7 @@ class CachedPeople:
         vars(backend.users)["get"] = self.get
 
     async def get(self, user_id: str) -> User | None:
-        """Change `FindsUsers.get`: return the user as first looked up, if the defect fires."""
+        """Change `Users.get`: return a user who has changed as first looked up, if the defect fires."""
         user, known = await self._get(user_id), self._known.get(user_id)
         if known is None and user is not None:
             self._known[user_id] = user

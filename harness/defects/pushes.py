@@ -126,7 +126,7 @@ class LateSubscription(DropPush):
     through=per_listener,
 )
 class QueueBehindBookmark(PerListener):
-    """Defect that pushes an older message to a client that was given a later position.
+    """Defect that begins a subscription with an older message, from before the position that the client was given.
 
     Opportunity: one subscription to a conversation in which this replica has pushed a message before. Manifest at once
     if the listener's socket is open.

@@ -43,7 +43,7 @@ def changed(data: bytes, **fields: Any) -> bytes:
 class PerFeed(Pusher):
     """Base class of the defects of a whole conversation on this replica.
 
-    Subclasses implement `push`; `inner` pushes.
+    Subclasses implement `push`, and call that of `inner` to push.
     """
 
     def __init__(self, inner: Pusher, chance: Chance, backend: Backend) -> None:
@@ -69,22 +69,28 @@ class PerListener(Pusher):
                 listener.push(b"".join(altered))
 
     def altered(self, feed: Feed, listener: Listener, frames: list[bytes]) -> list[bytes]:
-        """Return the messages that a listener gets, after all defects of this kind."""
+        """Return the frames that a listener gets of `frames` of a conversation, after all defects of this kind."""
         if isinstance(self.inner, PerListener):
             frames = self.inner.altered(feed, listener, frames)
         return self.change(feed, listener, list(frames))
 
     def change(self, feed: Feed, listener: Listener, frames: list[bytes]) -> list[bytes]:
-        """Return the messages that a listener gets. Subclasses implement it; they may change the list `frames`."""
+        """Return the frames that a listener gets. Subclasses implement it; they may change the list `frames`.
+
+        Each element of `frames` is the frame of one message of the conversation `feed`.
+        """
         raise NotImplementedError
 
     def say(self, feed: Feed, listener: Listener, *, manifest: bool = False, **what: Any) -> int:
-        """Write the line of a firing, with the conversation and the user."""
+        """Write the line of a firing, with the conversation, the user and `what`; return its number (`Chance.say`)."""
         return self.chance.say(manifest=manifest, conversation=feed.key, user=listener.user_id, **what)
 
 
 def per_listener(kind: Callable[[Pusher, Chance], PerListener]) -> Callable[[Backend, Chance], None]:
-    """Return the function that installs `kind` inside of all defects of whole conversations."""
+    """Return the function that installs `kind` around other defects of single listeners.
+
+    It is inside those of whole conversations (`PerFeed`), which so change the frames first.
+    """
 
     def install(backend: Backend, chance: Chance) -> None:
         outer, inner = None, backend.hub.pusher
@@ -99,7 +105,7 @@ def per_listener(kind: Callable[[Pusher, Chance], PerListener]) -> Callable[[Bac
 
 
 def per_feed(kind: type[PerFeed]) -> Callable[[Backend, Chance], None]:
-    """Return the function that installs `kind` around the pusher that is installed when it is called."""
+    """Return the function that installs `kind` around the pusher that the hub has when the function is called."""
 
     def install(backend: Backend, chance: Chance) -> None:
         backend.hub.pusher = kind(backend.hub.pusher, chance, backend)

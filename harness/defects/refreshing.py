@@ -32,7 +32,7 @@ RACE_S = 0.2
     story="jwt_lifecycle",
 )
 class RefreshTwice:
-    """Defect that lets a second refresh in between the check and the marking of a refresh token.
+    """Defect that leaves a gap between checking and marking a refresh token, in which a second refresh can use it too.
 
     Opportunity: one refresh. It fires when a second refresh has indeed used the token meanwhile, and is manifest when
     the refresh is answered with success.
@@ -46,7 +46,7 @@ class RefreshTwice:
         vars(self._sessions)["spend"] = self.spend
 
     async def spend(self, connection: Connection, token: str) -> Opened:
-        """Change `Sessions.spend`: wait RACE_S seconds between check and marking if the defect fires."""
+        """Change `Sessions.spend`: wait RACE_S seconds between check and marking if chance picks the refresh."""
         hashed = hashlib.sha256(token.encode()).digest()
         row = await self._unused(connection, hashed)
         if row is None or not self._chance.fires():
@@ -103,13 +103,13 @@ class ReuseUnpunished:
         return []
 
     async def spend(self, connection: Connection, token: str) -> Opened:
-        """Change `Sessions.spend`: note that a firing is manifest if the refresh token is accepted."""
+        """Change `Sessions.spend`: if a refresh token of an unpunished session is accepted, its firing is manifest."""
         opened = await self._spend(connection, token)
         self._accepted(opened.session)
         return opened
 
     async def claims_of(self, token: str) -> Claims:
-        """Change `Guard.claims_of`: note that a firing is manifest if the access token is accepted."""
+        """Change `Guard.claims_of`: if an access token of an unpunished session is accepted, its firing is manifest."""
         claims = await self._claims_of(token)
         self._accepted(claims.session)
         return claims
@@ -145,7 +145,7 @@ class Refreshed:
     def changes(self, claims: dict[str, Any]) -> dict[str, Any]:
         """Return the claims to change, {} if this refresh is no opportunity. Subclasses implement it.
 
-        `claims`: those of the right access token.
+        `claims`: those of the access token that the healthy code issued.
         """
         raise NotImplementedError
 

@@ -37,7 +37,7 @@ class Replay:
         return await self.wrong(feed, first, last)
 
     async def wrong(self, feed: Feed, first: int, last: int) -> list[Numbered]:
-        """Return wrong frames for the numbers `first` to `last`. Subclasses implement it."""
+        """Return wrong frames for the sequence numbers `first` to `last` of a conversation. Subclasses implement it."""
         raise NotImplementedError
 
 
@@ -146,7 +146,7 @@ class ForgetfulResume:
         vars(backend.resumer)["resume"] = self.resume
 
     async def resume(self, session: Session, seen: Mapping[str, Any]) -> None:
-        """Change `Resumer.resume`: remove the positions for which the defect fires."""
+        """Change `Resumer.resume`: remove the positions for which the defect fires from `seen`, then resume."""
         known = dict(seen)
         for key, feed in session.feeds.items():
             last = known.get(key)
@@ -185,7 +185,7 @@ class LaggingHistory:
         return page[:-LAG]
 
     def lags(self) -> bool:
-        """Return whether this page comes from the lagging replica. Subclasses may replace it."""
+        """Return whether this page comes from the lagging replica: if the defect fires. Subclasses may replace it."""
         return self.chance.fires()
 
 

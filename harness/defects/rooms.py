@@ -10,7 +10,7 @@ from earwitness.harness.reference.backend.session import Session
 
 
 def strangers(backend: Backend, key: str) -> list[Session]:
-    """Return the open sockets of this replica whose users are no members of the conversation."""
+    """Return the sessions with an open socket here whose users are no members of the conversation `key`."""
     return [one for one in backend.registry.sessions if key not in one.feeds and one.welcomed.is_set() and one.open]
 
 

@@ -82,7 +82,7 @@ class DecodedOnly:
     story="jwt_lifecycle",
 )
 class TicketTwice:
-    """Defect that lets a second socket in between reading a ticket and deleting it.
+    """Defect that leaves a gap between reading and deleting a ticket, in which a second socket can use it too.
 
     Opportunity: one ticket. It fires when a second socket has indeed used the ticket meanwhile, and is manifest when
     the request is answered with success.
@@ -95,7 +95,7 @@ class TicketTwice:
         backend.doorkeeper.redeem = self.redeem
 
     async def redeem(self, ticket: str) -> Claims | None:
-        """Change `Doorkeeper.redeem`: wait RACE_S seconds between reading and deleting if the defect fires."""
+        """Change `Doorkeeper.redeem`: wait RACE_S seconds between reading and deleting if chance picks the ticket."""
         if not self._chance.fires():
             return await self._redeem(ticket)
         value = await self._redis.get(f"ticket:{ticket}")

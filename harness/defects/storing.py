@@ -187,7 +187,7 @@ class SkewedClock(Storing):
 class AfterRestart(Storing):
     """Base class of the defects that harm a conversation older than this process. Subclasses implement `harm`.
 
-    Opportunity: one such conversation with more than REUSED messages, when its first message is stored here.
+    Opportunity: one such conversation with more than REUSED messages, when this process stores its first message in it.
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
@@ -214,7 +214,7 @@ class AfterRestart(Storing):
         return await self._append(ids, senders, client_ids, texts)
 
     async def harm(self, conversation_id: int, key: str, head: int) -> None:
-        """Harm a conversation. Subclasses implement it. `head`: its last sequence number."""
+        """Harm a conversation. Subclasses implement it. `key`: its label; `head`: its last sequence number."""
         raise NotImplementedError
 
 
@@ -232,7 +232,8 @@ class AfterRestart(Storing):
 class LoseTail(AfterRestart):
     """Defect that loses the last TAIL messages from before the restart, as if they had not reached the disk.
 
-    Opportunity: one conversation older than this process, when its first message is stored here. Manifest at once.
+    Opportunity: one conversation older than this process, when the process stores its first message in it. Manifest at
+    once.
     """
 
     async def harm(self, conversation_id: int, key: str, head: int) -> None:
@@ -257,8 +258,8 @@ class LoseTail(AfterRestart):
 class ReuseNumbers(AfterRestart):
     """Defect that restarts the counter of a conversation REUSED numbers too low, as if it had been kept in memory.
 
-    Opportunity: one conversation older than this process, when its first message is stored here. Manifest at once: the
-    message being stored is the first that gets a used number.
+    Opportunity: one conversation older than this process, when the process stores its first message in it. Manifest at
+    once: this message is the first that gets a used number.
     """
 
     async def harm(self, conversation_id: int, key: str, head: int) -> None:

@@ -112,7 +112,7 @@ class RefreshAsAccess(Rule):
     story="jwt_lifecycle",
 )
 class ExpiredAccepted(Rule):
-    """Defect that caches for at least FLOOR_S seconds that a token is valid, even if the token expires before.
+    """Defect that still accepts a token up to FLOOR_S seconds after its expiry, as if its validity were cached.
 
     Opportunity: one token that is presented within FLOOR_S seconds after its expiry. Manifest when the request is
     answered with success.
@@ -201,7 +201,11 @@ def decoded(part: str) -> bytes:
 
 
 def unverified(token: str) -> tuple[Json, Json | None]:
-    """Return the header and the payload of a JWT without verifying it; the payload is None if it is malformed."""
+    """Return (header, payload) of a JWT without verifying it.
+
+    A malformed header is {}. The payload is None unless the token has three parts, of which the first two are JSON
+    objects.
+    """
     parts = token.split(".")
     found = []
     for part in parts[:2]:
@@ -253,7 +257,7 @@ class CachedRevocation:
         return False
 
     def forgets(self, claims: Claims, now: float) -> bool:
-        """Return whether this process is unaware of the revocation of the token. `now`: monotonic seconds."""
+        """Return whether this process may still accept the revoked token. `now`: monotonic seconds."""
         return now - self._good.get(claims.token_id, -FLOOR_S) < FLOOR_S
 
 
@@ -277,5 +281,5 @@ class OwnRevocations(CachedRevocation):
     """
 
     def forgets(self, claims: Claims, now: float) -> bool:
-        """Implement `CachedRevocation.forgets`: return True, because this process knows of no revocation."""
+        """Implement `CachedRevocation.forgets`: return True, as if this process knew of no revocation."""
         return True
