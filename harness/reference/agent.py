@@ -31,7 +31,8 @@ class AgentEvent(NamedTuple):
 def answer(question: str) -> str:
     """Return the text of the whole answer to `question`.
 
-    It states the counts of words and characters, a mark of the question's hash, and the beginning of the question.
+    It states the counts of words and characters, the first eight digits of the question's SHA-256, and the beginning
+    of the question.
     """
     words = question.split()
     mark = hashlib.sha256(question.encode()).hexdigest()[:8]

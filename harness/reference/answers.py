@@ -26,8 +26,8 @@ def error_response(
 ) -> web.Response:
     """Return an error response.
 
-    `code`, `message` and `extra` form the body. `Retry-After` is in whole seconds, rounded up, so that no client
-    retries too early.
+    `code`, `message` and `extra` form the body. `Retry-After` is `retry_after_s` in whole seconds, rounded up and at
+    least 1, so that no client retries too early; None: the header is absent.
     """
     sent = dict(headers or {})
     if retry_after_s is not None:

@@ -49,7 +49,8 @@ return answers
 class Decision:
     """Result of a request for tokens of a budget.
 
-    `allowed` of the n tokens were granted (0: refused); `remaining` whole tokens are left.
+    `allowed` of the n tokens were granted (0: refused); `remaining` whole tokens are left; `limit`: tokens of a full
+    bucket.
 
     retry_after_s  seconds until one more token is available; 0.0 if one is available now.
     reset_s        seconds until the bucket is full again.
@@ -64,7 +65,8 @@ class Decision:
     def headers(self, *, refused: bool = False) -> dict[str, str]:
         """Return the X-RateLimit-* headers; seconds are rounded up, so that waiting that long is enough.
 
-        Retry-After is added when nothing was granted. `refused`: this request, one of several, was refused.
+        Retry-After is added when nothing was granted. `refused`: add it too if some were granted, because this request
+        was not among those.
         """
         headers = {
             "X-RateLimit-Limit": str(self.limit),

@@ -67,7 +67,7 @@ async def is_revoked(client: redis.asyncio.Redis, claims: Claims) -> bool:
 async def revoked_among(client: redis.asyncio.Redis, tokens: Sequence[Claims]) -> list[bool]:
     """Return for each token whether it is revoked, by one query of Redis.
 
-    Raises RevocationsUnknown.
+    Raises errors of Redis and RevocationsUnknown.
     """
     keys = [key for one in tokens for key in (f"revoked:jti:{one.token_id}", f"revoked:sub:{one.subject}")]
     known, *found = await client.mget([KNOWN, *keys])
@@ -80,9 +80,9 @@ async def revoked_among(client: redis.asyncio.Redis, tokens: Sequence[Claims]) -
 
 
 async def publish(client: redis.asyncio.Redis, revocations: Iterable[Revocation]) -> None:
-    """Store revocations in Redis and publish them.
+    """Store revocations in Redis and publish them, except those that are no longer needed.
 
-    Idempotent. Of two revocations of all tokens of one user, the later one counts.
+    Idempotent. Raises errors of Redis. Of two revocations of all tokens of one user, the later one counts.
     """
     now = clock.now()
     async with client.pipeline(transaction=False) as pipe:

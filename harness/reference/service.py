@@ -162,7 +162,10 @@ class Service:
             self.broken = what
 
     async def run_until_stopped(self, listener: socket.socket, stopped: asyncio.Event) -> None:
-        """Serve on the socket until the event `stopped` is set, then end gracefully."""
+        """Serve on the socket until the event `stopped` is set, then end gracefully.
+
+        Raises what `start` raises, unless that is one of DEPENDENCY_DOWN.
+        """
         self.app.on_shutdown.append(self._on_shutdown)
         runner = web.AppRunner(
             self.app, access_log=None, handle_signals=False, shutdown_timeout=SHUTDOWN_TIMEOUT_S, keepalive_timeout=75.0
@@ -277,7 +280,8 @@ async def _first(stopped: asyncio.Event, starting: asyncio.Task[None]) -> None:
 def run(settings_type: type[S], make: Callable[[S], Service], argv: Sequence[str] | None = None) -> None:
     """Run a service until a signal ends it: read settings, install defects, serve. Each `__main__` calls it.
 
-    A wrong setting prints one sentence and exits with 2.
+    `settings_type`: dataclass of the settings; `make`: makes the service of them; `argv`: None for those of this
+    process. A wrong setting prints one sentence and raises SystemExit 2.
     """
     logging.basicConfig(
         stream=sys.stderr,
@@ -322,9 +326,9 @@ def _inherited(fd: int) -> socket.socket:
 
 
 def defect_orders(argv: Sequence[str] | None = None) -> list[DefectOrder]:
-    """Return the defects that the command line orders by `--defect NAME` or `--defect NAME:PROBABILITY`.
+    """Return the defects that the command line orders by `--defect NAME` (probability 1) or `NAME:PROBABILITY`.
 
-    Raises SettingsError for a probability that is none.
+    Raises SettingsError for an empty name and for a probability that is no number from 0 to 1.
     """
     parser = argparse.ArgumentParser(description="A service of the reference platform; settings in EARWITNESS_SERVICE.")
     parser.add_argument("--defect", action="append", default=[], metavar="NAME[:PROBABILITY]")

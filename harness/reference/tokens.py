@@ -68,7 +68,7 @@ class Claims:
 
     @classmethod
     def of(cls, raw: Mapping[str, Any]) -> Claims:
-        """Return the claims of a token's payload, in which all required claims must exist."""
+        """Return the claims of a token's payload. Raises KeyError if `sub`, `jti`, `iat` or `exp` is missing."""
         return cls(
             subject=raw["sub"],
             token_id=raw["jti"],
@@ -265,7 +265,10 @@ class Verifier:
             raise TokenRefused("wrong_type", "This is no access token.")
 
     def check_times(self, claims: Claims, now: float) -> None:
-        """Raise TokenRefused if the token has expired or is not valid yet (`exp`, `iat`, `nbf`, with leeway)."""
+        """Raise TokenRefused if the token has expired or is not valid yet (`exp`, `iat`, `nbf`, with leeway).
+
+        `now`: epoch seconds.
+        """
         if now > claims.expires_at + self.leeway_s:
             raise TokenRefused("expired", "The token has expired.")
         if claims.issued_at > now + self.leeway_s or claims.raw.get("nbf", 0) > now + self.leeway_s:

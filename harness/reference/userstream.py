@@ -16,7 +16,7 @@ STREAM = "users"
 
 
 def to_entry(user: Mapping[str, Any]) -> dict[Any, Any]:
-    """Return the fields of a stream entry for a user, whose values are typed."""
+    """Return the fields of a stream entry for a user. `user`: the fields by name, with their Python types."""
     return {
         "id": str(user["id"]),
         "provider": user["provider"],

@@ -35,7 +35,10 @@ class Accounts:
         keys: SigningKeys,
         changed: Callable[[], None],
     ) -> None:
-        """Make the SQL parts. Tokens are signed with `keys` and live as long as `settings` permits."""
+        """Make the SQL parts. Tokens are signed with `keys` and live as long as `settings` permits.
+
+        `pool`: of the auth database; `client`: of Redis, for revocations.
+        """
         self._settings, self._pool, self._redis, self._keys, self._changed = settings, pool, client, keys, changed
         self.users = Users()
         self.sessions = Sessions(settings.access_ttl_s)

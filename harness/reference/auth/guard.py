@@ -33,7 +33,11 @@ class Guard:
         self.login_budget = _limiter(client, settings.login_rate_per_s, settings.login_burst, "rate:login:")
 
     def authenticated(self, handler: Authenticated) -> Plain:
-        """Return `handler` wrapped by all checks of an access token. Its answers have the rate headers."""
+        """Return `handler` behind the checks: the access token is valid and not revoked, one request is charged.
+
+        If a check fails, the result raises ApiError: 401, 429, or 503 without keys. An ApiError of `handler` becomes
+        its response. Responses of `handler` have the rate headers if requests are limited.
+        """
 
         async def guarded(request: web.Request) -> web.Response:
             claims = await self.claims_of(bearer_token(request))
@@ -50,7 +54,7 @@ class Guard:
     async def claims_of(self, token: str) -> Claims:
         """Return the claims of a token that is valid and not revoked.
 
-        Raises ApiError 401.
+        Raises ApiError 401 if it is not, 503 if the keys are not available.
         """
         claims = await verified(self.verifier, token)
         if await self.is_revoked(claims):
@@ -65,9 +69,9 @@ class Guard:
         return await _take(self.budget, self.payer(request, subject))
 
     async def spend_login(self, request: web.Request) -> None:
-        """Charge one unauthenticated login to the client's address, No-op if logins are not limited.
+        """Charge one unauthenticated login to the client's address. No-op if logins are not limited.
 
-        Raises ApiError 429.
+        Raises ApiError 429 when its budget is used up.
         """
         await _take(self.login_budget, request.remote or "unknown")
 

@@ -27,7 +27,12 @@ EXCHANGE_TTL_S = 60
 class PendingLogin:
     """Stored values of a pending login.
 
-    `challenge`: PKCE-like S256 challenge of the frontend for the final exchange, or "".
+    nonce         that the id token must have
+    verifier      of PKCE, for the exchange of the provider's code
+    browser       hash of the secret in the browser's cookie
+    return_to     page of the frontend to go to at the end, or ""
+    access_ttl_s  lifetime of the access tokens in seconds
+    challenge     PKCE-like S256 challenge of the frontend for the final exchange, or ""
     """
 
     nonce: str
@@ -40,7 +45,10 @@ class PendingLogin:
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """Values of a begun login for the browser: `state` and `nonce` in the address, `secret` in the cookie `cookie`."""
+    """Values of a begun login: for the browser `state` and `nonce` in the address, `secret` in the cookie `cookie`.
+
+    `verifier`: of PKCE; only its challenge is in the address.
+    """
 
     state: str
     nonce: str

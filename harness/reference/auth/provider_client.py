@@ -54,7 +54,10 @@ class ProviderClient:
     def __init__(
         self, http: aiohttp.ClientSession, issuer: str, client_id: str, secret: str, redirect_uri: str
     ) -> None:
-        """Keep the addresses and the client's id and secret. Nothing is fetched before the first login."""
+        """Keep the addresses and the client's id and secret. Nothing is fetched before the first login.
+
+        `issuer`: address of the provider; `redirect_uri`: to which it sends the browser back.
+        """
         self._http, self.issuer, self._redirect_uri = http, issuer, redirect_uri
         self._client_id, self._secret = client_id, secret
         self._found: dict[str, Any] = {}
@@ -88,7 +91,10 @@ class ProviderClient:
         self._found, self._found_at = found, time.monotonic()
 
     async def authorization_url(self, state: str, nonce: str, verifier: str, login_hint: str) -> str:
-        """Return the address at the provider to which the browser is redirected. Raises ProviderDown."""
+        """Return the address at the provider to which the browser is redirected. Raises ProviderDown.
+
+        `state`, `nonce`, `verifier`: see `logins.Begun`; `login_hint`: e-mail address of the user, "" if not known.
+        """
         query = {
             "response_type": "code",
             "client_id": self._client_id,

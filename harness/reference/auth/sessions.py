@@ -30,7 +30,7 @@ class RefreshRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """Session whose row the open transaction has locked."""
+    """Session whose row the open transaction has locked. `access_ttl_s`: lifetime of its access tokens in seconds."""
 
     session: str
     user_id: str
@@ -48,7 +48,7 @@ class Sessions:
         self._access_ttl_max_s = access_ttl_max_s
 
     async def open(self, connection: Connection, user_id: str, access_ttl_s: float) -> Opened:
-        """Insert a new session of a user and return it."""
+        """Insert a new session of a user and return it. `access_ttl_s`: lifetime of its access tokens in seconds."""
         session = uuid.uuid4()
         await connection.execute(
             "INSERT INTO sessions (id, user_id, access_ttl_s) VALUES ($1, $2::text::uuid, $3)",
@@ -61,7 +61,10 @@ class Sessions:
     async def add_refresh_token(
         self, connection: Connection, session: str, token: str, expires_at: float, jti: str, access_expires_at: float
     ) -> None:
-        """Store the hash of a session's new refresh token, and the id of the access token issued with it."""
+        """Store the hash of a session's new refresh token, and the id of the access token issued with it.
+
+        `expires_at`: of the refresh token; `jti`, `access_expires_at`: of the access token; times in epoch seconds.
+        """
         await connection.execute(
             "INSERT INTO refresh_tokens (hash, family, access_jti, access_expires_at, expires_at) "
             "VALUES ($1, $2::text::uuid, $3, $4, $5)",
@@ -125,9 +128,9 @@ class Sessions:
         )
 
     async def punish_reuse(self, connection: Connection, session: str) -> list[Revocation]:
-        """Revoke the session of a token that was used twice.
+        """Revoke the session of a token that was used twice; return the revocations, which the caller publishes.
 
-        Return the revocations: another party may have a copy of the token.
+        A second use shows that another party may have a copy of the token.
         """
         return await self.revoke(connection, session)
 

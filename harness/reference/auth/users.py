@@ -22,9 +22,7 @@ class Users:
         return await connection.fetchrow(f"SELECT {COLUMNS} FROM auth_users WHERE id = $1::text::uuid", user_id)
 
     async def hold(self, connection: Connection, user_id: str) -> Row | None:
-        """Return the row of an account, locked against changes until the caller's transaction ends.
-
-        None if there is none.
+        """Return the row of an account, locked against changes until the caller's transaction ends; None without one.
 
         With the lock no token can be issued during a deactivation.
         """
@@ -75,7 +73,10 @@ class Users:
         )
 
     async def update(self, connection: Connection, user_id: str, changes: dict[str, object]) -> Row | None:
-        """Set some of name, is_active and permissions; return the row after it, None for an unknown user."""
+        """Set those of name, is_active and permissions that `changes` has; return the row after it.
+
+        None for an unknown user.
+        """
         row = await connection.fetchrow(
             f"""
             UPDATE auth_users

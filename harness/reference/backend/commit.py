@@ -55,6 +55,7 @@ class Answer(Protocol):
 class Item:
     """Message that is not stored yet.
 
+    `key`: of the conversation; `client_id`: the sender's id of the message; `ask`: it is a question to the agent.
     `metered`: the rate limit applies. `conversation_id` None: the membership is not looked up yet. `removals`: count of
     removals from the conversation when it was looked up. A replica that knows fewer checks its listeners before it
     delivers.
@@ -100,8 +101,8 @@ class Steps:
 class Committer:
     """Queue of messages, and the loop that stores them.
 
-    `submit` never waits; `room` blocks senders while the queue is full. `retry_s`: seconds for which a batch is retried
-    while the database is down.
+    `submit` never waits; `room` waits while the queue is full. `retry_s`: seconds for which a batch is retried while
+    the database is down.
     """
 
     def __init__(self, steps: Steps, retry_s: float) -> None:

@@ -121,7 +121,7 @@ class Doorkeeper:
     async def admit(self, claims: Claims) -> Caller:
         """Return the caller with these verified claims.
 
-        Raises ApiError if the token is revoked or the account not active.
+        Raises ApiError 401 if the token is revoked, 403 if the account is unknown or not active.
         """
         await self.check_revoked(claims)
         user = await self.user(claims.subject)

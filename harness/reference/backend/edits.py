@@ -68,8 +68,9 @@ class EditRows:
     async def add(self, conversation_id: int, seq: int, sender: str, text: str, base: int | None) -> tuple[Edit, int]:
         """Store an edit; return (edit, count of removals from the conversation up to now).
 
-        `base`: the version that is edited; None: any. Raises EditRefused: 404 for an unknown message, 403 for another
-        user's, 409 if the message's present version is not `base`.
+        `seq`: number of the message in the conversation; `sender`: user id of who edits; `text`: the new one. `base`:
+        the version that is edited; None: any. Raises EditRefused: 404 for an unknown message, 403 for another user's,
+        409 if the message's present version is not `base`.
         """
         async with self._pool.acquire() as connection, connection.transaction():
             number, removals = await connection.fetchrow(
@@ -138,7 +139,10 @@ class Edits:
         self._filling: dict[int, asyncio.Task[None]] = {}
 
     async def edit(self, conversation_id: int, key: str, seq: int, sender: str, text: str, base: int | None) -> Edit:
-        """Store an edit as `EditRows.add` does, send it to the listeners on all replicas, and return it."""
+        """Store an edit as `EditRows.add` does, send it to the listeners on all replicas, and return it.
+
+        Raises EditRefused as that does. `key`: of the conversation.
+        """
         edit, removals = await self.rows.add(conversation_id, seq, sender, text, base)
         self.offer(conversation_id, removals, edit.number, edited_frame(key, edit))
         self._bus.publish(EDITS, orjson.dumps([conversation_id, removals, edit.number, key, edit.public()]))

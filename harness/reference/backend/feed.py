@@ -11,7 +11,7 @@ HELD_MAX = 10_000
 
 
 class Listener(Protocol):
-    """Protocol of a receiver of pushes: an open socket. `push` never waits and never fails."""
+    """Protocol of a receiver of pushes, an open socket of `user_id`. `push` never waits and never fails."""
 
     user_id: str
 
@@ -82,7 +82,10 @@ class Feed:
         return self._run()
 
     def accept(self, frames: Iterable[Numbered]) -> list[bytes]:
-        """Store messages that arrive in any order, with repeats; return the frames that can be sent now, in order."""
+        """Store messages that arrive in any order, with repeats; return the frames that can be sent now, in order.
+
+        If more than HELD_MAX messages are held back, all of those are dropped: the hub reads them again.
+        """
         ready: list[bytes] = []
         for seq, data in frames:
             if seq == self.next:

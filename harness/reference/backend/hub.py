@@ -36,7 +36,7 @@ class Hub:
         self._loop = asyncio.get_running_loop()
 
     async def open(self, conversations: Iterable[tuple[int, str]]) -> list[Feed]:
-        """Return the feeds of the conversations (id, key), with known heads; a new feed is made where there is none.
+        """Return the feeds of the conversations (id, key), in order and with known heads; missing feeds are made.
 
         Release each feed with `close`. A feed accepts messages from the moment it exists, and its head is read after
         that, so no message is lost in between.
@@ -94,7 +94,8 @@ class Hub:
     def offer(self, conversation_id: int, frames: Sequence[Numbered], removals: int = 0) -> None:
         """Deliver messages that this or another replica has stored, as soon as all before them are delivered.
 
-        `removals`: count of removals from the conversation when their senders' membership was looked up.
+        `removals`: count of removals from the conversation when their senders' membership was looked up. If the feed's
+        listeners were not verified after that many, they are verified first, and the messages read from the database.
         """
         feed = self.feeds.get(conversation_id)
         if feed is None:

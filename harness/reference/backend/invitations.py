@@ -32,7 +32,8 @@ class Invitations:
     async def put(self, user: User, key: str, title: str, members: Iterable[str]) -> tuple[bool, Conversation]:
         """Create a conversation or add members; return (whether it was created, the conversation).
 
-        Raises ApiError 403 if the caller is not among its members.
+        `members`: e-mail addresses; `title`: used only if it is created. Raises ApiError 403 if the caller is not among
+        its members.
         """
         emails = frozenset(member.lower() for member in members)
         settled = await self._settled(user, key, emails)

@@ -51,7 +51,10 @@ class News:
     def __init__(
         self, bus: Bus, hub: Hub, registry: Registry, arrivals: Arrivals, authority: Authority, silence_s: float
     ) -> None:
-        """Choose a random origin, by which this replica recognises its own messages. Further parts are set later."""
+        """Choose a random origin, by which this replica recognises its own messages.
+
+        `gateway`, `asking` and `memberships` are set later, because they need this object.
+        """
         self.origin = secrets.token_hex(8)
         self._bus, self._hub, self._registry, self._arrivals = bus, hub, registry, arrivals
         self._authority = authority

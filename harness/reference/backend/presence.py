@@ -80,7 +80,8 @@ class Leases:
 class Watched:
     """Conversation whose presence is shown to sessions here.
 
-    `shown`: members that were shown to them as online.
+    `watchers`: these sessions; `new`: those among them that were shown nothing yet; `shown`: user ids that were shown
+    as online.
     """
 
     def __init__(self, key: str) -> None:
@@ -136,7 +137,7 @@ class Presence:
     def on_watch(self, session: Session, said: dict[str, Any]) -> None:
         """Subscribe a session to the presence of the conversation in its frame `said`.
 
-        The answer lists all members who are online; changes follow.
+        The answer lists all members who are online; changes follow. A user who is no member gets a nack, 403.
         """
         feed = session.feeds.get(str(said.get("conversation")))
         if feed is None:

@@ -74,7 +74,7 @@ class Rest:
         self, doorkeeper: Doorkeeper, limiter: Limiter, rooms: Rooms, messages: Messages, invitations: Invitations,
         committer: Committer, memberships: Memberships, edits: EditRows,
     ) -> None:  # fmt: skip
-        """Keep the parts that requests need. Defects may replace `payer`, `read_page` and `edited`."""
+        """Keep the parts that requests need. Defects may replace `payer`, `read_page` (history) and `edited`."""
         self._doorkeeper, self.limiter, self._rooms = doorkeeper, limiter, rooms
         self.read_page, self._invitations, self._committer = messages.page, invitations, committer
         self._memberships, self.payer, self.edited = memberships, payer, edits.of_messages
@@ -93,7 +93,10 @@ class Rest:
         ]
 
     def metered(self, handler: Handler) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-        """Return `handler` wrapped by authentication and rate limit. Every answer has the rate headers."""
+        """Return `handler` behind authentication and rate limit, which raise ApiError: 401, 403, 429, 503.
+
+        Responses and ApiErrors of `handler` have the rate headers, and so has a 429.
+        """
 
         async def metered(request: web.Request) -> web.StreamResponse:
             caller = await self._doorkeeper.rest_caller(request)

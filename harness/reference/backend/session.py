@@ -27,8 +27,8 @@ log = logging.getLogger(__name__)
 class Session:
     """Open WebSocket of a user; implements `commit.Answer` and `feed.Listener`.
 
-    Frames pushed in one turn of the event loop are sent in one write. With `resuming` nothing is pushed before the
-    client has sent its `resume` frame.
+    Frames pushed in one turn of the event loop are sent in one write. With `resuming` it listens to no conversation
+    before the client has sent its `resume` frame.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Session:
         self._refusals: list[float] = []
 
     def attach(self, transport: asyncio.Transport, writer: AbstractStreamWriter) -> None:
-        """Set the transport. Call it once the upgrade is done."""
+        """Set the transport and the writer of the socket. Call it when the upgrade is done; nothing is sent before."""
         self._transport, self._writer = transport, writer
 
     def welcome(self, name: str) -> None:
@@ -157,7 +157,7 @@ class Session:
     def refuse(
         self, client_id: object, code: int, reason: str, retry_after_s: float | None = None, of: str | None = None
     ) -> None:
-        """Send a nack for the message `client_id`, or for a frame of another type, `of`.
+        """Send a nack for the message `client_id`, or for a frame of another type, `of`. `code`: an HTTP status.
 
         `retry_after_s`: seconds after which a resend may help, None if it does not. Too many nacks within
         `abuse_window_s` seconds close the connection.
@@ -173,7 +173,10 @@ class Session:
 
 
 def retry_after(code: int, decision: Decision | None) -> float | None:
-    """Return the seconds after which a refused message may be resent; None if a resend does not help."""
+    """Return the seconds after which a refused message may be resent; None if a resend does not help.
+
+    `code`: HTTP status of the refusal; `decision`: of the rate limiter, None without one.
+    """
     if decision is not None and code == 429:
         return decision.retry_after_s
     return 1.0 if code == 503 else None

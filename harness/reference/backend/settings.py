@@ -11,7 +11,8 @@ class BackendSettings:
 
     Times are in seconds, sizes in bytes; defaults are for tuning and tests.
 
-    rate_per_s, rate_burst  budget of one subject over all services; None: unlimited
+    fd               descriptor of the inherited listening socket
+    rate_per_s, rate_burst  budget of one subject over all services; rate_per_s None: unlimited
     sync_wait_s      how long a request waits for a user whose account the auth service has not sent yet
     gap_wait_s       how long a sequence number may be missing before it is read from the database
     head_check_s     interval at which the heads of conversations with listeners are compared with the database

@@ -298,7 +298,8 @@ class Messages:
     ) -> tuple[datetime, list[Stored]]:
         """Store a batch of messages in one transaction.
 
-        Return (time, results in the order of the batch) once it is durable.
+        Return (time, results in the order of the batch) once it is durable. The arguments are parallel: conversation
+        ids, user ids of the senders, the senders' ids of the messages, texts.
         """
         rows = await self._pool.fetch(
             "SELECT now(), a.place, a.number, a.fresh "

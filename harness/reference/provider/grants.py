@@ -103,8 +103,8 @@ class Grants:
     def redeem(self, code: str, client_id: str, redirect_uri: str, verifier: str) -> Grant:
         """Use up a code and return its grant.
 
-        A second use revokes the grant (RFC 6749 §4.1.2). Raises GrantRefused for it, and if client, address or verifier
-        differ from those of the code.
+        A second use revokes the grant (RFC 6749 §4.1.2). Raises GrantRefused for it, for an unknown or expired code,
+        and if client, redirect address or PKCE verifier do not fit the code.
         """
         grant = self._codes.get(code)
         if grant is None or grant.client_id != client_id:
@@ -122,7 +122,8 @@ class Grants:
     def rotate(self, refresh_token: str, client_id: str) -> Grant:
         """Use up a refresh token and return its grant.
 
-        A second use revokes the grant. Raises GrantRefused for it, and for an unknown or revoked token.
+        A second use revokes the grant. Raises GrantRefused for it, and for a token that is unknown, expired, revoked or
+        another client's.
         """
         grant = self._refresh.get(refresh_token)
         if grant is None or grant.client_id != client_id or grant.revoked:

@@ -40,8 +40,9 @@ _FORM = """<p>{client} asks who you are. It will learn your name and e-mail addr
 def login_page(action: str, asked: Mapping[str, str], email: str = "", wrong: str = "") -> web.Response:
     """Return the page on which a user enters an e-mail address.
 
-    The authorization request `asked` is in hidden fields, and is checked again afterwards. `email`: value of the field;
-    `wrong`: a sentence about a mistake, "" for none.
+    `action`: address to which the form is sent. The authorization request `asked` (by parameter) is in hidden fields,
+    and is checked again afterwards. `email`: value of the field; `wrong`: a sentence about a mistake, with which the
+    status is 400; "" for none.
     """
     hidden = "".join(
         f'<input type="hidden" name="{escape(name)}" value="{escape(value)}">' for name, value in asked.items()

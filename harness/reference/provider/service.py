@@ -186,7 +186,11 @@ class Provider(Service):
         )
 
     def id_token(self, grant: Grant, access_token: str, *, with_nonce: bool) -> str:
-        """Return a signed id token for a grant, valid for ID_TOKEN_TTL_S seconds."""
+        """Return a signed id token for a grant, valid for ID_TOKEN_TTL_S seconds.
+
+        `access_token`: the one issued with it, for `at_hash`; `with_nonce`: include the nonce of the authorization
+        request, if it had one.
+        """
         now = int(time.time())
         claims: dict[str, object] = {
             "iss": self.settings.issuer,
