@@ -25,9 +25,10 @@ WHY = "found also in sound blocks behind damage (H8)"
 def with_blocks_behind(
     history: History, verdicts: Sequence[Verdict], facts: Mapping[str, Any], checks: Sequence[Check]
 ) -> list[Verdict]:
-    """Return `verdicts`, with those replaced for which a second pass over the blocks behind a damage found a violation.
+    """Return `verdicts`; where a second pass over the sound blocks behind damage found a violation, its FAIL instead.
 
-    `facts`: those of `facts_of`; `checks`: all checks of the run.
+    `facts`: those of `facts_of`; `checks`: all checks of the run. The pass is made only if there are such blocks, and
+    only by checks that have not failed already.
     """
     stretches = history.stretches
     passed = {verdict.id for verdict in verdicts if verdict.outcome is not Outcome.FAIL}

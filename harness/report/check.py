@@ -94,8 +94,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Judge the run `args.run`, write the files of its verdict, print it, and return its exit code.
 
-    The files are verdict.json, verdict.txt, junit.xml, report.html and pictures. With --only nothing is written, and
-    the exit code is that of the chosen checks. Raises EarwitnessError.
+    The files are verdict.json, verdict.txt, junit.xml, report.html and pictures. With --only none of them is written,
+    and the exit code is that of the chosen checks. Raises EarwitnessError.
     """
     own = load([(file, None) for file in args.check])
     only = chosen(args.only, _checks_of(args.run, own))
@@ -130,7 +130,7 @@ SHARDS_MOST = 4096
 def way_of(args: argparse.Namespace) -> Way | None:
     """Return how the arguments say that a run is judged by shards; None: in one pass, by this process.
 
-    Raises SettingsError.
+    Raises SettingsError for numbers out of range, a missing folder, and a cluster without a folder.
     """
     shards = args.shards or args.processes
     if not 1 <= args.processes <= SHARDS_MOST or not 1 <= shards <= SHARDS_MOST:

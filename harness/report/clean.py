@@ -53,9 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print each leftover and remove it unless --dry-run is set; return the exit code.
+    """Print each leftover and remove it unless --dry-run is set; return PASS, or CANNOT_RUN if one cannot be removed.
 
-    Raises RecordError.
+    Raises RecordError if --runs or --exports is no folder.
     """
     for folder in (args.runs, args.exports):
         if folder.exists() and not folder.is_dir():

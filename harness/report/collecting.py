@@ -67,8 +67,8 @@ def run(args: argparse.Namespace) -> int:
 def from_store(url: str, into: Path | None) -> Path:
     """Make the run directory of a run in a store; return its path.
 
-    `url`: of the store, a slash, and the run's name, with or without `run=`. Raises RecordError if there is no such
-    run, or if the directory is not empty.
+    `url`: of the store, a slash, and the run's name, with or without `run=`; `into`: the directory to make, None:
+    runs/NAME. Raises RecordError if there is no such run, or if the directory is not empty.
     """
     address, _, name = url.rstrip("/").rpartition("/")
     name = name.removeprefix("run=")
@@ -124,7 +124,7 @@ def _offset_of(run: Mapping[str, Any], first: Piece) -> int:
 
 
 def add_parts(path: Path, parts: Sequence[Path]) -> None:
-    """Add what workers kept in `parts` to the run directory `path`. What it has already stays as it is.
+    """Add the journals that workers kept in `parts` to the run directory `path`. What it has already stays as it is.
 
     Raises RecordError if a directory is no run directory or no part of one, or if a part is not of this run.
     """

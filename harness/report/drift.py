@@ -27,7 +27,7 @@ class Drift:
     """Medians of memory and latencies in equal parts of the load, and whether they rise (a `Sink`)."""
 
     def __init__(self, recorded: Recorded, room_sizes: Sequence[int], services: Path) -> None:
-        """Find out when the load was on; deliveries are given by `Recorded.deliver`.
+        """Find out when the load was on. The caller passes this object to `Recorded.deliver` before `rows`.
 
         room_sizes  members of each conversation, because fan-out is one series for each size
         services    path of `tables/services.jsonl`
@@ -98,9 +98,9 @@ def windows(series: Series, begin: int, end: int) -> tuple[Times, Times]:
 
 
 def slope_with_interval(x: Times, y: Times) -> tuple[float, float, float]:
-    """Return (slope, low, high): the least-squares slope and its 95 % interval.
+    """Return (slope, low, high): the least-squares slope of `y` over `x` and its 95 % interval.
 
-    The interval comes from drawing windows with replacement (bootstrap).
+    The interval comes from drawing points with replacement (bootstrap).
     """
     draws = np.random.default_rng(1).integers(0, len(x), (RESAMPLES, len(x)))
     slopes = _slope(x[draws], y[draws])

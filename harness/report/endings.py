@@ -14,7 +14,7 @@ from earwitness.harness.report.recorded import Recorded, Records, View
 
 
 class Ending(TypedDict):
-    """Connections with one ending: who ended them ("platform" or "earwitness"), close code and reason."""
+    """Ending of connections: who ended them (`by`: "platform" or "earwitness"), close code, reason, and their count."""
 
     by: str
     code: int
@@ -23,7 +23,7 @@ class Ending(TypedDict):
 
 
 class Stopped(TypedDict):
-    """Stop of a platform: seconds since the load began, seconds of silence, and what got no answer."""
+    """Stop of a platform; `stopped` explains the keys."""
 
     at_s: float
     silent_s: float
@@ -46,9 +46,9 @@ _STATUS = {Kind.PROBE: "counter", Kind.LOGIN: "counter", Kind.REQUEST: "size", K
 
 
 def endings(recorded: Recorded) -> list[Ending]:
-    """Count connections by who ended them, close code and reason, most frequent first.
+    """Return the number of connections by who ended them, close code and reason: at most ROWS rows.
 
-    A row has by ("platform" or "earwitness"), code, reason and count.
+    The most frequent come first.
     """
     counts: Counter[tuple[str, int, str]] = Counter()
     for ended, names in zip(recorded.of_kind(Kind.DISCONNECT), recorded.names, strict=True):
@@ -97,7 +97,8 @@ def _words(row: Ending) -> str:
 def stopped(recorded: Recorded) -> Stopped | None:
     """Return when the platform sent its last data during the load, if users asked for something later and got nothing.
 
-    None if the platform answered to the end. Keys:
+    None if the platform answered to the end, if nobody waited for an answer, or if the record has no beginning or end
+    of the load. Keys:
 
     at_s, silent_s  seconds from the start of the load to the last data, and from the last data to the end of the load
     unanswered      messages and requests without answer since

@@ -14,7 +14,10 @@ UNCONCLUDED = "run.json has no last hashes: the run was not concluded"
 
 
 def facts_of(history: History) -> dict[str, Any]:
-    """Return facts of a run, by name, that `Judge.finish` needs in addition to the records."""
+    """Return facts of a run, by name, that `Judge.finish` needs in addition to the records.
+
+    The H-checks document those that they read; None or a missing name: not known.
+    """
     run = history.run
     planned, origin = planned_roster(run, len(history.roster.user_of))
     return {

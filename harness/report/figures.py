@@ -34,9 +34,10 @@ def span_s(recorded: Recorded) -> float:
 
 
 def missed_live(verdicts: Iterable[Verdict]) -> dict[str, int]:
-    """Return the deliveries that devices of continuous members missed: missed, owed, devices, not_known.
+    """Return counts of the deliveries that devices of continuous members missed; {} if I47 was not judged.
 
-    Reported for every run; a violation only where the contract promises it (I47).
+    `missed` of `owed` never came to `devices`; `not_known`: of how many more that is unknown. Reported for every run; a
+    violation only where the contract promises it (I47).
     """
     for verdict in verdicts:
         if verdict.id == MISSES_NOTHING.id:
@@ -71,7 +72,10 @@ def replicas(recorded: Recorded) -> dict[str, int]:
 
 
 def percentiles(waits: Histograms, which: Sequence[int] | None = None) -> dict[str, float]:
-    """Return samples, and p50, p99 and max in ms of histograms in ns together; only samples (0) if there are none."""
+    """Return `samples`, and `p50`, `p99` and `max` in ms of the histograms `which` (in ns) of `waits` together.
+
+    `which`: None for all. Without values only `samples`, which is 0.
+    """
     samples = waits.total(which)
     named = {"p50": 50.0, "p99": 99.0, "max": 100.0} if samples else {}
     found = {name: waits.percentile(share, which) for name, share in named.items()}
@@ -95,7 +99,7 @@ class FanOut:
             self.waits.add(took, which)
 
     def counted(self, since: Since) -> tuple[Array, Array]:
-        """Return (ns, number of the size) of each delivery to a known conversation."""
+        """Return (time it took in ns, index in `sizes`) of each delivery in a conversation that the roster has."""
         convs = since.slot("conv")
         known = convs < self.conversations
         return since.took_ns[known], self._of[convs[known]]
@@ -116,7 +120,11 @@ class FanOut:
 
 
 def bursts(recorded: Recorded, table: Path) -> list[dict[str, Any]]:
-    """Return the bursts of `table`, with the seconds from the first sending until all are sent, acked, delivered."""
+    """Return the bursts of the side table, with counts, and seconds from the first sending.
+
+    `sent_s`, `acknowledged_s`, `delivered_s`: until the last message was sent, acknowledged, delivered; None without
+    one. A burst of which nothing was sent is left out. `table`: path of the side table.
+    """
     rows = list(read_table(table))
     mine = _of_bursts(recorded, rows) if rows else []
     return [found for row, records in zip(rows, mine, strict=True) if (found := _burst(row, records))]
@@ -171,9 +179,9 @@ def _lag_after_send(sent: Records, heard: Records) -> dict[str, float]:
 
 
 def read_table(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a side table; none if it does not exist.
+    """Yield the rows of a side table (JSON lines); none if it does not exist.
 
-    It stops at a torn line.
+    It stops at the first line that is no JSON, as the last one may be torn. Values that are no objects are left out.
     """
     if not path.exists():
         return

@@ -27,7 +27,7 @@ class Flood:
     """
 
     def __init__(self, floods: Path, bursts: Path) -> None:
-        """Read the side tables that users wrote."""
+        """Read the side tables that users wrote. `floods`, `bursts`: their paths; a missing table counts as empty."""
         self._rows = list(read_table(floods))
         self._abusers = sorted({row["client"] for row in self._rows})
         self._loud = [*self._abusers, *(row["client"] for row in read_table(bursts))]
@@ -40,7 +40,7 @@ class Flood:
         return bool(self._rows)
 
     def __call__(self, kind: Kind, since: Since) -> None:
-        """Count the waiting times of a part."""
+        """Count the waiting times of a part, except messages from or to users who flooded or burst."""
         quiet = ~np.isin(since.slot("author"), self._loud) & ~np.isin(since.slot("client"), self._loud)
         quiet &= (since.sent_ns >= self._calm_ns) | (since.sent_ns >= self._begin_ns)
         during = since.sent_ns[quiet] >= self._begin_ns

@@ -70,8 +70,7 @@ class Following:
     def over(self) -> bool:
         """Return whether no process writes to the run any more.
 
-        That is: all journals are closed and `run.json` holds their last hashes, or the process that led the run has
-        ended.
+        That is: all journals are closed and `run.json` holds their last hashes, or `is_going_on` is False.
         """
         if self._follower.closed() and KEY in self._history.run:
             return True
@@ -136,7 +135,10 @@ def follow_by_hand(run_dir: Path, own: Sequence[OwnCheck] = ()) -> dict[str, Any
 
 
 def is_going_on(run: Mapping[str, Any]) -> bool:
-    """Return whether `run` (run.json) is in progress and the process that leads it still lives."""
+    """Return whether `run` (run.json) states that it is in progress, unless its leading process is known to have ended.
+
+    Only a process of this machine can be known to have ended. True also if run.json names no process.
+    """
     return run.get("state") in GOING_ON and not _gone(run.get("process"), run.get("process_started"))
 
 

@@ -33,9 +33,11 @@ def count_step(
 ) -> Any:
     """Count values from `start` on in the histograms `which`; return how many are done.
 
-    `rows`: by histogram and octave, the row + 1 of `pool` with its 128 counts; 0: none yet. Rows are given out as
-    octaves occur, because a histogram of latencies fills few of them: ten of 128 are usual. Less than all values are
-    done if `pool` is full; the caller enlarges it and calls again, since compiled loops cannot allocate.
+    Outputs are `rows`, `pool`, `used`, `least` and `most`. `rows`: by histogram and octave, the row + 1 of `pool` with
+    its 128 counts; 0: none yet. Rows are given out as octaves occur, because a histogram of latencies fills few of
+    them: ten of 128 are usual. `used[0]`: rows of `pool` in use; `least`, `most`: the extreme values of each histogram.
+    Less than all values are done if `pool` is full; the caller enlarges it and calls again, since compiled loops cannot
+    allocate.
     """
     for i in range(start, len(values)):
         value = np.int64(values[i])
@@ -85,7 +87,7 @@ class Histograms:
         return len(self._rows)
 
     def add(self, values_ns: Array, which: Array | int = 0) -> None:
-        """Count values; `which`: number of the histogram of each, or one for all."""
+        """Count values (ns); `which`: the number of the histogram of each value, or one number for all."""
         values = np.ascontiguousarray(values_ns, np.int64)
         of = np.ascontiguousarray(np.broadcast_to(which, len(values)), np.int64)
         done = 0
@@ -111,7 +113,7 @@ class Histograms:
         return self
 
     def totals(self) -> Array:
-        """Return how many values each histogram has."""
+        """Return how many values each histogram has, by number."""
         sums = np.concatenate([[0], self._pool.sum(axis=1)]).astype(np.int64)
         result: Array = sums[self._rows].sum(axis=1)
         return result

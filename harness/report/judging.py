@@ -51,7 +51,7 @@ def judge_run(
 
     `only`: ids of the checks that decide the outcome, instead of all; the checks of the record itself (H) are always
     added. `own`: own checks that the user allows to run. `way`: judge by shards; None: in one pass, by this process.
-    Raises RecordError.
+    Raises RecordError if the directory cannot be read, SettingsError for invalid thresholds in run.json.
     """
     history = open_history(run_dir)
     checks = all_checks(history.run, own)
@@ -78,7 +78,10 @@ def judge_of(history: History, checks: Sequence[Check] = ALL, watchers: Sequence
 
 
 def verdict_by(history: History, judge: Judge, reach: Reach) -> dict[str, Any]:
-    """Return the verdict of a history whose records judge and `reach` have all seen, with the figures of the run."""
+    """Return the verdict of a history, with the figures of the run. All its records were passed to `judge` before.
+
+    `reach`: a watcher of that judge.
+    """
     facts, journals = facts_of(history), history.infos()
     return verdict_of(history, judge.finish(journals, facts), judge.checks, reach.found(journals, facts))
 
@@ -88,7 +91,7 @@ def verdict_of(
 ) -> dict[str, Any]:
     """Return the verdict of a history, with the figures of the run.
 
-    `verdicts`: those of `checks`, about all records; `reached`: what was owed and came.
+    `verdicts`: those of `checks`, about all records; `reached`: which deliveries were owed and came, None: not known.
     """
     run_dir, run = history.path, history.run
     judged_by = run.get("judged_by")
@@ -158,7 +161,7 @@ def _faults(recorded: Recorded) -> list[dict[str, Any]]:
 
 
 def headline(outcome: Outcome, exit_code: int, run: Mapping[str, Any]) -> str:
-    """Return the headline of a run: its outcome or a missed threshold, and whether it was interrupted.
+    """Return the headline of a run, such as "FAIL" or "THRESHOLD MISSED", with a note if it was interrupted.
 
     `run`: run.json.
     """
@@ -181,7 +184,7 @@ def warnings_of(history: History, recorded: Recorded) -> list[str]:
 
 
 def measure(history: History, recorded: Recorded) -> Measured:
-    """Return the figures of a run to which thresholds and comparisons refer."""
+    """Return the figures of a run to which thresholds and comparisons refer. `recorded`: its records."""
     sizes = [len(members) for members in history.roster.conversations]
     footers = [view.footer or {} for view in history.journals]
     return Measured(recorded, sizes, footers, history.table("services"))

@@ -47,7 +47,7 @@ class Devices:
 
 
 class Answers:
-    """Watcher that counts the events of streamed answers on all connections, by what they are."""
+    """Watcher that counts the events of streamed answers on all connections, by event."""
 
     EVENTS: Final = {"started": STARTED, "token": CHUNK, "completed": COMPLETED, "error": ERROR}
     """Counts of live.json → event of a RUN record. Pieces count as tokens, whether they have text or not."""
@@ -63,7 +63,7 @@ class Answers:
             self._counts += np.bincount(view.records["attempt"][runs], minlength=256)
 
     def counts(self) -> dict[str, int]:
-        """Return the count of RUN records by the name of their event."""
+        """Return name of an event (see EVENTS) -> number of its RUN records."""
         return {name: int(self._counts[event]) for name, event in self.EVENTS.items()}
 
 
@@ -94,8 +94,8 @@ class LiveVerdict:
     def look(self) -> dict[str, Any]:
         """Return the verdict so far as the dictionary of live.json.
 
-        A violation is final; whether something is missing is decided at the end, so without a violation the outcome is
-        UNKNOWN.
+        Without a violation the outcome is UNKNOWN, because whether something is missing is decided at the end. A
+        violation stays one, unless the roster turns out to be damaged or another one at the end: then it is UNKNOWN.
         """
         verdicts = self.judge.peek()
         for verdict in verdicts:

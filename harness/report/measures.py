@@ -30,12 +30,12 @@ ANSWER_NS = 10_000_000_000
 
 
 class Measured:
-    """Figures of one run, computed when first read: times in milliseconds, memory in MB, shares in per cent.
+    """Figures of one run, computed when first read: times in ms, memory in MB, shares in per cent, rates in 1/s.
 
     recorded    records of all journals
     room_sizes  number of members by conversation number
     footers     of the journals, with their histograms of acknowledgements and their loop lag
-    services    the side table of resource samples
+    services    path of the side table of resource samples
     """
 
     def __init__(
@@ -51,10 +51,11 @@ class Measured:
         self._token_gaps, self._gap_seconds = Histograms(), set[int]()
 
     def figure(self, metric: str, of: str = "", statistic: str = "") -> tuple[float | None, int]:
-        """Return (value, samples) of a metric; the value is None if nothing was measured.
+        """Return (value, samples) of a metric of `thresholds.METRICS`; see the class for units.
 
         `of`: what the metric is about (a room size, a service), "" for all; `statistic`: p50, p99, … or max, "" for
-        metrics with one figure.
+        metrics with one figure. The value is None if nothing was measured. It is infinite if so many answers never came
+        that the statistic falls among them (`never`).
         """
         if metric == "memory":
             return self.memory_mb.get(of, (None, 0))
@@ -81,19 +82,23 @@ class Measured:
 
     @property
     def fan_out(self) -> FanOut:
-        """Return the times of all deliveries; the records are read for them if `collect` has not done so."""
+        """Return the times of all deliveries; if `collect` was not called, the records are read for them now."""
         if not self._counted_fan_out:
             self._recorded.deliver(self.collect())
         return self._fan_out
 
     def collect(self) -> list[Sink]:
-        """Return what must be given all deliveries: a caller that reads the records for others too calls this first."""
+        """Return the sinks of this object that have not been given the deliveries yet, for `Recorded.deliver`.
+
+        For a caller that passes over the records anyway: it calls this before any figure is read. Otherwise the records
+        are read once more when `fan_out` is.
+        """
         sinks: list[Sink] = [] if self._counted_fan_out else [self._fan_out]
         self._counted_fan_out = True
         return sinks
 
     def never(self, metric: str) -> int:
-        """Return how many samples of a metric count as infinitely late, because what they wait for never came."""
+        """Return how many samples of a metric count as infinitely late, because the answer never came."""
         if metric in ("ack", "planned ack"):
             return self.unanswered
         return self.streamed.never if metric in ("first token", "planned first token") else 0
@@ -111,9 +116,10 @@ class Measured:
 
     @cached_property
     def unanswered(self) -> int:
-        """Return the number of messages without a timely answer while no fault was on; cut connections do not count.
+        """Return the number of messages without a timely answer while no fault was on.
 
-        A run that ends closes its connections itself: messages that had waited as long as a user waits count too.
+        These are messages that a user gave up, and those that had waited ANSWER_NS when the run closed its connections
+        at its end. Messages on connections that were cut earlier do not count.
         """
         number = 0
         for infos in self._recorded.of_kind(Kind.INFO):
@@ -124,7 +130,10 @@ class Measured:
         return number
 
     def times_ms(self, metric: str) -> Times:
-        """Return all samples of a metric of rare records in milliseconds."""
+        """Return all samples of a metric in ms; of "token rate" in 1/s.
+
+        `metric`: "probe", "login", "connect", "request", "reconnect" or "token rate". Raises KeyError for another.
+        """
         known: dict[str, Callable[[], Times]] = {
             "probe": lambda: self._of(Kind.PROBE, lambda r: r["aux"] / 1e3),
             "login": lambda: self._of(Kind.LOGIN, lambda r: r["aux"] / 1e3),
@@ -183,7 +192,7 @@ class Measured:
 
     @cached_property
     def acknowledged(self) -> dict[str, HdrHistogram]:
-        """Return "ack", "planned ack" and "planned first token" -> hdrhistogram in µs, merged over all processes."""
+        """Return the histograms (µs) of the footers' latencies, such as "ack", by name, merged over all processes."""
         return read_latencies(self._footers)
 
     @cached_property
@@ -277,7 +286,10 @@ def share_of(statistic: str) -> float:
 
 
 def with_never(values: Times, never: int, share: float) -> tuple[float | None, int]:
-    """Return (percentile, samples) of values and of `never` more that are infinitely high; None without any."""
+    """Return (percentile, samples) of `values` and `never` infinite ones together; (None, 0) without any.
+
+    `share`: which percentile, 0 to 100. It is infinite if it falls among those.
+    """
     samples = len(values) + never
     if not samples:
         return None, 0
@@ -316,13 +328,16 @@ def _ended_after_drain(rare: Records) -> Records:
 
 
 def milliseconds(times: Histograms, which: Sequence[int] | None, statistic: str) -> tuple[float | None, int]:
-    """Return (value in ms, number of values) of a statistic of histograms in ns; the value is None without values."""
+    """Return (value in ms, number of values) of a statistic of the histograms `which` of `times`, which are in ns.
+
+    `which`: None for all. The value is None without values.
+    """
     value = times.percentile(share_of(statistic), which)
     return (None if value is None else value / 1e6), times.total(which)
 
 
 def reconnects_ms(records: Records, last_ns: int | None = None) -> Times:
-    """Return the times from each loss of a connection (not by the tester) to the device's next connection.
+    """Return the times in ms from each loss of a connection (not by the tester) to the device's next connection.
 
     For a device without a next connection the time ends at DRAIN, or at the end of the journal (`last_ns`; None: that
     of `records`).

@@ -37,7 +37,12 @@ Keys = npt.NDArray[np.uint64]
 class Wanted:
     """Keys of what a finding is about, and the records found for them in `found`.
 
-    A key combines two numbers, see `_pair`; those of `runs` are agents' answers.
+    messages   author << 32 | counter
+    numbers    conversation << 32 | sequence number
+    artefacts  owner (client) << 32 | number of the token
+    runs       (journal, number of the run's id, connection) of an agent's answer
+    reads      conversations whose READ_END is wanted
+    joins      (journal, connection, conversation)
     """
 
     messages: set[int] = field(default_factory=set)
@@ -160,9 +165,9 @@ def _deal(told: Told, asked: Sequence[Wanted], answer: Sequence[Wanted]) -> None
 
 
 def choose(finding: Finding, proof: Sequence[Told], found: Iterable[Told]) -> tuple[list[Told], list[Told]]:
-    """Return (proof, context): `proof` completed to six related records, and a few records around it.
+    """Return (proof, context): `proof` filled up to at most PROOF_MAX records, and at most CONTEXT_MAX around it.
 
-    They are chosen from `found`.
+    They are chosen from `found`, the related records, and sorted by time.
     """
     return _Choice(finding, proof).made(found)
 

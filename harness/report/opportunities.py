@@ -130,9 +130,9 @@ BY_ID: Mapping[str, Opportunity] = {one.id: one for one in ALL}
 
 
 def occurred(history: History, recorded: Recorded) -> dict[str, int]:
-    """Return opportunity id -> how often it occurred in a run.
+    """Return opportunity id -> how often it occurred in a run, without those that did not occur.
 
-    It is counted by the run's users, and by the FAULT records.
+    The footers of the journals have the counts of the users; faults and bans are counted from the records.
     """
     counts: Counter[str] = Counter()
     for view, faults in zip(history.journals, recorded.of_kind(Kind.FAULT), strict=True):

@@ -40,7 +40,7 @@ WHERE: Final = ("prefix", "middle", "end", "whole")
 
 
 class Reach:
-    """Watcher of a judge that keeps what I5b keeps, and compares it by room size at the end."""
+    """Watcher of a judge that collects what I5b collects, and at the end counts by room size what was owed and came."""
 
     def __init__(self, contract: Contract) -> None:
         """Prepare for the records of a history with this contract; `step` every chunk of it."""
@@ -56,9 +56,9 @@ class Reach:
         self._latest.step(view)
 
     def found(self, journals: Sequence[JournalInfo], facts: Mapping[str, Any]) -> Reached | None:
-        """Return what came and what did not.
+        """Return which deliveries were owed and came.
 
-        None if nothing was recorded, or clocks of several hosts were not compared.
+        None if nothing was recorded, the roster is damaged, or clocks of several hosts were not compared.
         """
         if self._world is None or facts.get("roster_damaged"):
             return None
@@ -138,7 +138,7 @@ class _Places:
 
 @dataclass
 class Reached:
-    """What was owed and came, of a history or a part of its conversations.
+    """Deliveries that were owed and came, of a history or a part of its conversations.
 
     rooms       by room size: owed, missed, received, not_known
     deliveries  places of missed deliveries
@@ -159,14 +159,22 @@ class Reached:
         return Reached(rooms, self.deliveries + other.deliveries, self.stored + other.stored)
 
     def told(self, history: History) -> dict[str, Any]:
-        """Return `reach` of verdict.json: `rooms` with their number by size, and `deliveries` and `stored` as told."""
+        """Return `reach` of verdict.json.
+
+        `rooms`: for each size the number of rooms and the counts; `deliveries`, `stored`: how many were lost, their
+        places, and the senders with the most losses.
+        """
         sizes = [len(members) for members in history.roster.conversations]
         rooms = [{"size": size, "rooms": sizes.count(size), **row} for size, row in sorted(self.rooms.items())]
         return {"rooms": rooms, "deliveries": self.deliveries.told(history), "stored": self.stored.told(history)}
 
 
 def placed(lost: Array) -> dict[str, int]:
-    """Return how many losses lie before the first message that came, after the last one, between, or are all."""
+    """Return the number of losses by place (WHERE).
+
+    `lost`: for each message of one sender, in order of sending, whether it is lost. `prefix`: before the first one that
+    came; `end`: after the last one; `middle`: between; `whole`: all, if none came.
+    """
     count = int(lost.sum())
     found = dict.fromkeys(WHERE, 0)
     if count == len(lost):

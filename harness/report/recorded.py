@@ -39,10 +39,11 @@ NOT_SENT: Final = np.iinfo(np.int64).max
 
 @kernel
 def sent_step(records: Array, start: Any, keys: Array, numbers: Array, times: Array, used: Array) -> Any:
-    """Keep the time of the first sending of each message from `start` on; return how many records are done.
+    """Keep the time (ns) of the first sending of each message from `start` on; return how many records are done.
 
-    `keys`, `numbers`: hash table from author << 26 | counter >> 6 to a page of `times`, which holds 64 counters of that
-    author. Authors count up from 1, so pages fill, and neighbours share cache lines. Less than all records are done if
+    Outputs are `keys`, `numbers`, `times` and `used`. `keys` (-1: free), `numbers`: hash table from author << 26 |
+    counter >> 6 to a page of `times`, which holds 64 counters of that author (NOT_SENT: not sent). `used[0]`: pages in
+    use. Authors count up from 1, so pages fill, and neighbours share cache lines. Less than all records are done if
     there is no page left; the caller makes room and calls again.
     """
     for i in range(start, len(records)):
@@ -65,9 +66,10 @@ def sent_step(records: Array, start: Any, keys: Array, numbers: Array, times: Ar
 
 @kernel
 def since_step(records: Array, kind: Any, keys: Array, numbers: Array, times: Array, at: Array, sent: Array) -> Any:
-    """Find the sending of the message of each record of a kind; return how many were found.
+    """Find the sending of the message of each record of a kind; return how many were found, n.
 
-    `at`: position of the record, `sent`: time of the sending in ns.
+    `keys`, `numbers`, `times`: as `sent_step` filled them. Outputs: `at[:n]`, the positions in `records` of those whose
+    message was sent, and `sent[:n]`, the times of sending in ns. The caller gives both the length of `records`.
     """
     found = 0
     for i in range(len(records)):
@@ -123,7 +125,12 @@ class Sendings:
 
 @dataclass(frozen=True, slots=True)
 class Since:
-    """Records of one kind with the time (ns) at which their message was first sent; of one part of a journal."""
+    """Records of one kind in one part of a journal, with the times at which their messages were first sent.
+
+    records  all records of the part
+    at       positions in it of those of the kind whose message was sent
+    sent_ns  for each of these the time of the sending
+    """
 
     records: Records
     at: Array
@@ -131,12 +138,12 @@ class Since:
 
     @property
     def took_ns(self) -> Array:
-        """Return how long after the sending each record was written, in ns of one host's clock."""
+        """Return how long after the sending each record at `at` was written, in ns of one host's clock."""
         result: Array = self.records["t"][self.at] - self.sent_ns
         return result
 
     def slot(self, name: str) -> Array:
-        """Return a slot of each record."""
+        """Return the column `name` of the records at `at`."""
         result: Array = self.records[name][self.at]
         return result
 
@@ -152,10 +159,13 @@ class View(Protocol):
 
 
 class Mapped:
-    """Records of a journal of another clock; what is taken of them is a copy with times of the run's clock."""
+    """Records of a journal whose times need mapping to the run's clock.
+
+    Indexing returns a copy with mapped times; the file is not changed.
+    """
 
     def __init__(self, records: Records, clock: ClockMap) -> None:
-        """Keep the map of the file; nothing is read yet."""
+        """Keep the records and the mapping of their clock; nothing is read yet."""
         self._records, self._clock = records, clock
 
     def __len__(self) -> int:
@@ -170,10 +180,13 @@ class Mapped:
 
 
 class Recorded:
-    """Records of all journals of a run: ids as they were written, times on the clock of the run."""
+    """Records of all journals of a run: interned ids as each journal has them, times on the clock of the run."""
 
     def __init__(self, views: Sequence[View], names: Sequence[Mapping[int, str]] = ()) -> None:
-        """Keep the records (or maps of files) of each journal and its names; nothing is read yet."""
+        """Keep the records (or memory maps of files) of each journal; nothing is read yet.
+
+        `names`: for each journal, text by interned id.
+        """
         self.views, self.names = list(views), names
 
     @classmethod
@@ -195,21 +208,21 @@ class Recorded:
 
     @property
     def counts(self) -> Array:
-        """Return the number of records by kind."""
+        """Return the number of records by kind, as an array of 256."""
         return self._gathered.counts
 
     @property
     def bounds_ns(self) -> tuple[int, int] | None:
-        """Return the times of the first and the last record; None without records."""
+        """Return the earliest and the latest time of all records, in ns; None without records."""
         return self._gathered.bounds
 
     @property
     def said_ns(self) -> list[tuple[int, int, int] | None]:
-        """Return of each journal the times of its first recorded, its earliest and its latest sending; None: none."""
+        """Return (first recorded, earliest, latest) time of a sending of each journal, in ns; None: it has none."""
         return self._gathered.said
 
     def last_ns(self, journal: int) -> int:
-        """Return the latest time of a journal, 0 without records."""
+        """Return the latest time (ns) of a journal, by its number; 0 without records."""
         return self._gathered.last[journal]
 
     def of_kind(self, kind: Kind) -> list[Records]:
@@ -226,7 +239,7 @@ class Recorded:
                     yield kind, Since(part, at, sent)
 
     def deliver(self, sinks: Sequence[Sink]) -> None:
-        """Give everything that was delivered or acknowledged to each sink, in one pass."""
+        """Call each sink with all deliveries and acknowledgements whose message was sent, part by part, in one pass."""
         if sinks:
             for kind, since in self.since_sending(Kind.DELIVER, Kind.OK):
                 for sink in sinks:

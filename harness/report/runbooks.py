@@ -33,5 +33,5 @@ def runbook_of(check_id: str) -> str:
 
 
 def runbook_of_exit(code: int) -> str:
-    """Return the path of the page about an exit code; an unknown code could not run."""
+    """Return the path of the page about an exit code; for an unknown code that of CANNOT_RUN."""
     return f"{FOLDER}/{OF_EXIT.get(code, OF_EXIT[Exit.CANNOT_RUN])}.md"

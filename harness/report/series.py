@@ -49,7 +49,7 @@ class Named:
         self.names = [*(f"fan-out of {size}" for size in self._fan_out.sizes), ACK]
 
     def counted(self, kind: Kind, since: Since) -> tuple[Array, Array, Array]:
-        """Return (number of the name, time of sending in ns, latency in ns) of each record of a part.
+        """Return (index in `names`, time of sending in ns, latency in ns) of each record of a part, as three arrays.
 
         Deliveries in conversations that the roster lacks, or that have no members, are left out.
         """
@@ -73,7 +73,10 @@ def memory_series(services: Path) -> dict[str, Series]:
 
 
 def load_span_ns(recorded: Recorded) -> tuple[int, int]:
-    """Return the times (ns) of the first message sent and of DRAIN; (0, 0) if no message was sent."""
+    """Return the times (ns) of the first message sent and of DRAIN, or the last message sent if there is no DRAIN.
+
+    (0, 0) if no message was sent.
+    """
     said = [one for one in recorded.said_ns if one is not None]
     drain = joined([phases["t"][phases["counter"] == Phase.DRAIN] for phases in recorded.of_kind(Kind.PHASE)])
     if not said:

@@ -54,7 +54,7 @@ class Inline(Executor):
     """Executor that runs each task at once, in this process."""
 
     def submit(self, task: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Return the finished future of a call."""
+        """Run `task` with its arguments; return its finished future, which has its result or its exception."""
         future: Future[T] = Future()
         try:
             future.set_result(task(*args, **kwargs))
@@ -64,7 +64,7 @@ class Inline(Executor):
 
 
 def processes(number: int) -> Executor:
-    """Return an executor of so many processes of this machine; 1: this process."""
+    """Return an executor with `number` processes of this machine; 1: this process."""
     # Spawned, not forked: a copy of a process with threads and open journals may hang.
     if number == 1:
         return Inline()
@@ -106,6 +106,9 @@ def cluster(address: str) -> Iterator[Executor]:
 class Task:
     """What every judge of a shard is given, beside the records.
 
+    facts   those of `facts_of`
+    context  what judges of conversations need of the other records (`checks.engine.world.Context`)
+    layout  of the files of the shards
     checks  ids of the checks to judge by
     """
 
@@ -125,7 +128,7 @@ class Part:
     verdicts   of the checks by conversation
     heard      waits for deliveries, for I26; None where the contract promises no fairness
     delivered  messages that were delivered, for H2
-    reached    what was owed and came
+    reached    deliveries that were owed and came; None: not known
     records    how many records were read
     """
 
@@ -137,14 +140,17 @@ class Part:
 
 
 def judge_shards(folder: str, shards: tuple[int, ...]) -> Part:
-    """Judge some shards of a folder together: a task, which any process that can read the folder may run."""
+    """Judge the shards with these numbers together. Any process that can read the folder may run this task."""
     task: Task = pickle.loads((Path(folder) / TASK).read_bytes())
     batches = read_shards(Path(folder), task.layout, shards)
     return judge_part(task, batches)
 
 
 def judge_part(task: Task, batches: Any) -> Part:
-    """Judge the records of some conversations; `batches`: all that belongs to them, and what all need."""
+    """Judge the records of some conversations.
+
+    `batches`: all records of these conversations, and those of no conversation that every judge needs.
+    """
     reach, fairness = Reach(task.contract), FAIRNESS.start(task.roster, task.contract)
     assert isinstance(fairness, Fairness)
     fair = task.contract.fairness_factor is not None and FAIRNESS.id in task.checks
@@ -165,7 +171,7 @@ def judge_part(task: Task, batches: Any) -> Part:
 
 
 def judge_whole(history: History, checks: Sequence[Check]) -> list[Verdict]:
-    """Judge a run by checks that need all of its records in one place, in this process."""
+    """Return the verdicts of checks that need all records of a run in one place; this process reads and judges them."""
     if not checks:
         return []
     judge = Judge(history.roster, history.contract, checks)
@@ -212,7 +218,10 @@ class Splitter:
         self.judge.step(Batch(journal, records[~NOT_ONCE[records["kind"]]]))
 
     def finish(self) -> None:
-        """Send what had to wait to where its message was sent."""
+        """Lay out the records that had to wait, in the shard of the conversation to which their message was sent.
+
+        Call it once, when all records were passed to `step`.
+        """
         for chunk, journal, records in self._waiting:
             where = self.router.where(records)
             for shard in np.unique(where).tolist():
@@ -232,9 +241,10 @@ class Way:
 
 
 def judge_sharded(history: History, checks: Sequence[Check], way: Way) -> tuple[list[Verdict], Reached | None]:
-    """Return the verdicts of `checks` about a run, and what was reached, as one judge would return them.
+    """Return the verdicts of `checks` about a run, and its reach, as one judge would return them.
 
-    Raises RecordError if the shards cannot be written.
+    `way`: number of shards, executor and folder. Raises RecordError if the shards cannot be written, SettingsError if
+    the executor's cluster cannot be reached.
     """
     with tempfile.TemporaryDirectory(prefix="earwitness-shards-", dir=way.folder) as folder, way.executor() as executor:
         with ShardWriter(Path(folder), way.shards) as writer:
@@ -266,7 +276,7 @@ def judge_sharded(history: History, checks: Sequence[Check], way: Way) -> tuple[
 def put_together(
     task: Task, checks: Sequence[Check], once: Judge, parts: Sequence[Part], others: Sequence[Verdict] = ()
 ) -> tuple[list[Verdict], Reached | None]:
-    """Return the verdicts in the order of `checks`, and what was reached.
+    """Return the verdicts in the order of `checks`, and the reach of the run.
 
     once    the judge of the run as a whole, which has read all records that it needs
     others  verdicts of checks that read everything by themselves

@@ -148,7 +148,7 @@ class Streamed:
         return int(bad.sum()), int(among.sum())
 
     def counts(self) -> dict[str, int]:
-        """Return the counts of the verdict; {} without any stream."""
+        """Return the counts of `streams` in verdict.json by name; {} without any stream."""
         if not len(self.rows):
             return {}
         counted = {"streams": len(self.rows), "judged": int(self.judged.sum())}
@@ -175,7 +175,8 @@ SHARES: Final = ("failed", "broken", "stalled", "cut", "differing")
 class Observed:
     """Times at which the tester stopped observing devices in conversations, from one journal.
 
-    Positions in the journal decide what came after what; times are monotonic ns.
+    Positions in the journal decide what came after what; times are monotonic ns. `rare`: the journal's rare records;
+    `last_ns`: its latest time; `end`: the end of the observation as a whole.
     """
 
     rare: Records
@@ -286,7 +287,7 @@ def streamed(
 
 
 def streamed_of(history: History, recorded: Recorded, gaps: Callable[[Numbers, Numbers], None]) -> Streamed:
-    """Return the measurements of all streams of a run. `gaps`: see `streamed`."""
+    """Return the measurements of all streams of a run. `recorded`: its records; `gaps`: see `streamed`."""
     log = FaultLog()
     for number, faults in enumerate(recorded.of_kind(Kind.FAULT)):
         log.add(number, faults)
@@ -499,7 +500,7 @@ def _pairs(high: Numbers, low: Numbers) -> Numbers:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """Journal whose devices asked questions: its number, its streams, and how long (ns) a silence may be."""
+    """Journal whose devices asked questions: its number, its streams, the bound of a silence (ns), the observation."""
 
     journal: int
     rows: Rows

@@ -45,7 +45,7 @@ def broken_sentence(check: Row) -> str:
 
 
 def per_cent(part: int, whole: int) -> str:
-    """Return a share as per cent with three significant digits, never rounded down to 0; "" of nothing."""
+    """Return `part` of `whole` in per cent with three significant digits, never rounded down to 0; "" of 0."""
     if not whole:
         return ""
     share = 100 * part / whole

@@ -38,7 +38,10 @@ def _wrapped(text: str, width: int) -> list[str]:
 
 
 def record_lines(record: Mapping[str, Any], width: int) -> list[str]:
-    """Return the lines that describe a record, and its raw frame if the run kept frames."""
+    """Return the lines that describe a record, and its raw frame if the run kept frames.
+
+    `record`: a row of a counterexample; `width`: characters of a line of the frame, at least 40.
+    """
     lines = [f"  {record['journal']}:{record['index']}  {clock(record['at_ms'])}  {record['words']}"]
     frame = record.get("frame")
     if frame is not None:
@@ -60,7 +63,10 @@ def clock(at_ms: float | None) -> str:
 
 
 def swim_lines(witness: Witness, width: int) -> list[str]:
-    """Return the lines of the swim-lane diagram: one column for each participant, one row for each step."""
+    """Return the lines of the swim-lane diagram: one column for each lane, one row for each step.
+
+    `width`: of the terminal in characters; the columns are as wide as it permits.
+    """
     lanes: Sequence[str] = [one_line(name) for name in witness["lanes"]]
     widest = max(len(one_line(step["label"])) for step in witness["steps"]) if witness["steps"] else 0
     free = (width - TIME - min(widest, 30) - 2) // max(1, len(lanes))

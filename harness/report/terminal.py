@@ -42,7 +42,8 @@ NOT_JUDGED = (
 def verdict_text(verdict: Row) -> str:
     """Return the text of verdict.txt, which is also printed at the end of a run.
 
-    Lines have at most 80 characters, but for commands and paths, which can be copied whole.
+    Lines have at most 80 characters, except those with commands and paths, which are not broken, so that they can be
+    copied. `verdict`: the dictionary of verdict.json.
     """
     lines = ["", *_outcome_lines(verdict), "", *_load_lines(verdict), *_groups(verdict)]
     if figures := list(_figure_lines(verdict)):
@@ -61,7 +62,10 @@ def verdict_text(verdict: Row) -> str:
 
 
 def native_line(native: Row | None) -> str:
-    """Return the line that says which path the messages of a run took, "" if that is not known."""
+    """Return the line that says whether the native code handled the messages of a run, and what share of them.
+
+    `native`: of verdict.json; None: not known, which gives "".
+    """
     if not native:
         return ""
     share = native.get("share")

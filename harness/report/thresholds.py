@@ -73,7 +73,10 @@ EXAMPLE = "fan-out p99 < 250 ms"
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """Parsed threshold: `limit` in `unit`. `statistic` is "" where there is only one figure (shares, memory)."""
+    """Parsed threshold: `limit` in `unit`. `statistic` is "" where there is only one figure (shares, memory).
+
+    `of`: the room size or the service, "" for all or where there is none. `text`: as it was written.
+    """
 
     text: str
     metric: str
@@ -144,9 +147,10 @@ def parse_all(where: str, texts: Iterable[str]) -> list[Threshold]:
 
 
 def read_given(options: Iterable[str]) -> list[list[Threshold]]:
-    """Return the thresholds of pyproject.toml and earwitness.toml in the working directory, and those of the options.
+    """Return three lists: the thresholds of pyproject.toml, of earwitness.toml, and those of the options.
 
-    Raises SettingsError that names the mistakes of all three at once.
+    The files are those in the working directory; a missing one has none. Raises SettingsError that names the mistakes
+    of all three at once.
     """
     sources: tuple[Callable[[], list[Threshold]], ...] = (
         lambda: _in_file("pyproject.toml", "tool", "earwitness"),
@@ -216,11 +220,7 @@ class Judged(TypedDict):
 
 
 def judge_thresholds(wanted: Iterable[Threshold], measured: Measured) -> list[Judged]:
-    """Return one row per threshold: name, limit, unit, measured, samples, met.
-
-    `measured` and `met` are None if nothing was measured, which does not count as met. `unanswered`: number of answers
-    that never arrived, given only if there are so many that the statistic has no value.
-    """
+    """Return one row per threshold, in order; see `Judged`. What was not measured does not count as met."""
     return [_judged(one, measured) for one in wanted]
 
 

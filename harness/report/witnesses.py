@@ -57,7 +57,7 @@ class Promise(TypedDict):
 
 
 class Where(TypedDict):
-    """Conversation of a finding, its number of members, the user who was hit, the message; None if it names none."""
+    """Conversation of a finding (`room`), its number of members, the user who was hit, the message; None: not named."""
 
     room: str | None
     members: int | None
@@ -75,6 +75,8 @@ class Lanes(TypedDict):
 class Witness(Lanes, Where):
     """Finding in detail, as verdict.json has it.
 
+    check, number     id of the check, and the number of the finding, from 1
+    command           shell command that shows it again
     records, context  columns of each record that proves it, and of others about the same
     room, members     name of the conversation and how many members it has, None if it names none
     user, message     who was hit, and the message as "#3 of ann"; None if it names none
@@ -100,7 +102,7 @@ class Replicas:
         self._found: dict[int, Any] = {}
 
     def of(self, journal: int, conn: int) -> str | None:
-        """Return the name of the replica of a connection, None if the record names none."""
+        """Return the name of the replica of connection `conn` of a journal (its number), None if none is recorded."""
         if journal not in self._found:
             records = self._journals[journal].records
             self._found[journal] = records[records["kind"] == Kind.CONNECT][["conn", "author"]]
@@ -122,7 +124,7 @@ class Teller:
         self._users = np.array(history.roster.user_of, dtype=np.int64)
 
     def witnesses(self, verdicts: Sequence[Verdict]) -> dict[str, list[Witness]]:
-        """Return check id -> counterexamples of its first findings.
+        """Return check id -> counterexamples of its first MOST findings, in their order.
 
         One pass over the journals serves all findings.
         """

@@ -46,7 +46,7 @@ def _table(value: object, key: str) -> Mapping[str, Any] | None:
 
 
 def differences(samples: Sequence[Sample]) -> dict[str, str]:
-    """Return in words, by condition, what is not equal in all runs, or not known of one."""
+    """Return condition -> sentence, for each of CONDITIONS that is not equal in all runs, or not known of one."""
     found = {}
     known = [conditions(sample.described) for sample in samples]
     for name in CONDITIONS:
@@ -63,7 +63,10 @@ def differences(samples: Sequence[Sample]) -> dict[str, str]:
 
 
 def require_alike(samples: Sequence[Sample], despite: Collection[str] = ()) -> list[str]:
-    """Return what differs and may, in words. Raises SettingsError for what differs and may not: all of it at once."""
+    """Return what differs between runs and may, in words. Raises SettingsError for all that differs and may not.
+
+    `despite`: names of CONDITIONS that may differ, or ALL.
+    """
     found = differences(samples)
     refused = [name for name in found if not {name, ALL} & set(despite)]
     if refused:

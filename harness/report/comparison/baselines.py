@@ -59,7 +59,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do what the action says and return the exit code. Raises RecordError and SettingsError."""
+    """Record, list or check sets of runs, as `args.action` says, and return the exit code.
+
+    Raises RecordError for a set or a run that cannot be read, SettingsError for bad options and runs that are not
+    alike.
+    """
     check_margin(args.margin)
     if args.name is not None and not _SOUND_NAME.fullmatch(args.name):
         raise SettingsError("NAME", [f"{args.name!r} is no name for a set: use letters, digits, _, . and -"])
@@ -95,7 +99,7 @@ def load_set(folder: Path, name: str) -> list[Sample]:
 
 
 def save_set(folder: Path, name: str, samples: Sequence[Sample]) -> Path:
-    """Write a set, whole or not at all, and return its file. Raises RecordError."""
+    """Write the set `name`, whole or not at all, and return its file. Raises RecordError if that fails."""
     path = file_of(folder, name)
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -89,9 +89,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print one row per figure and return the exit code.
+    """Compare the runs of both sides, which `--rerun` makes first; print a row per figure (JSON with `--json`).
 
-    Raises RecordError for a path that is no finished run, SettingsError for runs that cannot be compared.
+    Return the exit code: PASS; THRESHOLD: a regression; UNKNOWN: one run a side, and B seems slower. Raises RecordError
+    for a path that is no finished run, or a command that made none; SettingsError for bad options and runs that cannot
+    be compared.
     """
     check_margin(args.margin)
     if args.rerun:
@@ -108,7 +110,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def sides_of(words: Sequence[str]) -> tuple[list[Path], list[Path]]:
-    """Return the runs of both sides; two runs need no `--` between them. Raises SettingsError."""
+    """Return (runs before, runs after) of the words of the command line; two runs need no `--` between them.
+
+    Raises SettingsError if a side is empty or a run is named twice.
+    """
     at = words.index(SIDES) if SIDES in words else 1 if len(words) == 2 else None
     if at is None:
         raise SettingsError(
@@ -156,7 +161,7 @@ def check_numbers(before: int, after: int) -> None:
 
 
 def read(paths: Sequence[Path]) -> list[Sample]:
-    """Return the figures of runs, one run in memory at a time. Raises RecordError."""
+    """Return runs as samples, in order, with one run in memory at a time. Raises RecordError as `sample_of`."""
     samples = []
     with Progress("reading the runs", len(paths)) as progress:
         for number, path in enumerate(paths):
@@ -168,7 +173,11 @@ def read(paths: Sequence[Path]) -> list[Sample]:
 def compare_samples(
     before: Sequence[Sample], after: Sequence[Sample], margin: float, despite: Collection[str], *, as_json: bool
 ) -> int:
-    """Print the comparison of two sets and return the exit code. Raises SettingsError."""
+    """Print the comparison of two sets; return THRESHOLD if there is a regression, else PASS.
+
+    `margin`: per cent; `despite`: conditions that may differ; `as_json`: print JSON. Raises SettingsError for runs that
+    were given twice, are not alike, or have no figure in common.
+    """
     both = [*before, *after]
     refuse_twice([sample.key for sample in both], [sample.run for sample in both])
     notes = [f"not alike: {text}" for text in require_alike(both, despite)]

@@ -32,8 +32,9 @@ def rerun(
     """Run the commands `a` and `b` in turns, `rounds` times each, and return the directories of their runs.
 
     The runs are kept in a folder of their own, below the folder of runs. After the first round it is checked whether
-    the runs are alike, so that nobody waits for runs that cannot be compared. Raises SettingsError for a command that
-    is none, and for runs that are not alike; RecordError for a command that made no run, and names those there are.
+    the runs are alike, so that nobody waits for runs that cannot be compared. `despite`: conditions that may differ;
+    `root`: the folder of runs, None: that of EARWITNESS_RUNS, or `runs`. Raises SettingsError for a command that is
+    empty or cannot be run, and for runs that are not alike; RecordError for a command that did not make one whole run.
     """
     if rounds < 1:
         raise SettingsError("--rounds", [f"{rounds} rounds make no run; write --rounds {ROUNDS}"])

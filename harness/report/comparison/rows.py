@@ -75,12 +75,12 @@ class Row:
     seen_from: float | None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as JSON, numbers shortened to six digits."""
+        """Return the row as a JSON-ready dict, with numbers shortened to six digits."""
         return {key: float(f"{v:.6g}") if isinstance(v, float) else v for key, v in asdict(self).items()}
 
 
 def comparable_names(before: Sequence[Figures], after: Sequence[Figures]) -> tuple[list[str], list[str]]:
-    """Return the figures that all runs have, in the order of the first run, and those that only some runs have.
+    """Return (names of figures that all runs have, names of those that only some have), as the runs first name them.
 
     A figure that is compared by its ratio, and is zero in a run, counts as one that the run does not have.
     """
@@ -96,16 +96,17 @@ def _usable(name: str, run: Figures) -> bool:
 
 
 def ranks_decide(runs_a: int, runs_b: int, rows: int) -> bool:
-    """Return whether the rank test has a say: enough runs, and rows not so many that no data could reach LEVEL."""
+    """Return whether the rank test decides: there are enough runs a side, and not too many rows to reach LEVEL."""
     return min(runs_a, runs_b) >= RANKS_FROM and rows * least_rank_p(runs_a, runs_b) <= LEVEL
 
 
 def compare_sets(before: Sequence[Figures], after: Sequence[Figures], margin: float) -> list[Row]:
     """Return one row for each figure that all runs have.
 
-    `margin`: share by which a ratio may become worse. Where there are runs enough, the rank test decides whether there
-    is a difference: it holds for any distribution, and one disturbed run does not hide what the others show. With fewer
-    runs the interval decides. Both are adjusted over all rows. Raises ValueError for fewer than FEWEST_RUNS runs.
+    `before`, `after`: the figures of each run, by name; `margin`: share by which a ratio may become worse. With enough
+    runs (`ranks_decide`) the rank test decides whether there is a difference: it holds for any distribution, and one
+    disturbed run does not hide what the others show. With fewer runs the interval decides. Both are adjusted over all
+    rows. Raises ValueError for fewer than FEWEST_RUNS runs.
     """
     names, _ = comparable_names(before, after)
     ranks = ranks_decide(len(before), len(after), len(names))
@@ -152,7 +153,8 @@ def _row(
 def margin_p(measure: Measure, a: Sequence[float], b: Sequence[float], margin: float, *, ranks: bool) -> float:
     """Return the two-sided p of "B is as much worse as the margin allows"; 1 where B is not worse than that.
 
-    For figures that are compared by their difference the margin is POINTS.
+    `a`, `b`: the figure in each run; `margin`: a share; `ranks`: use the rank test, else the interval. For figures that
+    are compared by their difference the margin is POINTS.
     """
     if measure.absolute:
         moved = [value + POINTS for value in a]

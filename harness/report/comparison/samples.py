@@ -99,7 +99,7 @@ DESCRIBED: Final = ("story", "created", "machine", "versions", "planned", "plan"
 
 
 def sample_of(path: Path) -> Sample:
-    """Return the figures of a run directory, read to its end and dropped again.
+    """Return a run directory as a sample. Its records are read for the figures, and not kept in memory.
 
     Raises RecordError for a directory that is no run, a run that was interrupted, and damaged evidence.
     """
@@ -108,7 +108,7 @@ def sample_of(path: Path) -> Sample:
 
 
 def finished(path: Path) -> History:
-    """Return the history of a run that came to its end. Raises RecordError."""
+    """Return the history of a run. Raises RecordError if it is damaged, not at its end, or was interrupted."""
     history = open_history(path)
     if history.damage:
         raise RecordError(f"{path}: {history.damage[0]}. Leave the run out; earwitness verify {path} shows the damage.")
@@ -209,14 +209,14 @@ class Latencies:
         self._seconds: list[set[int]] = [set() for _ in self._named.names]
 
     def __call__(self, kind: Kind, since: Since) -> None:
-        """Count a part."""
+        """Count the latencies of a part."""
         which, sent, took = self._named.counted(kind, since)
         self._waits.add(took, which)
         for number in np.unique(which).tolist():
             self._seconds[number].update(np.unique(sent[which == number] // SECOND_NS).tolist())
 
     def found(self, recorded: Recorded) -> Iterator[tuple[str, float]]:
-        """Yield median and 99th percentile in ms of each latency that lasted ENOUGH_S."""
+        """Yield (name, ms): median and 99th percentile of each latency with samples in ENOUGH_S different seconds."""
         for number, name in enumerate(self._named.names):
             if len(self._seconds[number]) >= ENOUGH_S:
                 for share in QUANTILES:
@@ -240,8 +240,8 @@ def _counts(recorded: Recorded, begin: int, end: int) -> tuple[int, int]:
 def cpu_ms(table: Path, own: set[str], span_ns: tuple[int, int], messages: int) -> dict[str, float]:
     """Return milliseconds of CPU for each message by kind of service; replicas of a kind are added.
 
-    `own`: processes of the tester, left out. Only samples within `span_ns` count. A service that restarts is a new
-    process, whose time begins anew.
+    `table`: path of the resource samples; `own`: processes of the tester, left out; `messages`: how many were sent.
+    Only samples within `span_ns` count. A service that restarts is a new process, whose time begins anew.
     """
     seen: dict[tuple[str, Any], tuple[float, float]] = {}
     for row in read_table(table):

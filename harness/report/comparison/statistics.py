@@ -105,7 +105,7 @@ def _student(runs: int, side: int) -> Numbers:
 
 
 def rank_p(a: Sequence[float], b: Sequence[float]) -> float:
-    """Return the two-sided p of Wilcoxon's rank sum test (Mann-Whitney), exact also with ties.
+    """Return the two-sided p of Wilcoxon's rank sum test (Mann-Whitney) of the runs `a` and `b`, exact also with ties.
 
     For more than EXACT_RUNS runs it is the normal approximation with the correction for ties.
     """
@@ -151,7 +151,7 @@ def _normal_p(doubled: npt.NDArray[np.int64], taken: int, total: int) -> float:
 
 
 def ranks_higher(a: Sequence[float], b: Sequence[float]) -> float:
-    """Return the share of pairs of runs in which B exceeds A, less that in which A exceeds B: from -1 to 1."""
+    """Return the share of pairs of runs in which that of `b` is higher, minus that in which that of `a` is: -1 to 1."""
     gaps = np.subtract.outer(np.asarray(b, dtype=float), np.asarray(a, dtype=float))
     return float(np.sign(gaps).mean())
 
@@ -203,8 +203,9 @@ def detectable_by_interval(a: Sequence[float], b: Sequence[float], level: float,
 def detectable_by_ranks(a: Sequence[float], b: Sequence[float], level: float, *, ratio: bool) -> float:
     """Return the smallest shift that the rank test shows in POWER of all pairs of sets with such runs.
 
-    Sets are drawn from the runs of each side, moved to a common median, so that outliers stay what they are, and
-    spread as `_spreads` says. Infinite if no data reach the level.
+    `level`: the p that counts as seen. For a ratio the shift is a logarithm. Sets are drawn from the runs of each side,
+    moved to a common median, so that outliers keep their distance, and spread more, as far as so few runs may have
+    understated it (`_spreads`). Infinite if no data reach the level.
     """
     wins = _wins_needed(len(a), len(b), level)
     if wins is None:

@@ -14,7 +14,10 @@ POINTS_TOO: Final = f"errors, streams: {POINTS:g} points"
 
 
 def table(rows: Sequence[Row], margin: float) -> str:
-    """Return the rows as text of 80 columns, grouped by their outcome (see `groups`), regressions first."""
+    """Return the rows as text of 80 columns, grouped by their outcome (see `groups`), regressions first.
+
+    `margin`: per cent.
+    """
     head = f"{'':<20}{'before':>9}{'after':>9} {'':<4} {'ratio (95 % interval)':<24}".rstrip()
     parts = [head]
     for title, members in groups(rows, margin):
@@ -23,7 +26,10 @@ def table(rows: Sequence[Row], margin: float) -> str:
 
 
 def groups(rows: Sequence[Row], margin: float) -> list[tuple[str, list[Row]]]:
-    """Return (outcome in words, its rows) for each outcome, the worst first; outcomes without rows are there too."""
+    """Return (outcome in words, its rows) for each outcome, the worst first; outcomes without rows are there too.
+
+    `margin`: per cent.
+    """
     limit = f"by more than {margin:.3g} % ({POINTS_TOO})"
     return [
         (f"worse, {limit}", [row for row in rows if row.regression]),
@@ -34,7 +40,10 @@ def groups(rows: Sequence[Row], margin: float) -> list[tuple[str, list[Row]]]:
 
 
 def line(row: Row) -> str:
-    """Return one row: name, both means, unit, ratio or difference with its interval, and a word or the visible size."""
+    """Return one row: name, both means, unit, and the ratio or difference with its interval.
+
+    At its end is the `word` of a claimed difference, else the change that would have been `visible`.
+    """
     if row.absolute:
         change = f"{row.change:+.2f} ({row.low:+.2f} to {row.high:+.2f})"
     else:
@@ -44,7 +53,7 @@ def line(row: Row) -> str:
 
 
 def word(row: Row) -> str:
-    """Return the direction of a visible difference, from before to after: "faster", "slower", "more" or "less"."""
+    """Return the direction of a claimed difference, from before to after: "faster", "slower", "more" or "less"."""
     if row.more_is_better:
         return "less" if row.worse else "more"
     if row.unit in ("MB", "%") or row.name.startswith("CPU"):
@@ -53,7 +62,10 @@ def word(row: Row) -> str:
 
 
 def visible(row: Row) -> str:
-    """Return the smallest change that the runs would have shown, such as "≥ 12 %"; "none" if no change would be."""
+    """Return the smallest change that the runs would have shown, such as "≥ 12 %".
+
+    "none" if they would have shown no change, "any" if the smallest one.
+    """
     if row.seen_from is None:
         return "none"
     if row.seen_from == 0:
@@ -78,7 +90,10 @@ def _digits(value: float) -> str:
 
 
 def method(rows: Sequence[Row], runs: tuple[int, int]) -> str:
-    """Return how a claim was reached: by which tests, and how often a comparison of equals claims one."""
+    """Return how claims were reached: by which tests, and how often a comparison of equals claims one.
+
+    `runs`: number of runs of each side.
+    """
     wrong = f"Of 100 comparisons of a state with itself, {LEVEL * 100:g} or fewer claim a difference."
     over = f"Intervals are over runs. p is adjusted over {len(rows)} rows (Holm)."
     if rows and rows[0].p_ranks is not None:
@@ -89,7 +104,7 @@ def method(rows: Sequence[Row], runs: tuple[int, int]) -> str:
 
 
 def result(rows: Sequence[Row], margin: float) -> str:
-    """Return the last line: the regressions by name, or that there is none."""
+    """Return the last line: the regressions by name, or that there is none. `margin`: per cent."""
     worse = [row.name for row in rows if row.regression]
     if worse:
         return f"REGRESSION by more than {margin:.3g} %: {', '.join(worse)}"

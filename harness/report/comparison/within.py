@@ -32,9 +32,9 @@ CONFIDENCE = 99.0
 
 
 def blocks_of(history: History) -> dict[str, Blocks]:
-    """Return the series of a run, each as its seconds.
+    """Return name -> series of a run: latencies in ms, memory in MB.
 
-    Rare operations such as logins are dropped later: they span too few seconds.
+    Rare operations such as logins are dropped later, by `compare_pair`: they span too few seconds.
     """
     recorded = Recorded.of(history)
     named = Named([len(members) for members in history.roster.conversations])
@@ -58,7 +58,10 @@ def blocks_of(history: History) -> dict[str, Blocks]:
 
 
 def compare_pair(a: Mapping[str, Blocks], b: Mapping[str, Blocks], tolerance: float) -> list[dict[str, Any]]:
-    """Return one row per quantile of each series that both have: name, a, b, ratio, low, high, samples, word."""
+    """Return one row per quantile of each series that both have: name, a, b, ratio, low, high, samples, word.
+
+    `tolerance`: share by which a figure may become worse. Series with fewer than ENOUGH seconds in a run are left out.
+    """
     rows = []
     for name in a:
         if name not in b:
@@ -73,7 +76,7 @@ def compare_pair(a: Mapping[str, Blocks], b: Mapping[str, Blocks], tolerance: fl
 class Blocks:
     """Samples of each second, counted in bins of 0.3 %, so that a thousand resampled runs cost little.
 
-    `samples`: how many there are, in any number; memory grows with the seconds only.
+    `samples`: how many were added. Memory grows with the number of seconds, not of samples.
     """
 
     def __init__(self, series: Series | None = None) -> None:
@@ -115,7 +118,7 @@ class Blocks:
         return counts
 
     def quantile(self, quantile: float) -> float:
-        """Return a quantile of all samples, at most 0.2 % beside the exact one."""
+        """Return a quantile (0 to 1) of all samples, at most 0.2 % beside the exact one."""
         reached = np.cumsum(self._counts.sum(axis=0))
         place = quantile * (self.samples - 1)
         low, high = (int(np.searchsorted(reached, rank, side="right")) for rank in (int(place), math.ceil(place)))
@@ -123,7 +126,7 @@ class Blocks:
         return one + (other - one) * (place - int(place))
 
     def redrawn(self, quantile: float, rng: np.random.Generator) -> Times:
-        """Return the quantile of each of RESAMPLES runs that consist of drawn seconds (a bootstrap)."""
+        """Return the quantile (0 to 1) of each of RESAMPLES runs that consist of drawn seconds (a bootstrap)."""
         drawn = rng.multinomial(self.seconds, np.full(self.seconds, 1 / self.seconds), RESAMPLES)
         reached = np.cumsum(drawn @ self._counts, axis=1)
         bins = (reached < quantile * reached[:, -1:]).sum(axis=1)
@@ -150,10 +153,11 @@ def _row(name: str, quantile: float, a: Blocks, b: Blocks, tolerance: float) -> 
 
 
 def word(low: float, high: float, tolerance: float, *, steady: bool = False) -> str:
-    """Return the word for an interval of the ratio.
+    """Return the word for an interval of the ratio, from `low` to `high`.
 
-    `steady`: the series hardly moves within a run and differs from start to start. The interval does not cover that, so
-    a change within the tolerance gets no stronger word.
+    It is "slower", "a little slower", "perhaps slower", "faster", "a little faster", "noise" or "within tolerance".
+    `tolerance`: share by which a figure may become worse. `steady`: the series hardly moves within a run and differs
+    from start to start. The interval does not cover that, so a change within the tolerance gets no stronger word.
     """
     if steady and 1 / (1 + tolerance) <= low and high <= 1 + tolerance:
         return "within tolerance"

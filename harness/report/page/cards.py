@@ -32,7 +32,10 @@ NEEDS: Final[Mapping[str, str]] = {
 
 
 def cards(id: str, title: str, checks: Sequence[Row], contract: Contract) -> str:
-    """Return a section with a card for each check that examined something, failed, or counts."""
+    """Return the HTML section `id` with a card for each check that examined something, failed, or counts.
+
+    `checks`: rows of verdict.json.
+    """
     shown = sorted((check for check in checks if exercised(check)), key=_urgency)
     body = "".join(_card(check, contract) for check in shown)
     body = f'<div class="cards">{body}</div>' if body else ""
@@ -102,7 +105,10 @@ def contract_line(check: Row, contract: Contract) -> str:
 
 
 def not_exercised(checks: Sequence[Row], opportunities: Row, contract: Contract) -> str:
-    """Return the section that names the checks without anything to examine, and what would exercise each."""
+    """Return the section that names the checks without anything to examine, and what would exercise each.
+
+    It also names the situations of the story that did not occur. `checks`, `opportunities`: of verdict.json.
+    """
     idle = [check for check in checks if not check["examined"] and check["outcome"] != "FAIL"]
     rows = [(check["id"], check["name"], question(check), "; ".join(ways(check, contract))) for check in idle]
     body = ""

@@ -110,7 +110,7 @@ def happened_ns(witness: Witness) -> int | None:
 
 
 def swim(witness: Witness, check: Row) -> str:
-    """Return the swim-lane of a counterexample; its style is in the page's style sheet."""
+    """Return the swim-lane of a counterexample as inline SVG; its style is in the page's style sheet."""
     return witness_svg(witness, check, styled=False).decode().partition("?>")[2].strip()
 
 

@@ -11,7 +11,7 @@ from earwitness.harness.report.page.words import Row, lines, paragraph, section,
 
 
 def repeat(history: History, verdict: Row) -> str:
-    """Return the section with seed, plan and the exact commands."""
+    """Return the HTML section with the seed, the planned load and the commands that repeat the run and its judging."""
     run = history.run
     seed = verdict["seed"]
     body = paragraph(

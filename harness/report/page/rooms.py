@@ -63,7 +63,10 @@ def _room(size: int, latency: Row, row: Row | None) -> tuple[str, ...]:
 
 
 def share_of(row: Row) -> str:
-    """Return received ÷ owed in per cent, never rounded up to 100; what is not known is left out."""
+    """Return the reach of a room size as text: received ÷ (received + missed) in per cent, never rounded up to 100.
+
+    "nothing owed" if both are 0. `row`: of `reach` in verdict.json.
+    """
     judged = row["received"] + row["missed"]
     if not judged:
         return "nothing owed"

@@ -141,7 +141,7 @@ def _colour(letter: str, number: int) -> str:
 
 
 def legend(plot: Plot) -> str:
-    """Return the names of a plot's lines in their colours."""
+    """Return the HTML of a plot's legend: the names of its lines in their colours."""
     names = [
         f'<span class="key {_colour("k", n)}">{escape(printable(line.name))}</span>'
         for n, line in enumerate(plot.lines)

@@ -88,11 +88,11 @@ class Axis:
         return tuple(round((n + 0.5) * self.width_s, 2) for n in range(self.count))
 
     def rate(self, name: str, times_ns: Times) -> Line:
-        """Return how many times lie in each bin, per second."""
+        """Return a line with the number of `times_ns` in each bin, per second."""
         return self.rates(name, np.bincount(self.bins(times_ns), minlength=self.count))
 
     def rates(self, name: str, counts: Times) -> Line:
-        """Return counts by bin as a line, per second."""
+        """Return a line with `counts`, one for each bin, per second."""
         return Line(name, self.middles(), tuple(float(f"{value:.4g}") for value in counts / self.width_s))
 
 
@@ -118,7 +118,7 @@ def plots_of(history: History, recorded: Recorded, axis: Axis) -> list[Plot]:
 
 
 def bands_of(recorded: Recorded, axis: Axis) -> list[Band]:
-    """Return the faults of a run, and the time after the load."""
+    """Return a band for each fault of a run, and one, "drain", for the time from the end of the load."""
     bands = []
     for journal, (faults, known) in enumerate(zip(recorded.of_kind(Kind.FAULT), recorded.names, strict=True)):
         log = FaultLog()
@@ -143,11 +143,11 @@ class Waits:
         self._of = {kind: Histograms(axis.count) for kind in (Kind.DELIVER, Kind.OK)}
 
     def __call__(self, kind: Kind, since: Since) -> None:
-        """Count a part by the time of sending."""
+        """Count the times of a part in the bins of their sendings."""
         self._of[kind].add(since.took_ns, self._axis.bins(since.sent_ns))
 
     def plot(self, title: str, kind: Kind) -> Plot:
-        """Return the plot of deliveries (DELIVER) or acknowledgements (OK)."""
+        """Return the plot of the times to deliveries (`kind` DELIVER) or to acknowledgements (OK)."""
         lines = _lines(self._axis, self._of[kind])
         return Plot(f"{title}, by the time of sending", "ms", lines, log=True, note=GAPS if lines else "")
 

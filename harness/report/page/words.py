@@ -44,7 +44,10 @@ def paragraph(sentence: str, kind: str = "") -> str:
 def table(
     caption: str, head: Sequence[str], rows: Iterable[Sequence[object]], raw: frozenset[int] = frozenset()
 ) -> str:
-    """Return the HTML of a table in a box that scrolls. Columns whose index is in `raw` are HTML and not escaped."""
+    """Return the HTML of a table in a box that scrolls. Columns whose index is in `raw` are HTML and not escaped.
+
+    `caption`: accessible name of the box; `head`: names of the columns.
+    """
     cells = "".join(
         f"<tr>{''.join(f'<td>{cell if at in raw else text(cell)}</td>' for at, cell in enumerate(row))}</tr>"
         for row in rows
