@@ -76,7 +76,7 @@ def _mode(meaning: str) -> Any:
 class AuthServiceSettings:
     """Settings of the auth service.
 
-    `port` None ("dynamic"): a free port is chosen without a race.
+    `port` None ("dynamic"): a free port is chosen without a race. The declaration of each field says what it means.
     """
 
     port: int | None = _port("port of the service on 127.0.0.1", "7001")

@@ -40,7 +40,14 @@ _Started: TypeAlias = tuple[Child, "asyncio.Future[int]"]
 
 
 class Status(TypedDict):
-    """State of a service (`starting`, `ready`, …), its pid, how often it was started, its log file and its death."""
+    """State of a service.
+
+    state   stopped, starting, ready, paused, killed or died
+    pid     None without a process
+    starts  how often it was started
+    log     path of its log
+    death   text about an unexpected end; None without one
+    """
 
     state: str
     pid: int | None

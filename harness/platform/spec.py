@@ -42,12 +42,15 @@ class ServiceSpec:
 
     Its working directory is its own folder of the platform's directory; times are in seconds.
 
+    - `env`: its whole environment, to which the supervisor adds.
     - `port`: a reserved port (`harness.platform.ports`); with `inherits` the process gets a socket bound to it, already
       listening if `listening`.
     - `settings`: sent as JSON in `EARWITNESS_SERVICE`.
     - `prepare` runs once, before the first start.
+    - `ready`: probes that must succeed, one after the other, within `ready_timeout_s`.
     - `after`: services that must be ready before it is started.
     - `beside`: services that must be ready before this one can be ready; its time limit starts then.
+    - `stop_timeout_s`: time between `stop_signal` and SIGKILL.
     - `discard_signal`: sent instead of `stop_signal` when its data is no longer needed.
     - `takes_over`: it can be replaced while it runs (see `TAKEOVER_VARIABLE`).
     - `preloaded`: `argv` is `python -m MODULE …`, forked from a process that has already imported what MODULE needs.

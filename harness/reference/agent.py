@@ -20,7 +20,8 @@ QUOTED_WORDS = 24
 class AgentEvent(NamedTuple):
     """One event of an agent's answer.
 
-    `name`: its name in the protocol; `n`: number of the chunk, and in `completed` the count of chunks.
+    `name`: its name in the protocol; `n`: number of the chunk, in `completed` and `error` the count of chunks, else 0;
+    `text`: of the chunk; the whole answer in `completed`, the reason in `error`.
     """
 
     name: str

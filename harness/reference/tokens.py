@@ -54,7 +54,10 @@ class KeysUnavailable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """Claims of an accepted access token. Times are epoch seconds."""
+    """Claims of an accepted access token. Times are epoch seconds.
+
+    `subject` (`sub`): user id; `token_id`: `jti`; `session`: `sid`, "" if it is missing; `raw`: the whole payload.
+    """
 
     subject: str
     token_id: str

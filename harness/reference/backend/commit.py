@@ -57,8 +57,8 @@ class Item:
 
     `key`: of the conversation; `client_id`: the sender's id of the message; `ask`: it is a question to the agent.
     `metered`: the rate limit applies. `conversation_id` None: the membership is not looked up yet. `removals`: count of
-    removals from the conversation when it was looked up. A replica that knows fewer checks its listeners before it
-    delivers.
+    removals from the conversation when it was looked up; `decision`: of the rate limiter. A replica that knows fewer
+    checks its listeners before it delivers.
     """
 
     answer: Answer
@@ -89,7 +89,14 @@ TakeMany: TypeAlias = Callable[[Mapping[str, int]], Awaitable[Mapping[str, Decis
 
 @dataclass(slots=True)
 class Steps:
-    """Steps of the message path, as functions. Defects may replace each of them."""
+    """Steps of the message path, as functions. Defects may replace each of them.
+
+    memberships  looks up memberships, see `store.Rooms.memberships`
+    take_many    charges rate budgets, see `Limiter.take_many`
+    append       stores a batch, see `store.Messages.append`
+    deliver      sends new messages to their listeners on all replicas
+    note_head    tells the hub that messages up to a number exist, see `Hub.note_head`
+    """
 
     memberships: Memberships
     take_many: TakeMany

@@ -16,7 +16,7 @@ _USER_COLUMNS = ("id", "email", "name", "is_active", "permissions", "provider", 
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Row of the table `userbase`."""
+    """Row of the table `userbase`. `version` grows by one with each change of the account."""
 
     id: str
     email: str
@@ -39,8 +39,9 @@ class User:
 class Conversation:
     """Row of the table `conversations`.
 
-    `removals`: count of removals of members; `edits`: count of edits of its messages; `read`: read mark of the user for
-    whom it was looked up.
+    `id`: its number in the database; `key`: its name in the API; `head`: its last sequence number; `removals`: count of
+    removals of members; `edits`: count of edits of its messages; `read`: read mark of the user for whom it was looked
+    up.
     """
 
     id: int
@@ -80,7 +81,7 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """Row of the table `messages`."""
+    """Row of the table `messages`. `client_id`: the sender's id of the message; `sender`: user id."""
 
     seq: int
     client_id: str

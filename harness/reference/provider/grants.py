@@ -27,7 +27,8 @@ class GrantRefused(Exception):
 class Grant:
     """Consent of a user to one authorization request.
 
-    All codes and tokens of a grant are invalid when the grant is revoked.
+    All tokens of a grant are invalid when the grant is revoked. `challenge`: of PKCE; `auth_time`: epoch seconds;
+    `redeemed`: its code was used; `spent_refresh`: its refresh tokens that were used.
     """
 
     person: Person
