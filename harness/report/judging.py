@@ -78,10 +78,7 @@ def judge_of(history: History, checks: Sequence[Check] = ALL, watchers: Sequence
 
 
 def verdict_by(history: History, judge: Judge, reach: Reach) -> dict[str, Any]:
-    """Return the verdict of a history, with the figures of the run. All its records were passed to `judge` before.
-
-    `reach`: a watcher of that judge.
-    """
+    """Return the verdict of a history whose records judge and `reach` have all seen, with the figures of the run."""
     facts, journals = facts_of(history), history.infos()
     return verdict_of(history, judge.finish(journals, facts), judge.checks, reach.found(journals, facts))
 

@@ -131,7 +131,7 @@ class Relay:
         )
 
     async def forget_old(self) -> None:
-        """Delete rows that are no longer needed: sent changes, expired revocations, refresh tokens and signing keys."""
+        """Delete rows that are no longer needed: sent changes, expired revocations and tokens, retired signing keys."""
         for statement in (
             f"DELETE FROM outbox WHERE sent_at < now() - interval '{KEEP_SENT_S} seconds'",
             "DELETE FROM revoked WHERE until < now() - interval '1 hour' AND sent_at IS NOT NULL",

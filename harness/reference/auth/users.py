@@ -103,6 +103,6 @@ class Users:
 
 
 def public(row: Row) -> dict[str, object]:
-    """Return the account in `row` as the API shows it: `id` as text, and the columns below."""
+    """Return the account in `row` as the API shows it: all columns but provider and subject, `id` as text."""
     names = ("email", "name", "is_active", "permissions", "version", "created_at", "updated_at")
     return {"id": str(row["id"]), **{name: row[name] for name in names}}

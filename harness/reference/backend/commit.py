@@ -56,8 +56,8 @@ class Item:
     """Message that is not stored yet.
 
     `key`: of the conversation; `client_id`: the sender's id of the message; `ask`: it is a question to the agent.
-    `metered`: the rate limit applies. `conversation_id` None: the membership is not looked up yet. `removals`: count of
-    removals from the conversation when it was looked up; `decision`: of the rate limiter. A replica that knows fewer
+    `metered`: the rate limit applies; `decision`: of the rate limiter. `conversation_id` None: the membership is not
+    looked up yet. `removals`: count of removals from the conversation when it was looked up. A replica that knows fewer
     checks its listeners before it delivers.
     """
 

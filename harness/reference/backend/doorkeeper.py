@@ -82,13 +82,14 @@ class Doorkeeper:
         self.redeem: Callable[[str], Awaitable[Claims | None]] = functools.partial(tickets.redeem, redis)
 
     async def rest_caller(self, request: web.Request) -> Caller:
-        """Return the caller of a REST request, by its access token."""
+        """Return the caller of a REST request, by its access token. Raises ApiError as `token_claims` and `admit`."""
         return await self.admit(await self.token_claims(bearer_token(request)))
 
     async def socket_caller(self, request: web.Request) -> Caller:
         """Return the caller that opens a socket, by header, subprotocol, query or ticket.
 
-        Unlike a request, a socket needs a token that has not expired, without leeway.
+        Unlike a request, a socket needs a token that has not expired, without leeway. Raises ApiError 401 if it has,
+        and as `socket_claims` and `admit`.
         """
         claims = await self.socket_claims(request)
         if claims.expires_at <= clock.now():
@@ -98,7 +99,7 @@ class Doorkeeper:
     async def socket_claims(self, request: web.Request) -> Claims:
         """Return the claims of the token or ticket with which a socket is opened.
 
-        Raises ApiError 401 if there is none.
+        Raises ApiError 401 if there is none, or if it is not valid; 503 if auth's keys are not available.
         """
         token = socket_token(request)
         if token is not None:

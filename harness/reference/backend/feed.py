@@ -63,7 +63,7 @@ class Feed:
 
     @property
     def head(self) -> int:
-        """Return the last sequence number that was delivered to the listeners here."""
+        """Return the last sequence number that was delivered here or existed before; -1 if not known yet."""
         return self.next - 1
 
     @property

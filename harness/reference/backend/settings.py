@@ -16,7 +16,7 @@ class BackendSettings:
     sync_wait_s      how long a request waits for a user whose account the auth service has not sent yet
     gap_wait_s       how long a sequence number may be missing before it is read from the database
     head_check_s     interval at which the heads of conversations with listeners are compared with the database
-    recheck_s        interval at which the tokens of open sockets are compared with the revocations
+    recheck_s        interval at which open sockets are compared with revocations, accounts, edits and read marks
     outbound_bytes   unsent bytes of one socket at which it is closed with 1013
     resume_limit     most messages of one conversation that a resume replays
     abuse_nacks      this many refused frames within abuse_window_s close the socket with 4429
