@@ -14,9 +14,9 @@
     if __name__ == "__main__":
         run(Settings, Echo)
 
-The socket listens before the dependencies answer: `/ready` returns what is still missing (503), every other path
-answers 503 `starting` until `start()` has returned. A process that takes over from another one (`handover`) starts
-first and listens then.
+The socket listens before the dependencies answer: `/ready` returns what is still missing (503), every other path waits
+up to HELD_S seconds for the return of `start()`, and then answers 503 `starting`. A process that takes over from
+another one (`handover`) starts first and listens then.
 """
 
 from __future__ import annotations

@@ -162,7 +162,7 @@ class Accounts:
     def refresh_claims(self, access: dict[str, Any]) -> dict[str, Any]:
         """Return the claims of the refresh token that belongs to an access token with the claims `access`.
 
-        Only `typ` distinguishes the two.
+        Issuer, audience, user and session are the same: a verifier must tell the two apart by `typ`.
         """
         same = {name: access[name] for name in ("iss", "aud", "sub", "iat", "sid")}
         expires_at = math.ceil(access["iat"] + self._settings.refresh_ttl_s)

@@ -164,7 +164,8 @@ class Rest:
     async def history(self, request: web.Request, caller: Caller) -> web.Response:
         """Answer a request: return one page of messages, with the last edit of each message that has one.
 
-        `digest`: SHA-256 of the JSON lines [seq, id, sender, text] of its messages as they were sent.
+        The query has `after` (a sequence number, 0 by default) and `limit` (100 by default, PAGE_MAX at most).
+        `digest`: SHA-256 of the JSON lines [seq, id, sender, text] of the messages as they were sent.
         """
         conversation = await self.member_of(request.match_info["key"], caller)
         after, limit = _number(request, "after", 0, 1 << 62), _number(request, "limit", 100, PAGE_MAX)

@@ -138,7 +138,10 @@ class Users:
         return {row["id"]: User.of(row) for row in rows}
 
     async def upsert(self, users: Sequence[dict[str, object]]) -> None:
-        """Store the newest version of each user; an older version than the stored one changes nothing."""
+        """Store the newest version of each user; a version that is not newer than the stored one changes nothing.
+
+        `users`: dictionaries as `sync.parse` returns them.
+        """
         await self._pool.executemany(
             """
             INSERT INTO userbase AS u (id, email, name, is_active, permissions, provider, subject, version)
@@ -313,7 +316,7 @@ class Messages:
         return rows[0][0], [Stored(row[2], row[3]) for row in rows]
 
     async def page(self, conversation_id: int, after: int, limit: int, up_to: int | None = None) -> list[Message]:
-        """Return up to `limit` messages with after < seq ≤ up_to, in order."""
+        """Return up to `limit` messages with after < seq ≤ up_to, in order. `up_to` None: to the end."""
         rows = await self._pool.fetch(
             "SELECT seq, client_id, sender, body, created_at FROM messages "
             "WHERE conversation_id = $1 AND seq > $2 AND seq <= $3 ORDER BY seq LIMIT $4",
