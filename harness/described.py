@@ -163,8 +163,8 @@ class Table:
     def either(self, name: str, ways: Mapping[str, Callable[[Table], T]]) -> T | None:
         """Return the result of one reader of `ways` for this table: the one that the value of `name` selects.
 
-        The key is required. A mistyped value counts as the closest one. If none is close, no other key can be checked:
-        the only mistake is that of `name`, and None is returned.
+        The key is required. A mistyped value is a mistake, and counts as the closest one of `ways`. If none is close,
+        or the key is missing, no other key can be checked: the only mistake is that of `name`, and None is returned.
         """
         kind = OneOf(tuple(ways))
         way = self.value(name, kind, example=kind.example, required=True)

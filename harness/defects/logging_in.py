@@ -47,7 +47,7 @@ class StateUnchecked:
         vars(auth.logins)["finish"] = self.finish
 
     async def take(self, state: str) -> PendingLogin | None:
-        """Change `Logins.take`: store the pending login under its state."""
+        """Change `Logins.take`: keep a copy of each pending login that is taken, by its state."""
         pending = await self._take(state)
         if pending is not None:
             self._begun[state] = pending

@@ -185,7 +185,10 @@ class LaggingHistory:
         return page[:-LAG]
 
     def lags(self) -> bool:
-        """Return whether this page comes from the lagging replica: if the defect fires. Subclasses may replace it."""
+        """Return whether this page comes from the lagging replica; here: whether the defect fires.
+
+        Subclasses may replace it.
+        """
         return self.chance.fires()
 
 

@@ -271,7 +271,8 @@ def _read_line(connection: socket.socket) -> bytes:
 def write_state(path: Path, endpoints: Mapping[str, object]) -> None:
     """Write the endpoints of a platform to a new state file that only its owner can read.
 
-    Raises PlatformError if the file names a platform that still answers.
+    Raises PlatformError if there is a file at `path` that names a platform that still answers, or that is no state file
+    of this user.
     """
     if path.exists():
         if _answers(_read_state(path)):

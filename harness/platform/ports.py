@@ -27,8 +27,9 @@ class ReservedPort:
     def __init__(self, service: str, wanted: int = 0, how: str = "") -> None:
         """Reserve the port `wanted`, or any free one for 0.
 
-        Raises PlatformError for a port in use. The error names the program that uses the port, if that is visible, and
-        `how` (a text) another port is chosen.
+        `service`: whose port; `how`: text that says how a user chooses another port, for the error. Raises
+        PlatformError for a port that is in use or not permitted; the error names the program that uses the port, if
+        that is visible.
         """
         self.service = service
         try:

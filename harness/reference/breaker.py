@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 class State(Enum):
-    """States of a breaker."""
+    """States of a breaker; the module explains them."""
 
     CLOSED = "closed"
     OPEN = "open"

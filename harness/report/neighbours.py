@@ -95,7 +95,10 @@ def wanted_of(finding: Finding, proof: Sequence[Told]) -> Wanted:
 
 
 def gather(history: History, wanted: Sequence[Wanted]) -> None:
-    """Store in each of `wanted` its related records of the history."""
+    """Store in each of `wanted` its related records of the history.
+
+    The journals are read once; twice if sequence numbers are wanted, as these first have to be mapped to messages.
+    """
     if any(one.numbers for one in wanted):
         _pass(history, [Wanted(numbers=one.numbers) for one in wanted], wanted)
     _pass(history, wanted, wanted)

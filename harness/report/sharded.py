@@ -88,7 +88,10 @@ CLUSTER_SHARDS: Final = 64
 
 @contextmanager
 def cluster(address: str) -> Iterator[Executor]:
-    """Yield the executor of a dask.distributed cluster. Raises SettingsError if that cannot be reached."""
+    """Yield the executor of the dask.distributed cluster whose scheduler is at `address`.
+
+    Raises SettingsError if dask.distributed is not installed, or if the scheduler does not answer.
+    """
     try:
         from dask.distributed import Client
     except ImportError:
@@ -106,8 +109,7 @@ def cluster(address: str) -> Iterator[Executor]:
 class Task:
     """What every judge of a shard is given, beside the records.
 
-    facts   those of `facts_of`
-    context  what judges of conversations need of the other records (`checks.engine.world.Context`)
+    facts, context  those of `facts_of`; what is known of the records of other shards (`checks.engine.world.Context`)
     layout  of the files of the shards
     checks  ids of the checks to judge by
     """

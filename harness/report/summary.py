@@ -45,7 +45,10 @@ def broken_sentence(check: Row) -> str:
 
 
 def per_cent(part: int, whole: int) -> str:
-    """Return `part` of `whole` in per cent with three significant digits, never rounded down to 0; "" of 0."""
+    """Return `part` of `whole` in per cent, with three significant digits and never rounded down to 0.
+
+    "" if `whole` is 0.
+    """
     if not whole:
         return ""
     share = 100 * part / whole

@@ -65,7 +65,7 @@ def clock(at_ms: float | None) -> str:
 def swim_lines(witness: Witness, width: int) -> list[str]:
     """Return the lines of the swim-lane diagram: one column for each lane, one row for each step.
 
-    `width`: of the terminal in characters; the columns are as wide as it permits.
+    `width`: of the terminal in characters; a column has LANE_MIN to LANE_MAX of them, as it permits.
     """
     lanes: Sequence[str] = [one_line(name) for name in witness["lanes"]]
     widest = max(len(one_line(step["label"])) for step in witness["steps"]) if witness["steps"] else 0

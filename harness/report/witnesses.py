@@ -126,7 +126,7 @@ class Teller:
     def witnesses(self, verdicts: Sequence[Verdict]) -> dict[str, list[Witness]]:
         """Return check id -> counterexamples of its first MOST findings, in their order.
 
-        One pass over the journals serves all findings.
+        The journals are read once or twice for all findings together (`neighbours.gather`).
         """
         told = [(v, n, f) for v in verdicts for n, f in enumerate(v.findings[:MOST], start=1)]
         proofs = [self._proof(finding) for _, _, finding in told]

@@ -26,7 +26,7 @@ class Resumer:
         """Send a `joined` frame for each conversation, and replay what was missed; refuse a second resume.
 
         `seen`: conversation -> last sequence number that the client has received. Conversations that it does not name
-        start from now on.
+        start from now on; for those of which the user is no member, `left` is sent.
         """
         if not session.resuming:
             session.refuse(None, 409, "Connect with ?resume=1 to resume, and do it once.", of="resume")

@@ -64,7 +64,7 @@ def word(row: Row) -> str:
 def visible(row: Row) -> str:
     """Return the smallest change that the runs would have shown, such as "≥ 12 %".
 
-    "none" if they would have shown no change, "any" if the smallest one.
+    "none" if they would have shown no change of any size, "any" if every change.
     """
     if row.seen_from is None:
         return "none"
