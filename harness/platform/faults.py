@@ -311,7 +311,7 @@ class Wipe:
 class Skew:
     """Fault that restarts a service with a clock that is `offset_s` seconds ahead (negative: behind).
 
-    `lift` restarts it with the right one. `url`: the service's own address.
+    `lift` restarts it with the right one.
     """
 
     service: str

@@ -147,7 +147,10 @@ class Measured:
         return known[metric]()
 
     def latencies(self) -> dict[str, dict[str, float]]:
-        """Return the latency rows of the verdict: samples, p50, p99 and maximum of each metric with samples."""
+        """Return the latency rows of the verdict: samples, p50, p99 and max of each metric with samples.
+
+        A row has `unanswered` if answers never came; a figure that falls among them has no value, and is absent.
+        """
         rooms = [str(size) for size in self.fan_out.heard()]
         named = [("fan-out", size, f"fan-out, room of {size}") for size in rooms]
         named += [(metric, "", metric) for metric in LATENCIES]

@@ -108,7 +108,10 @@ class Sessions:
         return Opened(row["id"], row["user_id"], row["access_ttl_s"])
 
     async def mark_used(self, connection: Connection, hashed: bytes) -> bool:
-        """Mark a token as used, atomically; return True for exactly one caller. `hashed`: the hash of the token."""
+        """Mark a refresh token as used, atomically; return whether this call did it. `hashed`: the hash of the token.
+
+        False if the token is unknown, used or expired: of several calls at once only one gets True.
+        """
         return (
             await connection.fetchval(
                 "UPDATE refresh_tokens SET used_at = now() "

@@ -69,7 +69,10 @@ class StateRest:
         return json_response({"conversation": conversation.key, **edit.public()})
 
     async def edits(self, request: web.Request, caller: Caller) -> web.Response:
-        """Answer a request: return the edits of a conversation with a number above `after`, in order."""
+        """Answer a request: return the edits of a conversation with a number above `after`, in order, a page at most.
+
+        `last` in the answer is the number of the conversation's last edit.
+        """
         conversation = await self._rest.member_of(request.match_info["key"], caller)
         after = number(request.query.get("after", "0"), "after")
         page = await self._edits.rows.after(conversation.id, after)
