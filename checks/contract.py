@@ -169,7 +169,8 @@ class Contract:
     def from_dict(cls, data: Mapping[str, Any]) -> Contract:
         """Return the contract with these promises; fields that `data` does not name keep their defaults.
 
-        Raises ContractError, which names all mistakes at once: unknown keys, wrong types, numbers outside 0 … `MOST`.
+        Raises ContractError, which names all mistakes at once: unknown keys, and values that the key's kind does not
+        allow.
         """
         if faults := faults_in(data, KEYS, absent=OPTIONAL):
             raise ContractError(faults)

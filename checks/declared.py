@@ -21,7 +21,7 @@ KEY: Final = "key"
 
 
 def closest(word: str, known: Iterable[str], likeness: float = 0.6) -> str:
-    """Return the known word closest to `word`, or "" if none has this likeness (1: the same word)."""
+    """Return the known word closest to `word`, or "" if none is as similar as `likeness` (0 to 1: the same word)."""
     return next(iter(difflib.get_close_matches(word, sorted(known), n=1, cutoff=likeness)), "")
 
 
@@ -37,6 +37,7 @@ def near(word: str, known: Iterable[str]) -> str:
 class Fault:
     """Mistake in the value of one key.
 
+    problem  what is wrong, as words that follow the name of the key
     example  line that would be correct, "" if there is none to show
     """
 
@@ -79,7 +80,8 @@ class Text:
 
     pattern  regular expression of the whole text; "" for any text
     problem  error words for a text that does not match, like "is no path"
-    hidden   errors never show the value, because it may be a secret
+    empty    whether an empty text is allowed
+    hidden   errors do not show a text, because it may be a secret; a value of another type is shown
     """
 
     words: str = "text"
@@ -123,7 +125,7 @@ class Flag:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Number:
-    """Kind of key: number from `least` to `most`. NaN counts as too large.
+    """Kind of key: number from `least` to `most`; None: no bound. NaN counts as above `most`.
 
     whole  without fraction
     unit   what the number counts, like "seconds"
@@ -255,7 +257,9 @@ def _as_it_is(value: object) -> Any:
 class Key:
     """Declaration of one key of a table.
 
-    example  a valid value in TOML syntax
+    kind     which values are valid
+    meaning  what the key means, for the docs
+    example  a valid value in TOML syntax; "" for the default, or without one the example of the kind
     default  the value that is used without the key, in TOML syntax; "" for none
     convert  function from a valid value to the one that is used
     """
@@ -281,7 +285,10 @@ def key(default: Any, kind: Kind, meaning: str, /, **more: Any) -> Any:
 
 
 def keys_of(table: type) -> dict[str, Key]:
-    """Return name -> declared key of the fields of the dataclass `table`."""
+    """Return name -> declared key for the fields of the dataclass `table` that `key` made.
+
+    A key without a stated default gets the field's default, in TOML syntax.
+    """
     declared = {one.name: (one.metadata[KEY], one.default) for one in fields(table) if KEY in one.metadata}
     return {
         name: one if one.default else replace(one, default=as_toml(value)) for name, (one, value) in declared.items()

@@ -65,7 +65,11 @@ def _unproven(verdict: Verdict, why: str) -> Verdict:
 def proven(
     verdicts: Sequence[Verdict], roster: Roster, journals: Sequence[JournalInfo], facts: Mapping[str, Any] = NO_FACTS
 ) -> list[Verdict]:
-    """Return the verdicts, those as UNKNOWN whose violations rest on a roster that is damaged or another one."""
+    """Return the verdicts; each FAIL that a wrong roster may have caused is replaced by UNKNOWN.
+
+    With a damaged roster (`facts["roster_damaged"]`) these are all FAILs. If a journal was recorded with another
+    roster, they are those of the checks `BY_ROSTER` and of users' own checks.
+    """
     if facts.get("roster_damaged"):
         return [_unproven(verdict, "by a damaged roster (H8)") for verdict in verdicts]
     if own_roster(roster, journals):
@@ -99,7 +103,8 @@ class Judge:
     ) -> None:
         """Start each check. One that raises an exception is UNKNOWN, with the error as the reason.
 
-        `context`: what is known of conversations whose records do not come; None: all come.
+        `context`: facts about the whole history, for a judge that gets the records of some conversations only; None:
+        it gets all records.
         """
         self._world = World(roster, context)
         self._contract = contract
@@ -117,7 +122,7 @@ class Judge:
 
     @property
     def world(self) -> World:
-        """Return the tables of this judging."""
+        """Return the tables that the checks of this judge share."""
         return self._world
 
     def fold(self, id: str) -> Fold | None:
@@ -141,14 +146,14 @@ class Judge:
     def finish(self, journals: Sequence[JournalInfo], facts: Mapping[str, Any] = NO_FACTS) -> list[Verdict]:
         """Return the final verdicts, in the order of the checks. Call it once, after the last `step`.
 
-        `journals[n]` describes the journal that batches call n. `facts` are the run's own (see the H-checks):
-        journals_expected, damage, roster_damaged, planned_faults, faults_without_effect, messages_offered,
-        messages_sent, load_attained_min, lag_bound_ms.
+        `journals[n]` describes the journal that batches call n. `facts`: as `harness.report.facts.facts_of` returns
+        them; each H-check documents those it reads. `lag_bound_ms`, `load_attained_min` and `standstill_ms` replace
+        the defaults of the checks.
         """
         return proven(self.conclude(journals, facts), self._world.roster, journals, facts)
 
     def conclude(self, journals: Sequence[JournalInfo], facts: Mapping[str, Any] = NO_FACTS) -> list[Verdict]:
-        """Return the verdicts as `finish` does, before it is asked whether the roster is right (`proven`)."""
+        """Return the final verdicts as `finish` does, but keep FAILs that a wrong roster may have caused (`proven`)."""
         end = End(self._world, tuple(journals), facts)
         return [self._verdict(number, lambda fold: fold.finish(end)) for number in range(len(self._checks))]
 

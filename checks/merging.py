@@ -31,7 +31,8 @@ def merge(parts: Sequence[Sequence[Verdict]]) -> list[Verdict]:
            judged with the same journals, facts and `Context`
 
     Examined and violations are added. Findings are the first ones by the order of each check, reasons for UNKNOWN are
-    counted together. A check that raised in one part is UNKNOWN with that error.
+    counted together. A check that raised in one part is UNKNOWN with that error. Raises ValueError if the parts have
+    different checks.
     """
     return [_merged(verdicts) for verdicts in zip(*parts, strict=True)]
 
@@ -68,6 +69,6 @@ def _facts(verdicts: Sequence[Verdict], devices: frozenset[int]) -> dict[str, An
 
 
 def replaced(verdicts: Sequence[Verdict], others: Sequence[Verdict]) -> list[Verdict]:
-    """Return `verdicts` with each one for which `others` has one of the same check replaced by that."""
+    """Return `verdicts`, each replaced by the verdict of `others` about the same check, if there is one."""
     by_id = {verdict.id: verdict for verdict in others}
     return [replace(by_id.get(verdict.id, verdict)) for verdict in verdicts]

@@ -15,7 +15,9 @@ def outcome_of_run(verdicts: Sequence[Verdict], judged_by: Collection[str] | Non
 
     - A FAIL of what was never promised is an observation, even if the story names the check: one story serves platforms
       with and without sequence numbers.
+    - A FAIL that counts outranks every reason for UNKNOWN.
     - A check of `judged_by` that does not exist or was not exercised makes the outcome UNKNOWN.
+    - Without any H-check the outcome is UNKNOWN.
     - A story of whose checks the platform promises none is UNKNOWN.
     - `judged_by` None (an imported history): all promised checks count that examined something.
     """

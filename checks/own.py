@@ -55,7 +55,10 @@ def _slots(kinds: frozenset[Kind]) -> dict[str, str]:
 
 
 class Record:
-    """One record: `record["client"]` is the number in that column, -1 where it is absent."""
+    """One record: `record["client"]` is the number in that column.
+
+    An absent number is -1 (client, user, conversation, author, and what the slots `seq` and `aux` hold) or 0 (others).
+    """
 
     __slots__ = ("_at", "_rows")
 
@@ -64,7 +67,7 @@ class Record:
         self._rows, self._at = rows, at
 
     def __getitem__(self, column: str) -> int:
-        """Return the number in a column, -1 where the record says nothing."""
+        """Return the number in a column. Raises KeyError if records of this kind have no such column."""
         return int(self._rows[column][self._at])
 
     @property
@@ -88,7 +91,7 @@ class Records:
     def __init__(self, rows: Array, journals: Array, kinds: frozenset[Kind], users: Array) -> None:
         """Use `rows` with the journal of each row.
 
-        `kinds` decides which columns exist; `users`: user of each client.
+        `kinds` decides which columns exist; `users`: user number of each client.
         """
         self._rows, self._journals, self._kinds, self._users = rows, journals, kinds, users
         self._made: dict[str, Array] = {}
@@ -108,7 +111,10 @@ class Records:
     @overload
     def __getitem__(self, key: slice | Array | Sequence[int]) -> Records: ...
     def __getitem__(self, key: Any) -> Any:
-        """Return a column for its name, one record for an integer, else the chosen records."""
+        """Return a column for its name, one record for an integer, else the chosen records.
+
+        Raises KeyError for a column that these records do not have, IndexError for an integer out of range.
+        """
         if isinstance(key, str):
             if key not in self._made:
                 self._made[key] = self._column(key)
@@ -126,7 +132,7 @@ class Records:
     def of(self, *kinds: str | Kind) -> Records:
         """Return the records of these kinds, such as "deliver", with the columns of these kinds.
 
-        Raises TypeError without a kind.
+        Raises TypeError without a kind, ValueError for a kind that does not exist.
         """
         if not kinds:
             raise TypeError('of() needs a kind of record, like of("deliver")')
@@ -277,7 +283,7 @@ def _exhaust(findings: Generator[Found, None, Any], take: Callable[[Found], None
 
 
 def places_of(found: Found) -> tuple[str, tuple[tuple[int, int], ...]]:
-    """Return (sentence, places) of a finding: the places (journal, index) of its records, without repetitions.
+    """Return (sentence, places) of a finding: places (journal, index) of its first `SHOWN_MAX` different records.
 
     Raises TypeError if `found` is not a finding.
     """
@@ -308,7 +314,7 @@ def check(name: str, *, promise: str, needs_all: bool = True) -> Callable[[Funct
     needs_all  False: each finding is proven by the records that it names, so it holds although other records were lost.
                Otherwise the check is UNKNOWN if a part of the history is missing
 
-    Raises ValueError for a name or a promise that cannot be used.
+    Raises ValueError for a name or a promise that cannot be used, or if what is decorated is no function.
     """
     if not isinstance(name, str):
         raise ValueError(f"a check needs a name: put {EXAMPLE} above the function")

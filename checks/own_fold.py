@@ -199,7 +199,7 @@ def kept_of(world: World) -> Kept:
 
 
 def words_of(error: BaseException, file: str) -> str:
-    """Return the kind of an error, the first line of its text, and the last line of `file` that led to it."""
+    """Return an error in words: its class, the first line of its text, and the line of `file` from which it came."""
     text = str(error).strip().partition("\n")[0]
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
     where = f" ({file.rpartition('/')[2]}:{lines[-1]})" if lines else ""

@@ -11,7 +11,7 @@ from typing import Any
 
 
 class Origin(StrEnum):
-    """Source of a roster. For the first three it is the tester itself, else the platform or a late statement."""
+    """Source of a roster. The first three were known before the run began; the other two may follow the platform."""
 
     PLAN = "plan"  # made from seed and numbers, before the run began
     TARGET = "target"  # accounts or rooms that the owner of the platform wrote into the target's file

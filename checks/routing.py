@@ -1,8 +1,9 @@
-"""Which records a judge of some conversations needs: every record of them, and what is shared by all.
+"""Routing of a history's records to several judges, each of which judges some of the conversations.
 
-A record that names a conversation goes to the judge of that conversation. Ends of connections, phases and faults go to
-all. An answer that names only its message goes where that message was sent. Two conversations that name the same
-message, or the same answer of an agent, must be judged together: the judges of both become one.
+A record that names a conversation goes to the judge of that conversation. Beginnings and ends of connections, phases
+and faults go to all judges. Records that only checks of the whole run read go to none. An answer that names only its
+message goes where that message was sent. Two conversations that name the same message, or the same answer of an agent,
+must be judged together: the judges of both become one.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ PAGE = 64
 """Counters of one author whose conversations lie side by side."""
 _NO_JOURNAL: Final = -1
 DISPUTES, PAGES = range(2)
-"""Indexes of `used`: pairs of conversations that name one message; pages of messages."""
+"""Indexes of `used`: rows of `disputes`, pairs of shards that name one message; rows of `homes`, pages of messages."""
 
 
 @kernel
@@ -44,10 +45,12 @@ def route_step(
 ) -> Any:  # fmt: skip
     """Write the destination of each record from `start` on to `out`; return how many records are done.
 
-    `shard_of`: by conversation. `keys`, `numbers`: hash table from author << 26 | counter >> 6 to a page of `homes`,
-    which holds conversation + 1 of 64 messages; 0: not known. `disputes`: pairs of conversations. `speaking`: by
-    client, of this journal; `latest`: by client (ns). Less than all records are done if there is no room in `homes` or
-    `disputes`; the caller makes room and calls again, so a record changes nothing before its last possible return.
+    A destination is a shard, COMMON, WAITING or NOWHERE. `clients`: number of clients. `shard_of`: by conversation.
+    `keys`, `numbers`: hash table from author << 26 | counter >> 6 to a page of `homes`, which holds conversation + 1 of
+    64 messages; 0: not known. `disputes`: pairs of shards. `speaking`: by client, 1 if this journal records it as
+    sender or connected. `latest`: by client, time of the last reception (ns). `used`: see DISPUTES. All tables are
+    updated. Less than all records are done if there is no room in `homes` or `disputes`; the caller makes room and
+    calls again, so a record changes nothing before its last possible return.
 
     The first conversation that names a message is its home. Another one is not wrong by itself (I8 and I12 judge
     that), but a message is judged with the records of both.
@@ -101,7 +104,10 @@ def route_step(
 
 
 def shared_out(roster: Roster, shards: int) -> Array:
-    """Return the shard of each conversation: large ones first, each to the shard with the fewest members so far."""
+    """Return the shard of each conversation. The largest comes first, each goes to the shard with the least so far.
+
+    The size of a conversation is an estimate of its records: one for each member, and three more.
+    """
     sizes = [len(members) + 3 for members in roster.conversations]  # a message has three records and one a member
     loads, found = [0] * shards, np.zeros(len(sizes), np.int64)
     for conv in sorted(range(len(sizes)), key=lambda conv: (-sizes[conv], conv)):
@@ -129,7 +135,10 @@ class Router:
         self._runs: dict[tuple[int, int, int], int] = {}
 
     def route(self, journal: int, records: Array) -> Array:
-        """Return the destination of each record: a shard, COMMON, WAITING or NOWHERE. Chunks of a journal in order."""
+        """Return the destination of each record of a chunk: a shard, COMMON, WAITING or NOWHERE.
+
+        The chunks of a journal must come in their order.
+        """
         out = np.empty(len(records), np.int16)
         speaking = self._speaking.setdefault(journal, np.zeros(self._clients, np.uint8))
         done = 0
@@ -147,21 +156,27 @@ class Router:
         return out
 
     def where(self, records: Array) -> Array:
-        """Return the shard of each WAITING record when all were read; the first one for messages of no conversation."""
+        """Return the shard of each of `records`, whose destination was WAITING. Call it when all records were routed.
+
+        Records of a message that no record places in a conversation go to shard 0.
+        """
         out = self.route(_NO_JOURNAL, records) if len(records) else np.zeros(0, np.int16)
         self._speaking.pop(_NO_JOURNAL, None)
         result: Array = np.where(out < 0, 0, out)
         return result
 
     def groups(self) -> list[tuple[int, ...]]:
-        """Return the shards that must be judged together, in ascending order; most are alone."""
+        """Return all shards in groups that must be judged together, in ascending order; most groups have one shard."""
         found: dict[int, list[int]] = {}
         for shard in range(self.shards):
             found.setdefault(self._root(shard), []).append(shard)
         return [tuple(group) for group in found.values()]
 
     def context(self, world: World) -> Context:
-        """Return what every judge must know of the others. `world` has registered all connections."""
+        """Return the facts about the whole history that every judge needs.
+
+        `world` must have registered all connections of the run.
+        """
         return Context(world.met(), dict(self._speaking), self._latest)
 
     def _settle(self) -> None:

@@ -41,7 +41,10 @@ class Doubt:
         return self.text.format(n=self.count, first=self.first[1] if self.first else "")
 
     def __add__(self, other: Doubt) -> Doubt:
-        """Return the reason for two parts of a history together; both must have the same text."""
+        """Return the reason for two parts of a history together: their counts are added.
+
+        Raises ValueError if the texts differ.
+        """
         if self.text != other.text:
             raise ValueError(f"{self.text!r} and {other.text!r} are different reasons")
         otherwise = self.otherwise
@@ -77,6 +80,7 @@ class Verdict:
     violations  how many were found; `findings` holds at most the first few.
     promised    False: the contract does not promise it, so violations are observations.
     why         one sentence where the outcome is UNKNOWN or needs an explanation.
+    facts       further figures of the check by name, for reports
     doubts      the reasons that `why` joins, where they count something
     devices     clients that violations concern, where `facts` counts them
     """
@@ -113,8 +117,8 @@ def conclude(
 ) -> Verdict:
     """Return the verdict of a check from its counts.
 
-    A violation is a FAIL whatever else is missing. Else a reason for doubt (`unknown`), or nothing examined, is
-    UNKNOWN. Only then it is a PASS. `unknown`: one reason or several; counted ones can be merged later.
+    FAIL if there is a violation, whatever else is missing; else UNKNOWN if there is a reason for doubt (`unknown`: one,
+    several or "") or nothing was examined; else PASS. Reasons that are a `Doubt` can be added over parts of a history.
     """
     doubts = _doubts(unknown)
     unknown = "; ".join(filter(None, map(str, doubts)))
@@ -151,6 +155,6 @@ def _doubts(unknown: str | Doubt | Sequence[Doubt]) -> tuple[Doubt, ...]:
 def upper_bound_95(examined: int) -> float | None:
     """Return the 95 % upper bound on the violation rate after `examined` opportunities without a violation.
 
-    It is at most 3 / n (the rule of three). None if nothing was examined.
+    It is 3 / `examined` (the rule of three), but at most 1. None if nothing was examined.
     """
     return min(1.0, 3.0 / examined) if examined else None

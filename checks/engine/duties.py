@@ -53,9 +53,9 @@ def keep_times(
 ) -> None:
     """Store when slots joined and left, when connections ended, and when this journal was drained.
 
-    `periods` is indexed by slot, `ends` by connection; both grow before the call. `phases` holds three times in ns
-    (NEVER: not seen): the first DRAIN, the first DRAINED, and the first DRAINED whose own deadline cut off what still
-    arrived.
+    `slots` and `conns` belong to the records (-1: none). The other arrays are updated: `periods` (PERIOD by slot) and
+    `ends` (CONN_END by connection), which grow before the call, and `phases`. This holds three times in ns (NEVER: not
+    seen): the first DRAIN, the first DRAINED, and the first DRAINED whose own deadline cut off what still arrived.
 
     The shape: one slot belongs to one connection, which one journal records in order. So a row of `periods` is only
     overwritten by later records of the same journal, and no times of two hosts are compared here. A repeated JOIN with
@@ -96,7 +96,10 @@ def keep_times(
 def chain(
     order: Array, slots: Array, conns: Array, periods: Array, ends: Array, phases: Array, resume: bool, duties: Array
 ) -> None:
-    """Join the slots of each subscription into one unbroken duty, and write the duty of the last slot.
+    """Join the slots of each subscription into one unbroken duty, and write the duty of the last slot to `duties`.
+
+    `slots`, `conns`: SLOT and CONN rows. `periods`, `ends`: as in `keep_times`. `duties`: DUTY by subscription, the
+    output.
 
     `order` lists the joined slots sorted by subscription, then by `joined_t` (ns). So one pass with three variables
     (`sub_before`, `start`, `unbroken`) sees every reconnection of a device in time, without a table by device.
@@ -163,7 +166,8 @@ class Duties:
     def open_until(self, end: End) -> Array:
         """Return for each slot (begin, end) in ns: the time in which it was joined, on an open connection, by a member.
 
-        (0, 0) where that is unknown: never joined, a journal that lacks its end, a connection without an end.
+        (0, 0) where that is unknown: the slot was never joined, its journal lacks records, or neither the end of its
+        connection nor DRAINED is on record.
         """
         world = end.world
         w, count = world.tables, world.slots
@@ -197,10 +201,7 @@ class Duties:
         return result
 
     def phases_of(self, journal: int) -> Array:
-        """Return a journal's times (ns) of DRAIN, DRAINED and a cut-off DRAINED, as an array.
-
-        A phase that was not recorded has the time NEVER.
-        """
+        """Return a journal's times of phases, as the array `phases` of `keep_times`, which updates it."""
         if journal not in self._phases:
             self._phases[journal] = np.full(3, NEVER, np.int64)
         return self._phases[journal]
@@ -223,7 +224,7 @@ class Duties:
         return duties
 
     def drained_after_s(self, end: End) -> float:
-        """Return the seconds from DRAIN to the deadline that cut the drain short; 0 if none did."""
+        """Return the longest time in seconds from DRAIN to a deadline that cut the drain short; 0 if none did."""
         phases = self._all_phases(end)
         cut = phases[phases[:, 2] < NEVER]
         return float((cut[:, 2] - cut[:, 0]).max()) / 1e9 if len(cut) else 0.0

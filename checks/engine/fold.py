@@ -31,8 +31,11 @@ WHAT, REC, REC2, CLIENT, MID, MID2, CONV, X, Y = range(9)
 class JournalInfo:
     """Facts about a journal besides its records.
 
+    records   number of complete records
     footer    content of its footer, None: it was never closed
-    gaps      records that are missing or damaged; `damage`: sentences about them
+    torn      the journal was not closed: its writer has died, or is still running
+    meta      facts that the writer stated at the beginning, such as its clock
+    gaps      number of records that are missing or damaged; `damage`: sentences about them
     unsealed  records that no checksum covers
     """
 
@@ -60,7 +63,7 @@ class End:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def incomplete(self) -> set[int]:
-        """Return the numbers of the journals whose end is missing."""
+        """Return the numbers of the journals that were not closed, or lack records."""
         return {number for number, journal in enumerate(self.journals) if not journal.complete}
 
     @property
@@ -72,14 +75,15 @@ class End:
 
     @property
     def partial(self) -> bool:
-        """Return whether a part of the record is missing: a whole journal, or the end of one."""
+        """Return whether a part of the record is missing: a whole journal, the end of one, or records inside."""
         return bool(self.missing or self.incomplete())
 
     @property
     def lacks_faults(self) -> bool:
         """Return whether faults may have been on that were not recorded.
 
-        Such a fault could excuse what looks like a violation.
+        Such a fault could excuse what looks like a violation. It is True if the record is partial, and has fewer
+        faults than `facts["planned_faults"]` states (a count, or a list), or that fact is missing.
         """
         if not self.partial:
             return False
@@ -189,7 +193,10 @@ class Described:
 
     @property
     def definition(self) -> str:
-        """Return the definition of the check: the docstring of its fold, whose first paragraph states the promise."""
+        """Return the definition of the check: the docstring of its fold, whose first paragraph states the promise.
+
+        The beginning "State of ID: " is removed.
+        """
         text = inspect.cleandoc(inspect.getdoc(self.fold) or "").removeprefix(f"State of {self.id}: ")
         return text[:1].upper() + text[1:]
 

@@ -14,8 +14,9 @@ from earwitness.checks.engine.tables import Array
 def trim(source: Array, target: Array, starts: Array, alive: Array, degree: Array, queue: Array) -> None:
     """Mark nodes that no living node leads to as not alive, until none is left (Kahn's algorithm).
 
-    `source` and `target` are the ends of edges, sorted by `source`. `starts`: by node, + 1, its first edge. `degree`:
-    by node, edges from living nodes. `queue` is scratch space for as many entries as nodes. `alive` is the result.
+    `source` and `target` are the ends of edges, sorted by `source`. `starts`: by node, the index of its first edge, and
+    a last entry with the number of edges. `degree`: by node, the number of edges from living nodes; it is changed.
+    `queue` is scratch space for as many entries as nodes. `alive`: bool by node, input and result.
 
     Invariant: `queue[head:tail]` holds nodes with degree 0 whose edges are not yet removed. A node enters the queue
     once, when its degree becomes 0, so the loop takes O(nodes + edges). What stays alive lies on a cycle or behind one.
@@ -83,12 +84,13 @@ def _trimmed(source: Array, target: Array, alive: Array) -> None:
 
 
 def cycles(edges: Array, nodes: int, keep: int = 8) -> tuple[list[tuple[int, Array]], int]:
-    """Return (at most `keep` short cycles of edges, one for each tangle; count of tangles).
-
-    A cycle comes with the lowest `after_rec` of its tangle, and the tangles with the lowest ones are returned.
+    """Return (one short cycle for each of the first `keep` tangles, number of tangles).
 
     A tangle is a connected part of the graph after removal of all nodes that lie only before or only after cycles.
-    `nodes`: count of nodes.
+    Tangles are ordered by the lowest record reference `after_rec` of their edges. A cycle is (that reference, its rows
+    of `edges`, each leading to the next and the last one to the first).
+
+    `edges`: rows with `before` and `after` (node numbers below `nodes`) and `after_rec`.
     """
     if not len(edges):
         return [], 0

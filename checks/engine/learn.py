@@ -34,6 +34,8 @@ from earwitness.checks.history.kinds import K_DELIVER, K_FAIL, K_INFO, K_INVOKE,
 def learn(w: Tables, mid: Int, r: Any, rec: Int) -> None:
     """Add the state that this record proves to the message's entry: sent, acknowledged, refused, stored, delivered.
 
+    `mid`: message number; `r`: a record about it; `rec`: its reference.
+
     Every update is monotonic: a flag or attempt bit is only set, `rows` only grows (to 255), `invoke_t` only sinks
     (ns). So these fields do not depend on the order in which journals are read. `proc` is taken from the first attempt
     only, since program order holds for first sendings; a delivery supplies it while the sending has not been read yet.

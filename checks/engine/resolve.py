@@ -97,9 +97,10 @@ def slot_of(w: Tables, sub: Int, conn: Int) -> Int:
 
 @helper
 def message_of(w: Tables, author: Int, counter: Int, conv: Int, sending: bool) -> Int:
-    """Return the message number, -1 if it cannot be one of ours, NO_ROOM if tables must grow first.
+    """Return the message number, -1 for none, NO_ROOM if tables must grow first.
 
-    `conv`: conversation that the record states, -1 for none. `sending`: the record is the INVOKE.
+    None are an author or a counter that cannot be ours, a record without a conversation of the roster (`conv`), and one
+    that states another conversation than the entry and is not the INVOKE. `sending`: the record is the INVOKE.
 
     A message number is page << PAGE_BITS | counter & (PAGE - 1). Pages of 64 counters are given out as authors reach
     them: an author counts up from 1, so a page fills before the next one begins, and neighbours share cache lines. The
@@ -148,8 +149,10 @@ def message_of(w: Tables, author: Int, counter: Int, conv: Int, sending: bool) -
 def page_for(w: Tables, pages: Any, at: Int, key: Int, counter: Int, number: Int) -> Int:
     """Return the bit page of row `at` of `pages` (SUB or SLOT) for the span `number`; a new one if there is none.
 
+    `key`: that of the page in the hash table. `counter`: index in `used` of the number of pages.
+
     The row caches its latest page. Positions grow with time, so a device stays in one span of 256 messages for long and
-    the hash table is rarely probed. Pages are given out by the counter `counter` of `used`; they come zeroed.
+    the hash table is rarely probed. Pages are given out in order; they come zeroed.
     """
     row = pages[at]
     if row["page_no"] == number:
@@ -167,9 +170,9 @@ def page_for(w: Tables, pages: Any, at: Int, key: Int, counter: Int, number: Int
 
 @helper
 def mark(w: Tables, sub: Int, slot: Int, pos: Int, live: bool) -> Int:
-    """Set the bits for the reception of the message at `pos`.
+    """Set the bits for the reception of the message at the position `pos` of its conversation.
 
-    Return the bits of `seen` for what had been received before.
+    Return the bits of `seen` for what had been received before. `live`: it was delivered live, not replayed.
 
     One page covers SPAN = 256 positions of one subscription, as four triples of 64-bit words: received at all (live or
     replayed), delivered live on the first slot, delivered live on a later slot. The three words of a position lie side

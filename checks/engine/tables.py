@@ -214,7 +214,7 @@ def rehash(old_keys: Array, old_values: Array, keys: Array, values: Array) -> No
     """Copy all keys and values into larger arrays.
 
     The new arrays are empty (-1) and at least twice as long, so each key is placed once and none is found twice. Keys
-    are placed anew, not copied in blocks, because the mask of `place` has one bit more. It is compiled because it walks
+    are placed anew, not copied in blocks, because the mask of `place` has more bits. It is compiled because it walks
     the whole table.
     """
     for i in range(len(old_keys)):
@@ -248,9 +248,9 @@ def subscription(w: Tables, client: Int, conv: Int) -> Int:
 
 @helper
 def attempt_bit(attempt: Int) -> Int:
-    """Return the bit of an attempt in `sent`.
+    """Return the bit of an attempt in `sent`, `answered` and `refused` of MESSAGE.
 
-    0 for attempts that share a bit, which have none in `answered` and `refused`.
+    0 for attempt 0 (not stated), and beyond ATTEMPTS: those share a bit of `sent`, and have none in the other two.
     """
     # A message has 16 bits in `sent`: the highest stands for all attempts beyond ATTEMPTS, which `learn` sets.
     return 1 << (attempt - 1) if 1 <= attempt <= ATTEMPTS else 0

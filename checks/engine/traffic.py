@@ -16,7 +16,10 @@ from earwitness.checks.roster import Roster
 def watch_traffic(
     records: Array, journal: Int, mids: Array, messages: Array, class_of: Array, kinds: Array, delays: Array
 ) -> Int:
-    """Count records by kind and deliveries by delay; return the latest time (ns).
+    """Count records by kind and deliveries by delay; return the latest time (ns), 0 without records.
+
+    `class_of`: by conversation, the class of its size. Counts are added to `kinds` (by kind) and `delays` (class,
+    bucket).
 
     Delays (ns) are counted by class of the conversation's size and by bucket. A bucket is 64 ns wide (`>> 6`) up to 256
     units, then 128 buckets for each octave: only shifts, no logarithm, with a relative error below 1 %. The last bucket

@@ -27,7 +27,10 @@ NOT_JUDGED = "{} findings rest on the wall clock, which was stepped (H3)"
 
 
 class Step(NamedTuple):
-    """Step of the wall clock by `by` ns, at some time after `start` and until `end` (monotonic ns)."""
+    """Step of the wall clock by `by` ns (positive: forward), at some time after `start` and until `end` (monotonic ns).
+
+    `journal`: number of the journal of the process that noticed it.
+    """
 
     start: int
     end: int

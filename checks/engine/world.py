@@ -58,6 +58,8 @@ def grown(array: Array, size: int, fill: int = 0) -> Array:
 class View:
     """Chunk of one journal, with the message, subscription, slot and connection of each record (-1: none).
 
+    The columns `mid`, `sub`, `slot`, `conn` and `seen` are valid until the next chunk, which overwrites them.
+
     rare  records of RARE kinds in the chunk
     seen  bits that show whether the message was delivered before
     """
@@ -96,7 +98,8 @@ class World:
     def __init__(self, roster: Roster, context: Context | None = None) -> None:
         """Make the tables. Those of clients and conversations have their final size, the others grow.
 
-        `context`: what is known of conversations whose records are not judged here; None: all are.
+        `context`: facts about the whole history, for a world that is given the records of some conversations only;
+        None: it is given all records.
         """
         self.roster, self.context = roster, context
         self.delivered_elsewhere = 0
@@ -127,9 +130,10 @@ class World:
         return int(known[number]) if known is not None and number < len(known) else -1
 
     def register(self, journal: int, records: Array) -> None:
-        """Give numbers to the connections that occur in a chunk of all records of a journal, in their order.
+        """Give numbers to the connections that occur in `records`, in the order of their first records.
 
-        For a world that sees only some of these records.
+        For a world that resolves only some records of a journal, but must number its connections as if it resolved all
+        of them: call it with all records of the journal, chunk by chunk.
         """
         known = self._connections.setdefault(journal, np.full(64, -1, np.int32))
         numbers = records["conn"]
@@ -165,7 +169,10 @@ class World:
         return result
 
     def met(self) -> Array:
-        """Return (journal, number, client) of every connection met so far, in the order of their numbers."""
+        """Return (journal, number there, client) of every connection met so far, as an int64 array (n, 3).
+
+        Rows are in the order of the global numbers. `client`: NOBODY if it is not of the roster.
+        """
         conns = self.tables.conns[: int(self.tables.used[USED_CONNS])]
         numbers = np.zeros(len(conns), np.int64)
         for known in self._connections.values():

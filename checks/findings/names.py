@@ -52,7 +52,10 @@ EVENTS = (
 
 
 def device(roster: Roster, client: int) -> str:
-    """Return the user's name, followed by the number of the device if the user has several."""
+    """Return the user's name, followed by the number of the device if the user has several.
+
+    NOBODY_KNOWN for a client that the roster does not have.
+    """
     if not 0 <= client < len(roster.user_of):
         return NOBODY_KNOWN
     user = roster.user_of[client]
@@ -63,7 +66,7 @@ def device(roster: Roster, client: int) -> str:
 
 
 def person(roster: Roster, client: int) -> str:
-    """Return the name of the user to whom a device belongs."""
+    """Return the name of the user to whom a device belongs; NOBODY_KNOWN if the roster does not have the device."""
     return roster.user_name(roster.user_of[client]) if 0 <= client < len(roster.user_of) else NOBODY_KNOWN
 
 

@@ -184,9 +184,9 @@ class Phase(IntEnum):
 
 
 class Place(IntEnum):
-    """Service or database: `counter` of an IDENTITY record, which stated the identity.
+    """Service or database of the platform: `counter` of an IDENTITY record, the place that stated the identity.
 
-    Also in requests and shown state.
+    In records of requests, revocations, shared state and faults it is `attempt`.
     """
 
     AUTH = 1
