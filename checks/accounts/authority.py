@@ -65,10 +65,10 @@ def last_delivered(records: Array, journal: Int, mids: Array, conns: Array, last
 def sent_on(records: Array, mids: Array, conns: Array, sent: Array) -> None:
     """Store for each message the connection + 1 of its sendings; -1: there were several, and any may have counted.
 
-    `sent` is 0 for none, so a zeroed array needs no filling; a sending by HTTP, on no connection, leaves 0. A message
-    is judged only if all of its sendings came on one connection, so one number by message is enough: a second
-    connection turns it into -1 for good, in any order of reading. Keeping all connections of a message would need a
-    list or a hash.
+    `sent` is 0 for none, so a zeroed array needs no filling; a sending by HTTP, on no connection, leaves 0. Whether a
+    message was accepted is judged only if all of its sendings came on one connection, so one number by message is
+    enough: a second connection turns it into -1 for good, in any order of reading. Keeping all connections of a message
+    would need a list or a hash.
     """
     for i in range(len(records)):
         if records[i]["kind"] == K_INVOKE and mids[i] >= 0:
@@ -105,11 +105,11 @@ def delivered_on(w: Tables, slot: Int, mids: Array, result: Array) -> None:
 class Opened(NamedTuple):
     """Connection that a token or a ticket opened, with the end of its authority (times in monotonic ns).
 
-    ends    when its authority ended: at the token's deadline or by a revocation
-    until   `ends` plus the contract's leeway (deadline) or bound (revocation): until then messages are allowed
-    cause   number of the record of the revocation, 0 if the token's deadline ended the authority
+    ends    when its authority ended: at the token's deadline, or when its revocation was requested
+    until   deadline plus the contract's leeway, or confirmed revocation plus its bound: until then messages are allowed
+    cause   record reference of the revocation, 0 if the token's deadline ended the authority
     surely  `until` plus what steps of the platform's wall clock may add: messages before it are in doubt
-    last    when the connection itself ended
+    last    when the connection itself ended; the highest 64-bit number if that is not on record
     """
 
     conn: int
@@ -127,11 +127,11 @@ class LiveAuthority(Together):
 
     The authority ends with the token's deadline and leeway, or with the confirmed revocation and its bound. Accepted is
     what was acknowledged, stored, or delivered to any device: the platform need not echo it. The time of sending
-    decides, not that of delivery: what was sent before may come later. A message that was sent again on another
-    connection is not judged.
+    decides, not that of delivery: what was sent before may come later. A message that was sent on several connections
+    is not judged as accepted from one of them.
 
     Counted are connections. Examined are those that were open when their authority ended, and in whose conversations
-    something was sent and delivered afterwards, or that sent something themselves.
+    something was sent and accepted afterwards, or that sent something themselves.
     """
 
     KEPT_ONLY = False
@@ -151,7 +151,10 @@ class LiveAuthority(Together):
         sent_on(view.records, view.mid, view.conn, self._sent)
 
     def look(self, world: World, bound_ns: int, end: End | None) -> None:
-        """Implement `Together.look`: look for messages sent or delivered after the end of a connection's authority."""
+        """Implement `Together.look`: look for messages sent after the end of a connection's authority.
+
+        Violations are those that were delivered on it or accepted from it.
+        """
         messages = world.messages()
         said = (messages["flags"] & INVOKED > 0) & (messages["flags"] & (ACKED | HEARD) > 0) & (messages["conv"] >= 0)
         accepted = (messages["flags"] & (ACKED | HEARD | STORED)) > 0

@@ -29,8 +29,13 @@ SECOND = 1_000_000_000
 class Token(NamedTuple):
     """Artefact (token, ticket, state or code) that the platform issued or the tester forged; times in ns.
 
-    `own`: its times come from the tester's wall clock alone. `belongs_to`: number of the artefact that it was issued
-    with or replaces.
+    kind        an `Artefact`
+    forged      number of the target's forgery, 0: genuine
+    deadline    when it ends, NONE: not known
+    belongs_to  number of the artefact that it was issued with or replaces, NONE: none
+    digest      CRC-32 of whom it names and what it permits
+    t           when it was recorded
+    own         its times come from the tester's wall clock alone
     """
 
     name: Name
@@ -51,14 +56,14 @@ class Token(NamedTuple):
     def issued(self) -> int:
         """Return the earliest time (ns) at which the artefact may have been issued, for questions about clock steps.
 
-        A genuine token without a deadline may have been recorded when it was first presented.
+        For a platform's token without a deadline it is -NEVER, because that may be recorded only when first presented.
         """
         return self.t - IN_FLIGHT_NS if self.own or self.deadline != NONE else -NEVER
 
     def lasts_to(self, clock: WallClock, limit: int, until: int) -> int:
         """Return the time (ns) until which a platform whose clock was stepped may accept the artefact.
 
-        `limit`: its end by the deadline; `until`: time of the presentation.
+        `limit`: its end by the deadline; `until`: time of the presentation. NEVER if its own times may be wrong.
         """
         return NEVER if self.unproven(clock) else limit + clock.backward(self.issued, until)
 
@@ -74,9 +79,16 @@ class Token(NamedTuple):
 
 
 class Request(NamedTuple):
-    """Request that presented an artefact.
+    """Request, and the artefact that it presented.
 
-    `yes`: accepted. `no`: refused because of the artefact. Neither: unknown, or refused because the budget was used up.
+    client, place  who asked, and the `Place` that was asked
+    way, control   `Way` in which the artefact was presented; whether it is the valid control beside a forgery
+    name           name of the artefact; number 0: none was presented
+    sent, t        when it was sent and answered, in ns
+    status         HTTP status or close code, 0: no answer
+    yes            accepted
+    no             refused because of the artefact; neither: unknown, or refused because the budget was used up
+    conn           number of its connection in the journal, 0: HTTP
     """
 
     client: int
@@ -115,7 +127,12 @@ class Revocation(NamedTuple):
 class Credentials:
     """All tokens, requests and revocations on record.
 
-    `families`: name of an artefact -> the name that all artefacts of its session share.
+    tokens       name of an artefact -> the artefact
+    families     name of an artefact -> the name that all artefacts of its session share
+    members      name of a session (a value of `families`) -> its artefacts
+    held         user number -> the user's artefacts
+    requests     all requests; `of`: name of an artefact -> those that presented it
+    revocations  all revocations
     """
 
     def __init__(self, kept: Kept, roster: Roster) -> None:

@@ -22,7 +22,8 @@ class Forgery(Together):
     """State of I31: no forged artefact is accepted, at any place, presented in any way.
 
     A refusal counts as examined when the next valid control that the same client presented at the same place in the
-    same way was accepted: a place that refuses everything proves nothing. A refused control makes the verdict UNKNOWN.
+    same way was accepted: a place that refuses everything proves nothing. A control that was refused after refused
+    forgeries makes the verdict UNKNOWN.
     """
 
     def look(self, world: World, bound_ns: int, end: End | None) -> None:

@@ -27,12 +27,12 @@ class Uses(Together):
     """
 
     def once(self, token: Token, requests: Sequence[Request], grace_ns: int, clock: WallClock) -> Request | None:
-        """Return the accepted presentation of an artefact, None if there is none.
+        """Return the first accepted presentation of an artefact, None if there is none.
 
-        Record each further one as a violation.
+        Add each further accepted one as a violation.
 
         Examined are the other presentations that were answered, also if two were in progress at the same time: one of
-        them must be refused. `grace_ns`: how long after its answer the first one may be repeated.
+        them must be refused. `grace_ns`: how long after its answer the first one may be repeated; 0: not at all.
         """
         accepted = sorted((r for r in requests if r.yes), key=lambda r: (r.t, r.rec))
         if not accepted:
@@ -52,9 +52,9 @@ class Uses(Together):
 class Refresh(Uses):
     """State of I32: a refresh token is good for one refresh, its reuse ends the session, and the user stays the same.
 
-    A refresh returns tokens of the same user with the same permissions. A second presentation that is refused as one
-    ends the session: after the revocation bound all of its tokens are refused. Not judged: names and permissions of
-    users whose permissions were changed in the run.
+    A refresh returns tokens of the same user with the same permissions. A second presentation that is refused because
+    the token was used before ends the session: after the revocation bound all of its tokens are refused. Not judged:
+    names and permissions of users whose permissions were changed in the run.
     """
 
     def look(self, world: World, bound_ns: int, end: End | None) -> None:

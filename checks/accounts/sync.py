@@ -64,7 +64,8 @@ class Sync(Together):
     """State of I41: an accepted change of an account shows at every copy within the bound, and both databases agree.
 
     At the end both databases have the same users with the same values. Where news of an account are promised, a socket
-    that was open from before the change until they were due receives this value or a later one.
+    that was open from before the change until they were due receives this value or a later one. Nor does a socket
+    receive a profile that the account never had; one value that nothing on record explains may be the account's first.
 
     A shown value is judged by when it was requested: it must not show a value that was replaced by a change accepted
     more than the bound before. A change whose outcome is not known may be visible or not, at any time. Faults that were
@@ -72,7 +73,7 @@ class Sync(Together):
     """
 
     def look(self, world: World, bound_ns: int, end: End | None) -> None:
-        """Implement `Together.look`: look for copies of an account that are older than the bound allows."""
+        """Implement `Together.look`: look for old copies, for missing and false news, and for databases that differ."""
         if self.contract.sync_bound_s is None:
             return
         accounts = _accounts(world)
@@ -180,7 +181,8 @@ def _load_ended(world: World) -> int:
 class UniqueAccount(Together):
     """State of I42: each user has one account, even if their devices log in for the first time at once.
 
-    Examined: users who logged in more than once, and whose accounts were counted or named.
+    Examined: users who logged in more than once, and whose accounts were counted in auth's database, or whom auth named
+    at two logins or more.
     """
 
     def look(self, world: World, bound_ns: int, end: End | None) -> None:

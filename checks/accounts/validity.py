@@ -23,8 +23,8 @@ def proven(token: Token, request: Request, requests: Sequence[Request]) -> bool:
 class Deadline(Together):
     """State of I29: an artefact is not accepted by a request that was sent after its deadline and the leeway.
 
-    Requests are judged by the time of sending. A refusal counts as examined if the same place had accepted the token
-    before, and if it was not revoked.
+    Requests are judged by the time of sending. A refusal counts as examined if the artefact was not revoked, and if the
+    same place had accepted it before or it is good for one use (see `proven`).
     """
 
     def look(self, world: World, bound_ns: int, end: End | None) -> None:
@@ -54,7 +54,7 @@ class RevocationBound(Together):
     """State of I30: a revoked token is refused by every request sent later than the bound after the confirmation.
 
     Not judged: revocations that were not confirmed, and forged tokens. Examined: accepted requests, and refusals of a
-    token that had not expired and that the same place had accepted before (see `proven`).
+    token that had not expired and that the same place had accepted before, or that is good for one use (see `proven`).
     """
 
     def look(self, world: World, bound_ns: int, end: End | None) -> None:

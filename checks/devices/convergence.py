@@ -41,11 +41,11 @@ class MonotonicWrites(Together):
     """State of I18: every reader who asks after a change was accepted is shown it, or a later one.
 
     Of two changes the later one is that which was sent after the other was answered; of two that overlapped either may
-    be the last. An edit is known by its text; a read mark only moves forward. Pushed state is not judged here, nor a
-    text whose edit may be recorded later, or was lost with the end of a journal.
+    be the last. An edit is recognised by its text; a read mark only moves forward. Pushed state is not judged here, nor
+    a text whose edit may be recorded later, or was lost with the end of a journal.
 
-    Two edits are not accepted as the same version of a message (*same-version*). An edit that states the version it is
-    based on is not accepted after another edit of that version has been (*overwrote*).
+    Two edits with different texts are not accepted as the same version of a message (*same-version*). An edit that
+    states the version it is based on is not accepted if a version between that and its own was accepted (*overwrote*).
     """
 
     def look(self, world: World, bound_ns: int, end: End | None) -> None:
@@ -108,9 +108,9 @@ def _reader(look: Look) -> dict[str, int]:
 
 
 class Device(NamedTuple):
-    """Device that is still connected when the bound before the end has passed.
+    """Device that takes part in the comparison of I22, see `Convergence`.
 
-    `quiet`: that time (ns). `shows`: the kinds of state that it was shown.
+    `quiet`: time (ns) of DRAINED in its journal. `shows`: the kinds of state (`State`) that it was shown.
     """
 
     client: int
@@ -124,8 +124,8 @@ class Convergence(Together):
     They show no state that an accepted change has replaced.
 
     - A device shows the highest version or mark that it was shown, the last one if there are several.
-    - It takes part if it was shown something on its last connection, the bound before the end at the latest; and for a
-      kind of state, if it was ever shown any.
+    - It takes part if its last connection lasted until the end, and it was shown something on it, the bound before the
+      end at the latest; and for a kind of state, if it was ever shown any.
     - State that was changed less than the bound before the end is not compared: the change may still be on its way.
     - Users who did not stay members of the conversation are not compared: not all of their devices could learn of it.
 

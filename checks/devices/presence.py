@@ -36,7 +36,13 @@ class Times(NamedTuple):
 
 
 class Shown(NamedTuple):
-    """Status of a user, and the time span (ns) in which it was shown to a watcher."""
+    """Status of a user, and the time span (ns) in which it was shown to a watcher.
+
+    watcher      client that was shown it; `conv`: in which conversation
+    about, user  client number that the record names, and its user
+    begin, end   from `begin` to before `end`
+    again        the same status was shown directly before
+    """
 
     watcher: int
     about: int
@@ -58,6 +64,9 @@ class Presence(Together):
     A status holds until the next one about the same user on the same connection in the same conversation, or until the
     watcher's connection or run has ended. The same status twice in a row is wrong too. Only that is judged where a part
     of the record is missing, because connections and faults may be missing with it.
+
+    Not judged: a time at which a fault was on, and the bound after it (a kill, restart, crash or replacement of a
+    backend excuses nothing); users and watchers who left the conversation.
     """
 
     def look(self, world: World, bound_ns: int, end: End | None) -> None:

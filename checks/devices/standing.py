@@ -18,11 +18,13 @@ T = TypeVar("T", Change, Look)
 
 
 def old_standings(world: World, wait_ns: int, bound_ns: int, end: End | None) -> Iterator[tuple[Look, Change | None]]:
-    """Yield each shown value that had been changed long enough before, with the change that replaced it.
+    """Yield (shown value, change that replaced it) for each shown value that had been changed long enough before.
 
-    The change is None if the shown value is permitted. A requested value is compared with the time of the request, a
-    pushed one with the time of its arrival. Nothing is yielded where a change may be missing from the record, because
-    it may have restored the shown value.
+    The change is None if the shown value is permitted. `wait_ns`: how long a change may take to arrive; `bound_ns`: how
+    much times of two journals may differ.
+
+    A requested value is compared with the time of the request, a pushed one with the time of its arrival. Nothing is
+    yielded where a change may be missing from the record, because it may have restored the shown value.
     """
     if unrecorded(end):
         return

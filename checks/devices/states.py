@@ -17,10 +17,14 @@ Key: TypeAlias = tuple[int, ...]
 
 
 class Change(NamedTuple):
-    """Change of shared state, from a WRITE record; times in ns.
+    """Change of shared state, from a WRITE record.
 
-    `yes`: accepted. `no`: refused without effect. Neither: unknown. `base`: the version that an edit was based on, 0 if
-    it stated none.
+    user, client   whose state (-1: of a conversation); who changed it
+    state, digest  a `State`; CRC-32 of the new value
+    value          the new value where it is a number, the version that an edit got, NONE: none
+    base           the version that an edit was based on, 0 if it stated none
+    sent, t        when it was requested and answered, in ns
+    yes, no        accepted; refused without effect. Neither: unknown
     """
 
     user: int
@@ -37,9 +41,16 @@ class Change(NamedTuple):
 
 
 class Look(NamedTuple):
-    """Shared state as a device was shown it, from a SEEN record; `asked` (ns) is NONE if it was pushed.
+    """Shared state as a device or a database showed it, from a SEEN record.
 
-    `value`: rows (PROFILE), 1 or 0 (ACTIVE), a number (READ_MARK), a version (EDIT).
+    user           whose state, -1: of a conversation
+    client, conn   who was shown it, NOBODY for a database; the connection on which it was pushed, 0: requested
+    state, digest  a `State`; CRC-32 of the value
+    place          the `Place` that showed it
+    value          PROFILE: number of the account's rows in a database, NONE from a service; ACTIVE, MEMBERSHIP: 1 or 0;
+                   READ_MARK: sequence number; EDIT: version; NONE if it is no number
+    conv           in which conversation, NOBODY: none
+    asked, t       when it was requested (NONE: pushed) and shown, in ns
     """
 
     user: int
@@ -56,7 +67,7 @@ class Look(NamedTuple):
 
 
 class Shared:
-    """Changes and shown values of some kinds of shared state, grouped by `key_of(row, user)`.
+    """Changes (`changes`) and shown values (`looks`) of some kinds of shared state, grouped by `key_of(row, user)`.
 
     State of users outside the roster is left out. The name of a conversation has no user: -1.
     """
@@ -103,8 +114,8 @@ def _look(row: dict[str, int], user: int, rec: int) -> Look:
 def still_possible(changes: Iterable[Change], due: Collection[Change], until: int, bound_ns: int = 0) -> set[int]:
     """Return the digests of values that may be shown at `until` (ns): not refused, not replaced by a change in `due`.
 
-    A change with an unknown outcome may be visible or not, at any time. `bound_ns`: how much times of two journals may
-    differ.
+    `changes`: all changes of one piece of state; `due`: the accepted ones that must be visible by then. A change with
+    an unknown outcome may be visible or not, at any time. `bound_ns`: how much times of two journals may differ.
     """
     possible = set()
     for change in changes:
@@ -115,9 +126,9 @@ def still_possible(changes: Iterable[Change], due: Collection[Change], until: in
 
 
 def unrecorded(end: End | None) -> bool:
-    """Return whether changes may be missing from the record: the run is in progress, or a process has died.
+    """Return whether changes may be missing from the record: it is not read to its end, or a journal lacks records.
 
-    Changes are recorded when they are answered.
+    Changes are recorded when they are answered. `end`: None before the end of the record.
     """
     return end is None or bool(end.missing or end.incomplete())
 
@@ -153,7 +164,7 @@ class Patience:
         self._faults = sorted([*self._faults, *((begin, NEVER) for begin in on.values())])
 
     def due(self, t: int) -> int:
-        """Return the time (ns) by which a change at `t` must be visible; NEVER while a fault that delays it is on."""
+        """Return the time (ns) by which a change at `t` must be visible; NEVER if a fault that delays it has no end."""
         due = t + self._bound_ns
         for begin, end in self._faults:
             if begin <= due and end >= t:
