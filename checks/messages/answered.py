@@ -58,13 +58,13 @@ def answers_step(
 ) -> None:  # fmt: skip
     """Measure for each message the time from its sending to its answer.
 
-    `waits` is WAITS by message; `late` takes copies of WAITS whose answer came after `bound` (ns), `used[0]` of them.
-    `state[0]` is 1 once this journal was drained: from then on the tester itself closes connections, so an INFO does
-    not excuse what waits.
+    `mids` and `slots` belong to the records (-1: none). `waits` is WAITS by message; `late` takes copies of WAITS whose
+    answer came after `bound` (ns), `used[0]` of them. `state[0]` is 1 once this journal was drained: from then on the
+    tester itself closes connections, so an INFO does not excuse what waits.
 
-    Invariant: at most one sending waits for each message, the earliest one not excused. A second INVOKE leaves it
-    alone, an INFO without TIMEOUT (the connection was cut before the drain) clears it, an answer clears it and counts
-    as `good` or `late`. So a fixed row for each message is enough, and nothing is searched. The kernel decides by the
+    Invariant: at most one sending waits for each message, the earliest one not excused. A second INVOKE does not change
+    it, an INFO without TIMEOUT (the connection was cut before the drain) clears it, an answer clears it and counts as
+    `good` or `late`. So a fixed row for each message is enough, and nothing is searched. The kernel decides by the
     order of records, which exists only inside one journal; a message that a second journal names becomes SEVERAL and is
     not judged.
     """
@@ -106,14 +106,14 @@ def answers_step(
 class Answered(Folding):
     """State of I43: each message on a connection that stayed open is answered within the contract's bound.
 
-    Not a violation:
+    Not judged:
 
-    - A connection that ended, or a sender that left the conversation or lost the membership, before the bound had
-      passed.
-    - A fault between sending and deadline.
-    - A journal that lacks its end.
-    - An answer that a tester which was behind in reading may have read too late, or not yet: UNKNOWN. The bound is
-      then longer by all the time in which the tester had more to read than it had read.
+    - A message whose connection ended, or whose sender left the conversation or lost the membership, before the bound
+      had passed.
+    - A message with a fault between its sending and its deadline.
+    - A message whose journal lacks its end, or that several journals recorded.
+    - An answer that the tester may have read too late, or not yet, because it was behind in reading: UNKNOWN. The
+      bound is then longer by all the time in which the tester had more to read than it had read.
 
     If the run was drained before the bound had passed, unanswered messages make the verdict UNKNOWN.
     """

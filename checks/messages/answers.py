@@ -87,7 +87,7 @@ class FailedNoEffect(Folding):
     Not a violation:
 
     - Effects of a message of which one attempt was never answered, or answered by OK.
-    - A message that a stray OK names (I11).
+    - A message that an OK without attempt or conversation names (I11).
     - A copy that is corrupt (I10) or in another conversation (I12).
 
     Messages whose journal lacks its end are not judged, because a further attempt may be missing with it.
@@ -146,7 +146,7 @@ class FailedNoEffect(Folding):
 
 @kernel
 def repeated_answers(records: Array, journal: Int, mids: Array, seen: Array, out: Array, totals: Array) -> None:
-    """Write a row for each OK or FAIL of an attempt that had been answered before.
+    """Write a row to `out` for each OK or FAIL of an attempt that had been answered before.
 
     `totals` counts answers examined, rows of `out`. The shared pass keeps a bit for each answered attempt and sets
     ANSWERED_AGAIN in `seen`, so this loop only filters. Answers without attempt have no such bit; `_surplus` counts
@@ -169,8 +169,8 @@ class SingleCompletion(PerRecord):
     Not a violation:
 
     - A late answer after INFO.
-    - An answer without attempt to an own message, while a sending of it is not answered otherwise. Both of two attempts
-      may be answered, and the client knows only the last one.
+    - An answer that names no attempt, if a sending of the device's own message has no other answer. Each of two
+      attempts may get such an answer.
     """
 
     def step(self, view: View) -> None:
@@ -241,12 +241,12 @@ def scope(
     records: Array, journal: Int, mids: Array, conns: Array, w: Tables, sent: Array, by_device: bool, out: Array,
     totals: Array,
 ) -> None:  # fmt: skip
-    """Compare the connection of each answer with that of its sending.
+    """Compare the connection of each answer with that of its sending, and write a row to `out` where it is another.
 
     `sent` holds connection + 1 of each first attempt, 0 if not known; retries are in the hash table (see `sending_of`).
-    `totals` counts answers examined, rows of `out`. Order holds only inside one journal, so a sending of another
-    journal is not compared. `by_device` allows a later connection of the same device; connection numbers grow in the
-    order of their first records, so `conn < conns[i]` is enough.
+    Both are updated. `totals` counts answers examined, rows of `out`. Order holds only inside one journal, so a sending
+    of another journal is not compared. `by_device` allows a later connection of the same device; connection numbers
+    grow in the order of their first records, so `conn < conns[i]` is enough.
 
     An answer by HTTP (`conn` 0) belongs to its request: it is in scope if the device that gets it is the author. Such
     answers without a conversation are strays, which `ConnectionScope.peek` judges.
@@ -292,8 +292,9 @@ def scope(
 class ConnectionScope(PerRecord):
     """State of I14: an answer arrives on its message's connection, or where promised on a later one of that device.
 
-    An answer by HTTP (on no connection) arrives at the device that sent the message. News of an account are pushed to
-    its own user only. Not examined: answers on a connection to what was sent by HTTP.
+    A later connection may answer with `at_most_once = "device"`. An answer by HTTP (on no connection) arrives at the
+    device that sent the message. News of an account are pushed to its own user only. Not examined: answers on a
+    connection to what was sent by HTTP.
     """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:

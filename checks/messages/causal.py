@@ -21,11 +21,11 @@ UNKNOWN = np.iinfo(np.int64).max
 def causes_step(records: Array, mids: Array, causes: Array) -> None:
     """Store for each message the highest number that its sender had received before the first sending, + 1; 0: none.
 
-    `aux` of an INVOKE states that number (see `checks.history.record.SLOTS`), so the client has done the work and
-    nothing is looked up here. `+ 1` lets a zeroed array mean "none". Retries are skipped, because a device may have
-    received more since the first sending. The maximum makes the result independent of the order of reading. Whether the
-    message itself got a higher number is known only when that number is; all messages are compared at once in
-    `CausalOrder.peek`.
+    `aux` of an INVOKE states that number (see `checks.history.schema.KINDS`), so the client has done the work and
+    nothing is searched here. `causes`: by message; `+ 1` lets a zeroed array mean "none". Retries are skipped, because
+    a device may have received more since the first sending. The maximum makes the result independent of the order of
+    reading. Whether the message itself got a higher number is known only when that number is; all messages are compared
+    at once in `CausalOrder.peek`.
     """
     for i in range(len(records)):
         r = records[i]
@@ -38,8 +38,9 @@ def causes_step(records: Array, mids: Array, causes: Array) -> None:
 class CausalOrder(Folding):
     """State of I3: a message gets a higher number than all that its sender had received in its conversation.
 
-    Not examined: messages whose number is not known, or known from replayed history only; messages in several
-    conversations (I8). Of several numbers (I7) the lowest counts.
+    What the sender had received counts on the connection that sent the message. Not examined: messages whose number is
+    not known, or known from replayed history only; messages in several conversations (I8). Of several numbers (I7) the
+    lowest counts.
     """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:

@@ -44,10 +44,11 @@ EARLIEST = np.dtype([("t", "<i8"), ("rec", "<i8")])
 def ghosts(
     records: Array, journal: Int, mids: Array, convs: Int, here: Array, earliest: Array, out: Array, totals: Array
 ) -> None:
-    """Find bodies that cannot have been sent in this run, and keep the earliest delivery of the others.
+    """Write a row to `out` for bodies that cannot have been sent in this run, and keep each message's first delivery.
 
-    `here`: by client, 1 if this journal records it as sender or connected. `earliest`: by message. `totals` counts
-    records examined, rows of `out`, and messages of the platform itself. Times are ns.
+    `convs`: number of conversations. Updated are `here`: by client, 1 if this journal records it as sender or
+    connected, and `earliest`: EARLIEST by message. `totals` counts records examined, rows of `out`, and messages of the
+    platform itself. Times are ns.
 
     What a single record proves (another run's tag, an author or counter that cannot be, an unknown conversation)
     becomes a row at once. What needs the whole history (never sent, or delivered before it was sent) is decided at the
@@ -97,9 +98,10 @@ def ghosts(
 class NoCreation(Folding):
     """State of I8: everything received or stored was sent in this run.
 
-    A body of another run, or of an author or counter that cannot be, is a violation at once. At the end so is a message
-    that no device sent, or that was delivered before it was sent. If its author's journal lacks its end, the verdict is
-    UNKNOWN instead.
+    A body of another run, of an author or counter that cannot be, or in an unknown conversation is a violation at once.
+    At the end so is a message that no device sent, that was delivered before it was sent, or that appeared in another
+    conversation than it was sent in. If the journal of a message's author lacks its end, the verdict is UNKNOWN
+    instead.
 
     - Not a violation: a message that is none of ours and whose sender is no user of this run, as platforms post about
       users who come and go. Such messages are counted.

@@ -70,9 +70,10 @@ class Latest:
         latest_step(view.records, view.sub, self._times, self._numbers)
 
     def by_device(self, world: World) -> Array:
-        """Return for each subscription (when its device last received anything, anywhere; its highest number).
+        """Return an int64 array (subscription, 2): when its device last received anything; its highest number received.
 
-        Messages for a device wait in one queue, so a busy conversation delays the others.
+        The time (ns) counts in any conversation, because messages for a device wait in one queue: a busy conversation
+        delays the others. -1: nothing was received.
         """
         clients = world.tables.sub_client
         times = self._times if len(self._times) else _none(len(world.tables.user_of))
@@ -101,10 +102,11 @@ def absences(
 ) -> None:
     """Find for each subscription the messages of its conversation that it had to receive and did not.
 
-    `first`: by conversation, + 1, where its messages stand in `due` (time of sending in ns, NEVER if it has no effect),
-    `author` and `mids`. `duties`: DUTY by subscription. `echo`: senders receive their own messages. `latest`: by
-    subscription, see `Latest.by_device`. `totals`: examined, missing, missing where
-    the end of the run is not on record, missing where our own deadline cut off what still arrived.
+    `first`: by conversation, the index of its first message, and a last entry with the number of all messages. It is an
+    index of `due` (time of sending in ns, NEVER: no effect), `author` (client, -1: none) and `mids` (message numbers).
+    `duties`: DUTY by subscription. `echo`: senders receive their own messages. `latest`: as `Latest.by_device` returns
+    it. `out`: a row for each miss. `totals` counts: examined, missing, missing where the end of the run is not on
+    record, missing where our own deadline cut off what still arrived.
 
     The loop visits members × messages of each conversation. So messages are sorted by conversation and position
     beforehand; positions of one subscription then run through its bit pages in order, and a page is looked up once for

@@ -15,7 +15,7 @@ from earwitness.checks.verdict import Finding
 
 @kernel
 def echoes(records: Array, journal: Int, mids: Array, subs: Array, out: Array, totals: Array) -> None:
-    """Write a row for each delivery of an own message on the connection that sent it.
+    """Write a row to `out` for each delivery of an own message on the connection that sent it.
 
     `totals` counts sendings, rows of `out`. The body states the sending connection's epoch modulo 256 (`proc`), so one
     comparison with `conn & 255` decides and no sending must be found. Epochs of one device that differ by 256 would
@@ -36,8 +36,8 @@ def echoes(records: Array, journal: Int, mids: Array, subs: Array, out: Array, t
 class NoEcho(PerRecord):
     """State of I45: a sender is not sent its own message on the connection on which it was sent.
 
-    Not a violation: the same user's other devices; a later connection of the device (a platform that resumes may send
-    what was missed as it is); history replayed on joining. Examined: sendings.
+    Not a violation: the message on the same user's other devices; on a later connection of the device (a platform that
+    resumes may send what was missed, own messages included); history replayed on joining. Examined: sendings.
     """
 
     def step(self, view: View) -> None:

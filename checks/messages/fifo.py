@@ -159,7 +159,8 @@ def author_sequences(w: Tables, highest: Array, author: Int, out: Array, totals:
     """Check the numbers of one author's messages in the order of their counters.
 
     Numbers must ascend inside one conversation and `proc`. `highest` has by conversation (author + 1, proc, message) of
-    the highest number so far. `totals` counts messages examined, and violations.
+    the highest number so far. `totals` counts messages examined, and violations; `out` gets a row for each violation,
+    as many as fit.
 
     The directory lists an author's pages in the order of counters, and a page holds 64 counters in order, so walking it
     needs no sorting. `author + 1` marks rows of `highest` as this author's, which saves clearing the array for each

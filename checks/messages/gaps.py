@@ -148,7 +148,8 @@ def gaps_step(records: Array, journal: Int, slots: Array, seen: Array, states: A
 class GapFree(Folding):
     """State of I4: the sequence numbers of a conversation have no gap on each connection.
 
-    They are checked from the number on that the platform states on joining (the head).
+    They are checked from the number on that the platform states on joining (the head), or without one from the first
+    live delivery.
 
     Not a violation: what lies before joining; anything across LEAVE or another connection; a repeated number (I6);
     numbers of own messages where the platform does not echo them. A jump counts once: *reorder* if all of it was
@@ -179,7 +180,11 @@ class GapFree(Folding):
         return self._judge(world)
 
     def finish(self, end: End) -> Verdict:
-        """Implement `Fold.finish`: leave out gaps that own messages with unrecorded numbers may explain."""
+        """Implement `Fold.finish`: return all jumps.
+
+        Where a part of the record is missing and the platform does not echo, gaps that own messages with unrecorded
+        numbers may explain are no violations; they make the verdict UNKNOWN.
+        """
         return self._judge(end.world, partial=end.partial)
 
     def _judge(self, world: World, partial: bool = False) -> Verdict:

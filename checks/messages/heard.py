@@ -61,7 +61,8 @@ STATED, UNEXPLAINED = 1, 2
 def note(row: Array, what: Int, journal: Int, r: Array, mid: Int, x: Int, y: Int) -> None:
     """Fill `row` with a violation: kind `what`, record, client, message, conversation, and two values of the check.
 
-    The columns are those of `checks.engine.fold`; REC2 and MID2 stay empty.
+    The columns are those of `checks.engine.fold`: `r` is the record that shows it, `mid` the message (-1: none), `x`
+    and `y` go into X and Y. REC2 is 0 and MID2 -1 (none).
     """
     row[WHAT] = what
     row[REC] = (np.int64(journal) << REC_BITS) | np.int64(r["index"])
@@ -79,7 +80,7 @@ def note(row: Array, what: Int, journal: Int, r: Array, mid: Int, x: Int, y: Int
 def repeats(
     records: Array, journal: Int, mids: Array, slots: Array, seen: Array, bit: Int, out: Array, totals: Array
 ) -> None:
-    """Write a row for each delivery that repeats an earlier one, on the connection or the device.
+    """Write a row to `out` for each delivery that repeats an earlier one, on the connection or the device.
 
     `totals` counts deliveries examined, rows of `out`. The shared pass has set the bits of `seen` from its bit pages;
     `bit` picks the contract's scope, AGAIN_HERE or AGAIN_ON_DEVICE. So the loop only filters and keeps no state of its
@@ -153,7 +154,7 @@ def shows_a_stranger(r: Any, w: Tables) -> bool:
 
 @kernel
 def strays(records: Array, journal: Int, mids: Array, subs: Array, w: Tables, out: Array, totals: Array) -> None:
-    """Write a row for each record that reached a device outside the conversation, or came under another one's name.
+    """Write a row to `out` for each record that reached a device outside its conversation, or named another one.
 
     `totals` counts records examined, rows of `out`. WHAT is 0: message to a stranger, 1: misrouted message, 2: push
     (agent's answer, presence, shared state) to a stranger, 3: presence of a stranger.
@@ -187,7 +188,7 @@ def strays(records: Array, journal: Int, mids: Array, subs: Array, w: Tables, ou
 
 @kernel
 def statements(records: Array, journal: Int, mids: Array, user_of: Array, out: Array, totals: Array) -> None:
-    """Write a row for each record that states another user than the true one.
+    """Write a row to `out` for each record that states another user than the true one.
 
     `totals` counts statements examined, rows of `out`. A stated id is in `aux`: a client number, STRANGER for an id
     that no login explains, -1 if the platform states none. Clients are compared by user, because a platform names
@@ -235,7 +236,10 @@ class PerRecord(Folding):
         return self.peek(end.world)
 
     def counted(self, world: World) -> None:
-        """Add the rows that a kernel wrote to `world.out` to the violations. `totals` holds (examined, rows)."""
+        """Take over what a kernel has counted in `totals` (examined so far, rows that it wrote to `world.out`).
+
+        Sets `examined`, adds the rows to the violations, and sets their number in `totals` to 0.
+        """
         self.suspects.take(world.out, int(self.totals[1]))
         self.totals[1] = 0
         self.examined = int(self.totals[0])
@@ -349,11 +353,11 @@ _PUSHED_WHAT = {K_RUN: "stranger-run", K_PRESENCE: "stranger-presence", K_SEEN: 
 
 
 class Isolation(PerRecord):
-    """State of I12: no device is sent anything of another's conversation, or under the name of a wrong conversation.
+    """State of I12: no device is sent anything of a conversation it does not belong to, or under a wrong one's name.
 
-    This covers messages, agents' answers, presence (and no user is shown as present where they are not a member), edits
-    and read marks. Membership is the tester's own roster. Not examined: bodies that are corrupt (I10) or of another run
-    (I8), because they do not say where they belong.
+    This covers messages, agents' answers, presence (and no user is shown as present where they are not a member),
+    edits, read marks and names. Membership is the tester's own roster. Not examined: bodies that are corrupt (I10) or
+    of another run (I8), because they do not say where they belong.
     """
 
     def step(self, view: View) -> None:

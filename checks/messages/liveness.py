@@ -45,7 +45,10 @@ SETTLE = 1 << 20
 
 @helper
 def heard_at(h: Array, t: Int, rec: Int, since: Int) -> None:
-    """Update the latest delivery of a message; of two at the same time the higher record reference is stored."""
+    """Update the latest delivery in `h`, the HEARING row of a message, with one at `t` to a device joined at `since`.
+
+    Times are ns + 1. Of two deliveries at the same time the one with the higher record reference is stored.
+    """
     # The order of reading must not show in the verdict: the journals of a run come in batches, in any order.
     if t > h["t"] or (t == h["t"] and rec > h["rec"]):
         h["t"] = t
@@ -55,9 +58,10 @@ def heard_at(h: Array, t: Int, rec: Int, since: Int) -> None:
 
 @kernel
 def settle(waiting: Array, messages: Array, hearings: Array, used: Array) -> None:
-    """Decide the waiting deliveries whose sending is known by now, and move the others to the front.
+    """Enter the waiting deliveries whose sending is known by now into `hearings`, and move the others to the front.
 
-    `hearings`: by message, updated. `used[0]`: rows of `waiting`.
+    A delivery to a device that joined after the sending is dropped. `hearings`: HEARING by message. `used[0]`: rows of
+    `waiting`.
 
     `waiting` is compacted in place: `left` never passes `i`, so a row is copied only to a place that was already read.
     It runs when the list has grown past a threshold, and that is raised to twice what remained. So the cost stays
@@ -93,8 +97,9 @@ def hearings_step(
 ) -> None:
     """Keep by message the time of its acknowledgement and of its latest delivery to a device that was waiting for it.
 
-    `since`: by slot, time of joining + 1, 0: not subscribed. `drain`: earliest time of DRAIN. `bound`: the contract's,
-    in ns. All times are ns + 1 except `drain`, so that 0 means none in zeroed arrays.
+    `bound`: the contract's, in ns. Updated are `since` (by slot, time of joining + 1, 0: not subscribed), `hearings`
+    (HEARING by message), `waiting` with `used[0]` rows (see `settle`), and `drain` (earliest time of DRAIN). All times
+    are ns + 1 except `drain`, so that 0 means none in zeroed arrays.
 
     Only the latest delivery matters: if it is in time, all are. So a message costs one row of 40 bytes, whatever the
     number of its receivers. A delivery within `bound` of the device's joining cannot be late, because the device joined
@@ -149,12 +154,13 @@ def hearings_step(
 class LivenessBound(Folding):
     """State of I25: a subscribed device receives a message within the contract's bound of its acknowledgement.
 
-    The device must have been subscribed from before the sending. Counted are messages. Not a violation:
+    The device must have been subscribed from before the sending. Counted are messages. Not judged:
 
-    - A window from sending to bound in which a fault was on, or which DRAIN cut off.
+    - A message, if a fault was on between its sending and the bound.
     - The author's own device.
-    - A connection that ended, or left the conversation, before the bound had passed.
-    - A journal that lacks its end.
+    - A late delivery, if DRAIN came before the bound had passed.
+    - A device that received nothing, if its connection ended or it left the conversation before the bound had passed,
+      or if its journal lacks its end.
     """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:

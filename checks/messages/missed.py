@@ -39,9 +39,11 @@ def resumed_step(
     kept: Array,
     used: Array,
 ) -> None:
-    """Store first deliveries of messages to a device on a connection other than its first.
+    """Append to `kept` a RESUMED row for each message that reached a device for the first time, on a later slot.
 
-    `firsts`: SUB rows, of which `first` is the subscription's first slot. `used[0]`: rows of `kept`.
+    `records`: a chunk of the journal `journal`; `mids`, `subs`, `slots` (-1: none) and `seen` (bits) belong to its
+    records, as `checks.engine.resolve` sets them. `firsts`: SUB rows; a later slot is any other than the
+    subscription's `first`. `used[0]`: rows of `kept` in use, is raised; `kept` has room for `len(records)` more.
 
     Bits of the shared pass say that a message came, not when. The time matters only for a device with a second
     connection, where a message may have come too late on a later one. So times are kept only there, as an unsorted list
@@ -103,9 +105,10 @@ def missed_step(
 ) -> None:  # fmt: skip
     """Compare each slot with the messages of its conversation, and record those that it had to receive and did not.
 
-    `first`: by conversation, + 1, where its messages stand in `mids`. `deadlines`: by message (ns), 0: nothing is owed.
-    `order`: slots by subscription. `times`: by slot (begin, end) in ns. `keys`, `kept`: RESUMED rows by sub << 32 |
-    mid. `owed`, `found`: bool by message. `totals[0]`: misses; only as many rows as fit are written to `out`.
+    `first`, `mids`: as in `checks.messages.delivered.absences`. `deadlines`: by message (ns), 0: nothing is owed.
+    `order`: slots sorted by subscription. `times`: by slot (begin, end) in ns. `keys`, `kept`: as `Resumed.by_key`
+    returns them. Results are `owed` and `found` (bool by message: it had to be received by some slot; it was missed by
+    one), `totals[0]` (number of misses) and `out` (MISSED rows, as many as fit).
 
     A slot owes a message that was sent after it joined and whose deadline lies before its end. The tests go from cheap
     to dear: times, then the slot's bit, then the time of a resumed delivery by binary search in sorted keys, then the

@@ -40,8 +40,9 @@ def order_step(
 ) -> None:
     """Store each pair of messages that were delivered directly one after the other on a slot, once for all slots.
 
-    `used`: edges, pairs seen, records with a number. `all_deliveries` false: a delivery with a number is skipped, as
-    its order follows from the number (I4). `retries` true: retries count too, because they take effect once.
+    Updated are `last` (LAST by slot), `edges` (EDGE rows), `keys` (hash set of the edges) and `used`, which counts
+    edges, pairs seen, and records with a number. `all_deliveries` false: a delivery with a number is skipped, as its
+    order follows from the number (I4). `retries` true: retries count too, because they take effect once.
 
     Only neighbours become edges: the order of a slot is a chain, and the rest follows from it. So edges grow with the
     messages where members agree, not with members × messages; a hash set of (before << 32 | after) drops the

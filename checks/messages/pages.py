@@ -48,7 +48,7 @@ class Pages:
 def fault_of(read: Array) -> int:
     """Return what is wrong with one page (HOLE, REPEATED or ORDER), 0 if nothing is.
 
-    Numbers may begin at 0 or at 1.
+    `read`: READ record of a platform with contiguous numbers, which may begin at 0 or at 1.
     """
     start, rows, last, digest = (int(read[name]) for name in ("author", "counter", "seq", "digest"))
     if not rows:

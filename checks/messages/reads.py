@@ -55,7 +55,7 @@ def learn_number(told: Array, newest: Array, row: Int, t: Int, seq: Int, rec: In
 
 @helper
 def known_at(told: Array, newest: Array, row: Int, t: Int) -> Int:
-    """Return the index in `told[row]` of the highest number known at `t` (ns), -1 if it is not known.
+    """Return the index in `told[row]` of the highest number known at `t` (ns), -1 if no step of the ring is so old.
 
     It walks back from the newest step. Steps ascend in time and number, so the first one not later than `t` is the
     answer.
@@ -173,10 +173,10 @@ class Reads(PerRecord):
 
 
 class ReadYourWrites(Reads):
-    """State of I16: a history read shows what the same device had been acknowledged before it asked.
+    """State of I16: a history read shows what had been acknowledged to the same device before it asked.
 
     Not a violation: an acknowledgement that came while the read was under way; what was never acknowledged. Numbers
-    received shortly before asking may not be judged, because steps are merged (see `learn_number`).
+    acknowledged shortly before asking may not be judged, because steps are merged (see `learn_number`).
     """
 
 

@@ -29,7 +29,8 @@ def recent_step(
 ) -> None:
     """Store for each message its first acknowledgement with a number, and store all reads.
 
-    `acked`: ACKED by message. `looked`: LOOKED, `used[0]` of them. Times are ns; `aux` of a READ is its duration in µs.
+    `acked`: ACKED by message, whose times are ns + 1. `looked`: LOOKED rows (ns), `used[0]` of them. `aux` of a READ is
+    its duration in µs.
 
     Acknowledgements and reads of one conversation stand in several journals, which are read in any order, so nothing
     can be compared here. One row for each message is the least that a later comparison needs: `finish` sorts them by

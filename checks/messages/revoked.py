@@ -113,8 +113,8 @@ class Revoked(Folding):
     - Counted are messages for each device; examined: those sent while it had no membership.
 
     For agents' answers, presence and shared state the time of sending is not known. Where the platform promises a
-    delivery bound they are judged too: what comes later than that after the confirmation was sent after it. A fault
-    that was on meanwhile may have delayed it.
+    delivery bound they are judged too: what comes later than that after the confirmation was sent after it. Not a
+    violation: a push with a fault between the confirmation and its arrival, because the fault may have delayed it.
     """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:

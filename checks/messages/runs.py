@@ -78,7 +78,10 @@ broken       the first rule that was broken, by the record `last`; first: the ru
 def broken_rule(run: Array, event: Int, chunk: Int) -> Int:
     """Process one event of an agent's answer; return the rule that it breaks, or FINE.
 
-    `chunk` is the next number that must come; it starts at 0, or at -1 (any) for a run whose beginning was missed.
+    `run`: its RUN row, updated. `event`: STARTED … ERROR; the STARTED that begins a run is not passed. `chunk`: number
+    of the event's chunk. `run["chunk"]` is the next number that must come; it starts at 0, or at -1 (any) for a run
+    whose beginning was missed.
+
     Tools are counted and not named: records do not say which tool it was, so only a completion without a start, and a
     tool open at the completion, can be found. A run without its beginning (`headless`) may complete tools that started
     before.
@@ -126,8 +129,8 @@ def runs_step(
     """Check the events of each agent's answer ("run") on each connection.
 
     `joined`: by slot, time of joining + 1 (ns); `continued`: by slot, 1 after CONTINUED; `parted`: by slot, number of
-    LEAVEs. `first_sent`: by conversation, time of the first sending. `keys`, `places`: hash table from run and
-    connection to the index in `runs`. `used[0]`: runs.
+    LEAVEs. `first_sent`: by conversation, time of the first sending (ns). `keys`, `places`: hash table from run and
+    connection to the index in `runs`. `runs`: RUN rows, `used[0]` of them. All of these are updated.
 
     A run is a small state machine for each connection (`broken_rule`), so that one row replaces the list of its events.
     The key conn << 32 | run needs a hash, because many runs interleave on one connection; probing is that of

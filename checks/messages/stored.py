@@ -93,7 +93,8 @@ class Once(Folding):
 def shown_at(messages: Array) -> Array:
     """Return the record of each message's sending; where that was not recorded, the first one that numbers or holds it.
 
-    Of all that is known of a message it does not depend on which other messages were read.
+    `messages`: MESSAGE rows. Findings are sorted by this reference, as it does not depend on which other messages were
+    read.
     """
     known = np.where(messages["seq_rec"] > 0, messages["seq_rec"], messages["first_rec"])
     result: Array = np.where(messages["invoke_rec"] > 0, messages["invoke_rec"], known)

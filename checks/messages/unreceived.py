@@ -90,10 +90,11 @@ def misses_step(
 ) -> None:  # fmt: skip
     """Find for each subscription the messages that it had to get in the end and did not.
 
-    `first`, `due`, `author`, `mids`, `duties`, `latest`: as in `checks.messages.delivered.absences`, whose loop this
-    one repeats with reads added. `told`: by subscription, time (ns). `reads`: PAGE_READ sorted by subscription;
-    `read_from`: by subscription, + 1, where its reads begin. `by_sub`: misses of each subscription. `totals`: by
-    EXAMINED and the rest.
+    `first`, `due`, `author`, `mids`, `duties`, `latest`, `out`: as in `checks.messages.delivered.absences`, whose loop
+    this one repeats with reads added. `told`: by subscription, the time (ns) up to which its device had to read the
+    history itself, -1: never. `reads`: PAGE_READ sorted by subscription; `read_from`: by subscription, the index of its
+    first read, and a last entry with the number of reads. Counted are misses in `by_sub` by subscription, and in
+    `totals` all messages by the columns EXAMINED … UNSURE.
 
     Bits come first, because most messages came; only for the others are the device's few reads walked. A read is `sure`
     if the number lies in a whole page, `perhaps` if the page may have shown it or the message has no number. Then the
