@@ -71,7 +71,8 @@ SLICE = np.dtype([("slice", "<i8"), ("good", "<i8"), ("bad", "<i8")])
 def served(person: Array, client: Int, t: Int, rec: Int, bound: Int, spells: Array, used: Array) -> None:
     """End a client's wait at `t`, and store it as an UNSERVED row of `spells` if it was longer than `bound` (ns).
 
-    `person`: PERSON of the client; `t`: ns + 1, like its times; `used[0]`: rows of `spells`.
+    `person`: PERSON of the client, updated; `t`: ns + 1, like its times; `rec`: reference of the record that ends the
+    wait; `used[0]`: rows of `spells`.
     """
     if person["since"] > 0 and t - person["since"] > bound:
         spell = spells[used[0]]
@@ -93,8 +94,8 @@ def availability_step(
 ) -> None:
     """Record the waits and lost connections of each client, and count answers by slices of time.
 
-    `people`: PERSON by client of this journal. `used`: spells, slices of this chunk. `bound`: the contract's, in ns.
-    `drain`: earliest time of DRAIN.
+    `bound`: the contract's, in ns. Updated are `people` (PERSON by client of this journal), `spells` (SPELL) and
+    `slices` (SLICE of this chunk) with the numbers of their rows in `used`, and `drain` (earliest time of DRAIN, ns).
 
     A wait begins with a sending or a lost connection, and ends with an OK, a refusal of the platform (400 to 499) or,
     if nothing was asked, a new connection. A server error ends nothing: the user is still not served. So one state by
@@ -173,7 +174,8 @@ class Availability(Folding):
     """State of I28: while a service is restarted gracefully or replaced, every user continues to be served.
 
     Judged only where no other fault is on. Not a violation: what DRAIN cut off; a connection that the tester closed;
-    waits of a user who sends no request. Counted are users who sent meanwhile and connections that were cut.
+    waits of a user who sends no request. Examined: devices that sent something meanwhile, and connections that were
+    cut.
     """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:

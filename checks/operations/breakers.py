@@ -26,6 +26,7 @@ LONG_AGO = -(1 << 62)
 class State(NamedTuple):
     """Possible state of a breaker.
 
+    mode       CLOSED, OPEN or HALF
     failures   consecutive failures (CLOSED)
     since      when it opened, in ns
     probes     calls in progress that test the dependency (HALF-OPEN)
@@ -207,7 +208,7 @@ class Breakers(Folding):
 
 
 def follow(calls: list[Call], rules: Rules) -> Conformance:
-    """Process all calls of one breaker in the order of time; return its conformance."""
+    """Process all calls of one breaker, at least one, in the order of time; return its conformance."""
     order = sorted(range(len(calls)), key=lambda n: (calls[n].begun, calls[n].number))
     breaker = Conformance(rules, calls[order[0]].said)
     events: list[tuple[int, int, int]] = []  # at equal times ends come first: they may admit a call

@@ -64,7 +64,7 @@ class Outages(NamedTuple):
     def only_auth(self, start: int, end: int) -> Window | None:
         """Return the outage of auth that lasts from `start` to `end` (ns).
 
-        None if there is none, or if another fault is on.
+        None if there is none, or if another fault, or its effects, may be on.
         """
         if any(w.start <= end and start <= w.end + self.after for w in self.others):
             return None

@@ -50,12 +50,11 @@ class Budget:
         return cls(float(contract.rate_per_s or 0) / 1e9, max(1.0, float(int(contract.rate_burst))))
 
     def excess(self, start: Array, end: Array) -> tuple[Array, Array]:
-        """Return (excess, first) for each answer: the certain excess of the fullest window that ends with it.
+        """Return (excess, first) for each charge: by how much the fullest window that ends with it exceeds the budget.
 
-        `first` is the index of the charge with which that window begins.
-
-        An excess that is not positive is no violation. `start`, `end`: times of sending and of answers, in ns. The
-        figure is never too high.
+        `start`, `end`: times (ns) of sending and answer of one user's certain charges. The excess is in tokens, and a
+        lower bound: it is never too high. One that is not positive is no violation. `first`: index of the charge with
+        which the window begins.
         """
         by_start, by_end = np.argsort(start, kind="stable"), np.argsort(end, kind="stable")
         sent, answered = start[by_start], end[by_end]
@@ -75,7 +74,7 @@ class Budget:
         return excess, first
 
     def most_left(self, start: Array, end: Array, sent: Array, answered: Array) -> Array:
-        """Return for each request the most that can have been left of the budget when it was decided.
+        """Return for each request the most tokens that can have been left of the budget when it was decided.
 
         `sent`, `answered`: times of the requests; `start`, `end`: times of all certain charges. All times are ns.
         """
@@ -90,9 +89,10 @@ class Budget:
         return self._left(np.maximum(spent, 0.0) - ROUNDING)
 
     def least_left(self, uses: Uses, sent: Array, answered: Array) -> Array:
-        """Return for each request the least that must have been left at some time between `sent` and `answered` (ns).
+        """Return for each request the least tokens that must have been left whenever it was decided.
 
-        `uses`: all possible charges. The result is valid only for requests that were sent after the anchor's answer.
+        It was decided between `sent` and `answered` (ns). `uses`: all possible charges. The result is valid only for
+        requests that were sent after the anchor's answer.
         """
         started = np.searchsorted(uses.start, answered, "right")
         if self.window_ns is not None:
@@ -116,8 +116,8 @@ class Budget:
 class Uses:
     """Everything for which one user may have been charged; `start` and `end` each ascending, in ns.
 
-    At the anchor, a request between `sent_ns` and `anchor_ns`, `missing` tokens had been used up: that includes earlier
-    requests.
+    The anchor is the request from `sent_ns` to `anchor_ns` by whose answer the state of the budget is first known:
+    `missing` tokens had been used up by then, by all earlier requests.
     """
 
     start: Array
@@ -130,8 +130,9 @@ class Uses:
     def of(cls, possible: Array, charges: Array, budget: Budget) -> Uses:
         """Return the possible charges of one user with their anchor.
 
-        `possible`: charges that may have been made; `charges`: all of the user's. The anchor is the first answer that
-        states the rest of the budget; without one the budget may have been used up.
+        `possible`: charges that may have been made; `charges`: all of the user's, at least one. The anchor is the first
+        answer that states the rest of the budget. Without one it is the user's first request, before which the whole
+        budget may have been used up.
         """
         start, end = np.sort(possible["start"]), np.sort(possible["end"])
         said = charges[(charges["left"] != NONE) & (charges["end"] < NEVER)]

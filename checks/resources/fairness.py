@@ -80,7 +80,7 @@ def waited(counts: Array, late: Array, kept: Array, of: Array, client: Int, mid:
 
 @kernel
 def take_back(counts: Array, late: Array, which: Array) -> None:
-    """Take the waits of `late` that `which` marks out of the histograms `counts`."""
+    """Subtract from the histograms `counts` the waits in those rows of `late` for which `which` is True."""
     # Each row of `late` was counted when it was stored, and this runs once, so no count falls below zero.
     for i in range(len(late)):
         if which[i]:
@@ -165,7 +165,7 @@ def waiting_step(
 
 
 class Waits:
-    """Waits of all devices of one kind (deliveries or answers): a histogram by device, and the long ones one by one."""
+    """Waits of one kind, for deliveries or for answers: a histogram for each device, and a row for each long wait."""
 
     def __init__(self, clients: int) -> None:
         """Reserve a histogram for each client."""
@@ -174,13 +174,19 @@ class Waits:
         self._of = np.zeros(1024, np.uint32)
 
     def columns(self, more: int, messages: int) -> tuple[Array, Array, Array, Array]:
-        """Return what `waited` fills, with room for `more` waits and a number of messages."""
+        """Return (counts, late, kept, of) as `waited` updates them, with room for `more` waits and `messages` messages.
+
+        `late` does not grow beyond LATE_MOST rows.
+        """
         self._late = grown(self._late, min(LATE_MOST, int(self._kept[0]) + more))[:LATE_MOST]
         self._of = grown(self._of, messages)
         return self.counts, self._late, self._kept, self._of
 
     def sketch(self, messages: Array) -> Sketch:
-        """Return what is known of these waits, by the moments of sending instead of by messages."""
+        """Return these waits by the moments of sending instead of by messages, so that several parts can be added.
+
+        `messages`: MESSAGE by message number.
+        """
         late = self._late[: int(self._kept[0])]
         shown = np.zeros(len(late), SHOWN)
         for name in ("client", "ns", "rec"):
@@ -214,16 +220,17 @@ class Sketch:
     full: bool = False
 
     def merged(self, other: Sketch) -> Sketch:
-        """Return the waits of both."""
+        """Return the waits of this sketch and of `other` together."""
         moments, which = np.unique(np.concatenate([self.moments, other.moments]), return_inverse=True)
         waits = np.bincount(which, np.concatenate([self.waits, other.waits]), len(moments)).astype(np.int64)
         late = np.concatenate([self.late, other.late])
         return Sketch(self.counts + other.counts, late, moments, waits, self.full or other.full)
 
     def leave_out_stalls(self) -> None:
-        """Take the waits out of the histograms that began at moments in which the platform as a whole stood still.
+        """Remove from the histograms the waits that began at moments in which the platform as a whole stood still.
 
-        Does nothing if that is so at more than half of the moments: then it is usual, and others are compared with it.
+        At these moments a third of the waits or more were long. Does nothing if more than half of all moments are such:
+        that is then the usual state, and devices are compared in it.
         """
         if not len(self.late):
             return
@@ -234,7 +241,10 @@ class Sketch:
             self.late["ns"][stalled[at]] = 0  # nothing to show
 
     def longest(self, client: int) -> tuple[int, int] | None:
-        """Return the records (sending, end) of a device's longest wait, of equally long ones the first record."""
+        """Return the records (sending, end) of a device's longest wait, of equally long ones the first.
+
+        None if the device has no wait longer than FLOOR_S.
+        """
         own = self.late[self.late["client"] == client]
         if not len(own):
             return None
@@ -249,9 +259,10 @@ class Fairness(Folding):
       A smaller load is no reason to leave a device out, because that is how starving shows.
     - Waiting times run from the first sending to its delivery on a connection that had joined before, and to the
       acknowledgement; of each device the median and the 99th percentile, where it has enough samples.
-    - Not a violation: below half a second. Nor a moment (0.27 s of sending) in which every third wait of all devices is
-      longer than that: the platform as a whole stood still then, and that starves nobody. If more than half of the
-      moments are like that, it is the usual state, and these waits are compared too.
+    - Not a violation: a median or percentile below half a second. Not compared: waits that began in a moment (0.27 s)
+      in which every third wait of all devices was longer than that. The platform as a whole stood still then, and that
+      starves nobody. If more than half of the moments are like that, it is the usual state, and these waits are
+      compared too.
     - UNKNOWN where a fault was on (it may put some devices at a disadvantage on purpose), a journal is torn or missing,
       or a load process stood still.
 

@@ -16,12 +16,12 @@ from earwitness.checks.verdict import Finding, Verdict
 class KeyIntegrity(Budgeted):
     """State of I39: disguises widen no budget, and no user is charged for another.
 
-    *Widened*: all grants of a user exceed the budget, and those that came undisguised (own address, first token, on any
-    connection) do not. *Charged*: a user was refused with budget left while another had used up theirs.
+    *Widened*: all grants of a user together exceed the budget, and those that came undisguised (own address, first
+    token, on any connection) do not. *Charged*: a user was refused with budget left, after another had used up theirs.
 
-    Examined: answers to disguised attempts after the user's first refusal, and answers to users who were never rightly
-    refused after another's first right refusal. Without an attempt in disguise only *charged* is judged. The facts
-    state both counts.
+    Examined: answers to disguised attempts after the user's first refusal; and, once a user was refused with nothing
+    left, the answers to users to whom that never happened. Without an attempt in disguise only *charged* is judged. The
+    facts state both counts.
     """
 
     def judge(self, budget: Budget, users: list[Array]) -> Verdict:

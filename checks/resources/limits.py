@@ -99,9 +99,10 @@ class Budgeted(Folding):
         return rest
 
     def doubts(self, doubtful: int) -> str:
-        """Return a sentence about violations that missing records, or a step of the wall clock, may explain.
+        """Return the reason for UNKNOWN, "" if there is none.
 
-        `doubtful`: how many missing records may explain. "" if there are none.
+        `doubtful`: how many suspected violations missing records may explain. Those that a step of the wall clock may
+        explain are counted in `not_judged`.
         """
         why = [LACKS_CHARGES.format(doubtful)] if doubtful else []
         return "; ".join([*why, *([NOT_JUDGED.format(self.not_judged)] if self.not_judged else [])])
@@ -123,10 +124,9 @@ def device_of(roster: Roster, charge: Array) -> int:
 
 
 def overspent(budget: Budget, charges: Array) -> tuple[Array, Array, Array]:
-    """Return (excess, first, size) of the window that ends with each of these certain charges.
+    """Return (excess, first, size) of the fullest window that ends with each of these certain charges.
 
-    `excess`: how much the window exceeds the budget; `first`: index of the charge with which it begins; `size`: the
-    most charges that it holds.
+    `excess`, `first`: as `Budget.excess` returns them; `size`: excess and burst together.
     """
     excess, first = budget.excess(charges["start"], charges["end"])
     return excess, first, excess + budget.burst
@@ -180,7 +180,10 @@ class NeverMore(Budgeted):
 
 
 def refusals(budget: Budget, charges: Array) -> tuple[Array, Array]:
-    """Return (refusals of one user that can be judged, the least that was left of the budget at each)."""
+    """Return (refusals of one user that can be judged, the least tokens that were left of the budget at each).
+
+    Those can be judged that were sent after the state of the budget was known (`Uses.anchor_ns`).
+    """
     refused = charges[(charges["bits"] & REFUSED) > 0]
     if not len(refused):
         return refused, np.zeros(0)
@@ -192,8 +195,8 @@ def refusals(budget: Budget, charges: Array) -> tuple[Array, Array]:
 class NeverLess(Budgeted):
     """State of I37: no user is refused (429) while something must be left of the budget.
 
-    This holds whatever of the user's own sendings had been charged by then. Not judged: refusals before anything is
-    known of the budget. Examined: the others.
+    The worst case is judged: as if everything that the user had sent by then had been charged. Not judged: refusals
+    before anything is known of the budget. Examined: the others.
     """
 
     def judge(self, budget: Budget, users: list[Array]) -> Verdict:

@@ -29,8 +29,8 @@ class RetryAfter(Budgeted):
       since) is refused again.
     - *Overstated*, *understated*: the remainder that an answer states is more than can be, or less than must be.
 
-    Times that recede need no rule of their own: none is longer than one request needs. Examined: refusals, and returns
-    after the stated time. UNKNOWN where there was no such return.
+    A stated time that moves further away with each refusal needs no rule of its own: no time may be longer than one
+    request needs. Examined: refusals, and returns after the stated time. UNKNOWN where there was no such return.
     """
 
     def judge(self, budget: Budget, users: list[Array]) -> Verdict:
@@ -81,7 +81,7 @@ class RetryAfter(Budgeted):
 
 
 def longest_ms(budget: Budget) -> float:
-    """Return the longest time in ms that one more request may have to wait, rounded up to whole seconds."""
+    """Return the longest time in ms that one more request may have to wait: whole seconds, rounded up, and SLACK_MS."""
     need_s = budget.window_ns / 1e9 if budget.window_ns is not None else 1 / (budget.per_ns * 1e9)
     return max(1, math.ceil(need_s)) * 1000.0 + SLACK_MS
 

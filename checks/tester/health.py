@@ -64,9 +64,9 @@ class Health(Folding):
     def healthy(
         self, examined: int, faults: list[str], facts: Mapping[str, Any] | None = None, why: str = ""
     ) -> Verdict:
-        """Return PASS, or UNKNOWN with `faults` (sentences about problems) as the reason, or if nothing was examined.
+        """Return UNKNOWN if there are `faults` (sentences about problems) or nothing was examined, else PASS.
 
-        `why`: a remark for a PASS.
+        `examined`: number of things that were examined; `facts`: figures for reports; `why`: a remark for a PASS.
         """
         if not examined and not faults:
             faults = ["nothing was examined"]
@@ -161,7 +161,7 @@ def traffic(records: Array, span: Array, faults: Array, totals: Array) -> None:
 class Watching(Health):
     """Base class of the H-checks that read each journal's indexes and times. Subclasses implement `finish`.
 
-    `apart`: all records come by `read_all`, because `step` is given only some of them.
+    `apart`: True if `read_all` is called with all records, because `step` is given only some of them.
     """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
@@ -176,7 +176,7 @@ class Watching(Health):
             self.read_all(view.journal, view.records, view.conn)
 
     def read_all(self, journal: int, records: Array, conns: Array) -> None:
-        """Check indexes and times of consecutive records of a journal."""
+        """Check indexes and times of consecutive records of a journal. `conns` is not used here."""
         state = self.states.setdefault(journal, np.zeros(7, np.int64))
         if not state[RECORDS]:
             state[LATEST] = -NEVER // 2
@@ -187,7 +187,8 @@ class RecordComplete(Watching):
     """State of H1: every expected journal exists, is closed, and is complete.
 
     It has a footer, holds as many records as the footer states, without a break, and as many recorded frames as
-    arrived.
+    arrived. No connection was ended because it sent more than the bounds allow. Fact `journals_expected`: the number of
+    journals, or their names.
     """
 
     def finish(self, end: End) -> Verdict:

@@ -24,7 +24,8 @@ NAMED = 3
 class StorySound(Health):
     """State of H7: no load process counted errors of the story (`story` in the footer).
 
-    Fact `story_errors`: errors of a process without a journal. A history that no story made has no errors and passes.
+    Fact `story_errors`: the same counts (`errors`, `failed_requests`, `requests`) of a process without a journal. A
+    history that no story made has no errors and passes.
     """
 
     def finish(self, end: End) -> Verdict:
