@@ -56,9 +56,10 @@ REFUSED: Final = {"code": re.compile(r"code|status|why|reason", re.I), "retry_af
 def openings_of(
     sent: Side, sending: Sending | None, rules: Mapping[str, Rule]
 ) -> tuple[tuple[Unit, ...], tuple[Unit, ...], tuple[Group, ...]]:
-    """Return (sent units that join a room, units sent before everything else, groups of heartbeats).
+    """Return (units that join a room, units sent before everything else, groups of heartbeats) among the sent units.
 
-    `rules`: those known so far, by role.
+    At most one unit of each kind joins, and at most one is sent first. `sending`: how messages are sent, None if that
+    is not known. `rules`: those known so far, by role.
     """
     rooms = room_values(sending, rules.get("message"))
     beats = tuple(group for group in sent.groups if re.search(r"ping|pong|heartbeat|keep_?alive", group.name, re.I))
@@ -86,11 +87,12 @@ def openings_of(
 def around(
     received: Side, rules: Mapping[str, Rule], join: Sequence[Unit], message: Rule | None, own: Collection[str]
 ) -> dict[str, Rule]:
-    """Return role -> rule for the frames around messages: greeting, joined, left, refusals, replayed.
+    """Return role (welcome, joined, left, nack, replayed) -> rule for the frames around messages.
 
-    rules  those known so far, by role; their frames are skipped
-    join   sent units that subscribe to a room
-    own    texts that may be the platform's id of the user
+    rules    those known so far, by role; their frames are skipped
+    join     sent units that subscribe to a room
+    message  the rule of messages, None if none was found
+    own      texts that may be the platform's id of the user
     """
     used = {id(rule.group) for rule in rules.values()}
     rest = [group for group in received.groups if id(group) not in used]

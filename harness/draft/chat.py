@@ -47,12 +47,13 @@ OF_SENT: Final = {
 class Chat:
     """Everything that was guessed of the frames.
 
+    sending   how messages are sent, None if no sent text was found
     rules     role (message, ack, …) -> its rule
-    join      sent units that subscribe to a room; `first`: those before everything else
+    join      sent units that subscribe to a room; `first`: those sent before everything else
     numbers   "contiguous", "increasing" or "none": what was seen of the numbers of messages
     echoed    (own messages that came back, all own messages)
     beats     kinds of sent frames that look like heartbeats
-    own       the platform's id of the user
+    own       the platform's id of the user, "" if no own message came back
     """
 
     sending: Sending | None

@@ -32,6 +32,7 @@ class Roles:
     sent      a sent message, and `sent_at`: path of a value in it -> placeholder
     received  events of the kind that delivers messages; `at`: role -> path in their payload
     joins     frames that subscribe to a room; `room`: its label, "" if it was not found
+    values    value -> placeholder, wherever it stands in a frame: the room
     """
 
     sent: Said | None
@@ -73,7 +74,7 @@ def write_dialect(sheet: Sheet, found: Guesses, dialect: str) -> None:
 
 
 def roles_of(said: Sequence[Said]) -> Roles | None:
-    """Return the roles of what was said; None if no message was found."""
+    """Return the roles of the recorded frames `said`, which are in their order; None if no message was found."""
     texts = _texts(said)
     if texts is None:
         return None

@@ -78,7 +78,9 @@ def ends_named(path: str, pattern: re.Pattern[str]) -> bool:
 
 
 def best_path(group: Group, score: Score, least: float, without: Iterable[str]) -> Found | None:
-    """Return the path of a group with the highest score, None if none reaches `least`.
+    """Return the path of a group with the highest score, None if none has more than `least`.
+
+    Only paths that at least half of the units have are scored; the fewer have it, the less its score counts.
 
     score    (path, units that have it) -> (score, phrase for the comment)
     without  paths that have a role already
@@ -96,7 +98,10 @@ def best_path(group: Group, score: Score, least: float, without: Iterable[str]) 
 
 
 def after(sent: Unit, received: Unit) -> bool:
-    """Return whether `received` came after `sent`: by position on one socket, else by time, with a second of slack."""
+    """Return whether `received` came after `sent`: by position on one socket, else by time, with a second of slack.
+
+    True if one of the times is not known.
+    """
     if sent.place[0] == received.place[0]:
         return received.place > sent.place
     return not sent.time or not received.time or received.time >= sent.time - 1.0
@@ -131,7 +136,7 @@ def in_list(unit: Unit, path: str) -> tuple[str, str]:
 
 
 def inside(group: Group, items: str) -> Group:
-    """Return the items of the lists at the path `items` of the units, as a group of their own."""
+    """Return the items of the lists at the path `items` of the units, at most MOST_ITEMS, as a group of their own."""
     found = Group(value=group.value)
     for unit in group.units:
         held = compile_path(items)(unit.value)

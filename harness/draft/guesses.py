@@ -1,4 +1,4 @@
-"""Everything that a recording tells of its platform, before it is written: login, frames, history, addresses."""
+"""Guesses about the platform of a recording: login, frames, history, addresses. `writing` makes a draft of them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ class Guesses:
     """Everything that was guessed of a recording.
 
     sockets  connections of the drafted address; `others`: further addresses, cleaned
-    base     scheme, host and port of most requests, cleaned
+    secrets  secrets of the recording, which clean texts
+    history  None if no request lists messages
+    base     scheme, host and port of the requests, cleaned: of the login, else of the history, else of any request to
+             the socket's host; "" if there is none
     """
 
     recording: Recording
@@ -58,7 +61,7 @@ class Guesses:
 
 
 def guess(recording: Recording) -> Guesses:
-    """Return the guesses of a recording, for the address with the most frames."""
+    """Return the guesses of a recording that has a socket, for the socket address with the most readable frames."""
     secrets = Secrets(recording)
     frames = Counter[str]()
     for socket in recording.sockets:

@@ -35,7 +35,8 @@ class Unit:
     sent    by the browser, not received
     time    seconds since the epoch, 0.0 if unknown
     place   position in the recording: number of the socket, position of its frame
-    leaves  its values by path
+    value   the JSON value; of a request the whole exchange
+    leaves  the values inside it by path
     """
 
     sent: bool
@@ -62,7 +63,7 @@ class Group:
         return sum(path in unit.leaves for unit in self.units), len(self.units)
 
     def paths(self) -> list[str]:
-        """Return every path of the units, those of most units first."""
+        """Return the paths of the units, those of most units first, at most 60."""
         counts = Counter(path for unit in self.units for path in unit.leaves)
         return [path for path, _ in counts.most_common(60)]
 
@@ -86,11 +87,13 @@ class Traffic:
 
     prefix   text before the JSON of received frames, "" if there is none
     split    as `frames.split` of a target file
-    binary   frames that are binary or too long; `frames`: all frames
-    plain    texts without JSON that were sent and received, with their counts
+    binary   number of frames that are binary or too long; `frames`: of all frames
+    plain_sent, plain_received
+             first 40 characters of frames without JSON, with their counts; of sent frames with another prefix, that
     numbered whether sent frames have a number between the prefix and the JSON, for an acknowledgement
     others   prefixes of received frames besides `prefix`, with their counts
-    opened   (text before the JSON, JSON or None) of frames that the first socket sent before any that has the prefix
+    opened   (text before the JSON, JSON or None) of the first three frames that the first socket sent before any that
+             has the prefix, heartbeats not counted
     """
 
     sent: Side
@@ -161,7 +164,7 @@ def _prefix(prefixes: Counter[str]) -> str:
 
 
 def side_of(units: Sequence[Unit]) -> Side:
-    """Group units by the field that tells the kind; units without it by the keys that they have."""
+    """Return the units in groups by the field that tells the kind; units without it by the paths that they have."""
     kind = kind_path(units)
     groups: dict[object, Group] = {}
     for unit in units:

@@ -102,5 +102,5 @@ def entropy(values: Iterable[object]) -> float:
 
 
 def last_step(path: str) -> str:
-    """Return the last key of a path that is no position, as it stands; "" if all are positions."""
+    """Return the last step of a path that is a key and no position in a list; "" if there is none."""
     return next((step for step in reversed(path.split(".")) if not step.isdigit()), "")

@@ -26,7 +26,12 @@ FIRST_FRAMES: Final = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Use:
-    """Way in which a token is shown. `place`: query, headers, cookies, subprotocols, or first (the first frame)."""
+    """Way in which a token is shown.
+
+    place  query, headers, cookies, subprotocols, or first (one of the first frames)
+    name   of the parameter, header or cookie, or the path in the frame; "" for a subprotocol
+    value  text that may be the token; in `LoginGuess.http` the text of the header or cookie with {token} in it
+    """
 
     place: str
     name: str
@@ -82,7 +87,10 @@ class LoginGuess:
 
 
 def login_of(recording: Recording, sockets: Sequence[Socket]) -> LoginGuess:
-    """Return the guess of the login before the first of `sockets`, which are those that are drafted."""
+    """Return the guess of the login, for the sockets that are drafted.
+
+    It is the request whose answer holds a token that one of `sockets` shows, else one that sends a password.
+    """
     shown = [use for socket in sockets for use in uses_of(socket)][:MOST_USES]
     origins = _origins(recording.exchanges, {use.value for use in shown})
     best: tuple[float, Use, Exchange, str, str] | None = None

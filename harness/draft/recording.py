@@ -75,7 +75,11 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """Frame of a socket. `data`: its text, None for a binary frame and one that is too long to be examined."""
+    """Frame of a socket.
+
+    time  seconds since the epoch, 0.0 if the recording does not state it
+    data  its text, None for a binary frame and one that is too long to be examined
+    """
 
     sent: bool
     time: float
@@ -84,7 +88,13 @@ class Frame:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Socket:
-    """Connection of a WebSocket with its frames, in the order of the recording. `cut`: frames that were not read."""
+    """Connection of a WebSocket with its frames, in the order of the recording.
+
+    url      of the handshake, with the scheme ws or wss
+    headers  of the handshake, with names in lower case; `cookies`: those it sent
+    start    seconds since the epoch, 0.0 if the recording does not state it
+    cut      number of further frames that were not read
+    """
 
     url: str
     headers: Mapping[str, str]

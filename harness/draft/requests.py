@@ -42,10 +42,13 @@ SHAPES: Final = 60
 class History:
     """Guess of the history request.
 
+    exchange
+            a request that read the history
     items   path of the list of messages in the answer, "" if the answer is the list
     at      role (text, seq, sender, id, room) -> path in an item
     paging  none, after or offset; `query`: the parameter that says where to begin
     newest  whether the newest message comes first
+    known   (items whose text was on the socket too, all items)
     """
 
     exchange: Exchange
@@ -193,8 +196,9 @@ def _is_newest_first(group: Group, at: Mapping[str, Found]) -> bool:
 def room_requests(
     exchanges: Sequence[Exchange], rooms: Collection[str], used: Collection[int], until: float
 ) -> list[Exchange]:
-    """Return the requests that may have opened the room: they write, and name it or are answered with its name.
+    """Return at most three requests that may have opened the room: they write, and they or their answers name it.
 
+    rooms  names of the room
     used   identities of exchanges that have a role already
     until  time of the first message; 0.0 if unknown
     """
@@ -226,7 +230,10 @@ def answer_path(exchange: Exchange, values: Collection[str]) -> str:
 
 
 def number_in_answers(group: Group, chat: Chat) -> Found | None:
-    """Return the path of a message's number in the answers to requests that send messages."""
+    """Return the path of a message's number in the answers to requests that send messages.
+
+    None if no path has such a number in all of these answers. `group`: the requests.
+    """
     message = chat.rules.get("message")
     if message is None or "seq" not in message.at:
         return None

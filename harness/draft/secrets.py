@@ -59,9 +59,10 @@ class Secrets:
         return one_line(TOKEN_LIKE.sub(lambda found: REMOVED if is_random(found[0]) else found[0], text))
 
     def scrub(self, text: str) -> str:
-        """Return a whole draft without the secrets that came in as keys of objects, which paths are made of.
+        """Return the text of a whole draft with REMOVED for secrets that are still in it, such as keys in paths.
 
-        Texts that are words are left: a password may be a word that a draft is made of.
+        Secrets of less than CLEAR characters, and those that are words (WORDS), stay: the draft's own text may have
+        them.
         """
         for value in self._long:
             if len(value) >= CLEAR and not WORDS.fullmatch(value):
@@ -85,7 +86,11 @@ class Secrets:
 
 
 def is_random(word: str) -> bool:
-    """Return whether a long word may be a credential: it has digits and letters and few of the marks of names."""
+    """Return whether a word may be a credential.
+
+    It has 20 characters or more and a letter, and either four digits, or upper and lower case and a character that is
+    not usual in names (other than letters and "._-").
+    """
     digits, letters = sum(map(str.isdigit, word)), sum(map(str.isalpha, word))
     mixed = any(map(str.isupper, word)) and any(map(str.islower, word)) and not re.fullmatch(r"[A-Za-z._-]+", word)
     return len(word) >= 20 and letters > 0 and (digits >= 4 or mixed)

@@ -32,7 +32,9 @@ class Maker:
         self.secrets = secrets
 
     def of_units(self, units: Sequence[Unit], at: Mapping[str, str], values: Mapping[str, str]) -> Any:
-        """Return the template of units of one kind.
+        """Return the template of units of one kind, at least one.
+
+        A text that differs between the units and has no placeholder becomes UNKNOWN.
 
         at      path -> placeholder
         values  value -> placeholder, wherever it stands
@@ -42,7 +44,7 @@ class Maker:
         return self._walk(example.value, "", dict(at) | dict.fromkeys(varies, ""), values, 0)
 
     def of_value(self, value: object, at: Mapping[str, str], values: Mapping[str, str]) -> Any:
-        """Return the template of one value, such as the body of a request."""
+        """Return the template of one value, such as the body of a request. `at`, `values`: as in `of_units`."""
         return self._walk(value, "", at, values, 0)
 
     def _walk(self, value: object, path: str, at: Mapping[str, str], values: Mapping[str, str], depth: int) -> Any:

@@ -75,7 +75,8 @@ def _soak(x: float, _: float) -> float:
 class Form:
     """Form of the number of users over time, such as a ramp.
 
-    share    `share(x, value)`: share of all users that run after the share x of the time
+    share    `share(x, value)`: share of all users (0 to 1) that run after the share x of the time
+    text     what the form does, for messages and help
     default  value if the option has none after a colon
     bounds   bounds of that value; None: the form takes no value
     """

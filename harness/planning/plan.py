@@ -49,7 +49,8 @@ class Plan:
 
     seed, tag    source of all random choices; `tag` makes a run's names unique on a shared platform
     users        users that start with the run
-    sizes        every user is a member of one room of each size (a smaller one, where the numbers do not divide)
+    sizes        every user is a member of one room of each size (where numbers do not divide, of another size: the last
+                 room has fewer members, or one more where it would have a single member)
     devices      sockets of each user, each a client with its own number; with one, client numbers equal user numbers
     reserve      further users, in rooms of their own, who may be started later (a web UI raises the number of users)
     hosts        number of the host of each load process; user n is one of process n modulo their number.
@@ -170,7 +171,7 @@ class Plan:
     def long_payload(self, author: int, counter: int, size: int, *, blank_ends: bool = False) -> str:
         """Return a text of `size` bytes in UTF-8, different from those of other messages.
 
-        With `blank_ends` it begins and ends with blanks.
+        It is longer than `size` if its beginning, which differs, is. With `blank_ends` it begins and ends with blanks.
         """
         before, after = (BLANKS, BLANKS[::-1]) if blank_ends else ("", "")
         text = f"{before}{author}.{counter} {self.payloads[counter % PAYLOADS]} "
@@ -238,7 +239,8 @@ class Plan:
 def existing(plan: Plan, target: Target) -> Plan:
     """Return the plan with the accounts and rooms that exist on the target, without secrets.
 
-    Raises TargetError if they are too few.
+    The plan does not change if the target makes its own. The reserve is made smaller where accounts or rooms are too
+    few for it. Raises TargetError if there are fewer accounts than users, or a user is a member of no room.
     """
     wanted = plan
     accounts, places = target.parts.people, target.parts.has_rooms

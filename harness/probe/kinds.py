@@ -16,7 +16,7 @@ _DIGITS = re.compile(r"\d+")
 
 
 def kind_of(data: str | bytes) -> str:
-    """Return what frames of one kind have in common: the values that tell kinds apart, or the form of the frame."""
+    """Return a text that is the same for all frames of one kind: the values that tell kinds apart, or the form."""
     text = data if isinstance(data, str) else data.decode(errors="replace")
     start = re.search(r"[\[{]", text)
     prefix = "" if start is None else text[: start.start()]
@@ -31,7 +31,7 @@ def kind_of(data: str | bytes) -> str:
 
 
 def form_of(value: object) -> str:
-    """Return what decoded frames of one kind have in common."""
+    """Return a text that is the same for all decoded frames of one kind: values of NAMES, or its keys or type."""
     if isinstance(value, dict):
         named = {key: found for key in NAMES if (found := value.get(key))}
         short = {key: found for key, found in named.items() if isinstance(found, str | int)}

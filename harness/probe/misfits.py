@@ -52,7 +52,7 @@ class Sent:
     users: frozenset[str]
 
     def marks(self, leaf: str) -> bool:
-        """Return whether the text `leaf` contains a text of this rehearsal, however the platform changed it."""
+        """Return whether `leaf` contains the beginning of a text of this rehearsal, whatever follows it."""
         return f"{PREFIX}{self.tag}:" in leaf
 
 
