@@ -65,10 +65,10 @@ def last_delivered(records: Array, journal: Int, mids: Array, conns: Array, last
 def sent_on(records: Array, mids: Array, conns: Array, sent: Array) -> None:
     """Store for each message the connection + 1 of its sendings; -1: there were several, and any may have counted.
 
-    `sent` is 0 for none, so a zeroed array needs no filling; a sending by HTTP, on no connection, leaves 0. Whether a
-    message was accepted is judged only if all of its sendings came on one connection, so one number by message is
-    enough: a second connection turns it into -1 for good, in any order of reading. Keeping all connections of a message
-    would need a list or a hash.
+    `sent` is 0 for none, so a zeroed array needs no filling; a sending by HTTP, on no connection, leaves 0. A message
+    is judged only if all of its sendings came on one connection, so one number by message is enough: a second
+    connection turns it into -1 for good, in any order of reading. Keeping all connections of a message would need a
+    list or a hash.
     """
     for i in range(len(records)):
         if records[i]["kind"] == K_INVOKE and mids[i] >= 0:
@@ -109,7 +109,7 @@ class Opened(NamedTuple):
     until   deadline plus the contract's leeway, or confirmed revocation plus its bound: until then messages are allowed
     cause   record reference of the revocation, 0 if the token's deadline ended the authority
     surely  `until` plus what steps of the platform's wall clock may add: messages before it are in doubt
-    last    when the connection itself ended; the highest 64-bit number if that is not on record
+    last    when the connection itself ended
     """
 
     conn: int

@@ -34,8 +34,12 @@ def kernel(function: F) -> F:
     cache folder) the loop is compiled anew in each process.
 
     Loops neither allocate nor keep arrays, so numba's reference counting is off: counting the arrays of `Tables` at
-    each call made the shared pass 20 times slower. By convention `out` is filled with the rows that a loop finds, and
-    `totals` is an array of counters to which it adds.
+    each call made the shared pass 20 times slower.
+
+    By convention `records` is a chunk of the journal `journal`, and `mids`, `subs`, `slots`, `conns` (-1: none) and
+    `seen` belong to its records, as `checks.engine.resolve.resolve` sets them. `w` holds the shared tables. `out` is
+    filled with the rows that a loop finds (columns of `checks.engine.fold`), and `totals` is an array of counters to
+    which it adds. The caller has made room.
     """
     return _compiled(function, forceinline=False)
 

@@ -104,8 +104,8 @@ class Kind(IntEnum):
 class Flag(IntFlag):
     """Bits of `flags`.
 
-    CORRUPT: the checksum in the body does not match, so its fields cannot be trusted. In records READ and RUN it has
-    another meaning, see `checks.history.schema`.
+    CORRUPT: the checksum in the body does not match, so its fields cannot be trusted. In records READ, RUN and TOKEN
+    flags have other meanings, see `checks.history.schema`.
     """
 
     CORRUPT = 1

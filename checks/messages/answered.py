@@ -58,9 +58,9 @@ def answers_step(
 ) -> None:  # fmt: skip
     """Measure for each message the time from its sending to its answer.
 
-    `mids` and `slots` belong to the records (-1: none). `waits` is WAITS by message; `late` takes copies of WAITS whose
-    answer came after `bound` (ns), `used[0]` of them. `state[0]` is 1 once this journal was drained: from then on the
-    tester itself closes connections, so an INFO does not excuse what waits.
+    `waits` is WAITS by message; `late` takes copies of WAITS whose answer came after `bound` (ns), `used[0]` of them.
+    `state[0]` is 1 once this journal was drained: from then on the tester itself closes connections, so an INFO does
+    not excuse what waits. `mids` and `slots` belong to the records (-1: none).
 
     Invariant: at most one sending waits for each message, the earliest one not excused. A second INVOKE does not change
     it, an INFO without TIMEOUT (the connection was cut before the drain) clears it, an answer clears it and counts as

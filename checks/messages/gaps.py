@@ -173,17 +173,18 @@ class GapFree(Folding):
         gaps_step(view.records, view.journal, view.slot, view.seen, self._states, self._gaps, self._used)
 
     def peek(self, world: World) -> Verdict:
-        """Implement `Fold.peek`: return all jumps so far.
+        """Implement `Fold.peek`: return the jumps so far.
 
-        Each is a violation whether its gap is filled later or not.
+        Each is a violation whether its gap is filled later or not. Where the platform does not echo, gaps that the
+        receiver's own messages explain are left out.
         """
         return self._judge(world)
 
     def finish(self, end: End) -> Verdict:
-        """Implement `Fold.finish`: return all jumps.
+        """Implement `Fold.finish`: return the jumps as `peek` does.
 
         Where a part of the record is missing and the platform does not echo, gaps that own messages with unrecorded
-        numbers may explain are no violations; they make the verdict UNKNOWN.
+        numbers may explain are left out too; they make the verdict UNKNOWN.
         """
         return self._judge(end.world, partial=end.partial)
 

@@ -154,7 +154,7 @@ def shows_a_stranger(r: Any, w: Tables) -> bool:
 
 @kernel
 def strays(records: Array, journal: Int, mids: Array, subs: Array, w: Tables, out: Array, totals: Array) -> None:
-    """Write a row to `out` for each record that reached a device outside its conversation, or named another one.
+    """Write a row to `out` for each record that reached a non-member, or came under another conversation's name.
 
     `totals` counts records examined, rows of `out`. WHAT is 0: message to a stranger, 1: misrouted message, 2: push
     (agent's answer, presence, shared state) to a stranger, 3: presence of a stranger.

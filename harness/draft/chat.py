@@ -53,7 +53,7 @@ class Chat:
     numbers   "contiguous", "increasing" or "none": what was seen of the numbers of messages
     echoed    (own messages that came back, all own messages)
     beats     kinds of sent frames that look like heartbeats
-    own       the platform's id of the user, "" if no own message came back
+    own       the platform's id of the user: the sender of own messages that came back; "" if it is not known
     """
 
     sending: Sending | None

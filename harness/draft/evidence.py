@@ -46,7 +46,12 @@ class Found:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """Kind of frame with its guessed role: the group, the path of its list if it has one, and paths of its values."""
+    """Frames of one kind, whose role was guessed.
+
+    how    phrase for the comment
+    items  path of the list of messages in a frame, "" if the frame is one itself
+    at     role of a value (text, room, seq, …) -> its path, inside an item if there are items
+    """
 
     group: Group
     how: str

@@ -83,7 +83,10 @@ class Maker:
         return UNKNOWN if secret else self.constant(value)
 
     def constant(self, text: str) -> str:
-        """Return a constant text of the recording as it may stand in a template, TODO if it is long or ambiguous."""
+        """Return a constant text of the recording as it may stand in a template, without secrets.
+
+        UNKNOWN if it is longer than LONGEST, or contains what would be read as a placeholder.
+        """
         return UNKNOWN if len(text) > LONGEST or HOLE.search(text) else self.secrets.clean(text)
 
     def key(self, text: str) -> str:

@@ -25,7 +25,7 @@ STEP_S = 5.0
 def fit(path: Path, step_s: float = STEP_S) -> dict[str, object]:
     """Let two users send one message each; return {"fault", "notes"} as the module describes them.
 
-    `step_s` limits each step. Raises SettingsError for a file with mistakes.
+    `step_s` limits each step. Raises SettingsError or TargetError if the file or its dialect cannot be loaded.
     """
     target = load_target(path)
     notes = proxied(target.addresses)

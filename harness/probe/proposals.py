@@ -20,9 +20,10 @@ NOT_KEPT = "not kept here"
 
 
 def proposals(rehearsal: Rehearsal) -> Iterator[tuple[str, str]]:
-    """Yield (line for [contract], sentence about the evidence) for each promise that is not made.
+    """Yield (line for [contract], sentence about the evidence) for each promise that was kept and is not made.
 
-    The evidence may also contradict the promise. Then the platform's owner must decide.
+    For the numbers of messages (`sequence`) the evidence may also contradict the promise: it then begins with NOT_KEPT,
+    and the platform's owner must decide. Yields nothing if no message was received.
     """
     contract, voices = rehearsal.target.contract, rehearsal.voices
     heard = {voice.person.name: own_messages(rehearsal, voice) for voice in voices}

@@ -85,7 +85,7 @@ class Voice:
     # -- what a connection calls (`harness.client.link.Hears`) --------------------------------------------------------
 
     def connected(self, dialogue: Dialogue, now_ns: int, handshake_ns: int, replica: str | None = None) -> int:
-        """Implement `Hears.connected`: decode with `dialogue` from now on; the number is 1, there is one connection."""
+        """Implement `Hears.connected`: decode with `dialogue` from now on; return 1, the number of the connection."""
         self._decode = dialogue.received
         return 1
 
@@ -455,7 +455,10 @@ def _head(text: str) -> str:
 
 
 def unheard(rehearsal: Rehearsal, voice: Voice) -> set[str]:
-    """Return the texts that `voice` should have received and did not receive unchanged."""
+    """Return the texts that `voice` should have received and did not receive unchanged.
+
+    None should have been received from a platform that streams answers and does not promise deliveries.
+    """
     echo = rehearsal.target.contract.echo
     if rehearsal.target.parts.streams_answers is not None and not rehearsal.target.contract.delivers:
         return set()  # an agent answers each user alone, and need not repeat the question
