@@ -81,7 +81,7 @@ class Text:
     pattern  regular expression of the whole text; "" for any text
     problem  error words for a text that does not match, like "is no path"
     empty    whether an empty text is allowed
-    hidden   errors do not show a text, because it may be a secret; a value of another type is shown
+    hidden   errors do not show the value, because it may be a secret
     """
 
     words: str = "text"
@@ -94,7 +94,7 @@ class Text:
     def fault(self, value: object) -> str:
         """Implement `Kind.fault`: require text that matches `pattern`, not empty unless `empty`."""
         if not isinstance(value, str):
-            return f"= {value!r} is not text"
+            return "is not text" if self.hidden else f"= {value!r} is not text"
         if not value and not self.empty:
             return "is empty"
         if not self.pattern or re.fullmatch(self.pattern, value):

@@ -213,8 +213,8 @@ class History:
         return message(self.roster, int(author) if author < FOREIGN else -1, int(counter))
 
     def members(self, conversation: int) -> tuple[int, ...]:
-        """Return the numbers of the users who are members of a room (column `user`)."""
-        return tuple(self.roster.conversations[int(conversation)])
+        """Return the numbers of the users who are members of a room (column `user`); () for -1, which means none."""
+        return tuple(self.roster.conversations[int(conversation)]) if conversation >= 0 else ()
 
 
 def history_of(chunks: Iterable[tuple[int, Array]], roster: Roster, contract: Contract, **known: Any) -> History:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from earwitness.checks.declared import Text
 from earwitness.harness.errors import Exit, SettingsError
 from earwitness.harness.settings import AuthServiceSettings, BackendSettings, FrontendSettings, Settings, load_settings
 
@@ -179,3 +180,9 @@ def test_thresholds_have_their_type(write: Callable[[str], Path], given: str) ->
     """The platform's start and the run's read one declaration."""
     [fault] = faults_of(write(f"thresholds = {given}\n"))
     assert "is not a list of texts; for example thresholds = [" in fault
+
+
+def test_a_hidden_value_of_another_type_is_not_shown_either() -> None:
+    """A password that someone wrote without quotes is a number for TOML."""
+    assert Text(hidden=True).fault(12345) == "is not text"
+    assert Text().fault(12345) == "= 12345 is not text"

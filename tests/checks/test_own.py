@@ -295,5 +295,6 @@ def test_names(new_history: Callable[..., History]) -> None:
     history = seen(talk(new_history))
     assert (history.user(BOB2), history.device(BOB2), history.room(OTHER)) == ("bob", "bob on tab 2", "room-2")
     assert (history.message(ANN, 3), history.members(OTHER)) == ("#3 of ann", (0, 2))
+    assert history.members(-1) == (), "no room"
     assert (history.journals, history.complete, history.clock_bound_ns) == (("j0", "j1"), True, 0)
     assert history.contract.sequence == "contiguous"
