@@ -118,7 +118,7 @@ test_mode = "perhaps"
         "test_environment.auth_service.port = 'dynamik' is neither dynamic nor a port from 1 to 65535; for example",
         "test_environment.auth_service.databse is not known here (did you mean database?)",
         "test_environment.backend.database = 'Test-DB' is no database name",
-        "test_environment.backend.redis = 5 is not text",
+        "test_environment.backend.redis is not text",
         "test_environment.frontend.api_url = 'localhost:80' is no http address; for example",
         "test_environment.frontend.test_mode = 'perhaps' is neither true nor false",
         "EARWITNESS_BACKEND_PORT = 70000 is neither dynamic nor a port from 1 to 65535",
