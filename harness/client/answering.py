@@ -32,7 +32,10 @@ class AnswerIds:
         self._rooms: dict[str, str] = {}
 
     def room_of(self, answer_id: str, label: str) -> str:
-        """Return the room of the answer with this id; if it is new, note that it is `label`."""
+        """Return the label of the room in which the answer with this id was asked for.
+
+        `label`: the room that is stored for an id that is new.
+        """
         if answer_id not in self._rooms and len(self._rooms) >= KEPT_IDS:
             del self._rooms[next(iter(self._rooms))]
         return self._rooms.setdefault(answer_id, label)
@@ -40,6 +43,8 @@ class AnswerIds:
 
 class StreamedAnswer:
     """Streamed answer to one question. A dialect calls its methods for what the stream says, in the order of arrival.
+
+    Each report goes to the callback `happened` as events (`harness.client.events`).
 
     accepted  the platform has begun to answer
     lacks     what the answer lacks so far; "" once it is whole
@@ -68,7 +73,11 @@ class StreamedAnswer:
         self._happened([(ACK, self._label, None, -1, None, self._run, None), self._agent("started", None, 0)])
 
     def piece(self, text: str, answer_id: str | None = None) -> None:
-        """Report a piece of the answer. `answer_id`: the id that it states, None if it states none."""
+        """Report a piece of the answer; no-op for an empty `text`.
+
+        `answer_id`: the id that the piece states, None if it states none. A piece with another id than the first one is
+        reported as a piece of that other answer, in the room of its question.
+        """
         if not text:
             return
         self._id = self._id or answer_id or ""
@@ -136,12 +145,12 @@ _HEAD: Final = re.compile(
 
 
 def repeated(answer: str, question: str, label: str, message_id: str, *, exactly: bool) -> Iterator[Heard]:
-    """Yield a MESSAGE for each body in the text `answer`: the own question, and what must not be there.
+    """Yield a MESSAGE event for each body in the text `answer`: the question itself, and bodies of other messages.
 
     - `question`, `label`, `message_id`: body, room and id of the question that is answered
-    - `exactly`: the agent promises to repeat it unchanged; if not, an own question that came changed is left out
+    - `exactly`: the agent promises to repeat the question unchanged; if False, a changed copy of it is skipped
 
-    A body of somebody else that came changed, or in part, counts as what its head says.
+    A body of another message that is changed or incomplete is yielded with the fields that its head states.
     Never raises. Time and results are bounded by the length of `answer`.
     """
     if question and question in answer:

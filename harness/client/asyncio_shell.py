@@ -42,8 +42,9 @@ class AsyncConnection(Link, asyncio.Protocol):
     async def open(self) -> None:
         """Connect, upgrade, send the first frames, and wait for the greeting if there is one, all within `timeout_s`.
 
-        Raises Refused, or OSError where there was no answer at all (a TLS error is one too). Unlisted, an OSError,
-        means that the host was not checked before the run.
+        Raises Refused if the platform refused or was too late with an answer; OSError if there was no answer at all (a
+        TLS error is one too); Unlisted, also an OSError, if the host was not checked before the run; TargetError for
+        certificates or a proxy's address that cannot be used. An error of the tester itself is raised unchanged.
         """
         self._loop = asyncio.get_running_loop()
         self._begun_ns = monotonic_ns()
@@ -96,9 +97,9 @@ class AsyncConnection(Link, asyncio.Protocol):
         self._soon.append(framed)
 
     def say(self, now_ns: int, label: str, payload: str) -> bool:
-        """Record one message to the room `label` natively and queue it; False if the native core does not do it.
+        """Record one message to the room `label` natively and queue it; return whether the native core did it.
 
-        Then nothing has happened, and `ChatSession.send` with `send_soon` does the same.
+        After False nothing was recorded or sent: call `ChatSession.send` and `send_soon` instead.
         """
         framed = self.said(now_ns, label, payload)
         if framed is not None:
@@ -108,7 +109,7 @@ class AsyncConnection(Link, asyncio.Protocol):
     async def wait(self, done: Callable[[], bool], timeout_s: float) -> bool:
         """Wait until `done()` is true; return False if it is not within `timeout_s` seconds.
 
-        `done` is called after every read and after the end of the connection.
+        `done` is called at once, after every read and after the end of the connection.
         """
         try:
             async with asyncio.timeout(max(timeout_s, 0)):

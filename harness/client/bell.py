@@ -97,14 +97,20 @@ class Bell:
                 self._watch.waits.pop(self, None)
 
     def wake(self) -> None:
-        """Let those who wait look at once; called in the loop. One who waits on goes back to sleep."""
+        """Switch to each greenlet in `wait`, which returns if the bell has rung or its time is over, else sleeps on.
+
+        Call it only from a callback of the event loop.
+        """
         for sleeper in tuple(self._sleepers):
             if sleeper in self._sleepers:  # it has not left meanwhile
                 sleeper.switch()
 
 
 def begin_reading() -> None:
-    """Keep the bells that ring from now on until `end_reading`, which the same callback of the loop must call."""
+    """Delay the wake-up of users whose bell rings from now on until `end_reading`.
+
+    The same callback of the event loop must call `end_reading`.
+    """
     _reads[0] = True
 
 

@@ -16,9 +16,10 @@ PREFIX = "ew1:"
 
 
 class Body(NamedTuple):
-    """Parsed body of a message.
+    """Parsed body of a message; the module describes the fields.
 
-    `sound` is False if the checksum does not match: then no field can be trusted.
+    digest  CRC-32 computed from the text that was received
+    sound   it is the checksum that the body states; if False, no field can be trusted
     """
 
     tag: str
@@ -51,13 +52,13 @@ def overhead(tag: str, author: int, conv: int, counter: int, proc: int, attempt:
 
 
 def decode(text: str) -> Body | None:
-    """Return the identity in `text`, or None if it is not a body of ours. Never raises."""
+    """Return the parsed body `text`, or None if it is no body of ours. Never raises."""
     fields = decode_fields(text)
     return None if fields is None else Body(*fields)
 
 
 def decode_fields(text: str) -> Fields | None:
-    """Return the fields of `decode` as a plain tuple, for the hot path."""
+    """Return what `decode` returns, but as a plain tuple in the order of `Body`, for the hot path."""
     if not text.startswith(PREFIX):
         return None
     try:

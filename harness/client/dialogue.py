@@ -61,7 +61,7 @@ class BaseDialogue:
 
     A subclass adds `received` and `send`.
 
-    awaited   what the platform owes while the connection is opened, for the error if it does not come in time
+    awaited   name of what the platform must send before the connection is usable; shown in the error if it is late
     envelope  where the values of usual frames are, None where `received` alone knows it (`harness.client.envelope`)
     """
 
@@ -175,7 +175,7 @@ class ManyDialogues:
         return events
 
     def note(self, events: Sequence[Heard]) -> None:
-        """Note that the socket of `room` was greeted, if one of its events says so."""
+        """Add `room` to `greeted` if one of `events`, which its socket received, is WELCOME."""
         if any(event[0] == WELCOME for event in events):
             self.greeted.add(self.room)
 

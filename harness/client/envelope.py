@@ -1,9 +1,10 @@
 """Envelope of a dialect: where the values of its usual frames are, so that the native path can read and write them.
 
-A dialect declares it beside its two functions, which stay the definition of what is right: whatever the native path
-does not know (`harness.native`) is passed to them. An envelope describes frames that are one JSON object. Paths walk
-its keys and those of objects inside it (`payload.text`); a path that is declared must find a value of its type, else
-the frame is not usual. Frames in other forms (lists, prefixes, answers by number) are declared by nobody.
+A dialect declares it beside the functions `received` and `send` of its dialogue. These stay the definition of what is
+right: frames that the native path (`harness.native`) does not know are passed to them. An envelope describes frames
+that are one JSON object. Paths walk its keys and those of objects inside it (`payload.text`); a path that is declared
+must find a value of its type, else the frame is not usual. Frames in other forms (lists, prefixes, answers by number)
+have no envelope: Python decodes and encodes them.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from earwitness.harness.native import HOT
 
 
 class Put(IntEnum):
-    """Value that is put into a frame that is sent."""
+    """Value that is put into a frame that is sent: the room's label, the client's message id, or the message text."""
 
     LABEL = 0
     ID = 1
@@ -25,7 +26,7 @@ class Put(IntEnum):
 
 
 class Quoted(IntEnum):
-    """Form of such a value: as it is, as JSON without quotation marks, or as JSON."""
+    """Form in which a `Put` value is written: unchanged, as a JSON string without its quotation marks, or with them."""
 
     RAW = 0
     INNER = 1
@@ -40,7 +41,7 @@ SentPiece: TypeAlias = str | tuple[Put, Quoted]
 class Values:
     """Paths to the values of one kind of frame, "" for a value that it does not have.
 
-    kinds  texts at the envelope's path `kind` that identify it; () where there is no such path
+    kinds  texts at the envelope's path `kind` that identify this kind of frame; () where there is no such path
     """
 
     kinds: tuple[str, ...] = ()
@@ -60,7 +61,7 @@ class Values:
 class Envelope:
     """Declaration of the usual frames of a dialect. Make one for a target: it is compiled once.
 
-    kind     path to the kind of a frame, "" if every frame with the values of a message is one
+    kind     path to the kind of a frame; "": frames state none, and each frame with the values of a message is one
     message  a message: its room, text and sender are texts, its number is a whole number
     ack      the acknowledgement of an own message, which it names by the client's id; None: there is none
     labels   the platform's name of a room -> its label in the plan; it may grow
@@ -75,7 +76,7 @@ class Envelope:
     _compiled: list[Any] = field(default_factory=list, repr=False, compare=False)
 
     def compiled(self) -> Any:
-        """Return the envelope as the native path reads it; None without that path, or if it is too large for it."""
+        """Return the envelope in the form of the native path; None if that is not used, or has too little room."""
         if not self._compiled:
             self._compiled.append(None if HOT is None else self._compile(HOT))
         return self._compiled[0]

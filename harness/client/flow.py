@@ -73,7 +73,7 @@ class StreamedRequest(HttpRequest):
 
     on_open   called when the head of the answer has arrived
     on_event  called with the lines of each event (`server_events.parse_event` reads them)
-    missing   called at the end of the stream: what its answer lacks, "" if it is whole; else the flow gets a FlowError
+    missing   called at the end of the stream; returns what its answer lacks, for a FlowError, or "" if it is whole
 
     `answer_s` of `harness.client.bounds` limits the wait for the first byte, and each silence. `stream_s` and `body_mb`
     limit the whole stream.
@@ -232,11 +232,14 @@ class Browser:
 class Streaming:
     """Answer to a `StreamedRequest` whose head has arrived: bytes become events.
 
-    live  it is a stream; False: it is a plain answer, and its bytes are the caller's
+    live  the answer is a stream; False: it is a plain answer, and the caller collects its bytes
     """
 
     def __init__(self, request: HttpRequest, status: int, kind: str) -> None:
-        """Start, and tell the request of its head. `kind`: the header content-type, "" if there is none."""
+        """Start; call the request's `on_open` if the answer is a stream.
+
+        `kind`: the header content-type, "" if there is none.
+        """
         self._request, self._events = request, EventSplitter()
         streamed = isinstance(request, StreamedRequest)
         self.live = streamed and status == 200 and kind.strip().lower().startswith(EVENT_STREAM)

@@ -24,11 +24,13 @@ LONGEST: Final = 2048
 
 
 def hearing(hear: Hear, rooms: Collection[str]) -> Hear:
-    """Return a version of a dialect's `hear` that caches the messages of `rooms`.
+    """Return a function that decodes frames as `hear` does and caches the messages of `rooms`.
 
-    `rooms`: labels of the rooms whose messages reach this process more than once. All other frames are parsed each
-    time, among them messages without a planned room: a dialect may read them differently once it knows the room. The
-    fields of a cached message's body are passed on as the event's `extra`.
+    - `hear`: function of a dialect that decodes a frame into events
+    - `rooms`: labels of the rooms whose messages reach this process more than once
+
+    All other frames are parsed each time, among them messages without a planned room: a dialect may read them
+    differently once it knows the room. The fields of a cached message's body are passed on as the event's `extra`.
     """
     if not rooms:
         return hear

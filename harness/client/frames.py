@@ -1,6 +1,6 @@
 """Encoder of a client's WebSocket data frames, only for whole messages in one frame.
 
-The library takes 10 µs for such a frame.
+It is used instead of the encoder of the library `websockets`, which takes 10 µs for such a frame.
 """
 
 from __future__ import annotations

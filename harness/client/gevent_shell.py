@@ -47,9 +47,9 @@ class Watcher(Protocol):
 
 
 class Connection(Link):
-    """WebSocket connection of a session under gevent; it can be opened once.
+    """Connection of a session under gevent, over any wire (`harness.client.wires`); it can be opened once.
 
-    `error` holds the exception of one of our callbacks, if it failed.
+    `error`: the exception of a callback of ours that failed, or None.
     """
 
     __slots__ = (
@@ -90,8 +90,9 @@ class Connection(Link):
     def open(self) -> None:
         """Connect, upgrade, send the first frames, and wait for the greeting if there is one, all within `timeout_s`.
 
-        Raises Refused, or OSError where there was no answer at all (a TLS error is one too). Unlisted, an OSError,
-        means that the host was not checked before the run.
+        Raises Refused if the platform refused or was too late with an answer; OSError if there was no answer at all (a
+        TLS error is one too); Unlisted, also an OSError, if the host was not checked before the run; TargetError for
+        certificates or a proxy's address that cannot be used. An error of the tester itself is raised unchanged.
         """
         end_ns = monotonic_ns() + int(self.timeout_s * 1e9)
         self._begun_ns = monotonic_ns()
@@ -127,11 +128,12 @@ class Connection(Link):
         self._soon.append(self._frame(frame))
 
     def say(self, now_ns: int, label: str, payload: str, planned_ns: int | None = None, *, soon: bool = False) -> bool:
-        """Record one message to the room `label` and send it, both natively; False if the native core does not do it.
+        """Record one message to the room `label` and send it, both natively; return whether the native core did it.
 
-        Then nothing has happened, and `ChatSession.send` with `send` or `send_soon` does the same.
+        After False nothing was recorded or sent: call `ChatSession.send` and then `send` or `send_soon` instead.
 
-        `soon`: send it as `send_soon` does.
+        - `now_ns`: monotonic ns; `planned_ns`: planned start of the message, None means `now_ns`
+        - `soon`: send it as `send_soon` does
         """
         core = self._core
         if core is None or self._sock is None:
@@ -171,7 +173,7 @@ class Connection(Link):
     def wait(self, done: Callable[[], bool], timeout_s: float) -> bool:
         """Block until `done()` is true; return False if it is not within `timeout_s` seconds.
 
-        `done` is called after every read and after the end of the connection.
+        `done` is called at once, after every read and after the end of the connection.
         """
         return _wait((self,), done, timeout_s)
 

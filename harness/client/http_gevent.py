@@ -61,7 +61,8 @@ class Pool:
     """Pool of kept-alive connections by origin, shared by all users of a process.
 
     network      hosts, TLS and proxies
-    timeout_s    limit for connecting, and for each time without data from the server
+    timeout_s    limit in seconds for connecting, and for each time without data from the server; streamed answers have
+                 the limit `answer_s` of `harness.client.bounds` instead
     per_origin   most connections to one origin; further requests wait
 
     geventhttpclient's own client is not used: it repeats GET, PUT and DELETE silently up to a hundred times when the
@@ -78,7 +79,8 @@ class Pool:
     def request(self, request: HttpRequest) -> HttpResponse:
         """Send one request and return its response. Redirects are not followed.
 
-        Raises Unsendable, OSError or HTTPParseError.
+        A GET or HEAD is sent again on another connection if the server dropped the kept one. Raises Unsendable; OSError
+        or HTTPParseError if there was no valid answer; FlowError if a streamed answer ended in order, but incomplete.
         """
         url = URL(request.url)
         pool = self._pool(url)

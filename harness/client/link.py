@@ -29,8 +29,8 @@ class Transport:
     opened, refused        upgrades that succeeded and that did not, for whatever reason
     failed                 connections ended by an error of the tester
     exceeded               connections that we ended because they exceeded a bound (`harness.client.bounds`)
-    behind_ns              longest time (ns) in which a socket always had more to read than we had read; no count
-    held_up_ns             time (ns) in which any socket had more to read than we had read; no count
+    behind_ns              longest time (ns) for which a socket had more to read than we had read; not in `snapshot`
+    held_up_ns             total time (ns) in which any socket had more to read than we had read; not in `snapshot`
     """
 
     COUNTS = (
@@ -45,18 +45,18 @@ class Transport:
         self.start_watch()
 
     def start_watch(self) -> None:
-        """Forget how far reading was behind: a new run begins, and no socket is open."""
+        """Reset `behind_ns` and `held_up_ns` for a new run. Call it while no socket is open."""
         self.behind_ns = self.held_up_ns = 0
         self._behind = self._behind_from = 0
 
     def fell_behind(self, now_ns: int) -> None:
-        """Note that a socket has more to read than was read."""
+        """Note that a socket has had more to read than was read since `now_ns`; `caught_up` must follow."""
         if self._behind == 0:
             self._behind_from = now_ns
         self._behind += 1
 
     def caught_up(self, now_ns: int) -> None:
-        """Note that a socket which had fallen behind has been read to its end, or is closed."""
+        """Note that a socket which had fallen behind was read to its end, or closed, at `now_ns` (monotonic ns)."""
         self._behind -= 1
         if self._behind == 0:
             self.held_up_ns += now_ns - self._behind_from
@@ -245,9 +245,10 @@ class Link:
             self._hear(now_ns, wire.receive(data[at:]))
 
     def said(self, now_ns: int, label: str, payload: str, planned_ns: int | None = None) -> bytes | None:
-        """Record one message to the room `label` in the native core, and return its bytes; None if it does not do it.
+        """Record one message to the room `label` in the native core, and return its frame as bytes to write.
 
-        Then nothing has happened, and `ChatSession.send` does the same.
+        None: the native core did not do it, and nothing was recorded; call `ChatSession.send` instead. `planned_ns`:
+        planned start of the message in monotonic ns, None means `now_ns`.
         """
         framed = None if self._core is None or self.over else self._core.send(now_ns, label, payload, planned_ns)
         if framed is not None:

@@ -79,12 +79,12 @@ class ManyLinks(Generic[L]):
 
     @property
     def error(self) -> BaseException | None:
-        """Return the exception by which the tester itself failed on one of the sockets, if it did."""
+        """Return the exception by which the tester itself failed on one of the sockets, or None."""
         return next((link.error for link in self.links.values() if link.error is not None), None)
 
     @property
     def transport(self) -> Transport:
-        """Return the totals in which all sockets are counted."""
+        """Return the totals that all sockets of this connection share; by default those of the process, TRANSPORT."""
         return next(iter(self.links.values())).transport
 
     @property
@@ -98,7 +98,7 @@ class ManyLinks(Generic[L]):
         return "greeting" if self._opening is None else self._opening.awaited
 
     def check_usable(self) -> None:
-        """Raise the error of the socket that ended first, if one has ended."""
+        """Raise the error of the socket that ended first, Refused if it has none; no-op if no socket has ended."""
         if self._first_over is not None:
             self._first_over.check_usable()
             raise Refused(self.wire.close_reason, code=self.wire.close_code)
@@ -143,10 +143,13 @@ class ManyLinks(Generic[L]):
         return self._epoch
 
     def ended(self, label: str, now_ns: int, code: int, own: bool, reason: str) -> None:
-        """Record the end of the connection when its first socket has ended, or its last one if we close it.
+        """Take the end of one socket. If it ends the connection, record that and drop the other sockets.
 
-        label  room of the socket that has ended
-        code   close code; `own`: the tester closed it
+        The first socket that ends ends the connection; while the tester closes it (`closing`), the last one does.
+
+        label   room of the socket that has ended
+        now_ns  monotonic ns
+        code    close code, and its `reason`; `own`: the tester closed the socket
         """
         if self._first_over is None:
             self._first_over = self.links[label]

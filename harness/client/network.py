@@ -153,7 +153,10 @@ def shown(url: str) -> str:
 
 
 def place_of(url: str) -> tuple[str, int]:
-    """Return (host, port) of an address. Raises ValueError for a port that is not a number."""
+    """Return (host, port) of an address: "" without a host; without a port that of its scheme, 0 if none is known.
+
+    Raises ValueError for a port that is not a number.
+    """
     parts = urlsplit(url)
     return parts.hostname or "", parts.port or PORTS.get(parts.scheme, 0)
 

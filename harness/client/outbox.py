@@ -247,7 +247,10 @@ class Speaker(Counts):
             self.abandoned += 1
 
     def forget_order(self) -> None:
-        """Give later messages no order relative to earlier ones: they are sent while a request is in progress."""
+        """Change `proc`, so that later messages have no order relative to earlier ones.
+
+        For messages that are sent while a request is in progress.
+        """
         self.abandoned += 1
 
     @property

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 
 class EventSplitter:
-    """Bytes of a stream that wait for the end of their event.
+    """Splitter of the bytes of a stream into events; it holds those of an event that has not ended.
 
     Lines may end in CR LF, LF or CR; an empty line ends an event.
     """

@@ -61,10 +61,18 @@ class ChatSession(Speaker):
     acked, refused            answers so far
     heard_count               messages received and recorded
     frames_recorded           frames received
-    on_answer(), on_closed(), on_welcome(info), on_refused(message id, code, retry after s), on_message(heard),
-    on_agent(heard), on_left(label)
-                              hooks, called inside the I/O callback after the record is written: they must not block
-    on_rare(ns, heard)        hook for all events that are neither a message nor an answer
+
+    Hooks are called inside the I/O callback, after the record is written: they must not block. `heard`: one event.
+
+    on_answer()               an own message was acknowledged or refused, or its streamed answer has ended
+    on_refused(message id, code, retry after s)
+                              an own message was refused; None: no wait was stated
+    on_message(heard)         a message was received, live or replayed
+    on_agent(heard)           an event of an agent's answer was received
+    on_welcome(info)          the platform greeted the connection; `info`: `extra` of the event
+    on_left(label)            the user has left this room, or was removed from it
+    on_closed()               the connection has ended
+    on_rare(ns, heard)        any event but MESSAGE, ACK and NACK was received, at `ns`
     """
 
     __slots__ = (

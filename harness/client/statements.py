@@ -50,7 +50,7 @@ def write_token(
     kind, number  type of the artefact, and its number among those of `client`
     deadline_ns   monotonic ns until which it is valid, NONE if unknown
     belongs_to    number of the artefact from which it was derived
-    digest        digest of the person that it names
+    digest        CRC-32 of whom it names and what it permits, see `digest_of`
     forged        number of its forgery, 0 for a genuine artefact
     flags         which clock the deadline rests on, see TOKEN in the record schema
     """
@@ -67,8 +67,11 @@ def write_request(
 ) -> int:  # fmt: skip
     """Record a request to `place` and its answer; return the record's number.
 
-    `status`: of HTTP, or close code of a refused socket; `name`: the artefact that it presents, and `way`: how; `bits`:
-    SPOOFED, CONTROL. `retry_after_ms` and `remaining` are those of `stated_budget`.
+    - `sent_ns`, `received_ns`: monotonic ns
+    - `status`: of HTTP, or close code of a refused socket; 0: no answer. `timeout`: there was none in time
+    - `name`: the artefact that it presents, and `way`: how; `bits`: SPOOFED, CONTROL
+    - `conn`: connection that it opened or used; 0: HTTP
+    - `retry_after_ms`, `remaining`: as `stated_budget` returns them
     """
     flags = outcome(status) | (int(Flag.TIMEOUT) if timeout else 0)
     return write_record(
@@ -122,8 +125,11 @@ def write_change(
 ) -> int:  # fmt: skip
     """Record a change of shared state, as WRITE; return the record's number.
 
-    `of`: client number of the state's owner; `what`: the message's counter, or a version; `base`: the version that an
-    edit changes, if the edit names it.
+    - `sent_ns`, `received_ns`: monotonic ns; `status`: of HTTP, 0: no answer
+    - `of`: client number of the state's owner; of an edit, of the message's author
+    - `digest`: CRC-32 of the new value; `value`: the value itself where it is a number
+    - `what`: of an edit the message's counter; else the version that the platform stated, 0: none
+    - `base`: version that an edit changes, if the edit names it; 0: any
     """
     return write_record(
         journal, received_ns, Kind.WRITE, flags=outcome(status), attempt=place, proc=state, client=client, conn=base,
@@ -136,7 +142,8 @@ def write_presence(
 ) -> int:
     """Record that a device was shown a user as online or offline; return the record's number.
 
-    `about`: number of a client, or the interned user id of the platform.
+    `client` was shown it on the connection `conn` at `told_ns` (monotonic ns), in the conversation `conv` (NOBODY:
+    everywhere). `about`: number of a client, or the interned user id of the platform.
     """
     return write_record(
         journal, told_ns, Kind.PRESENCE, client=client, conn=conn, conv=conv, author=about, counter=int(online)

@@ -77,7 +77,7 @@ class PlainBuckets:
     __slots__ = ("_buckets", "max_ns", "min_ns", "total_ns")
 
     def __init__(self) -> None:
-        """Start empty; the buckets are documented in the module."""
+        """Start empty, with BUCKETS buckets."""
         self._buckets = [0] * BUCKETS
         self._clear()
 
@@ -104,7 +104,10 @@ class PlainBuckets:
             self.max_ns = ns
 
     def take(self) -> tuple[dict[int, int], int, int, int]:
-        """Return (counts by bucket, sum, least, most) since the last call, times in ns, and start anew."""
+        """Return (counts by bucket, sum, least, most) since the last call, times in ns, and start anew.
+
+        If nothing was counted, the least is 2⁶² and the others are empty or 0.
+        """
         taken = {index: count for index, count in enumerate(self._buckets) if count}
         found = taken, self.total_ns, self.min_ns, self.max_ns
         if taken:

@@ -40,8 +40,8 @@ class _Passing:
 def knock(dialogue: Dialogue, *, timeout_s: float = 10.0) -> int:
     """Open a socket, close it again, and return the result of the attempt.
 
-    The result is OPENED, or the HTTP status or close code of the refusal (1006 if the connection ended without either),
-    or 0 if nothing answered (OSError).
+    The result is OPENED, or the HTTP status or close code of the refusal (1006 if the connection ended without either).
+    It is 0 if nothing answered (OSError), or if a frame refused the connection without a code.
     """
     # Own counters: frames that are not recorded must not enter the totals that H1 compares with the records.
     connection = Connection(_Passing(), dialogue, timeout_s=timeout_s, transport=Transport())

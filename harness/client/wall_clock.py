@@ -78,7 +78,7 @@ class Deadline(NamedTuple):
 
     ns            monotonic ns, NONE without a deadline
     by_own_clock  the platform did not state when it issued the artefact: if our wall clock is wrong, so is the deadline
-    clocks_agree  the platform's time of issue lies between our sending and receiving, with one second of tolerance
+    clocks_agree  the platform's time of issue is at most 1 s before our sending and at most STEP_NS after our receiving
     """
 
     ns: int

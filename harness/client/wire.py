@@ -38,7 +38,9 @@ _OPCODES = frozenset(int(opcode) for opcode in Opcode)
 class Refused(ConnectionError):
     """Error for a connection that the platform refused.
 
-    `status`: HTTP status before the upgrade; `code`: close code after it. Both are 0 if a frame refused it.
+    status  HTTP status of the refused upgrade, else 0
+    code    close code; 1006 without an answer to the upgrade or without a greeting; 0 with a status, or if a frame
+            refused the connection without a code
     """
 
     def __init__(self, reason: str, *, status: int = 0, code: int = 0) -> None:
@@ -133,7 +135,7 @@ class Wire:
         return self.opened and not (self.over or self._left or self._rest or self._parts is not None)
 
     def joined(self, data: bytes) -> bytes:
-        """Return `data` with the bytes before it that were kept, because a frame was cut; they are kept no more."""
+        """Return the kept bytes of a frame that was cut, followed by `data`; they are no longer kept."""
         rest, self._rest = self._rest, b""
         return rest + data if rest else data
 

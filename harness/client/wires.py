@@ -88,11 +88,11 @@ class Framing(Protocol):
         """Process the end of the peer's stream."""
 
     def close(self, code: int, reason: str = "") -> None:
-        """Start to close."""
+        """Start to close, with this close code and reason."""
 
 
 def make_wire(handshake: Handshake) -> Framing:
-    """Return the wire of a handshake. Raises TargetError if its address is of another kind."""
+    """Return the wire of a handshake. Raises TargetError if the scheme of its address does not fit it."""
     if isinstance(handshake, NoSocket):
         return Bytes(handshake, opened=True)
     if isinstance(handshake, ByteStream):
@@ -114,7 +114,7 @@ class Bytes:
     """Wire of a TCP stream: what is read at once is one frame."""
 
     def __init__(self, handshake: Handshake, *, opened: bool) -> None:
-        """Start open, because nothing has to be agreed."""
+        """Start. `opened`: the stream is open at once, because nothing has to be agreed."""
         self.output: list[bytes] = []
         self.opened, self.over = opened, False
         self.refusal: Refused | None = None
@@ -129,11 +129,11 @@ class Bytes:
 
     @property
     def close_code(self) -> int:
-        """Return 1000 if either side ended the stream in order, else 1006."""
+        """Return the server's close code, else ours, else 1006: also where a server just closes a TCP stream."""
         return self.close_received or self.close_sent or NO_CLOSE
 
     def frame(self, data: str | bytes, /) -> bytes:
-        """Return the bytes themselves."""
+        """Return `data` as bytes, a text in UTF-8."""
         return data.encode() if isinstance(data, str) else data
 
     def take_output(self) -> bytes:

@@ -45,29 +45,30 @@ class Core(Protocol):
     written: int
 
     def receive(self, now_ns: int, data: bytes, at: int, /) -> int:
-        """Record the usual frames of `data` from byte `at` on; return where the first byte is that was not taken."""
+        """Record the usual frames of `data` from byte `at` on; return the position of the first byte not processed."""
 
     def send(self, now_ns: int, label: str, payload: str, planned_ns: int | None, /) -> bytes | None:
         """Record one message and return its masked frame; None, and nothing changed, if it is one for Python."""
 
     def pull(self, fd: int, /) -> int | bytes | None:
-        """Read a socket and record the usual frames of it.
+        """Read once from the socket `fd` and record the usual frames.
 
-        Returns how many bytes were taken, or those that were not, from the first frame for Python on; 0 at the end of
-        the stream, None if there is nothing to read.
+        Returns the number of bytes if all were recorded; else the bytes from the first frame on that is for Python; 0
+        at the end of the stream; None if there is nothing to read.
         """
 
     def post(self, fd: int, now_ns: int, label: str, payload: str, planned_ns: int | None, /) -> int | bytes | None:
-        """Do what `send` does, and write the frame to a socket.
+        """Do what `send` does, and write the frame to the socket `fd`.
 
-        Returns its size; the frame if only `written` bytes of it were accepted; None as `send` does.
+        Returns the frame's size in bytes; the frame itself if the kernel accepted only `written` bytes of it; None as
+        `send` does.
         """
 
 
 def choose(wanted: str) -> tuple[ModuleType | None, str, str]:
-    """Return the compiled module or None, why, and what is wrong with the setting ("": nothing).
+    """Return (the compiled module or None, the reason in words, what is wrong with the setting or "").
 
-    `wanted`: on, off, or "" for "where it is there".
+    `wanted`: on; off; or "": use the module if it is compiled.
     """
     if wanted not in ("", "on", "off"):
         return None, f"{VARIABLE}={wanted}", f"{wanted!r} is neither on nor off: set one of them, or nothing"
@@ -99,5 +100,5 @@ def check_setting() -> None:
 
 
 def described() -> dict[str, str]:
-    """Return what a run states about it: {"native": "on" or "off", "why": words}."""
+    """Return what a run states about the native path: {"native": "on" or "off", "why": words}."""
     return {"native": "off" if HOT is None else "on", "why": WHY}

@@ -34,7 +34,7 @@ def missing(compiler: str, headers: Path) -> str:
 
 
 def compiled(compiler: str, headers: Path, more: list[str]) -> str:
-    """Compile the module; return what is wrong as a sentence, "" if it is there now.
+    """Compile the module with the options `more` added; return what is wrong as a sentence, "" if it is compiled now.
 
     A process that has loaded the old file keeps it: the new one takes its name when it is whole.
     """
