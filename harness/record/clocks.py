@@ -1,8 +1,8 @@
 """Clocks of several hosts: how far a clock is from the master's, measured by exchanges, and how times are mapped.
 
-An exchange: the master notes its time, asks, is told a time of the other clock, and notes its time again. The other
-clock was read in between. So for a time `w` there, the master's time was between `asked` and `told`, whatever the ways
-took: the offset (master − other) is between `asked − w` and `told − w`. Nothing is assumed about equal ways.
+An exchange: the master notes its time (`asked`), asks, gets the time `w` of the other clock, and notes its time again
+(`told`). The other clock was read in between. So the offset (master − other) is between `asked − w` and `told − w`,
+however long question and answer were under way: they need not take equally long.
 
 Between exchanges clocks drift apart by at most DRIFT_PPM. So each exchange also limits the offset at all other times,
 and the bound that `Offset.summary` states holds for every time from the first exchange to the last one. `run.json`:
@@ -38,7 +38,10 @@ _TIMED = [
 
 
 class Stated(TypedDict):
-    """What `run.json` states of one clock. `bound_ns` None: the clock jumped, and its times cannot be mapped."""
+    """What `run.json` states of one clock; the module describes the keys.
+
+    `bound_ns` None: the clock jumped, and its times cannot be mapped.
+    """
 
     offset_ns: int
     drift_ppb: int
@@ -61,7 +64,7 @@ class Offset:
     def add(self, asked: int, there: int, told: int) -> None:
         """Add an exchange: `asked` and `told` in ns of the master's clock, `there` in ns of the other one.
 
-        The answer to an earlier question than the last one is ignored.
+        It is ignored if `there` is not later than in the exchange before.
         """
         if not self._at or there > self._at[-1]:
             self._at.append(there)
@@ -73,10 +76,10 @@ class Offset:
         return len(self._at)
 
     def summary(self) -> Stated:
-        """Return what is known by now. Needs at least one exchange.
+        """Return offset, drift and bound by the exchanges so far, of which there must be one at least.
 
-        The offset that the first call returns stays, and live verdicts rest on it; it is replaced by one with a drift
-        only if that makes the bound much smaller.
+        The offset that the first call returns stays, because live verdicts rest on it; it is replaced by one with a
+        drift only if that makes the bound much smaller. `bound_ns` is None if the exchanges contradict each other.
         """
         at, low, high = self._limits()
         edges: Stated = {
@@ -134,7 +137,7 @@ def _bound(at: np.ndarray, low: np.ndarray, high: np.ndarray, offset: int, drift
 
 @dataclass(frozen=True, slots=True)
 class ClockMap:
-    """Mapping of a journal's times to the master's clock.
+    """Mapping of a journal's times to the master's clock; the module describes the fields.
 
     bound_ns  None: the clock was not measured, or jumped
     """
@@ -151,7 +154,7 @@ class ClockMap:
         return bool(self.offset_ns or self.drift_ppb)
 
     def same_times(self, other: ClockMap) -> bool:
-        """Return whether `other` maps every time to the same one."""
+        """Return whether `other` maps every time as this mapping does."""
         mine, theirs = ((one.offset_ns, one.drift_ppb, one.since_ns if one.drift_ppb else 0) for one in (self, other))
         return mine == theirs
 
@@ -190,7 +193,7 @@ HERE: Final = ClockMap()
 def mapping_of(run: Mapping[str, Any], meta: Mapping[str, Any]) -> ClockMap:
     """Return how the times of a journal with this `meta` are mapped, by what `run` (run.json) states of clocks.
 
-    A run that states none has one clock, or clocks that were not compared: nothing is mapped then, and `meta` says it.
+    No time is changed if `run` states no clocks, or not this one; in the second case `bound_ns` is None.
     """
     clocks, name = run.get(KEY), meta.get("clock")
     if not clocks or name is None or name == clocks["master"]:
@@ -202,9 +205,10 @@ def mapping_of(run: Mapping[str, Any], meta: Mapping[str, Any]) -> ClockMap:
 
 
 def mapped_meta(run: Mapping[str, Any], meta: Mapping[str, Any], last_ns: int) -> dict[str, Any]:
-    """Return the `meta` of a journal whose times were mapped, with `clock_bound_ns`.
+    """Return the `meta` of a journal whose times were mapped: `wall_minus_monotonic_ns` is that of the run's clock.
 
-    `last_ns`: its last time, on its own clock.
+    `clock_bound_ns` is added: by how many ns its times may be wrong; absent without a bound. `last_ns`: its last time,
+    on its own clock.
     """
     if not run.get(KEY) or "clock" not in meta:
         return dict(meta)

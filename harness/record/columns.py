@@ -51,7 +51,7 @@ class Columns:
         """Fill the columns from records of the journal `journal`, whose ids are as they were written.
 
         `names`: the texts of the journal by interned id; `clients`: platform user id → client of the whole run;
-        `users`: user number of each client.
+        `users`: user number of each client. Raises RecordError for a record of an unknown kind.
         """
         self.count = len(records)
         self._values: dict[str, np.ndarray] = {}

@@ -55,7 +55,7 @@ def remove(path: Path) -> None:
 
 
 def abandoned(folder: Path, *, is_run: bool = False) -> list[Path]:
-    """Return the drafts in `folder` whose writer is dead.
+    """Return the drafts in `folder` whose writer is dead: our user's, older than YOUNG_S, and not locked.
 
     is_run  `folder` is a run directory, so drafts of `rundir.write_whole` count too
     """

@@ -71,7 +71,8 @@ def _sha256(path: Path) -> str:
 def examine(views: Sequence[JournalView], run: Mapping[str, Any]) -> list[str]:
     """Compare the journals of a run with their seals and with the last hashes in `run.json`.
 
-    `views` are changed: each journal ends where it is damaged. Returns a sentence for each further mismatch.
+    `views` are changed: each journal ends where it is damaged, and its `faults` say why. Returns a sentence for each
+    journal that is missing; none are known to be missing if `run.json` has no last hashes.
     """
     disown(views)
     claims = run.get(KEY, {}).get("journals")

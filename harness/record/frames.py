@@ -63,7 +63,7 @@ class FrameStore:
             raise
 
     def hearing(self, first: int, frame: str | bytes, secrets: tuple[bytes, ...] = ()) -> None:
-        """Begin a received frame: call it before the frame's records are written.
+        """Hold a received frame until `heard` stores it. Call it before the frame's records are written.
 
         `first`: number of the first of these records; `secrets`: texts to blot out.
         """

@@ -95,9 +95,9 @@ class History:
     def batches(self, size: int = BATCH_RECORDS) -> Iterator[Batch]:
         """Yield every complete record once, at most `size` in a batch.
 
-        Journals are read in turns of TURN records, so that a message's sending and its deliveries are read at nearly
-        the same time, and what waits for the other stays little. First a turn of each journal in their order, then
-        always of that journal which has come least far in time.
+        Journals are read in turns of TURN records, so that a message's sending and its deliveries are read soon after
+        each other, and a judge holds few records that wait for others. First each journal has a turn, in their order;
+        then always the journal that has come least far in time.
 
         Platform user ids in them are replaced by client numbers (docs/architecture.md describes how). Each batch is a
         fresh array that the receiver may keep.
@@ -180,9 +180,9 @@ class Follower:
     Journals are numbered as `open_history` numbers them: a journal is read once those that are expected before it
     exist, at the latest in the last sweep.
 
-    `revised` is set to True if records that were yielded have become wrong. The reason is an account that turned out to
-    belong to another user than was known, or a part that turned out to be damaged. A caller that needs the final state
-    must then read `history` again.
+    `revised` is set to True if records that were yielded have become wrong: an account turned out to belong to another
+    user than was known, a part turned out to be damaged, or times are mapped to the run's clock in another way. A
+    caller that needs the final state must then read `history` again.
     """
 
     def __init__(self, run_dir: Path | str, *, poll_s: float = 0.1, stop: Callable[[], bool] = lambda: False) -> None:
@@ -270,7 +270,7 @@ class Follower:
         return user_of[client] if 0 <= client < len(user_of) else -1
 
     def closed(self) -> bool:
-        """Read `run.json` again; return whether every journal that it expects has its footer."""
+        """Read `run.json` again; return whether all journals that it expects have footers; False if it expects none."""
         self.history.run, _ = read_run(self.history.path)
         expected = self.history.run.get("journals")
         closed = {view.name for view in self.history.journals if view.footer is not None}

@@ -161,10 +161,11 @@ class Journal:
         return self.pen.count
 
     def intern(self, text: str) -> int:
-        """Return the number (≥ `FOREIGN`) that stands for `text` in this journal's records.
+        """Return the number (≥ `FOREIGN`) that stands for `text` in this journal's records, the same for the same text.
 
-        The plan does not contain the text. The same text always has the same number. Its line is in the side file
-        before this returns. Raises Exceeded if there are `names_max` others.
+        For names that are not in the plan; the caller knows which. A text of more than NAME_CHARS characters is stored
+        as its beginning and digest. Its line is in the side file before this returns. Raises Exceeded if a new text
+        would be more than `names_max` names.
         """
         known = self.ids.get(text)
         if known is None and len(text) > NAME_CHARS:
@@ -263,7 +264,7 @@ class Journal:
 
 
 class Pages:
-    """Data file of a journal: reserved ahead in steps, and mapped one step at a time.
+    """Data file of a journal, or its frame file: reserved ahead in steps, and mapped one step at a time.
 
     Only reserved bytes are ever mapped: touching a page that the disk has no room for is SIGBUS, not an error.
     """
@@ -330,7 +331,7 @@ class Pen(Protocol):
         """Continue in the page `view`, whose first byte is byte `base` of the file."""
 
     def halt(self) -> None:
-        """Let go of the page; the next record asks for a block, and is refused there."""
+        """Release the page; the next record is passed to `new_block`, which refuses it."""
 
 
 class PlainPen:
@@ -339,7 +340,7 @@ class PlainPen:
     __slots__ = ("_bounds", "_count", "halt", "turn", "write")
 
     def __init__(self, new_block: Callable[..., int]) -> None:
-        """Start without a page; `new_block` gets each record for which there is no room."""
+        """Start without a page; `new_block` writes each record for which the block has no room."""
         self.write, self.turn, self.halt, self._count, self._bounds = _closures(new_block)
 
     @property

@@ -27,12 +27,13 @@ PACKAGES: Final = (
 
 
 def machine() -> dict[str, Any]:
-    """Return what the speed of this machine depends on, and `hash`, the first 16 hex digits of its SHA-256.
+    """Return what the speed of this machine depends on, and `hash`: 16 hex digits of the SHA-256 of these values.
 
     architecture, cpu   of the processors
     processors          that this process may use
     cpu_quota           processors that its control group may use; None: no limit
     memory_gib          whole GiB; the same machine reports some MB more or less after an update of its kernel
+
     Neither the host's name nor an id of the machine is in it: machines of one kind count as equal.
     """
     parts = {
@@ -91,10 +92,10 @@ def _version_of(package: str) -> str | None:
 
 @cache
 def commit(root: Path) -> str | None:
-    """Return the commit of a checkout, read from `.git` without starting a process; None if `root` is none.
+    """Return the commit of a checkout, read from `.git` without starting a process; None if `root` is no checkout.
 
-    The folder itself must be the checkout: an installed copy may lie inside another one. Whether files were changed
-    is not in it; `source_digest` is made of what they are.
+    `root` itself must be the checkout: an installed copy may lie inside another one. The commit does not show whether
+    files were changed since; `source_digest` does.
     """
     try:
         git = root / ".git"

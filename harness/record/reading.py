@@ -158,7 +158,7 @@ class JournalView:
     def condemn(self, fault: str, left: int = 0) -> None:
         """End the journal after `left` records because of `fault`, a sentence that is added to `faults`.
 
-        The records after that count as damaged.
+        The records after that count as damaged, and so do those that are missing by the footer; at least one does.
         """
         self.faults.append(fault)
         self.damaged += max(1, self.count + self.missing - left)
@@ -341,8 +341,9 @@ def read_beyond(
 ) -> Iterator[Batch]:
     """Yield the records of one stretch of journal `owner`, as journal `number`.
 
-    Nothing else is known of that journal. READ_END records are left out, because rows of the same read may be missing.
-    Names are left out where one may be missing. `stretch`: (first index, last index).
+    `stretch`: (first index, last index). Journal `number` stands for this stretch only; it has no `JournalInfo`.
+    READ_END records are left out, because rows of the same read may be missing. If names may be missing
+    (`view.unnamed`), interned ids in `aux` become NONE.
     """
     from earwitness.checks.judge import Batch
 
@@ -387,9 +388,10 @@ class Remap:
         ]
 
     def apply(self, number: int, records: np.ndarray) -> None:
-        """Replace the interned ids of users in a batch of journal `number`, in place.
+        """Replace the interned ids of users in a batch of journal `number` by client numbers, in place.
 
-        Ids are in `aux`, in records about shown presence or state in `author`.
+        Ids are in `aux`, and in `author` of PRESENCE and SEEN records. An id without a client becomes STRANGER in
+        `aux` and NOBODY in `author`.
         """
         aux = records["aux"]
         self._about(number, records)

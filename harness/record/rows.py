@@ -105,7 +105,12 @@ class Names:
 
 
 class Rows:
-    """Converter of rows to records, which remembers what later rows may refer to."""
+    """Converter of rows to records, which remembers what later rows may refer to.
+
+    clients, conversations, users  numbers of the names in the rows
+    user_of                        client -> user that its rows name, None if they name none
+    members                        conversation -> clients that joined it
+    """
 
     def __init__(self, *, exact: bool = False) -> None:
         """Start without rows.

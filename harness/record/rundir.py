@@ -124,13 +124,13 @@ class RunDirectory:
         return self.path / "journals"
 
     def update(self, **values: object) -> None:
-        """Merge `values` into `run.json`. The file is replaced atomically."""
+        """Merge `values` into `run.json`, which is replaced atomically. Raises RecordError if it cannot be written."""
         self.run = {**self.run, **values}
         self.run.pop(CHECKSUM, None)
         self._write(RUN_FILE, {**self.run, CHECKSUM: checksum(self.run)})
 
     def write_roster(self, roster: Roster, origin: Origin | None = None) -> None:
-        """Write the roster, and its origin and digest (H6) into `run.json`; call it before anything is recorded.
+        """Write the roster, and its origin and digest (H6) into `run.json`; a run calls it before it records anything.
 
         `origin` None: unknown.
         """

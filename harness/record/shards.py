@@ -39,8 +39,9 @@ def file_of(folder: Path, shard: int) -> Path:
 class Layout:
     """What the files of a folder hold, in the order in which the history was read.
 
-    runs  shard -> (number of the chunk, journal, records) of each run of records in its file
-    late  shard -> (number of the chunk, journal, records) that were not known to belong to it when they were read
+    runs  shard -> (number of the chunk, journal, how many records) of each row of records in its file
+    late  shard -> (number of the chunk, journal, the records), for records that were not known to belong to the shard
+          when they were read
     """
 
     runs: dict[int, list[tuple[int, int, int]]] = field(default_factory=dict)
@@ -76,9 +77,10 @@ class ShardWriter:
             file.close()
 
     def write(self, journal: int, records: np.ndarray, where: np.ndarray) -> None:
-        """Append a chunk of consecutive records of a journal to the shards that `where` names.
+        """Append a chunk of consecutive records of a journal to the files of their shards.
 
-        A negative number other than COMMON names none. Raises RecordError if the disk is full.
+        `where`: shard of each record; COMMON: all shards need it; another negative number: none does. Raises
+        RecordError if the disk is full.
         """
         self.chunks += 1
         order = np.argsort(where, kind="stable")
@@ -98,7 +100,7 @@ class ShardWriter:
                 ) from error
 
     def late(self, shard: int, chunk: int, journal: int, records: np.ndarray) -> None:
-        """Add records of an earlier chunk to a shard; they are read beside its file."""
+        """Add records of an earlier chunk to a shard, in `layout.late`: `read_shards` merges them into its file's."""
         self.layout.late.setdefault(shard, []).append((chunk, journal, records))
 
 

@@ -81,7 +81,7 @@ class Cutter:
     def __init__(self, directory: Path, journal: str, *, tables: bool = True) -> None:
         """Read the part in `directory`, whose process writes the journal `journal`.
 
-        `tables`: return rows of side tables too; no if other processes write them too.
+        `tables`: return rows of side tables too; False if other processes write the same tables.
         """
         self._directory, self._journal, self._tables = directory, journal, tables
         self._side = f"journals/{journal}{NAMES_SUFFIX}"

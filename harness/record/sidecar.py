@@ -46,9 +46,9 @@ def tag_of(records: bytes | bytearray | memoryview) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Seal of one block, which covers records `first` (from 1) to `last` of the data file.
+    """Seal of one block, which covers `count` records of the data file, `first` (from 1) to `last`.
 
-    `tag`: the checksum of their bytes (`tag_of`).
+    `number`: of the block in its journal, from 1; `tag`: the checksum of the records' bytes (`tag_of`).
     """
 
     number: int
@@ -115,7 +115,9 @@ def _blocks(seal: Mapping[str, Any]) -> list[Block]:
 class Sidecar:
     """Content of one `NAME.names.jsonl` so far. `read` may be called again while the file grows.
 
+    header      True: its first line was read, which states `name` and `meta`
     name        the journal that the file says it belongs to
+    meta        `meta` of the journal, as `Journal.create` was given it
     names       id → text; ids run from `FOREIGN` without gaps
     identities  (client, platform's user id) in the order in which they were stated
     blocks      seals of the data file, from its first record on without gaps

@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print every damaged part of the run; return the exit code.
+    """Print every damaged part of the run; return PASS if it is whole, UNKNOWN if it is damaged or may be.
 
     Raises RecordError if there is no run directory.
     """
