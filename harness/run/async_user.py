@@ -113,7 +113,7 @@ class AsyncUser:
             raise CrowdError(f"{self.person.name} could not come back within {RECONNECT_S:g} s")
 
     def say(self, room: Room) -> None:
-        """Send the next message to `room`, without waiting for its answer."""
+        """Send the next message to `room`, without waiting for its answer. Raises NotConnected."""
         session = self.session
         payload = self.crowd.plan.payload(self.number, session.counter + 1)
         now_ns = time.monotonic_ns()

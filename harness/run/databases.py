@@ -22,8 +22,9 @@ Row = Mapping[str, Any]
 class UserTables:
     """Rows of the run's users in each database, from the last read.
 
-    looked_s  seconds until both tables agreed, or until the bound was over
-    asked_ns  when the last read began, `time.monotonic_ns()`
+    looked_s     seconds until both tables agreed, or until the bound was over
+    asked_ns     when the last read began, `time.monotonic_ns()`
+    differences  e-mail -> how the tables differ, see `differences`; empty if they agree
     """
 
     rows: dict[Place, list[Row]]

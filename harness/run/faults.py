@@ -35,7 +35,7 @@ _PLACES = {"auth": Place.AUTH, "provider": Place.AUTH, "frontend": Place.FRONTEN
 
 
 def place_of(where: str) -> int:
-    """Return the number of the place that a fault of the service or link `where` affects; 0 for several places.
+    """Return the number of the Place that a fault of the service or link `where` affects; 0 if it is not a single one.
 
     Of a link CALLER/CALLEE that is the callee, or the caller if the callee is a store.
     """
@@ -88,7 +88,11 @@ class PlatformFault:
 class FaultCount:
     """Counts of all faults of one name in one run.
 
-    began_at_s  wall-clock time, in seconds, at which the latest of them began; 0: none has
+    kind, where  kind of the fault, and the service or link that it affects
+    active       how many are on now
+    injections   how many have begun
+    failures     how many had no effect, or could not be ended
+    began_at_s   Unix time in seconds at which the latest of them began; 0: none has
     """
 
     kind: str
@@ -109,7 +113,7 @@ class Faults:
     def __init__(
         self, run: RunDirectory, plan: Sequence[Planned], faults: Sequence[Switch], control: ControlClient | None
     ) -> None:
-        """Start one greenlet for each fault. The schedule starts with `begin`.
+        """Start one greenlet for each fault. The schedule starts with `begin`, or PATIENCE_S seconds later without it.
 
         plan     the faults with their times
         faults   the switch of each entry of `plan`

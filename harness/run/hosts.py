@@ -42,9 +42,9 @@ Send = Callable[[str, dict[str, Any], str], None]
 class Hosts:
     """Hosts of one run, in its master.
 
-    intake  takes the records of the workers without the master's disk
-    parts   the same by the number of each of these workers
-    away    node ids of these workers
+    away    node ids of the workers that do not share the master's disk
+    intake  writes the records of these workers into the run's directory; None before `begin`
+    parts   the writer for each of these workers, by the worker's number
     stated  is called when `run.json` was changed during the load
     """
 
@@ -65,11 +65,12 @@ class Hosts:
         self.intake: Intake | None = None
 
     def meet(self, runs: Path) -> tuple[int, ...]:
-        """Ask all workers where they are, and measure their clocks; return a number of its host for each worker.
+        """Ask all workers where they are, and measure their clocks; return the number of the host of each worker.
 
-        `runs`: the master's folder of runs. Blocks for at most MEET_S seconds, and for the exchanges. A worker that
-        does not answer is taken as one on this host; if it is not, its journal is missing and its clock unknown, and
-        the verdict says so. Raises RecordError if the folder cannot be written.
+        The result is in the order of the workers' numbers. `runs`: the master's folder of runs. Blocks for at most
+        MEET_S seconds, and for the exchanges. A worker that does not answer is taken as one on this host; if it is not,
+        its journal is missing and its clock unknown, and the verdict says so. Raises RecordError if the folder cannot
+        be written.
         """
         mark, text = runs.resolve() / f".meeting-{secrets.token_hex(8)}", secrets.token_hex(16)
         write_whole(mark, text.encode())
@@ -110,7 +111,11 @@ class Hosts:
             self._greenlet = gevent.spawn(self._keep_time, run)
 
     def met(self, worker: str, data: Mapping[str, Any]) -> None:
-        """Take a MET message."""
+        """Take a worker's answer to MEET.
+
+        Keep its clock, add it to `away` if it does not share the master's disk, and use its time as a sample of the
+        clock's offset. `worker`: node id; `data`: as in the module's docstring.
+        """
         told = time.monotonic_ns()
         self._clock_of[worker] = str(data["clock"])
         if not data["shares"]:
@@ -120,7 +125,7 @@ class Hosts:
         self._took(worker, data, told)
 
     def told(self, worker: str, data: Mapping[str, Any]) -> None:
-        """Take a TOLD message."""
+        """Take a worker's answer to TIME: use its time as a sample of its clock's offset. Parameters as of `met`."""
         self._took(worker, data, time.monotonic_ns())
 
     def clocks(self) -> dict[str, Any]:

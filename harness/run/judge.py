@@ -25,9 +25,10 @@ OWN_DEADLINE_S = 60.0
 
 
 def own_asked(story: str, checks: Sequence[OwnCheck], files: Sequence[str]) -> list[Asked]:
-    """Return what the judge is to load, as (file, names): the own checks of a story, then all checks of `files` (None).
+    """Return what the judge process must load, as pairs (file, names): `checks` of a story, then all checks of `files`.
 
-    `story`: its name, for the error. Raises SettingsError if one of `checks` was not made by the decorator.
+    Names are None for all checks of a file. `story`: its name, for the error. Raises SettingsError if one of `checks`
+    was not made by the decorator.
     """
     plain = [repr(one) for one in checks if not isinstance(one, OwnCheck)]
     if plain:
@@ -44,6 +45,8 @@ class JudgeBeside:
     """Judge process of one run, see `harness.run.judge_process`.
 
     It ends when this process does, because its standard input is then closed.
+
+    used  `follow` was called
     """
 
     def __init__(self, own: Sequence[Asked] = ()) -> None:
@@ -78,9 +81,9 @@ class JudgeBeside:
         raise EarwitnessError(answer.get("refused") or (ended if line else late))
 
     def await_warm(self) -> tuple[str, ...]:
-        """Wait until all checks are loaded, at most WARM_DEADLINE_S seconds; return their ids and names.
+        """Wait until all checks are loaded, at most WARM_DEADLINE_S seconds; return their ids and names in turn.
 
-        Raises PlatformError.
+        Raises PlatformError if the process ended or is late.
         """
         with gevent.Timeout(WARM_DEADLINE_S, False):
             first, *names = self._process.stdout.readline().decode().split() or [""]
@@ -103,7 +106,8 @@ class JudgeBeside:
     def verdict(self, run_dir: Path) -> int:
         """Order the final verdict, wait until its files are written, and return its exit code.
 
-        Call it when all journals are closed. It waits at most JUDGE_DEADLINE_S seconds. Raises PlatformError.
+        Call it when all journals are closed. It waits at most JUDGE_DEADLINE_S seconds. Raises PlatformError if the
+        process is late, or ends without a verdict.
         """
         try:
             self._say("judge")

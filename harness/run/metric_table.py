@@ -26,7 +26,8 @@ class Described:
     """Description of one metric.
 
     name    with PREFIX, and for a counter without `_total`
-    labels  of each of its series
+    kind    COUNTER, GAUGE or HISTOGRAM
+    labels  names of the labels of each series
     """
 
     name: str
@@ -146,7 +147,10 @@ def histogram(name: str, rows: Iterable[tuple[Sequence[str], Buckets, float]]) -
 
 
 def states(name: str, labels: Sequence[str], all_states: Sequence[str], present: str) -> list[tuple[list[str], float]]:
-    """Return the rows of one series for each state, of which that of `present` is 1. `name` must be in the table."""
+    """Return (label values, value) of a series for each state: 1 for the state `present`, 0 for the others.
+
+    Raises ValueError if `present` is none of `all_states`; its text names the metric `name` of the table.
+    """
     if present not in all_states:
         raise ValueError(f"{BY_NAME[name].name} has no state {present!r}")
     return [([*labels, state], float(state == present)) for state in all_states]

@@ -36,7 +36,10 @@ SILENCE_S: Final = 20.0
 
 
 def shares_disk(mark: Path, text: str) -> bool:
-    """Return whether the file `mark` of the master's folder of runs is here, with its text, and not only its path."""
+    """Return whether this process shares the master's disk: the master's file `mark` can be read here and has `text`.
+
+    Its folder, the master's folder of runs, must be writable too.
+    """
     try:
         return mark.read_text() == text and os.access(mark.parent, os.W_OK)
     except OSError:
@@ -74,7 +77,7 @@ class Shipper:
         self._greenlet = gevent.spawn(self._ship)
 
     def answered(self, data: Mapping[str, Any]) -> None:
-        """Take a KEPT message of the master."""
+        """Take a KEPT message of the master: continue to send, from what it has written if a piece was missing."""
         if data["run"] != self._run:
             return
         self._kept = dict(data["kept"])
@@ -86,8 +89,8 @@ class Shipper:
     def finish(self) -> bool:
         """Send the rest of the closed journal; return whether the master has written all of it.
 
-        Waits as long as the master answers at least every SILENCE_S seconds. The own directory is removed if all of it
-        was written, else it is named.
+        Waits as long as the master answers at least every SILENCE_S seconds. The worker's own directory is removed if
+        all of it was written; else a line on the terminal names it.
         """
         self._heard = time.monotonic()
         self._more.set()
@@ -135,22 +138,23 @@ class Shipper:
 
 
 class Intake:
-    """Taker of the pieces of one run in the master.
+    """Receiver of the pieces of one run in the master, which writes them into the run's directory.
 
-    bytes   how many were written
-    latest  when the last full piece came, monotonic seconds: its sender had more to send
+    bytes   size of all pieces that were written
+    latest  when the last full piece came, monotonic seconds: its sender had more to send; 0.0: none came
     """
 
     def __init__(self, run_dir: Path, parts: Mapping[str, Gathering]) -> None:
-        """Write into `run_dir`. `parts`: what each worker sends, by its node id."""
+        """Write into `run_dir`. `parts`: the writer for each worker, by its node id."""
         self._run_dir, self._parts = run_dir, dict(parts)
         self._refused: set[str] = set()
         self.bytes, self.latest = 0, 0.0
 
     def take(self, worker: str, data: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Write the piece of a PIECE message; return the data of the answer, None without one.
+        """Write the piece of a PIECE message of `worker` (node id); return the data of the answer KEPT.
 
-        A piece of another run, or of a worker that is no part of this one, is left out. A full disk is reported once.
+        None, and no answer is sent: the piece is of another run or of a worker that is no part of this one, or it
+        cannot be written. The terminal shows the first such error of each worker.
         """
         part = self._parts.get(worker)
         if part is None or data["run"] != self._run_dir.name:

@@ -41,7 +41,7 @@ def _in_thread(act: Callable[..., T], *args: Any) -> T:
 
 
 class Depositing:
-    """Putting of one load process's part into a store. Begins at once; ends with `finish`."""
+    """Sender of one load process's part to a store. Begins at once; ends with `finish` or `abandon`."""
 
     def __init__(self, directory: Path, journal: Journal, run: str, shard: int, store: Store, *, own: bool) -> None:
         """Put what `journal` seals in `directory`, as shard number `shard` of the run `run`.
@@ -58,10 +58,13 @@ class Depositing:
         self._greenlet = gevent.spawn(self._work)
 
     def answered(self, data: Mapping[str, Any]) -> None:
-        """Ignore a message of the master: it is not asked here."""
+        """No-op: the store, not the master, takes what is sent. A `Shipper` needs the master's messages."""
 
     def finish(self) -> bool:
-        """Put the rest of the closed journal; return whether all of it is in the store."""
+        """Put the rest of the closed journal; return whether all of it is in the store.
+
+        Waits until GIVE_UP_S seconds have passed without success.
+        """
         self._latest = time.monotonic()
         self._end.set()
         while not self._whole and not self._greenlet.dead and time.monotonic() - self._latest < GIVE_UP_S:
@@ -74,7 +77,7 @@ class Depositing:
         return self._whole
 
     def abandon(self) -> None:
-        """Put the rest without a master."""
+        """Put the rest as `finish` does. Called when the master is gone."""
         self.finish()
 
     def _work(self) -> None:
@@ -109,10 +112,10 @@ class Depositing:
 
 
 class Fetching:
-    """Fetching of the pieces of other hosts from a store into the master's run directory."""
+    """Receiver of the pieces of other hosts: it fetches them from a store into the master's run directory."""
 
     def __init__(self, run: RunDirectory, store: Store, parts: Mapping[int, Gathering]) -> None:
-        """Begin to fetch for `run`. `parts`: what each shard without the master's disk has put, by its number."""
+        """Begin to fetch for `run`. `parts`: the writer for each shard without the master's disk, by its number."""
         self._run, self._store, self._parts = run, store, dict(parts)
         self._numbers = dict.fromkeys(parts, 0)
         self._refused = False
