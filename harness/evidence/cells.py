@@ -22,7 +22,7 @@ JUDGED = (Exit.PASS, Exit.FAIL, Exit.UNKNOWN, Exit.THRESHOLD)
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """Run that the matrix makes: a defect (or HEALTHY) at a power, with a seed."""
+    """Run that the matrix makes: a defect (its id, or HEALTHY) at a power ("" if healthy), with a seed."""
 
     defect: str
     power: str
@@ -38,10 +38,16 @@ class Cell:
 class Result:
     """Result of a cell's run.
 
-    exit_code  of the run
-    failed     ids of the promised checks that failed
+    defect, power, seed  of the cell
+    probability      with which the defect fired at each opportunity; 0 without a defect
+    exit_code        of the run
+    failed           ids of the promised checks that failed
     fired, manifest  counts of firings, and of those whose effect was visible, from the ground truth of the run
-    silent     reasons why checks designed for the defect could not find it
+    messages         how many were sent
+    seconds, at      duration of the run with its verdict, and its start as Unix time in seconds
+    commit           of the judged code
+    run              name of the run's directory, "" without a verdict
+    silent           reasons why checks designed for the defect could not find it
     """
 
     defect: str
@@ -151,8 +157,8 @@ def _parse(line: str, path: Path, number: int) -> Result:
 def cells_of(defects: Sequence[Defect], powers: Sequence[Power], seeds: int, healthy: int) -> list[Cell]:
     """Return the cells of a matrix in the order in which they are run.
 
-    First come `healthy` healthy runs of the rough story and `seeds` of each other story. Then come all seeds of a
-    defect in sequence, because they share a platform.
+    First come `healthy` healthy runs of the rough story and, unless `healthy` is 0, `seeds` of each other story. Then
+    come all seeds of a defect in sequence, because they share a platform.
     """
 
     def each() -> Iterator[Cell]:

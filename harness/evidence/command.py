@@ -59,7 +59,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the list of defects, or with --matrix make the matrix; return the exit code.
 
-    Returns 1 after a false alarm or a miss, 3 if runs are still to be made or none was judged, else 0.
+    Returns 1 after a false alarm or a miss, 3 if runs are still to be made or all verdicts are UNKNOWN, else 0. Raises
+    SettingsError for options that are not possible.
     """
     defects = all_defects()
     picked = chosen(defects, args.only.split(","))

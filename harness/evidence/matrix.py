@@ -81,7 +81,8 @@ class RealBench:
     def run(self, cell: Cell) -> Result:
         """Run a cell by starting Locust; return its result.
 
-        The run's directory is removed if the result is the expected one.
+        The run's directory is removed if the result is the expected one. Raises PlatformError if the run left no
+        verdict although its exit code says that it was judged.
         """
         truth = GroundTruth(self._logs)
         truth.mark()

@@ -74,7 +74,7 @@ def replace_block(text: str, name: str, content: str) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Write the pages that changed and return 0. With `--check` only name them and return 1."""
+    """Write the pages that changed and return 0. With `--check` only name them, and return 1 if there are any."""
     parser = argparse.ArgumentParser(prog=COMMAND, description="Write the generated pages of docs/.")
     parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 if a page is not current")
     args = parser.parse_args(argv)

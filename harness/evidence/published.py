@@ -54,7 +54,8 @@ def lost(before: Mapping[tuple[str, ...], int], after: Mapping[tuple[str, ...], 
 def publish(page: Path, text: str, aside: Path) -> str:
     """Write a page of evidence; return a sentence about what was done.
 
-    The text is written to `aside` instead if the present page shows more, or is not a page of evidence. Raises OSError.
+    The text is written to `aside` instead if the present page shows more, or is not a page of evidence. Raises OSError,
+    or RecordError if the file cannot be written.
     """
     before = page.read_text("utf-8") if page.exists() else ""
     fewer = lost(shown(before), shown(text))

@@ -43,7 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the trials and write the page; return 0, or 3 if a server gave no verdict or none is installed.
+    """Run the trials and write the page; return 0, or 3 if a run gave no verdict or no server could be tried.
+
+    With `--list` only print the servers, and return 0.
 
     A broken promise of a foreign server is a result, not an error, so it does not change the exit code. Raises
     SettingsError for a dialect without a server.

@@ -141,8 +141,9 @@ def version_of(server: Server, root: Path) -> str:
 def running(server: Server, root: Path, log: Path, guard: Guard) -> Iterator[None]:
     """Start the server in a session of its own, and end all its processes afterwards; its output goes to `log`.
 
-    `guard`: ends them if we are killed. Raises PlatformError if the port is taken already, or the server is not ready
-    within START_S seconds.
+    It serves within this context; no-op for a server without `start`, which runs already. `guard`: ends its processes
+    if we are killed. Raises PlatformError if the port is taken already, or the server is not ready within START_S
+    seconds.
     """
     host, _, port = server.ready.rpartition(":")
     if not server.start:
