@@ -17,7 +17,10 @@ HOLDS_S = 5.0
 
 
 class Account:
-    """Account of a user whose tokens are not recorded: it logs in without credentials, or when they expire soon."""
+    """Account of a user whose tokens are not recorded.
+
+    It logs in again when the credentials expire soon, or when the platform has refused them.
+    """
 
     def __init__(self, user: ChatUser) -> None:
         """Keep `user`, whose plan and network are used to log in. Nothing is sent yet."""
@@ -30,7 +33,10 @@ class Account:
         user.logged_in(user.credentials, begin_ns)
 
     def hold(self) -> None:
-        """Log in again if the credentials have expired or expire within HOLDS_S seconds. Raises FlowError."""
+        """Log in again if the platform refused the credentials, or if they expire within HOLDS_S seconds.
+
+        Raises FlowError.
+        """
         user = self.user
         with user.renewing:
             ends = user.own_credentials().expires_at

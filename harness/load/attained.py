@@ -15,7 +15,9 @@ class Attained:
 
     Users are counted by their number: a shape may stop a user, and another object may continue as the same one.
 
-    others  highest number of users of other classes (HttpUser) that ran at a time
+    connected    numbers of the users that were connected at least once
+    acted        numbers of the users that began a task
+    others       highest number of users of other classes (HttpUser) that ran at a time
     beyond_plan  users that Locust started in addition to those that the run had planned
     """
 
@@ -47,12 +49,15 @@ class Attained:
         self._actions_planned, self._actions_started = self.actions(users, now_ns)
 
     def leave(self) -> None:
-        """Store the seconds after which this process ended before the run did. Later calls change nothing."""
+        """Note that this process ends before the run does, and after how many seconds. Later calls change nothing."""
         if self._left_s is None:
             self._left_s = time.monotonic() - self._begin
 
     def summary(self, users: int) -> Mapping[str, float]:
-        """Return the counts for the journal's footer. `users`: how many users of the plan were started here."""
+        """Return the counts for the journal's footer, and `left_s` (seconds) if this process left before the end.
+
+        `users`: how many users of the plan were started here.
+        """
         counts = {
             "users": users,
             "others": self.others,

@@ -65,7 +65,7 @@ def find_story(name: str) -> Path:
 
 
 def refuse_broken(story: Path) -> None:
-    """Raise SettingsError for a file that is not valid Python; Locust exits with 1 for it."""
+    """Raise SettingsError for a file that cannot be read or is no valid Python; Locust would exit with 1 for it."""
     try:
         compile(story.read_bytes(), str(story), "exec")
     except (SyntaxError, ValueError) as error:

@@ -28,7 +28,10 @@ _checked: list[bool] = []
 
 
 def check_when_parsed(parser: Any) -> None:
-    """Make `parser` check the options as soon as it has read them. Locust has no event between that and forking."""
+    """Make `parser` check the options (`settle`) when it has read them; a mistake ends the process with a message.
+
+    Locust has no event between reading the options and forking.
+    """
     if _checked:  # Locust's web UI reads the options again for each page
         return
     write_anything()
@@ -51,7 +54,7 @@ def check_when_parsed(parser: Any) -> None:
 
 
 def settle(options: Namespace) -> None:
-    """Refuse options that cannot work, and choose a separate port for a master and its forked workers.
+    """Refuse options that cannot work; choose a port for a master and its forked workers, which shall end with it.
 
     Changes `options`. Raises SettingsError.
     """

@@ -53,8 +53,14 @@ class ConnectedUser(User):
 
     Call `connect` once; reconnections follow by themselves.
 
-    behaviours  what the user does besides chatting, see `harness.load.behaviour`
-    account     its `Account`: how it logs in and presents its credentials
+    part          state of this load process in the current run
+    number        number of the user's device in the plan
+    rng           source of its random choices, from the seed
+    session       its ChatSession, over all connections; None before the first one
+    poster        its HTTP sender; None if messages are sent on the socket
+    behaviours    what the user does besides chatting, see `harness.load.behaviour`
+    account       its `Account`: how it logs in and presents its credentials
+    unauthorized  the platform refused the credentials with 401
     """
 
     abstract = True

@@ -18,7 +18,10 @@ MUST_CALL = ("on_start", "on_stop")
 
 
 def refuse_contradictions(options: Namespace, classes: Iterable[type]) -> None:
-    """Raise SettingsError for options that exclude each other, and for user classes that cannot work with them."""
+    """Raise SettingsError for options that exclude each other or contradict a user class.
+
+    Also raised for a user class whose own `on_start` or `on_stop` does not call that of ChatUser.
+    """
     if options.target and options.defect:
         raise SettingsError(
             "--defect",

@@ -129,7 +129,10 @@ class Conductor:
         return True
 
     def begin(self) -> None:
-        """Make the run directory and send every load process its assignment. Called in Locust's `test_start`."""
+        """Make the run directory and send every load process its assignment. Called in Locust's `test_start`.
+
+        Raises EarwitnessError if the run is impossible.
+        """
         runner, story = self.life.runner, self.life.story
         self._begun = time.monotonic()
         self._settings = settings = self.run_options.next()
@@ -192,7 +195,10 @@ class Conductor:
                 self._hosts.stated = self._fetching.put_description
 
     def heard_of_host(self, what: str, worker: str, data: Mapping[str, Any]) -> None:
-        """Take a worker's message about its host, or a piece of its records."""
+        """Process a message of the type `what`: MET and TOLD (see `Hosts`), or PIECE, which is written and answered.
+
+        `worker`: node id of the sender; `data`: content of the message. No-op between runs.
+        """
         hosts = self._hosts
         if hosts is None:
             return
@@ -290,7 +296,7 @@ class Conductor:
     def part_is_here(self, worker: str, users: int) -> None:
         """Note that all users of a worker have started, `users` of them by now.
 
-        When all workers have reported that, inform them all, and begin the faults.
+        When all workers have reported that, inform all workers, and begin the faults.
         """
         self._here[worker] = users
         if self._all_are_here():
@@ -501,7 +507,7 @@ class Conductor:
         return code
 
     def last_words(self) -> None:
-        """Let a scraper of the metrics see the final verdict too."""
+        """Stop serving the metrics, after a last scrape that sees the final verdict (`Metrics.close`)."""
         self.metrics.close(lambda: self.interrupted_by is not None)
 
     def _note(self, code: int) -> None:

@@ -118,7 +118,10 @@ class Life:
         self.runner.send_message(PIECE, data)
 
     def ship_rest(self) -> None:
-        """Send what the master does not have yet of a part that has ended, and wait until it has."""
+        """Send the rest of the records to the master or the store, and wait until all are written there.
+
+        Call it after `end_part`. The wait ends without success if no more answers come.
+        """
         if self.shipper is not None:
             self.shipper.finish()
             self.shipper = None
@@ -130,7 +133,7 @@ class Life:
             file.write(json.dumps(dict(row)) + "\n")
 
     def see_others(self) -> None:
-        """Count the users of other classes; they appear only in Locust's own statistics."""
+        """Note how many users of other classes run now; only Locust's own statistics show what they do."""
         if self.part is not None:
             counts, classes = self.runner.user_classes_count, self.runner.user_classes_by_name
             others = (count for name, count in counts.items() if not issubclass(classes[name], ChatUser))
@@ -144,7 +147,7 @@ class Life:
 
 
 def attach(environment: Any, told: Story) -> None:
-    """Take the role that this process has, as a listener of Locust's `init`.
+    """Set up the hooks of this process as coordinator or worker. It is a listener of Locust's `init`.
 
     An EarwitnessError is printed in one sentence and ends the process with the error's exit code.
     """

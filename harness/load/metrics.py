@@ -74,7 +74,7 @@ class Metrics:
                 self._finished_at = time.monotonic()
 
     def take_part(self, worker: str, figures: Mapping[str, Any]) -> None:
-        """Take the figures of `part_figures` of a worker."""
+        """Store the latest figures of a worker, as `part_figures` returns them."""
         self._parts[worker] = figures
 
     def _on_report(self, client_id: str, data: dict[str, Any], **_: Any) -> None:
@@ -84,7 +84,10 @@ class Metrics:
     # -- the server ---------------------------------------------------------------------------------------------------
 
     def exposition(self, accept: str) -> tuple[bytes, int, dict[str, str]]:
-        """Return body, status and headers of the answer to a scrape."""
+        """Return body, status and headers of the answer to a scrape.
+
+        `accept`: header Accept of the request, which sets the format.
+        """
         encode, content_type = choose_encoder(accept)
         return encode(self.registry), 200, {"Content-Type": content_type}
 
@@ -156,7 +159,12 @@ class Metrics:
 
 
 def part_figures(part: Part) -> dict[str, Any]:
-    """Return the figures of a load process: name, lag of its loop (None after its end), actions planned and started."""
+    """Return the figures of a load process.
+
+    process  name of its journal
+    lag_ms   lag of its event loop, as `Part.lag_ms` returns it; None after its end
+    actions  (planned, started) so far
+    """
     lag = None if part.ended else part.lag_ms()
     return {"process": part.journal.name, "lag_ms": lag, "actions": part.actions(time.monotonic_ns())}
 

@@ -221,7 +221,7 @@ def faults_in_form(options: Namespace, story: Story) -> tuple[Planned, ...]:
 
 
 def standing_thresholds(options: Namespace, story: Story) -> list[Threshold]:
-    """Return the thresholds from outside the option: the story's, then pyproject.toml's, then earwitness.toml's.
+    """Return the thresholds that `--threshold` adds to: the story's, then pyproject.toml's, then earwitness.toml's.
 
     A story's thresholds for memory apply to the reference platform and are left out for another one. Raises
     SettingsError.

@@ -57,7 +57,7 @@ class Pace:
     def actions(self, now_ns: int) -> tuple[int, int]:
         """Return (planned, started): how many actions were to begin until `now_ns` (monotonic ns), and how many did.
 
-        The plan itself stays as it is.
+        (0, 0) for a closed pace. `wait_s` still takes every planned start, also those that this method has read.
         """
         if self._starts is None or self.planned_ns is None:
             return 0, 0

@@ -67,8 +67,9 @@ class Foreseen:
 def foreseen_of(shape: LoadTestShape) -> Foreseen:
     """Return the highest number of users and the seconds that a shape of the locustfile will give.
 
-    It is evaluated ahead for each second, because the plan needs the number before the first user starts. Raises
-    SettingsError if `tick` fails, or if it never starts a user.
+    It is evaluated ahead for each second of at most a day (FORESEEN_S), because the plan needs the number before the
+    first user starts. The seconds are None for a longer shape. Raises SettingsError if `tick` fails, or if it never
+    starts a user.
     """
     try:
         ahead: Any = type(shape)()

@@ -51,7 +51,7 @@ class Soundness:
         self._lock = threading.Lock()  # log records may come from any thread
 
     def attach(self, environment: Any) -> None:
-        """Register for everything by which an error of the story can be seen in this process. Call it once."""
+        """Watch Locust's events and log and gevent's hub, which show errors of the story. Call it once in a process."""
         environment.events.user_error.add_listener(self._on_user_error)
         environment.events.request.add_listener(self._on_request)
         logging.getLogger().addHandler(_Logged(self))

@@ -62,7 +62,10 @@ class Publisher:
             self._count(self._stats.total, count)
 
     def planned_ack(self) -> dict[str, dict[str, float]]:
-        """Return the latencies from the planned start that were published since the last call, {} without any."""
+        """Return {"planned_ack_ms": {"samples", "p50", "p99", "max"}} of what was published since the last call.
+
+        These are latencies of acknowledgements from the planned start, in ms; {} without any.
+        """
         lately, self._lately = self._lately, Summary()
         return {"planned_ack_ms": {"samples": lately.n, **_in_ms(lately)}} if lately.n else {}
 

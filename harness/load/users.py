@@ -47,7 +47,7 @@ class ChatUser(ConnectedUser):
     think_s: tuple[float, float] = (0.5, 2.0)
 
     def __init_subclass__(cls, **options: object) -> None:
-        """Wrap each task: it is noted that the user has acted, and a FlowError fails only that task."""
+        """Wrap each task of the class: a call marks the user as active (H4), and a FlowError ends only that task."""
         super().__init_subclass__(**options)
         forgiving = {task: _forgiving(task) for task in cls.tasks}  # a weighted task is listed several times
         cls.tasks = [forgiving[task] for task in cls.tasks]
@@ -147,7 +147,7 @@ class ChatUser(ConnectedUser):
     # -- what a story can do --------------------------------------------------------------------------------------
 
     def say(self, room: Room | None = None) -> None:
-        """Send one numbered message and block until it is answered.
+        """Send one numbered message and block until it is answered, or `answer_s` seconds have passed.
 
         `room`: None chooses one of the user's own rooms at random. With planned arrivals the user does not wait for the
         answer. If the user is offline and cannot reconnect, the message is counted as unsent.
@@ -165,8 +165,9 @@ class ChatUser(ConnectedUser):
     def burst(self, room: Room, count: int, within_s: float = 1.0) -> None:
         """Send `count` messages evenly within `within_s` seconds, then block until all are answered.
 
-        First it waits until all users have started. Over HTTP each message waits for the answer to the one before, so
-        the burst lasts as long as that takes.
+        First it waits until all users have started, at most CROWD_WAIT_S seconds. Answers that have not come after 30 s
+        (`answer_s`, if that is longer) are recorded as timed out. Over HTTP each message waits for the answer to the
+        one before, so the burst lasts as long as that takes.
         """
         self.part.everyone_here.wait(CROWD_WAIT_S)
         self.begin_action()

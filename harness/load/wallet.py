@@ -74,7 +74,7 @@ class Wallet:
 
         deadline_ns  monotonic ns until which it is valid
         belongs_to   the artefact from which it was derived
-        digest       digest of the person that it names
+        digest       CRC-32 of whom it names and what it permits, see `digest_of`
         forged       number of its forgery, 0 for a genuine one
         flags        which clock its deadline rests on, see TOKEN in the record schema
         """

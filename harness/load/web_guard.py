@@ -87,7 +87,10 @@ class Names:
         return guarded
 
     def refusal(self, host: str, origin: str | None) -> str:
-        """Return the reason why a request is refused, or "" if it is not."""
+        """Return the reason why a request is refused, or "" if it is not.
+
+        `host`, `origin`: its headers of these names; `origin` None: it has none.
+        """
         if not self.know(host):
             name = _host_of(f"//{host}") or "an empty Host"
             return f"This server is not known as {name}. Ask it as 127.0.0.1, or start it with --web-names {name}."

@@ -55,10 +55,12 @@ CLOSE_S = 60.0
 class Assignment(TypedDict):
     """Decisions of the coordinator for one run, the same for every load process.
 
+    run_dir       directory in which this process records
     plan, target  as `Plan.to_dict` and `open_target` have them
     arrivals      planned arrivals, "" for none
     grows         whether a shape decides the number of users
     secrets       values that a target needs and that no file may hold
+    keep_frames   whether raw frames are stored
     indexes       number of each worker in the run
     run           name of the master's run directory, if this process records into a directory of its own
     store         URL of the object store for all records, "" for none
@@ -79,7 +81,7 @@ class Assignment(TypedDict):
 class Part:
     """State of one process that generates load: made at the start of each run, discarded at its end.
 
-    assignment  decisions of the coordinator, the same for every process: run directory, plan, target, limits, secrets
+    assignment  decisions of the coordinator, see `Assignment`
     over  set when the end has begun: no new message is sent, and long pauses are cut short
     on_all_here  called when each user of this process has started or failed to start; again if more were made later
     story  counter of the story's own errors in this process, for the footer
@@ -182,7 +184,7 @@ class Part:
         return self._taken - self.attained.beyond_plan
 
     def all_here(self, crowd: int) -> None:
-        """Start whatever waits until all users have started. `crowd`: how many of them there are in all processes.
+        """Set `everyone_here`, for which bursts and planned arrivals wait. `crowd`: number of users in all processes.
 
         With a shape the arrivals are planned for all users of the plan instead, because more will start.
         """
@@ -200,12 +202,12 @@ class Part:
         return self._begin_ns
 
     def spawned(self) -> None:
-        """Take note that Locust has made all users of this process (hook). Some may still be logging in."""
+        """Note that Locust has made all users of this process (hook); call `on_all_here` if all have started too."""
         self._spawned = True
         self._tell_if_all_here()
 
     def started(self) -> None:
-        """Count one user as started, successfully or not."""
+        """Count one user as started, successfully or not; call `on_all_here` if it was the last one."""
         self._started += 1
         self._tell_if_all_here()
 

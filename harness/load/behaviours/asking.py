@@ -27,14 +27,14 @@ class Asking(Behaviour):
         self._runs: dict[str, str] = {}  # run → label of its room, for runs in progress on this connection
 
     def ask(self, room: Room, count: int = 1) -> None:
-        """Send `count` questions to the room at once; block until the platform has accepted them.
+        """Send `count` questions to the room at once; block until each is accepted or refused, or is overdue.
 
-        The answers arrive later.
+        The agent's answers arrive later.
         """
         self._ask([room] * count, self.user.pace.planned_ns)
 
     def ask_in_all_rooms(self, rooms: Sequence[Room]) -> None:
-        """Send one question to each of these rooms at once, and block until the platform has accepted them.
+        """Send one question to each of these rooms at once; block until each is accepted or refused, or is overdue.
 
         First it waits until all users have started, at most CROWD_WAIT_S, so that they all ask at the same time.
         """
@@ -84,7 +84,7 @@ class Asking(Behaviour):
     def busy(self) -> bool:
         """Implement `Behaviour.busy`: return whether the user is online and an answer is being streamed.
 
-        Streams that answer requests are not counted here: their sender knows better when they end.
+        Streams that answer requests are not counted here: the user's HTTP sender reports them.
         """
         return self.user.online and bool(self._runs) and not isinstance(self.user.poster, StreamPoster)
 

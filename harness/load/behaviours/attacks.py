@@ -1,4 +1,4 @@
-"""Abuse of tokens, in each case together with a request that must succeed.
+"""Abuse of tokens. After forgeries a valid token is presented in the same way, which must be accepted.
 
 The forged tokens themselves are made in `harness.dialects.reference.forgery`; check I31 judges what became of them.
 """
@@ -40,7 +40,7 @@ class Attacks(Behaviour):
     def forge(self, count: int = 3) -> None:
         """Present `count` forgeries and then a valid control at one random place, all in the same way.
 
-        No-op if this process has no other user, whose id some forgeries need.
+        No-op if no other person of this process has logged in: some forgeries need the id of another user.
         """
         self.user.begin_action()
         key = self.signing_key()
@@ -66,7 +66,7 @@ class Attacks(Behaviour):
     def show_as_control(self, login: Login) -> list[int]:
         """Present the access token of `login`, which must be accepted, at every place, each time after a forgery.
 
-        Returns the HTTP statuses of the valid token. A place that refuses it cannot pass I31.
+        Returns the statuses of the valid token, see `Tokens.show`. A place that refuses it cannot pass I31.
         """
         key, other, statuses = self.signing_key(), self._somebody_else(), []
         for place, way in self.tokens.ability.places:

@@ -82,7 +82,8 @@ class Flooding(Behaviour):
     def come_back_when_told(self) -> bool:
         """Send requests until some are refused, wait as long as the answers state, and send some once more.
 
-        Returns False if nothing was refused, or if a refusal does not state how long to wait.
+        It sends AT_ONCE requests to each service at a time, at most TRIES times. Returns False if nothing was refused,
+        or if a refusal does not state how long to wait.
         """
         # A message whose answer never comes may be charged at any time: the remaining budget would be unknown.
         self.user.await_answers(0)

@@ -92,7 +92,7 @@ class Tokens(Behaviour, Account):
     # -- what a story can do --------------------------------------------------------------------------------------
 
     def present(self, login: Login | None = None) -> int:
-        """Present an access token at a random place in a random way; return the status.
+        """Present an access token at a random place in a random way; return the status, see `show`.
 
         `login`: the login whose token is presented; None presents the current one, refreshed if necessary.
         """
@@ -160,6 +160,7 @@ class Tokens(Behaviour, Account):
     def show(self, held: Held, place: Place, way: Way, *, control: bool = False) -> int:
         """Present a token or ticket once and record it; return the status, 0 without an answer.
 
+        The status is that of HTTP; of a socket it is the result of `knock`: OPENED, an HTTP status or a close code.
         `control`: it must be accepted, as the control of a forgery. Raises StopUser when the run is ending.
         """
         self.user.begin_action()
@@ -187,7 +188,7 @@ class Tokens(Behaviour, Account):
     def recorded(self, flow: Flow[T], place: Place, way: Way, held: Held, bits: int = 0) -> tuple[T | None, int]:
         """Run and record a flow of one request that presents `held`; return (its result or None, the status).
 
-        `bits`: flags of the record.
+        The status is 0 without an answer. `bits`: SPOOFED or CONTROL, for the record.
         """
         result, exchange = self.exchanged(flow, place, way, held.name, bits)
         return result, exchange.status
@@ -197,8 +198,8 @@ class Tokens(Behaviour, Account):
     ) -> tuple[T | None, Exchange]:
         """Run and record a flow of one request; return (its result or None, the whole exchange).
 
-        `name`: the token that the request presents, or NOTHING; `bits`: flags of the record; `headers` are added to the
-        request's.
+        `name`: the token that the request presents, or NOTHING; `bits`: SPOOFED or CONTROL, for the record; `headers`
+        are added to the request's.
         """
         seen: list[Exchange] = []
 
@@ -260,7 +261,10 @@ class Tokens(Behaviour, Account):
         """No-op instead of `Account.hold`: these users renew tokens themselves, and present some that have expired."""
 
     def valid(self) -> Credentials:
-        """Return credentials that stay valid for at least `margin_s`; refresh them if necessary. Raises FlowError."""
+        """Return credentials that stay valid for at least `margin_s` seconds; refresh them if necessary.
+
+        Raises FlowError.
+        """
         with self.turn:
             return self.fresh().credentials
 
@@ -272,8 +276,8 @@ class Tokens(Behaviour, Account):
     def renew(self) -> int:
         """Refresh the tokens, or log in if there is no refresh token; return the status (200 for a login).
 
-        The new tokens become the current login. If the refresh was refused, the login stays as it was, and the session
-        is over.
+        The new tokens become the current login. If the refresh brought none, the login stays as it was; after a refusal
+        its session is over. Raises FlowError if a login fails.
         """
         old = self.now
         if old.refresh is None:

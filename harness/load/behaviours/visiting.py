@@ -31,7 +31,7 @@ class Visiting(Behaviour):
             self._ask(entrance.begin_login(), Place.FRONTEND)
 
     def show_token(self, bits: int = 0) -> None:
-        """Send one cheap request with the user's own token, and record it. `bits`: flags of the record."""
+        """Send one cheap request with the user's own token, and record it. `bits`: CONTROL beside a forgery, else 0."""
         self.user.begin_action()
         token = self.user.own_credentials().token
         if self._own is None or self._own.secret != token:
