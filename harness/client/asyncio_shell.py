@@ -20,7 +20,7 @@ RECV_BYTES = 65536
 
 
 class AsyncConnection(Link, asyncio.Protocol):
-    """WebSocket connection of a session under asyncio; it can be opened once.
+    """Connection of a session under asyncio, over any wire (`harness.client.wires`); it can be opened once.
 
     As `async with` it opens and closes the connection.
     """

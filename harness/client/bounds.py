@@ -24,7 +24,7 @@ def _most(unit: str = "") -> Number:
 class Bounds:
     """Limits on what a server may send to this process.
 
-    The defaults are far above what a platform needs, and far below what hurts.
+    The defaults are far above what a platform needs, and far below what would exhaust this machine's memory.
     """
 
     body_mb: int = key(64, _most("MiB"), "body of an HTTP answer")

@@ -70,7 +70,7 @@ class BaseDialogue:
     envelope: Envelope | None = None
 
     def __init__(self, handshake: Handshake, first: Sequence[str | bytes] = ()) -> None:
-        """Keep how the socket is opened, and what is sent first."""
+        """Store how the socket is opened, and the frames `first`, which are sent as soon as it is open."""
         self.handshake = handshake
         self.out: list[str | bytes] = []
         self._first = tuple(first)
@@ -85,13 +85,13 @@ class BaseDialogue:
         return ()
 
     def closing(self) -> None:
-        """Implement `Dialogue.closing`: say nothing."""
+        """Implement `Dialogue.closing`: send nothing."""
 
 
 class PlainDialogue(BaseDialogue):
     """Dialogue without state: every socket decodes and encodes with the same two functions.
 
-    It calls them directly, so it costs nothing on the hot path.
+    The session calls them directly, so this class costs nothing on the hot path.
     """
 
     def __init__(

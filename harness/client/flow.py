@@ -247,7 +247,7 @@ class Streaming:
             request.on_open()
 
     def feed(self, data: bytes) -> None:
-        """Pass on the events that end in `data`."""
+        """Pass the events that end in `data` to the request's `on_event`."""
         for event in self._events.feed(data):
             self._pass_on(event)
 
@@ -275,7 +275,7 @@ def _request_arguments(request: HttpRequest) -> dict[str, Any]:
 
 
 def from_httpx(response: httpx.Response, body: bytes) -> HttpResponse:
-    """Return an httpx response whose body was read as an `HttpResponse`."""
+    """Return an `HttpResponse` with the status and headers of `response` and the `body` that was read from it."""
     return HttpResponse(
         response.status_code,
         {k.lower(): v for k, v in response.headers.items()},

@@ -16,13 +16,13 @@ class Keeper(Protocol):
     """Protocol of what a session needs of `harness.record.frames.FrameStore`."""
 
     def hearing(self, first: int, frame: str | bytes, secrets: tuple[bytes, ...] = ()) -> None:
-        """Store a received frame, with `secrets` blotted out. Call it before its records are written.
+        """Hold a received frame until `heard` stores it, with `secrets` blotted out.
 
-        `first`: number of the first record that the frame will cause.
+        Call it before the frame's records are written. `first`: number of the first of these records.
         """
 
     def heard(self, last: int) -> None:
-        """Finish the frame of the last call of `hearing`. `last`: number of the last record that it caused."""
+        """Store the frame of the last call of `hearing`. `last`: number of the frame's last record."""
 
     def said(self, record: int, frame: str | bytes, secrets: tuple[bytes, ...] = ()) -> None:
         """Store a sent frame, with `secrets` blotted out. `record`: number of the record about its sending."""

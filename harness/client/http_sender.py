@@ -37,10 +37,10 @@ class Poster:
         self._over = False
 
     def say(self, label: str, payload: str, planned_ns: int | None) -> None:
-        """Send the next message and record it with its answer; block while another request is in progress.
+        """Send the next message as a request, and record it and its answer; block until the answer has come.
 
-        `planned_ns`: planned start in monotonic ns, or None. No-op while the user is not connected, since nothing would
-        be delivered to them.
+        First it waits until no other request is in progress. `planned_ns`: planned start in monotonic ns, or None.
+        No-op while the user is not connected, since nothing would be delivered to them.
         """
         with self._turn:
             if self.session.connected_now:

@@ -143,7 +143,7 @@ class ManyLinks(Generic[L]):
         return self._epoch
 
     def ended(self, label: str, now_ns: int, code: int, own: bool, reason: str) -> None:
-        """Take the end of one socket. If it ends the connection, record that and drop the other sockets.
+        """Process the end of one socket. If it ends the connection, record that and drop the other sockets.
 
         The first socket that ends ends the connection; while the tester closes it (`closing`), the last one does.
 

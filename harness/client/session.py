@@ -204,7 +204,7 @@ class ChatSession(Speaker):
         self.frames_recorded += 1
 
     def happened(self, now_ns: int, events: Sequence[Heard]) -> None:
-        """Record events, of a frame or of none: what opening means, or what a heartbeat found."""
+        """Record events: those of a frame, or those that opening or a heartbeat of the dialogue returned."""
         if self._due is not None and events:
             self._begin(now_ns, _replica(events))
         for event in events:
@@ -219,7 +219,8 @@ class ChatSession(Speaker):
     def closed(self, now_ns: int, code: int, own: bool, reason: str = "") -> None:
         """Record the end of the connection, and INFO for messages without answer; no-op if it is recorded already.
 
-        `own`: the tester closed it. Otherwise messages that were sent as requests still wait for their answers.
+        `code`, `reason`: of the close; `own`: the tester closed it. If it did not, messages that were sent as requests
+        still wait for their answers.
         """
         if not self.connected_now:
             return

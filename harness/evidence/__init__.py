@@ -1,1 +1,1 @@
-"""Proof that the checks find defects: defects by seeds on the real platform, and the pages that show it."""
+"""Proof that the checks find defects: runs of each defect with several seeds, and the pages that show their results."""

@@ -1,4 +1,4 @@
-"""The catalogue of defects, as a process of the reference platform lists it. This program does not import that."""
+"""The catalogue of defects, read from a process: this program imports no module of the reference platform."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def chosen(defects: Sequence[Defect], only: Iterable[str]) -> list[Defect]:
 
 
 def listing_text(defects: Sequence[Defect]) -> str:
-    """Return a paragraph about each defect: what goes wrong, its service, the checks that must find it."""
+    """Return a paragraph about each defect (what goes wrong, its service, what must find it), then example commands."""
     lines = []
     for one in defects:
         facts = [

@@ -8,7 +8,7 @@ Z_95 = 1.959963984540054
 
 
 def wilson_95(successes: int, trials: int) -> tuple[float, float]:
-    """Return the two-sided 95 % Wilson score interval; (0, 1) without trials."""
+    """Return the two-sided 95 % Wilson score interval of the share of `successes`; (0, 1) without trials."""
     if trials == 0:
         return 0.0, 1.0
     share, z2 = successes / trials, Z_95**2

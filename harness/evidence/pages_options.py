@@ -132,7 +132,7 @@ def _settings() -> list[tuple[str, str, Key]]:
 
 
 def defaults() -> str:
-    """Return a settings file in TOML that states all defaults."""
+    """Return a settings file in TOML that states all defaults, as a code block of Markdown."""
     lines = ["```toml", f"# {DEFAULT_FILE}: these are the defaults"]
     service = ""
     for name, key, declared in _settings():
@@ -144,7 +144,7 @@ def defaults() -> str:
 
 
 def variables() -> str:
-    """Return the table of environment variables."""
+    """Return the table of environment variables in Markdown."""
     rows = []
     for name, key, declared in _settings():
         example = (declared.example or declared.default).strip('"')
@@ -157,7 +157,7 @@ def variables() -> str:
 
 
 def promises() -> str:
-    """Return the table of the keys of a contract."""
+    """Return the table of the keys of a contract in Markdown."""
     rows = [f"| `{name}` | {_values(one)} | {_code(one.default)} | {one.meaning} |" for name, one in PROMISES.items()]
     return "\n".join(["| key | value | default | meaning |", "|---|---|---|---|", *rows])
 

@@ -95,9 +95,10 @@ def again(check: Check) -> list[str]:
 
 
 def planted_for(check: Check) -> list[str]:
-    """Return runs with a planted defect that the check is meant to find first.
+    """Return commands of runs with a planted defect for which the check is designed, at most DEFECTS_SHOWN.
 
-    A defect that no shipped story judged by the check shows is run by the matrix, which has stories of its own.
+    A command runs a shipped story that shows the defect and is judged by the check; else the matrix, which has stories
+    of its own.
     """
     runs = []
     for defect in (one for one in _defects() if one.caught_by[:1] == (check.id,)):

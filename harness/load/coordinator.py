@@ -322,7 +322,7 @@ class Conductor:
     # -- the end ----------------------------------------------------------------------------------------------------
 
     def heard_back(self, step: str, worker: str, data: Mapping[str, Any]) -> None:
-        """Store a worker's reply to a step of the end."""
+        """Store a worker's reply to a step of the end. `step`: type of the message; `data`: its content."""
         self._replies.setdefault(step, {})[worker] = data
         self._reply_came.set()
 

@@ -189,7 +189,7 @@ def _show_in_form(group: Any) -> None:
 
 
 def seed_of(options: Namespace) -> int | None:
-    """Return the seed of the option, or None. Raises SettingsError."""
+    """Return the seed of `--seed`, None if it is not given. Raises SettingsError."""
     text = str(getattr(options, "seed", "") or "").strip()
     if not text:
         return None
@@ -203,7 +203,7 @@ def seed_of(options: Namespace) -> int | None:
 
 
 def read_faults(options: Namespace, story: Story) -> tuple[Planned, ...]:
-    """Return the schedule of the option, or else the story's own. Raises SettingsError."""
+    """Return the schedule of `--faults`, or else the story's own; () for `none`. Raises SettingsError."""
     text = str(getattr(options, "faults", "") or "").strip() or story.faults
     return () if text in ("", "none") else read_schedule(text, named=bool(options.target))
 
@@ -234,7 +234,7 @@ def standing_thresholds(options: Namespace, story: Story) -> list[Threshold]:
 
 
 def read_thresholds(options: Namespace, standing: Sequence[Threshold]) -> list[str]:
-    """Return the standing thresholds followed by those of the option; for the same figure the later one applies.
+    """Return the standing thresholds followed by those of `--threshold`; for the same figure the later one applies.
 
     Raises SettingsError.
     """

@@ -51,9 +51,10 @@ class RunScreen:
     ) -> None:
         """Begin to watch a run of `seconds`, None for one without a planned end.
 
-        `users`: returns the number of users now. `lines`: show the progress line. `on_live`: called
-        each second with the live verdict. `on_broken`: called once when the
-        live verdict is FAIL, in a greenlet of its own.
+        - `users`: returns the number of users now
+        - `lines`: show the progress line
+        - `on_live`: called each second with the live verdict
+        - `on_broken`: called once when the live verdict is FAIL, in a greenlet of its own
         """
         self._run_dir, self._seconds, self._users = run_dir, seconds, users
         self._on_live, self._on_broken = on_live, on_broken

@@ -74,7 +74,10 @@ class ChatUser(ConnectedUser):
         return self.pace.wait_s(self.rng, self.think_s)
 
     def on_start(self) -> None:
-        """Log in, open the rooms and connect. A story that replaces this method must call it first."""
+        """Log in, open the rooms and connect; a user that could not do so runs no task.
+
+        A story that replaces this method must call it first.
+        """
         if not self._late:
             try:
                 self.ready = self._start() if self._before is None else self._go_on_as(self._before)

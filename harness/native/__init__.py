@@ -32,9 +32,10 @@ SOCKETS: Final = sys.platform == "linux"
 class Core(Protocol):
     """Protocol of the native core of one connection (`ChatSession.core` makes it).
 
-    frames  how many frames the last call of `receive` recorded
-    next    bytes of the next frame, which is whole and for Python; 0 if it is cut, or its length is not known here
-    got     how many bytes the last call of `pull` read, at `now` (monotonic ns)
+    frames   how many frames the last call of `receive` or `pull` recorded
+    next     size in bytes of the next frame, which is whole and which Python must process; 0 if the frame is cut, or
+             the core does not know its length
+    got      how many bytes the last call of `pull` read, at `now` (monotonic ns)
     written  how many bytes of its frame the last call of `post` wrote
     """
 
@@ -48,7 +49,7 @@ class Core(Protocol):
         """Record the usual frames of `data` from byte `at` on; return the position of the first byte not processed."""
 
     def send(self, now_ns: int, label: str, payload: str, planned_ns: int | None, /) -> bytes | None:
-        """Record one message and return its masked frame; None, and nothing changed, if it is one for Python."""
+        """Record one message and return its masked frame; None if Python must do it, and nothing has changed."""
 
     def pull(self, fd: int, /) -> int | bytes | None:
         """Read once from the socket `fd` and record the usual frames.

@@ -52,7 +52,7 @@ def compiled(compiler: str, headers: Path, more: list[str]) -> str:
 
 
 def main() -> int:
-    """Compile, and say how it went; return the exit code."""
+    """Compile and print the outcome; return the exit code, CANNOT_RUN if it failed."""
     headers = Path(sysconfig.get_path("include"))
     fault = compiled(os.environ.get("CC") or "cc", headers, shlex.split(os.environ.get("CFLAGS", "")))
     say(fault or f"compiled {COMPILED.name}; new processes use it")

@@ -33,6 +33,8 @@ class FrameStore:
 
     `pages` is the open file at `path`. Frames that cannot be stored are counted and reported by `close` for the
     journal's footer; they do not affect the verdict.
+
+    kept, lost  numbers of frames that were stored, and that could not be stored
     """
 
     def __init__(self, path: Path, pages: Pages) -> None:

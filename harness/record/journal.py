@@ -5,7 +5,7 @@ Two files in the directory `journals/` of a run:
     NAME.ewj          an array of `checks.history.record.RECORD` without any header, so `numpy.memmap(path, RECORD)`
                       reads it. While it is being written its tail is reserved zeros; `close` cuts them off.
     NAME.names.jsonl  {"journal": NAME, "meta": {…}}, then {"name": [id, "text"]} and {"identity": [client, "user id"]}
-                      when they occur, {"block": {…}} for each block of records, and last {"footer": {"records": n, …}}.
+                      when they occur, {"block": {…}} for each seal (see below), and last {"footer": {"records": n, …}}.
                       Each line ends with a hash of all before it (see `harness.record.sidecar`).
 
 Blocks: each BLOCK_RECORDS records get a checksum, and each SEAL_BLOCKS blocks get a seal; the rest when the journal is
@@ -16,7 +16,7 @@ file is sound up to its seal.
 Record i is complete if its `index` holds i + 1, which is written last. The data file lives in shared memory pages, so
 what `write` has returned survives the death of the process (not of the machine: nothing is synced).
 
-One thread writes a journal. A forked child must not: every method raises `RecordError` there.
+One thread writes a journal. A forked child must not: whatever would write raises `RecordError` there.
 """
 
 from __future__ import annotations
@@ -99,9 +99,9 @@ class Journal:
     """Journal of one process. Make it with `Journal.create`.
 
     write    appends a record (see `Write`). When the disk fills up it raises `RecordError` once *after* the record is
-             safe, while some hundred thousand bytes are still reserved for ending the run; when these are used up too,
-             it raises each time and counts the record as `lost` in the footer. `struct.error` for a number that is out
-             of range: nothing is appended.
+             safe, while STEPS_AHEAD steps (4 MB) are still reserved for ending the run; when these are used up too, it
+             raises each time and counts the record as `lost` in the footer. `struct.error` for a number that is out of
+             range: nothing is appended.
     """
 
     write: Write

@@ -100,14 +100,14 @@ class ShardWriter:
                 ) from error
 
     def late(self, shard: int, chunk: int, journal: int, records: np.ndarray) -> None:
-        """Add records of an earlier chunk to a shard, in `layout.late`: `read_shards` merges them into its file's."""
+        """Add records of an earlier chunk to `layout.late`; `read_shards` merges them with its file's records."""
         self.layout.late.setdefault(shard, []).append((chunk, journal, records))
 
 
 def read_shards(folder: Path, layout: Layout, shards: Sequence[int], window: int = WINDOW) -> Iterator[Batch]:
     """Yield the records of some shards, and those that all need, in the order in which the history was read.
 
-    About `window` records of one journal come together.
+    Each batch has records of one journal, about `window` of them.
     """
     from earwitness.checks.judge import Batch
 

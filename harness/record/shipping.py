@@ -3,7 +3,7 @@
 A load process without the master's disk records into a directory of its own, with `journals/` and `tables/` like a run.
 All of these files only grow, so a piece is some bytes of each and where they belong. A piece holds the lines of a
 journal's side file up to a seal, and all records that these seals cover: it can be verified by itself, and a name is
-never later than a record that uses it. Pieces are taken in order; one that was taken before is left out.
+never later than a record that uses it. Pieces are taken in order; one that was taken before is ignored.
 
     Cutter     reads a part's directory and returns the pieces that are not yet sent
     Gathering  writes pieces into the run's directory: records first, then the lines that vouch for them

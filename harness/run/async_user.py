@@ -163,7 +163,7 @@ class AsyncUser:
         return took
 
     async def answered(self, timeout_s: float = ANSWER_S) -> None:
-        """Wait until no message is pending. Raises CrowdError after `timeout_s` seconds."""
+        """Wait until no message is pending or the connection is over. Raises CrowdError after `timeout_s` seconds."""
         connection = self.connection
         assert connection is not None
         await connection.wait(lambda: not self.session.pending or connection.over, timeout_s)

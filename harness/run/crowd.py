@@ -93,7 +93,10 @@ class Crowd:
         self._lag = Histogram()
 
     async def __aenter__(self) -> Crowd:
-        """Open the journal, and connect all users at once."""
+        """Open the journal, then log in and connect all users, LOGINS_AT_ONCE at a time.
+
+        Raises what `AsyncUser.enter` raises.
+        """
         meta = process_meta(index=0, roster=self.plan.roster().digest())
         self.journal = Journal.create(self.directory.journals, "load-0", meta=meta)
         self._watch = asyncio.create_task(self._watch_lag())

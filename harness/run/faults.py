@@ -37,7 +37,7 @@ _PLACES = {"auth": Place.AUTH, "provider": Place.AUTH, "frontend": Place.FRONTEN
 def place_of(where: str) -> int:
     """Return the number of the Place that a fault of the service or link `where` affects; 0 if it is not a single one.
 
-    Of a link CALLER/CALLEE that is the callee, or the caller if the callee is a store.
+    For a link CALLER/CALLEE the place is the callee, or the caller if the callee is a store.
     """
     caller, _, callee = where.rpartition("/")
     name = caller if callee in _STORES and caller else callee

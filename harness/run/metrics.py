@@ -144,7 +144,7 @@ class RunMetrics:
     def metrics(self, live: Mapping[str, Any] | None, actions: tuple[int, int]) -> Iterator[Metric]:
         """Yield all families of the run.
 
-        `live`: as in live.json, None before the first look of the judge. `actions`: planned and started so far.
+        `live`: content of live.json, None before the judge has published it. `actions`: planned and started so far.
         """
         yield gauge("run_info", [([self.name, self.story, str(self.seed), self.target], 1)])
         yield from self._stages()
@@ -246,9 +246,10 @@ def _state(row: Mapping[str, Any] | None) -> str:
 
 
 def acknowledged(run: str, times_ms: Mapping[float, int], total_ms: float) -> Metric:
-    """Return the latencies of acknowledgements; on the master those of all processes.
+    """Return the metric of the latencies of acknowledgements; on the master those of all processes.
 
-    `times_ms`: samples by milliseconds, as Locust's statistics keep them. `total_ms`: their sum.
+    `run`: value of the label `run`. `times_ms`: milliseconds -> number of samples, as Locust's statistics keep them.
+    `total_ms`: sum of all samples.
     """
     within = [sum(count for ms, count in times_ms.items() if ms <= bound * 1e3) for bound in LADDER_S]
     rows = [([run], buckets(within, sum(times_ms.values())), total_ms / 1e3)]
@@ -256,6 +257,9 @@ def acknowledged(run: str, times_ms: Mapping[float, int], total_ms: float) -> Me
 
 
 def buckets(within: Iterable[float], samples: float) -> Buckets:
-    """Return the buckets of a histogram from the number of samples up to each bound of LADDER_S."""
+    """Return the buckets of a histogram.
+
+    `within`: number of samples up to each bound of LADDER_S; `samples`: number of all samples.
+    """
     bounds = [f"{bound:g}" for bound in LADDER_S]
     return [*zip(bounds, within, strict=True), ("+Inf", samples)]

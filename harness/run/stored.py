@@ -58,12 +58,13 @@ class Depositing:
         self._greenlet = gevent.spawn(self._work)
 
     def answered(self, data: Mapping[str, Any]) -> None:
-        """No-op: the store, not the master, takes what is sent. A `Shipper` needs the master's messages."""
+        """No-op: a store takes the records, so messages of the master state nothing about them."""
 
     def finish(self) -> bool:
         """Put the rest of the closed journal; return whether all of it is in the store.
 
-        Waits until GIVE_UP_S seconds have passed without success.
+        Gives up after GIVE_UP_S seconds in which nothing could be put; a line on the terminal then names the directory.
+        An own directory is removed once all of it is in the store.
         """
         self._latest = time.monotonic()
         self._end.set()

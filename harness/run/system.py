@@ -50,8 +50,8 @@ class Options(Protocol):
 class UnderTest:
     """Platform under test.
 
-    `description`: the platform as run.json and the load processes name it, for `open_target`; `warnings` are sentences
-    about the platform that the verdict repeats.
+    `description`: the platform as run.json and the load processes name it, for `open_target`; `target`: what that
+    returns for it; `warnings`: sentences about the platform that the verdict repeats.
     """
 
     def __init__(self, description: dict[str, Any], platform: Platform | None = None) -> None:

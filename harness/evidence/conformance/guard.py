@@ -78,7 +78,7 @@ def _covered(mark: str, sessions: Collection[int]) -> Iterator[psutil.Process]:
 
 
 def main() -> None:
-    """Read session ids from standard input to its end, then kill what has the mark that the command line names."""
+    """Read session ids from standard input to its end; then kill their processes and all with the mark `argv[1]`."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # meant for what this process outlives
     sessions = {int(line) for line in sys.stdin}

@@ -1,4 +1,4 @@
-"""Abuse of tokens. After forgeries a valid token is presented in the same way, which must be accepted.
+"""Abuse of tokens. After a forgery a valid token, which must be accepted, is presented in the same way.
 
 The forged tokens themselves are made in `harness.dialects.reference.forgery`; check I31 judges what became of them.
 """

@@ -1,4 +1,4 @@
-"""Connections that break, as in trains and lifts."""
+"""Connections that break, as when a phone loses its network."""
 
 from __future__ import annotations
 

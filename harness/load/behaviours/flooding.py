@@ -44,7 +44,10 @@ class Flooding(Behaviour):
         self._calm_ns = 0
 
     def wait_until(self, after_s: float) -> None:
-        """Block until `after_s` seconds have passed since all users had started. Later calls return at once."""
+        """Block until all users have started, then until `after_s` seconds have passed. Later calls return at once.
+
+        The seconds count from the first call, if all had started before it.
+        """
         self.part.everyone_here.wait(CROWD_WAIT_S)
         self._calm_ns = self._calm_ns or time.monotonic_ns()
         left_s = after_s - (time.monotonic_ns() - self._calm_ns) / 1e9

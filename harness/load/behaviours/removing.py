@@ -42,7 +42,7 @@ class Removing(Behaviour):
         return True
 
     def take_in(self, room: Room) -> None:
-        """Invite all planned members of the room again."""
+        """Invite all planned members of the room again. A failure is only counted in Locust's statistics."""
         try:
             self.user.flow(self.part.target.open_room(self.user.own_credentials(), room))
         except FlowError as error:
