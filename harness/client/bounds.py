@@ -60,7 +60,7 @@ def bounds() -> Bounds:
 
 
 def use(these: Bounds) -> None:
-    """Set the limits of this process. They apply to everything that is received from now on."""
+    """Set the limits of this process. Call it when a target is opened, before anything is received from it."""
     _used[0] = these
 
 

@@ -61,7 +61,7 @@ class Values:
 class Envelope:
     """Declaration of the usual frames of a dialect. Make one for a target: it is compiled once.
 
-    kind     path to the kind of a frame; "": frames state none, and each frame with the values of a message is one
+    kind     path to the kind of a frame; "" if frames state none: then each with the values of `message` is a message
     message  a message: its room, text and sender are texts, its number is a whole number
     ack      the acknowledgement of an own message, which it names by the client's id; None: there is none
     labels   the platform's name of a room -> its label in the plan; it may grow

@@ -79,8 +79,9 @@ class Pool:
     def request(self, request: HttpRequest) -> HttpResponse:
         """Send one request and return its response. Redirects are not followed.
 
-        A GET or HEAD is sent again on another connection if the server dropped the kept one. Raises Unsendable; OSError
-        or HTTPParseError if there was no valid answer; FlowError if a streamed answer ended in order, but incomplete.
+        A GET or HEAD whose answer is not streamed is sent again on another connection if the server dropped the kept
+        one. Raises Unsendable; OSError or HTTPParseError if there was no valid answer; FlowError if a streamed answer
+        ended in order, but incomplete; TargetError for certificates or a proxy's address that cannot be used.
         """
         url = URL(request.url)
         pool = self._pool(url)

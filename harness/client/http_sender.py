@@ -56,7 +56,7 @@ class Poster:
 
     @property
     def busy(self) -> bool:
-        """Return False: a message that waits for its answer is pending in the session."""
+        """Return False: a message that waits for its answer counts as `pending` in the session."""
         return False
 
     def cut(self) -> None:

@@ -50,7 +50,7 @@ class Transport:
         self._behind = self._behind_from = 0
 
     def fell_behind(self, now_ns: int) -> None:
-        """Note that a socket has had more to read than was read since `now_ns`; `caught_up` must follow."""
+        """Note that at `now_ns` (monotonic ns) a socket has more to read than was read; `caught_up` must follow."""
         if self._behind == 0:
             self._behind_from = now_ns
         self._behind += 1
@@ -92,7 +92,7 @@ class Hears(Protocol):
         """Record one received frame. `now_ns`: monotonic ns of its arrival."""
 
     def happened(self, now_ns: int, events: Sequence[Heard]) -> None:
-        """Record events that no frame carried: what opening means, or what a heartbeat found."""
+        """Record events that no frame carried: those that opening or a heartbeat of the dialogue returned."""
 
     def closed(self, now_ns: int, code: int, own: bool, reason: str = "") -> None:
         """Record the end of the connection, with its close code; `own`: the tester ended it."""

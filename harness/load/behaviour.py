@@ -36,8 +36,8 @@ class Behaviour:
 
     A subclass implements those of the hooks below that it needs; each does nothing here.
 
-    The user calls the hooks of its behaviours in the order in which its class declares them, but those of a behaviour
-    that another one needs before those of the other.
+    The user calls the hooks of its behaviours in the order in which its class declares them; a behaviour that another
+    one needs comes before it.
 
     user     owner of the behaviour; set by `bound`
     needs    behaviours that this one uses

@@ -93,7 +93,7 @@ class Life:
         """Create the state of this process for a run that begins.
 
         `index` of `count`: this process among the load processes; `on_all_here`: called when all its users have
-        started, and again if Locust starts more of them.
+        started, and again if Locust starts more of them. If the run has a store, its records are put there from now on.
         """
         self.run_dir = Path(assignment["run_dir"])
         self.part = self.latest_part = Part(self.environment, assignment, index, count, on_all_here, self.soundness)

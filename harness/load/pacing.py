@@ -31,7 +31,7 @@ class Pace:
         return self._starts is not None
 
     def wait_s(self, rng: Random, think_s: tuple[float, float]) -> float:
-        """Take the next planned start, and return the seconds until the next action.
+        """Return the seconds until the next action; an open pace takes its next planned start as `planned_ns`.
 
         `think_s` bounds the pause of a closed user, which is drawn from `rng`. An open user who is late gets 0: the
         schedule never shifts.

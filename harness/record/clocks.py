@@ -159,7 +159,7 @@ class ClockMap:
         return mine == theirs
 
     def time(self, t: int) -> int:
-        """Return the time on the master's clock, in ns."""
+        """Return the master's time for the time `t` of the journal's clock, both in ns."""
         return t + self.offset_ns + round((t - self.since_ns) * (self.drift_ppb / 1e9))
 
     def bound_until(self, t: int) -> int | None:

@@ -43,7 +43,10 @@ _FLAG_LISTS: Final = [[name for bit, name in FLAG_NAMES.items() if value & bit] 
 
 
 class Columns:
-    """A batch of records as columns: for each name the values, and which rows have one."""
+    """A batch of records as columns: for each name the values, and which rows have one.
+
+    count  number of the records
+    """
 
     def __init__(
         self, records: np.ndarray, journal: str, names: Mapping[int, str], clients: Mapping[str, int], users: np.ndarray

@@ -158,7 +158,7 @@ class JournalView:
     def condemn(self, fault: str, left: int = 0) -> None:
         """End the journal after `left` records because of `fault`, a sentence that is added to `faults`.
 
-        The records after that count as damaged, and so do those that are missing by the footer; at least one does.
+        `damaged` grows by the records after that, by those that are missing by the footer, and by at least one.
         """
         self.faults.append(fault)
         self.damaged += max(1, self.count + self.missing - left)
@@ -213,7 +213,8 @@ class DataFile:
 def measure(view: JournalView, start: int = 0) -> None:
     """Count the complete records of a journal and store the counts in `view`.
 
-    The first `start` records are known to be complete. A missing data file is a fault of the journal.
+    The first `start` records are known to be complete. A missing data file is a fault of the journal. No-op for a
+    journal that is damaged already. Raises RecordError if the file cannot be read.
     """
     if view.damaged:
         return

@@ -199,7 +199,8 @@ def read_run(path: Path) -> tuple[dict[str, Any], str]:
 
     If the file is damaged, the content is that of its copy. Raises RecordError if `path` is no run directory, or if
     both file and copy are unreadable or damaged. Every verdict rests on the contract and the plan in it, so nothing is
-    judged by a damaged one.
+    judged by a damaged one. A file without a checksum is accepted if there is no whole copy: an earlier version or a
+    person wrote it.
     """
     try:
         run, trouble = read_json(path / RUN_FILE), None

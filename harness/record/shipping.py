@@ -47,7 +47,7 @@ class Piece:
 
     @property
     def size(self) -> int:
-        """Return the number of bytes."""
+        """Return the number of bytes of all slices."""
         return sum(len(data) for _, _, data in self.slices)
 
     def packed(self) -> bytes:

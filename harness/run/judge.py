@@ -81,7 +81,7 @@ class JudgeBeside:
         raise EarwitnessError(answer.get("refused") or (ended if line else late))
 
     def await_warm(self) -> tuple[str, ...]:
-        """Wait until all checks are loaded, at most WARM_DEADLINE_S seconds; return their ids and names in turn.
+        """Wait until all checks are loaded, at most WARM_DEADLINE_S seconds; return (id, name, id, name, …) of them.
 
         Raises PlatformError if the process ended or is late.
         """
