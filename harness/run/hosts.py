@@ -114,7 +114,7 @@ class Hosts:
         """Take a worker's answer to MEET.
 
         Keep its clock, add it to `away` if it does not share the master's disk, and use its time as a sample of the
-        clock's offset. `worker`: node id; `data`: as in the module's docstring.
+        clock's offset. `worker`: node id; `data`: as in `harness.run.messages`.
         """
         told = time.monotonic_ns()
         self._clock_of[worker] = str(data["clock"])

@@ -1,20 +1,21 @@
 """Messages between the master of a run and its workers, over Locust's own connection: their names and contents.
 
-A run with one process sends the same messages to itself. What the load does with them is in `harness.load.hooks`
-(who answers) and `harness.load.coordinator` (who asks); those of other hosts are in `hosts` and `shipper`.
+A run with one process sends none: its coordinator calls the same methods directly. `harness.load.coordinator` sends
+the master's messages, and `harness.load.hooks` answers them in a worker; those about other hosts are in `hosts` and
+`shipper`.
 
 | name | from → to | content |
 |---|---|---|
-| BEGIN | master → worker | the worker's share of the run (`harness.load.worker.Assignment`) |
+| BEGIN | master → worker | `harness.load.worker.Assignment`, the same for all; `indexes` has each worker's number |
 | HERE | worker → master | `users`: how many of its users have started |
-| EVERYONE | master → worker | `users`: how many users of the run have started; all are there |
+| EVERYONE | master → worker | `users`: how many users of the run have started; none is missing any more |
 | DRAIN | master → worker | `deadline_s`: stop sending, wait for answers to what was sent |
-| ACKED | worker → master | `heads`: number of the last message of each conversation |
-| SETTLE | master → worker | `heads` of all workers, `deadline_s`: wait until these were delivered |
+| ACKED | worker → master | `heads`: room label → highest acknowledged sequence number of its users' messages |
+| SETTLE | master → worker | `heads` of all workers, `deadline_s`: wait until messages up to these were delivered |
 | DRAINED | worker → master | the worker's figures; its journal is closed |
 | MEET | master → worker | `n`, `mark`: a file, `text`: what is in it |
 | MET | worker → master | `n`, `t`: monotonic ns, `clock`: the id of its clock, `shares`: it sees the file |
-| TIME | master → worker | `n`: tell the time |
+| TIME | master → worker | `n`: asks for the worker's monotonic time |
 | TOLD | worker → master | `n`, `t`: monotonic ns |
 | PIECE | worker → master | `run`: name of the run directory, `piece`: records (`record.shipping.Piece.packed`) |
 | KEPT | master → worker | `run`, `kept`: bytes of each file that are written, `gap`: a piece before it is missing |
