@@ -8,6 +8,7 @@ from earwitness.harness.client.dialogue import Dialogue
 from earwitness.harness.client.events import WELCOME, Heard
 from earwitness.harness.client.gevent_shell import Connection, Refused
 from earwitness.harness.client.link import Transport
+from earwitness.harness.client.wire import NO_CLOSE
 
 OPENED = 101
 """Result of an attempt that succeeded: the HTTP status 101 (Switching Protocols)."""
@@ -40,15 +41,15 @@ class _Passing:
 def knock(dialogue: Dialogue, *, timeout_s: float = 10.0) -> int:
     """Open a socket, close it again, and return the result of the attempt.
 
-    The result is OPENED, or the HTTP status or close code of the refusal (1006 if the connection ended without either).
-    It is 0 if nothing answered (OSError), or if a frame refused the connection without a code.
+    The result is OPENED, or the HTTP status or close code of the refusal (1006 if the connection ended without either,
+    or a frame refused it without a code). It is 0 if nothing answered (OSError), or not as the dialect expects.
     """
     # Own counters: frames that are not recorded must not enter the totals that H1 compares with the records.
     connection = Connection(_Passing(), dialogue, timeout_s=timeout_s, transport=Transport())
     try:
         connection.open()
     except Refused as refused:
-        return refused.status or refused.code
+        return refused.status or refused.code or (NO_CLOSE if refused.by_frame else 0)
     except OSError:
         return 0
     connection.close()

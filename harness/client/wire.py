@@ -38,15 +38,16 @@ _OPCODES = frozenset(int(opcode) for opcode in Opcode)
 class Refused(ConnectionError):
     """Error for a connection that the platform refused.
 
-    status  HTTP status of the refused upgrade, else 0
-    code    close code; 1006 without an answer to the upgrade or without a greeting; 0 with a status, or if a frame
-            refused the connection without a code
+    status    HTTP status of the refused upgrade, else 0
+    code      close code; 1006 without an answer to the upgrade or without a greeting; 0 with a status, or if a frame
+              refused the connection without a code
+    by_frame  the platform answered with a frame that says so
     """
 
-    def __init__(self, reason: str, *, status: int = 0, code: int = 0) -> None:
+    def __init__(self, reason: str, *, status: int = 0, code: int = 0, by_frame: bool = False) -> None:
         """Make the message: one line with the status or the close code, and the platform's `reason`."""
         reason = one_line(reason)
-        self.reason, self.status, self.code = reason, status, code
+        self.reason, self.status, self.code, self.by_frame = reason, status, code, by_frame
         how = f" with HTTP status {status}" if status else f" with close code {code}" if code else ""
         super().__init__(f"connection refused{how}" + (f": {reason}" if reason else ""))
 

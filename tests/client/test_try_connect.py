@@ -9,7 +9,7 @@ import pytest
 
 from earwitness.harness.client.dialogue import PlainDialogue
 from earwitness.harness.client.events import OTHER, WELCOME, Handshake, Heard
-from earwitness.harness.client.gevent_shell import TRANSPORT
+from earwitness.harness.client.gevent_shell import TRANSPORT, Refused
 from earwitness.harness.client.try_connect import OPENED, knock
 
 
@@ -35,3 +35,14 @@ def test_a_door_opens_or_says_why_not(server: Any, path: str, status: int) -> No
 def test_nobody_there_is_no_answer() -> None:
     """A refused connection is neither accepted nor refused."""
     assert knock(dialogue("ws://127.0.0.1:1/"), timeout_s=2.0) == 0
+
+
+@pytest.mark.parametrize(("by_frame", "status"), [(True, 1006), (False, 0)])
+def test_a_frame_that_refuses_is_an_answer(server: Any, by_frame: bool, status: int) -> None:
+    """A refusal by a frame is one; a frame that the dialect cannot use proves neither side."""
+
+    def refusing(data: str | bytes) -> Sequence[Heard]:
+        raise Refused("step 1 was answered with 'no'", by_frame=by_frame)
+
+    door = PlainDialogue(Handshake(url=f"{server.url}/welcome"), refusing, lambda *message: "")
+    assert knock(door, timeout_s=2.0) == status

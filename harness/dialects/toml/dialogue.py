@@ -189,7 +189,7 @@ class ScriptedDialogue(BaseDialogue):
         step, kind = self._steps[0], self._script.rules.kind(piece.value)
         refuses = _among(kind, step.refused) or (bool(step.refused_text) and piece.text.startswith(step.refused_text))
         if refuses or any(event[0] == NACK for event in events):
-            raise Refused(f"{step.where} was answered with {self._shown(piece)}")
+            raise Refused(f"{step.where} was answered with {self._shown(piece)}", by_frame=True)
         for event in events:
             if event[0] == WELCOME:
                 self._greeting |= event[6] or {}

@@ -185,6 +185,7 @@ def test_a_refusal_is_said(target: Callable[..., Any], frame: str, words: str) -
         dialogue.received(frame)
     assert SECRET not in str(refused.value)
     assert str(refused.value).startswith("connection refused: ")
+    assert refused.value.by_frame == ("no value" not in words), "what it cannot use is no refusal"
 
 
 def test_a_refusal_by_its_text(target: Callable[..., Any]) -> None:
