@@ -1,4 +1,4 @@
-"""`/metrics` for Prometheus: the live verdict, the traffic that the judge has counted, the load's own delays.
+"""Figures of a worker, and `/metrics` for Prometheus: the live verdict, the traffic, the load's own delays.
 
 Nothing is counted here: each scrape reads the judge's `live.json`, Locust's statistics and what workers report. See
 `harness.run.metric_table` for the metrics and `harness.run.metrics` for where they come from.

@@ -12,7 +12,7 @@ the master's messages, and `harness.load.hooks` answers them in a worker; those 
 | DRAIN | master → worker | `deadline_s`: stop sending, wait for answers to what was sent |
 | ACKED | worker → master | `heads`: room label → highest acknowledged sequence number of its users' messages |
 | SETTLE | master → worker | `heads` of all workers, `deadline_s`: wait until messages up to these were delivered |
-| DRAINED | worker → master | the worker's figures; its journal is closed |
+| DRAINED | worker → master | the worker's figures (`load.metrics.part_figures`); its journal is closed |
 | MEET | master → worker | `n`, `mark`: a file, `text`: what is in it |
 | MET | worker → master | `n`, `t`: monotonic ns, `clock`: the id of its clock, `shares`: it sees the file |
 | TIME | master → worker | `n`: asks for the worker's monotonic time |
