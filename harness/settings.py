@@ -196,7 +196,11 @@ def _defaults(service: str) -> dict[str, Any]:
 
 
 def how_to_set(service: str, key: str, value: str, environ: Mapping[str, str] = os.environ) -> str:
-    """Return a line that sets a key of a service to `value`, in the form and place that decides the setting now."""
+    """Return how a user sets a key of a service, for messages.
+
+    `VARIABLE=value` if its environment variable is set and not empty, because it overrides the file; else
+    `key = value under [test_environment.SERVICE] in earwitness.toml`.
+    """
     variable = variable_of(service, key)
     if environ.get(variable, "") != "":
         return f"{variable}={value}"

@@ -275,7 +275,10 @@ class NoDuplication(PerRecord):
         self.counted(view.world)
 
     def peek(self, world: World) -> Verdict:
-        """Implement `Fold.peek`: return the violations so far, without messages that are known to be retried."""
+        """Implement `Fold.peek`: return the violations so far.
+
+        Unless the contract promises idempotence, messages that are known to be retried are left out.
+        """
         decided, flags = Suspects(), world.messages()["flags"]
         for rows in self._undecided:
             once = rows[(flags[rows[:, MID]] & RETRIED) == 0]

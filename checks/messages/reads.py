@@ -184,7 +184,7 @@ class MonotonicReads(Reads):
     """State of I17: a history read does not fall behind what the same device had read or received live before it asked.
 
     Where numbers are contiguous, it shows each number once and in order, from where it started
-    (`checks.messages.pages`).
+    (`checks.messages.pages`). A page fits the digest that the platform states for it, if it states one.
 
     Not a violation: what was received while the read was under way; history replayed on joining; a page whose beginning
     is not on record.

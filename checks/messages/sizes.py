@@ -19,9 +19,10 @@ NEAR = 0.9
 
 
 class SizeLimit(Folding):
-    """State of I46: no message up to the stated length is refused as too long (413), and no longer one is acknowledged.
+    """State of I46: a short enough message is not refused as too long (413), and a longer one is not acknowledged.
 
-    Only first sendings are judged: a retry may be longer than the size in its message's entry.
+    The limit is `message_bytes_max`, in bytes of the body. Judged are refusals of first attempts, and acknowledgements
+    of messages that were sent once: the size on record is that of the first attempt, and a retry may be longer.
     """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:

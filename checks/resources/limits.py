@@ -133,7 +133,10 @@ def overspent(budget: Budget, charges: Array) -> tuple[Array, Array, Array]:
 
 
 def widest(roster: Roster, budget: Budget, charges: Array, what: str) -> Finding:
-    """Return the finding of kind `what` about the window that exceeds the budget by most: its first and last charge."""
+    """Return a finding of kind `what` about the window that exceeds the budget by most.
+
+    Its records are the window's first and last charge. `charges`: certain charges (CHARGE rows) of one user, not empty.
+    """
     excess, first, _ = overspent(budget, charges)
     last = int(np.argmax(excess))
     begin, end = charges[first[last]], charges[last]

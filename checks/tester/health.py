@@ -120,7 +120,7 @@ def own_times(records: Array, conns: Array, latest: Array, totals: Array) -> Non
 
 @kernel
 def own_answers(records: Array, journal: Int, mids: Array, w: Tables, totals: Array) -> None:
-    """Count answers that are recorded before their sending.
+    """Count answers that no sending precedes in their journal.
 
     `totals`: examined, not used here, answers without a sending before them in their journal.
 

@@ -63,7 +63,7 @@ class Poster:
         """No-op: answers to requests come whether the user is connected or not."""
 
     def close(self) -> None:
-        """Stop recording. Answers that arrive later are ignored."""
+        """Record no answers from now on."""
         self._over = True
 
     def _keep(self, label: str, message_id: str, text: str) -> str:

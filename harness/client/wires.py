@@ -50,7 +50,10 @@ class LongPoll(Handshake):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoSocket(Handshake):
-    """No connection at all: the platform is spoken to by requests only. It is open at once."""
+    """Handshake of a dialogue without a socket: messages go by HTTP requests only.
+
+    Nothing is connected; its wire counts as open at once, and no greeting is awaited by default.
+    """
 
     url: str = ""
     welcome: bool = False

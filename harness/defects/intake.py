@@ -42,7 +42,10 @@ class Intake:
         backend.gateway.intake = self.take
 
     def take(self, item: Item) -> None:
-        """Implement `Gateway.intake`. Subclasses call `submit` for the message, changed or not, or drop it."""
+        """Take a message in place of `Gateway.intake`.
+
+        Subclasses implement it: they call `submit` for the message, changed or not, at once or later, or drop it.
+        """
         raise NotImplementedError
 
     def say(self, item: Item, *, manifest: bool = False, **what: str) -> int:

@@ -275,7 +275,7 @@ class CachedRevocation:
     story="jwt_lifecycle",
 )
 class OwnRevocations(CachedRevocation):
-    """Defect that does not share revocations between processes: this one accepts tokens that were revoked elsewhere.
+    """Defect that does not share revocations between processes: this one accepts revoked tokens, as if it knew of none.
 
     Opportunity: one revoked token. Manifest when the request is answered with success.
     """

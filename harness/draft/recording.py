@@ -118,7 +118,10 @@ class Recording:
 
     @property
     def sanitized(self) -> bool:
-        """Return whether cookies and credentials seem to be taken out: no request shows any."""
+        """Return whether cookies and credentials seem to be taken out.
+
+        No cookie (of requests, answers or sockets) and no Authorization header of a request is shown.
+        """
         shown = any(one.cookies or one.set_cookies or "authorization" in one.headers for one in self.exchanges)
         return not shown and not any(one.cookies for one in self.sockets)
 

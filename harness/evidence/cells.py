@@ -89,7 +89,7 @@ class Result:
 def reserved(work: Path) -> Iterator[None]:
     """Hold the lock of a work directory within this context; make the directory if needed.
 
-    Raises RecordError if another process has it.
+    Raises RecordError if it cannot be used, or another process has it.
     """
     try:
         work.mkdir(parents=True, exist_ok=True)

@@ -36,7 +36,7 @@ class ChatUser(ConnectedUser):
     its attributes (`harness.load.behaviour`).
 
     rooms    conversations of this user, in the story's order
-    number   the user's number in the run
+    number   this client's number in the run: the user's number if each user has one device
     think_s  bounds of the pause after an action, in seconds, drawn from the user's own `rng`
     pace     times at which it acts
     wallet   its tokens and other artefacts, numbered as in the record

@@ -49,12 +49,12 @@ class Plan:
 
     seed, tag    source of all random choices; `tag` makes a run's names unique on a shared platform
     users        users that start with the run
-    sizes        every user is a member of one room of each size (where numbers do not divide, of another size: the last
-                 room has fewer members, or one more where it would have a single member)
+    sizes        every user is a member of one room of each size. If a size does not divide the users, the last room is
+                 smaller; a single user left over joins the room before it
     devices      sockets of each user, each a client with its own number; with one, client numbers equal user numbers
     reserve      further users, in rooms of their own, who may be started later (a web UI raises the number of users)
-    hosts        number of the host of each load process; user n is one of process n modulo their number.
-                 Most rooms have the users of one host
+    hosts        by load process, the number of its host; (): not given. Client n runs in process n % len(hosts). With
+                 two or more hosts, most rooms have the users of one host, if each user has one device
     people_given, rooms_given
                  existing accounts and rooms that are used instead of made ones (see `existing`)
     """
@@ -220,7 +220,11 @@ class Plan:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Plan:
-        """Return the plan from the result of `to_dict`. Given persons have no secrets."""
+        """Return the plan that `to_dict` described.
+
+        The persons in `people_given` come back without secrets, because `to_dict` leaves them out; made persons get
+        theirs from seed and tag again.
+        """
         people = tuple(
             Person(number=number, name=name, email=email) for number, (name, email) in enumerate(data.get("people", ()))
         )

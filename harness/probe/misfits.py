@@ -36,7 +36,7 @@ class Misfit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sent:
-    """Values that the two users sent, and that received frames must contain.
+    """Values of a rehearsal by which frames that carry its messages are recognised; a path must find one of them.
 
     tag    part of every text, id and name of the rehearsal
     texts  bodies

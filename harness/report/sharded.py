@@ -127,10 +127,11 @@ class Task:
 class Part:
     """What one judge found out about its shards.
 
-    verdicts   of the checks by conversation
-    heard      waits for deliveries, for I26; None where the contract promises no fairness
-    delivered  messages that were delivered, for H2
-    reached    deliveries that were owed and came; None: not known
+    verdicts   verdicts of the checks that judge each conversation by itself (BY_CONVERSATION)
+    heard      how long devices waited for deliveries, for I26; None if the contract promises no fairness, or I26 is not
+               among the task's checks
+    delivered  how many messages were delivered, for H2
+    reached    which deliveries were owed, and which of them came; None: not known
     records    how many records were read
     """
 

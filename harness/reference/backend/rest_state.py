@@ -39,7 +39,11 @@ class StateRest:
         ]
 
     async def read(self, request: web.Request, caller: Caller) -> web.Response:
-        """Answer a request: mark everything up to `seq` as read; return the mark after that, which never moves back."""
+        """Answer a request: mark everything up to `seq` of the JSON body as read.
+
+        The response has the conversation and the mark after that, which is higher if it was so before. 400 if there is
+        no message `seq` yet.
+        """
         conversation = await self._rest.member_of(request.match_info["key"], caller)
         seq = whole((await read_json(request)).get("seq"), "seq")
         mark = await self._marks.advance(caller.user.id, conversation.id, conversation.key, seq)
