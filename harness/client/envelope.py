@@ -9,12 +9,43 @@ have no envelope: Python decodes and encodes them.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
-from earwitness.harness.client.events import ACK, MESSAGE
+from earwitness.harness.client.events import (
+    ACK,
+    AGENT,
+    EDITED,
+    JOINED,
+    LEFT,
+    MARKED,
+    MESSAGE,
+    NACK,
+    PRESENCE,
+    PROFILE,
+    WELCOME,
+)
 from earwitness.harness.native import HOT
+
+SLOTS: Final[Mapping[int, tuple[str, ...]]] = {
+    NACK: ("id", "code", "retry", "unless"),
+    WELCOME: ("user", "replica", "conversations", "read", "resume"),
+    JOINED: ("room", "head", "complete"),
+    LEFT: ("room",),
+    AGENT: ("room", "text", "run", "event", "number"),
+    MARKED: ("room", "seq"),
+    EDITED: ("room", "seq", "text", "number", "version"),
+    PRESENCE: ("room", "users"),
+    PROFILE: ("user", "email", "name"),
+}
+"""Values of frames that are neither messages nor acknowledgements, by event, in the order of the native path.
+
+`unless`: a value whose presence means that the frame refuses no message. `conversations`, `read` (room -> sequence
+number) and `users` (user -> whether they are online) are objects.
+"""
+_MOST: Final = 6
 
 
 class Put(IntEnum):
@@ -57,6 +88,26 @@ class Values:
         return self.room, self.text, self.seq, self.sender, self.id
 
 
+@dataclass(frozen=True, slots=True)
+class Rare:
+    """Paths to the values of a kind of frame that is neither a message nor an acknowledgement.
+
+    what   the event that it is (`harness.client.events`), a key of SLOTS
+    kind   the text at the envelope's path `kind` that identifies it
+    paths  name of the value, as in SLOTS -> its path; a value that frames of this kind do not have is missing
+    """
+
+    what: int
+    kind: str
+    paths: Mapping[str, str]
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a value that such an event does not have."""
+        unknown = sorted(set(self.paths) - set(SLOTS[self.what]))
+        if unknown:
+            raise ValueError(f"an event {self.what} has no {', '.join(unknown)}")
+
+
 @dataclass(slots=True, kw_only=True)
 class Envelope:
     """Declaration of the usual frames of a dialect. Make one for a target: it is compiled once.
@@ -65,14 +116,20 @@ class Envelope:
     message  a message: its room, text and sender are texts, its number is a whole number
     ack      the acknowledgement of an own message, which it names by the client's id; None: there is none
     labels   the platform's name of a room -> its label in the plan; it may grow
+    rare     other frames whose events are usual too
     send     pieces of a frame that sends a message; (): Python encodes it
+    ask      pieces of a frame that sends a question to the platform's agent
+    before   what comes before the number of its question in the id of an agent's answer, which ends with that number
     """
 
     kind: str = ""
     message: Values
     ack: Values | None = None
+    rare: tuple[Rare, ...] = ()
     labels: dict[str, str] = field(default_factory=dict)
     send: tuple[SentPiece, ...] = ()
+    ask: tuple[SentPiece, ...] = ()
+    before: str = ""
     _compiled: list[Any] = field(default_factory=list, repr=False, compare=False)
 
     def compiled(self) -> Any:
@@ -82,19 +139,26 @@ class Envelope:
         return self._compiled[0]
 
     def _compile(self, hot: Any) -> Any:
-        kinds = [(MESSAGE, self.message)] + ([(ACK, self.ack)] if self.ack is not None else [])
-        paths = sorted({path for _, values in kinds for path in (*values.paths, self.kind) if path})
+        values = [(MESSAGE, self.message)] + ([(ACK, self.ack)] if self.ack is not None else [])
+        kinds: list[tuple[str, int, tuple[str, ...]]] = [
+            (kind, what, one.paths) for what, one in values for kind in (one.kinds if self.kind else ("",))
+        ]
+        kinds += [
+            (rare.kind, rare.what, tuple(rare.paths.get(name, "") for name in SLOTS[rare.what])) for rare in self.rare
+        ]
+        paths = sorted({path for _, _, found in kinds for path in (*found, self.kind) if path})
         place = {path: number for number, path in enumerate(paths)}
         meanings = tuple(
-            (value, what, *(place.get(path, -1) for path in values.paths))
-            for what, values in kinds
-            for value in (values.kinds if self.kind else ("",))
-        )
-        pieces = tuple(
-            piece.encode() if isinstance(piece, str) else (int(piece[0]), int(piece[1])) for piece in self.send
+            (kind, what, *(place.get(path, -1) for path in found), *(-1,) * (_MOST - len(found)))
+            for kind, what, found in kinds
         )
         steps = tuple(tuple(path.split(".")) for path in paths)
+        send, ask = _pieces(self.send), _pieces(self.ask)
         try:
-            return hot.Envelope(steps, place.get(self.kind, -1), meanings, pieces, self.labels)
+            return hot.Envelope(steps, place.get(self.kind, -1), meanings, send, ask, self.labels, self.before)
         except ValueError:  # more of something than the native path has room for
             return None
+
+
+def _pieces(pieces: tuple[SentPiece, ...]) -> tuple[bytes | tuple[int, int], ...]:
+    return tuple(piece.encode() if isinstance(piece, str) else (int(piece[0]), int(piece[1])) for piece in pieces)

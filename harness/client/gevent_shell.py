@@ -127,32 +127,36 @@ class Connection(Link):
             gevent.get_hub().loop.run_callback(self._flush)
         self._soon.append(self._frame(frame))
 
-    def say(self, now_ns: int, label: str, payload: str, planned_ns: int | None = None, *, soon: bool = False) -> bool:
+    def say(
+        self, now_ns: int, label: str, payload: str, planned_ns: int | None = None, *, soon: bool = False,
+        asks: bool = False,
+    ) -> bool:  # fmt: skip
         """Record one message to the room `label` and send it, both natively; return whether the native core did it.
 
         After False nothing was recorded or sent: call `ChatSession.send` and then `send` or `send_soon` instead.
 
         - `now_ns`: monotonic ns; `planned_ns`: planned start of the message, None means `now_ns`
         - `soon`: send it as `send_soon` does
+        - `asks`: it is a question to the platform's agent
         """
         core = self._core
         if core is None or self._sock is None:
             return False
         if soon:
-            framed = core.send(now_ns, label, payload, planned_ns)
+            framed = core.send(now_ns, label, payload, planned_ns, asks)
             if framed is None:
                 return False
             if not self._soon:
                 gevent.get_hub().loop.run_callback(self._flush)
             self._soon.append(framed)
         elif self._fd < 0 or self._backlog:
-            framed = core.send(now_ns, label, payload, planned_ns)
+            framed = core.send(now_ns, label, payload, planned_ns, asks)
             if framed is None:
                 return False
             self.transport.frames_out += 1
             self._write(framed)
         else:
-            posted = core.post(self._fd, now_ns, label, payload, planned_ns)
+            posted = core.post(self._fd, now_ns, label, payload, planned_ns, asks)
             if posted is None:
                 return False
             transport = self.transport
@@ -164,6 +168,14 @@ class Connection(Link):
                 self._keep(posted[core.written :])
         self.transport.frames_native += 1
         return True
+
+    def say_again(self, now_ns: int, message_id: str) -> bool:
+        """Record an unanswered message as sent again and send it natively; False: `ChatSession.retry` with `send`."""
+        framed = None if self._sock is None else self.said_again(now_ns, message_id)
+        if framed is not None:
+            self.transport.frames_out += 1
+            self._write(framed)
+        return framed is not None
 
     @property
     def backlog(self) -> int:
@@ -433,7 +445,14 @@ class ManyConnections(ManyLinks[Connection]):
             self._failed_to_open(error)
             raise
 
-    def say(self, now_ns: int, label: str, payload: str, planned_ns: int | None = None, *, soon: bool = False) -> bool:
+    def say(
+        self, now_ns: int, label: str, payload: str, planned_ns: int | None = None, *, soon: bool = False,
+        asks: bool = False,
+    ) -> bool:  # fmt: skip
+        """Return False: the sockets of one connection have no native core."""
+        return False
+
+    def say_again(self, now_ns: int, message_id: str) -> bool:
         """Return False: the sockets of one connection have no native core."""
         return False
 

@@ -11,7 +11,6 @@ from time import monotonic_ns
 from typing import Protocol
 
 from earwitness.harness.client.dialogue import BaseDialogue, Dialogue
-from earwitness.harness.client.envelope import Envelope
 from earwitness.harness.client.events import Heard
 from earwitness.harness.client.session import ChatSession
 from earwitness.harness.client.wire import NO_CLOSE, TOO_BIG, Refused, Wire
@@ -114,7 +113,6 @@ class Link:
         "_epoch",
         "_frame",
         "_own",
-        "_usual",
         "dialogue",
         "error",
         "handshake",
@@ -137,7 +135,6 @@ class Link:
         self.error: BaseException | None = None
         self.native = HOT is not None
         self._core: Core | None = None
-        self._usual: tuple[ChatSession, Envelope] | None = None  # what a core is made of, while there is none yet
         self._own = False
         self._epoch = 0
         self._begun_ns = monotonic_ns()
@@ -187,17 +184,20 @@ class Link:
         """Record everything that came out of one read, in its order."""
         wire = self.wire
         self.transport.bytes_in += len(data)
+        opened = wire.opened
+        if isinstance(wire, Wire) and not opened:
+            data = wire.upgrade(data)
+            if wire.opened:
+                self._opened(now_ns)
+        opened = wire.opened
         if self._core is not None:
             self._hear_usual(now_ns, data, self._core)
-        else:
-            opened = wire.opened
+        elif data:
             messages = wire.receive(data)
             if not opened and wire.opened:
                 self._opened(now_ns)
             if messages:
                 self._hear(now_ns, messages)
-            if self._usual is not None:
-                self._find_core(*self._usual)
         if self.dialogue.out:
             self._say()
         if wire.output:
@@ -244,22 +244,25 @@ class Link:
         if at < end:
             self._hear(now_ns, wire.receive(data[at:]))
 
-    def said(self, now_ns: int, label: str, payload: str, planned_ns: int | None = None) -> bytes | None:
+    def said(
+        self, now_ns: int, label: str, payload: str, planned_ns: int | None = None, asks: bool = False
+    ) -> bytes | None:
         """Record one message to the room `label` in the native core, and return its frame as bytes to write.
 
         None: the native core did not do it, and nothing was recorded; call `ChatSession.send` instead. `planned_ns`:
-        planned start of the message in monotonic ns, None means `now_ns`.
+        planned start of the message in monotonic ns, None means `now_ns`. `asks`: it is a question to the agent.
         """
-        framed = None if self._core is None or self.over else self._core.send(now_ns, label, payload, planned_ns)
+        framed = None if self._core is None or self.over else self._core.send(now_ns, label, payload, planned_ns, asks)
         if framed is not None:
             self.transport.frames_native += 1
         return framed
 
-    def _find_core(self, session: ChatSession, envelope: Envelope) -> None:
-        """Have the native core record from now on, if the beginning of the connection is recorded."""
-        if session.begun:
-            self._usual = None
-            self._core = session.core(envelope, self.handshake.network.frame_bytes)
+    def said_again(self, now_ns: int, message_id: str) -> bytes | None:
+        """Record an unanswered message as sent again in the native core, as `said` does; else `ChatSession.retry`."""
+        framed = None if self._core is None or self.over else self._core.again(now_ns, message_id)
+        if framed is not None:
+            self.transport.frames_native += 1
+        return framed
 
     def _opened(self, now_ns: int) -> None:
         self.transport.opened += 1
@@ -270,7 +273,7 @@ class Link:
         self._say()
         session, envelope = self.session, dialogue.envelope if isinstance(dialogue, BaseDialogue) else None
         if self.native and envelope is not None and isinstance(session, ChatSession) and isinstance(self.wire, Wire):
-            self._usual = session, envelope
+            self._core = session.core(envelope, self.handshake.network.frame_bytes)
         if dialogue.beat_s:
             self._beat(dialogue.beat_s)
 

@@ -61,6 +61,7 @@ class PlainCounts:
     heard_count      messages received and recorded, `own_heard` of them written by this device
     frames_recorded  frames received
     abandoned        how often later messages lost their order relative to earlier ones
+    refused          refused messages
     """
 
     __slots__ = (
@@ -72,6 +73,7 @@ class PlainCounts:
         "frames_recorded",
         "heard_count",
         "own_heard",
+        "refused",
     )
 
 
@@ -109,7 +111,6 @@ class Speaker(Counts):
         "on_answer",
         "on_refused",
         "questions",
-        "refused",
         "tag",
     )
 

@@ -19,6 +19,7 @@ from earwitness.harness.client.dialogue import Dialogue
 from earwitness.harness.client.envelope import Envelope
 from earwitness.harness.client.events import ACK, AGENT, JOINED, LEFT, MESSAGE, NACK, PROFILE, REPLAYED, WELCOME, Heard
 from earwitness.harness.client.outbox import NotConnected, Record, Speaker
+from earwitness.harness.client.sharing import Shown
 from earwitness.harness.client.statements import digest_of, write_seen
 from earwitness.harness.client.streams import Streams
 from earwitness.harness.client.tally import Tally
@@ -61,6 +62,7 @@ class ChatSession(Speaker):
     acked, refused            answers so far
     heard_count               messages received and recorded
     frames_recorded           frames received
+    shown                     records pushed state that devices share, None if that is not recorded
 
     Hooks are called inside the I/O callback, after the record is written: they must not block. `heard`: one event.
 
@@ -70,9 +72,9 @@ class ChatSession(Speaker):
     on_message(heard)         a message was received, live or replayed
     on_agent(heard)           an event of an agent's answer was received
     on_welcome(info)          the platform greeted the connection; `info`: `extra` of the event
+    on_joined(label)          the platform has stated that this room is joined
     on_left(label)            the user has left this room, or was removed from it
     on_closed()               the connection has ended
-    on_rare(ns, heard)        any event but MESSAGE, ACK and NACK was received, at `ns`
     """
 
     __slots__ = (
@@ -88,11 +90,12 @@ class ChatSession(Speaker):
         "echo",
         "on_agent",
         "on_closed",
+        "on_joined",
         "on_left",
         "on_message",
-        "on_rare",
         "on_welcome",
         "outside",
+        "shown",
         "welcomed",
     )
 
@@ -125,8 +128,9 @@ class ChatSession(Speaker):
         self.on_welcome: Callable[[Mapping[str, object]], None] | None = None
         self.on_message: Callable[[Heard], None] | None = None
         self.on_agent: Callable[[Heard], None] | None = None
+        self.on_joined: Callable[[str], None] | None = None
         self.on_left: Callable[[str], None] | None = None
-        self.on_rare: Callable[[int, Heard], None] | None = None
+        self.shown: Shown | None = None
 
     @property
     def settled(self) -> bool:
@@ -149,19 +153,14 @@ class ChatSession(Speaker):
                 points[label] = seq
         return points
 
-    @property
-    def begun(self) -> bool:
-        """Return whether the beginning of the connection is recorded (CONNECT)."""
-        return self._due is None
-
     def core(self, envelope: Envelope | None, frame_bytes: int) -> Core | None:
-        """Return the native core of the present connection; None if Python does all of its work, or does so for now.
+        """Return the native core of the present connection; None if Python does all of its work.
 
         `envelope`: of the dialogue; `frame_bytes`: the longest frame that may come. The core changes the same counts
         and tables as this object. A session that does more than others (a subclass) has none.
         """
         journal, rooms = self._journal, self._rooms
-        if HOT is None or envelope is None or self._due is not None or type(self) is not ChatSession or self._by_http:
+        if HOT is None or envelope is None or type(self) is not ChatSession or self._by_http:
             return None
         if not (isinstance(journal, Journal) and type(rooms) is dict) or isinstance(journal.pen, PlainPen):
             return None
@@ -170,8 +169,8 @@ class ChatSession(Speaker):
             return None
         core: Core = HOT.Core(
             self, journal.pen, compiled, self._latency, self._from_plan, self.tag, rooms, self._seen, self._acked_seq,
-            self._pending, self._unanswered, self._posted, self.questions.open, journal.ids, self.client, self.conn,
-            self.ack_by_echo, frame_bytes,
+            self._pending, self._posted, self.questions.open, journal.ids, self._agents, self.client, self.conn,
+            self.ack_by_echo, self._strangers is not None, frame_bytes,
         )  # fmt: skip
         return core
 
@@ -340,8 +339,10 @@ class ChatSession(Speaker):
                 self._journal, self.client, Place.SOCKET, State.PROFILE, asked_ns=NONE, seen_ns=now_ns,
                 of=self._intern(extra[0]), digest=digest_of(*extra), conn=self.conn,
             )  # fmt: skip
-        if self.on_rare is not None and what != NACK:
-            self.on_rare(now_ns, event)
+        if self.shown is not None:
+            self.shown.hear(now_ns, event, self.conn)
+        if what == JOINED and self.on_joined is not None:
+            self.on_joined(label or "")
 
     def _joined(self, now_ns: int, label: str, conv: int, head: int, continued: object) -> None:
         self.outside.discard(label)

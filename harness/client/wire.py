@@ -140,6 +140,11 @@ class Wire:
         rest, self._rest = self._rest, b""
         return rest + data if rest else data
 
+    def upgrade(self, data: bytes) -> bytes:
+        """Process bytes of a connection that is not `opened`; return those that come after the upgrade's answer."""
+        data = self.joined(data)
+        return b"" if self.over else data[self._upgrade(data) :]
+
     def receive(self, data: bytes) -> Sequence[str | bytes]:
         """Process received bytes; return the messages that end in them, in order: `str` for text, `bytes` for binary.
 

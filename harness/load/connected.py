@@ -22,6 +22,7 @@ from earwitness.harness.client.flow import Flow, FlowError
 from earwitness.harness.client.gevent_shell import Connection, ManyConnections, Refused, connect
 from earwitness.harness.client.http_gevent import run_flow_gevent
 from earwitness.harness.client.http_sender import Happened, Poster, StreamPoster
+from earwitness.harness.client.outbox import Encode
 from earwitness.harness.client.session import ChatSession
 from earwitness.harness.client.try_connect import OPENED
 from earwitness.harness.dialects.parts import StreamsAnswers
@@ -260,7 +261,7 @@ class ConnectedUser(User):
                     continue
                 if self.poster is not None:
                     self.poster.again(message_id)
-                else:
+                elif self.connection is None or not self.connection.say_again(time.monotonic_ns(), message_id):
                     self.send(self.session.retry(time.monotonic_ns(), message_id))
 
     # -- helpers ------------------------------------------------------------------------------------------------------
@@ -275,6 +276,16 @@ class ConnectedUser(User):
             return
         send: Callable[[str | bytes], None] = connection.send_soon if soon else connection.send
         send(frame)
+
+    def utter(self, label: str, payload: str, planned_ns: int | None = None, ask: Encode | None = None) -> None:
+        """Record a message to the room `label` and send it at once.
+
+        `planned_ns`: its planned start, monotonic ns; `ask`: it is a question to the agent, put into a frame by this.
+        """
+        now_ns, asks = time.monotonic_ns(), ask is not None
+        connection = self.connection
+        if connection is None or not connection.say(now_ns, label, payload, planned_ns, asks=asks):
+            self.send(self.session.send(now_ns, label, payload, planned_ns, ask, asks=asks))
 
     def await_answers(self, most: int, timeout_s: float = 0.0) -> None:
         """Block until at most `most` messages are unanswered, or the connection has ended.

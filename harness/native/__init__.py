@@ -20,7 +20,7 @@ from earwitness.harness.errors import SettingsError
 
 MODULE: Final = "earwitness.harness.native._hot"
 VARIABLE: Final = "EARWITNESS_NATIVE"
-VERSION: Final = 1
+VERSION: Final = 2
 """Version of `_hot.c` that this code expects: a file that was compiled before an update is not used."""
 REBUILD: Final = "python -m earwitness.harness.native.build"
 
@@ -48,8 +48,14 @@ class Core(Protocol):
     def receive(self, now_ns: int, data: bytes, at: int, /) -> int:
         """Record the usual frames of `data` from byte `at` on; return the position of the first byte not processed."""
 
-    def send(self, now_ns: int, label: str, payload: str, planned_ns: int | None, /) -> bytes | None:
-        """Record one message and return its masked frame; None if Python must do it, and nothing has changed."""
+    def send(self, now_ns: int, label: str, payload: str, planned_ns: int | None, asks: bool, /) -> bytes | None:
+        """Record one message and return its masked frame; None if Python must do it, and nothing has changed.
+
+        `asks`: it is a question to the platform's agent.
+        """
+
+    def again(self, now_ns: int, message_id: str, /) -> bytes | None:
+        """Record an unanswered message as sent again; return its masked frame, or None as `send` does."""
 
     def pull(self, fd: int, /) -> int | bytes | None:
         """Read once from the socket `fd` and record the usual frames.
@@ -58,7 +64,9 @@ class Core(Protocol):
         at the end of the stream; None if there is nothing to read.
         """
 
-    def post(self, fd: int, now_ns: int, label: str, payload: str, planned_ns: int | None, /) -> int | bytes | None:
+    def post(
+        self, fd: int, now_ns: int, label: str, payload: str, planned_ns: int | None, asks: bool, /
+    ) -> int | bytes | None:
         """Do what `send` does, and write the frame to the socket `fd`.
 
         Returns the frame's size in bytes; the frame itself if the kernel accepted only `written` bytes of it; None as

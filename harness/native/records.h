@@ -4,14 +4,14 @@
 
 typedef struct {
     PyObject_HEAD
-    long long acked, acked_unnumbered, counter, heard_count, frames_recorded, own_heard, abandoned;
+    long long acked, acked_unnumbered, counter, heard_count, frames_recorded, own_heard, abandoned, refused;
     char connected_now;
 } Counts;
 
 #define COUNT(name) {#name, T_LONGLONG, offsetof(Counts, name), 0, NULL}
 static PyMemberDef counts_members[] = {
     COUNT(acked), COUNT(acked_unnumbered), COUNT(counter), COUNT(heard_count), COUNT(frames_recorded), COUNT(own_heard),
-    COUNT(abandoned), {"connected_now", T_BOOL, offsetof(Counts, connected_now), 0, NULL}, {NULL, 0, 0, 0, NULL}};
+    COUNT(abandoned), COUNT(refused), {"connected_now", T_BOOL, offsetof(Counts, connected_now), 0, NULL}, {NULL, 0, 0, 0, NULL}};
 static PyType_Slot counts_slots[] = {
     {Py_tp_doc, "Counts of a session; the Python class of this name says what they are."},
     {Py_tp_members, counts_members}, {0, NULL}};

@@ -3,18 +3,25 @@
 /* -- envelopes ------------------------------------------------------------------------------------------------------ */
 
 typedef struct { char text[NAME]; Py_ssize_t size; } Name;
-typedef struct { Name value; int what, room, text, seq, sender, id; } Meaning;
+typedef struct { Name value; int what, slot[SLOTS]; } Meaning; /* a slot holds the number of a path, -1: there is none */
 typedef struct { PyObject *literal; int field, quoted; } Piece;
 
 typedef struct {
     PyObject_HEAD
-    int paths, meanings, pieces, kind;
+    int paths, meanings, pieces, asks, kind; /* of the pieces the first `pieces` send a message, the next `asks` a question */
     int parts[PATHS];
+    uint32_t first[FIRSTS]; /* which paths begin with a name of this hash */
     Name part[PATHS][PARTS];
     Meaning meaning[KINDS];
-    Piece piece[PIECES];
+    Piece piece[2 * PIECES];
     PyObject *labels;
+    Name before; /* what comes before a question's number in the id of an answer */
 } Envelope;
+
+static unsigned hash_of(const void *name, Py_ssize_t size) {
+    const uint8_t *p = name;
+    return size ? (unsigned)(size + 7 * p[0] + 3 * p[size - 1]) % FIRSTS : 0;
+}
 
 static int name_set(Name *name, PyObject *text) {
     const char *p = PyUnicode_AsUTF8AndSize(text, &name->size);
@@ -37,6 +44,7 @@ static int read_paths(Envelope *e, PyObject *paths) {
         for (Py_ssize_t k = 0; k < depth; k++)
             if (name_set(&e->part[n][k], PyTuple_GetItem(parts, k)) < 0) return -1;
         e->parts[n] = (int)depth;
+        e->first[hash_of(e->part[n][0].text, e->part[n][0].size)] |= 1u << n;
     }
     e->paths = (int)count;
     return 0;
@@ -51,11 +59,11 @@ static int read_meanings(Envelope *e, PyObject *meanings) {
     for (Py_ssize_t n = 0; n < count; n++) {
         Meaning *m = &e->meaning[n];
         PyObject *value;
-        if (!PyArg_ParseTuple(PyTuple_GetItem(meanings, n), "Uiiiiii", &value, &m->what, &m->room, &m->text, &m->seq,
-                              &m->sender, &m->id)) return -1;
-        int slots[] = {m->room, m->text, m->seq, m->sender, m->id};
-        for (int k = 0; k < 5; k++)
-            if (slots[k] >= e->paths) goto many;
+        int *slot = m->slot;
+        if (!PyArg_ParseTuple(PyTuple_GetItem(meanings, n), "Uiiiiiii", &value, &m->what, slot, slot + 1, slot + 2, slot + 3,
+                              slot + 4, slot + 5)) return -1;
+        for (int k = 0; k < SLOTS; k++)
+            if (slot[k] >= e->paths) goto many;
         if (name_set(&m->value, value) < 0) return -1;
     }
     e->meanings = (int)count;
@@ -65,19 +73,20 @@ many:
     return -1;
 }
 
+/* Read pieces behind those that are there; return how many, -1 for an error. */
 static int read_pieces(Envelope *e, PyObject *pieces) {
     Py_ssize_t count = PyTuple_Size(pieces);
     if (count < 0 || count > PIECES) goto many;
+    Piece *at = e->piece + e->pieces;
     for (Py_ssize_t n = 0; n < count; n++) {
         PyObject *piece = PyTuple_GetItem(pieces, n);
         if (PyBytes_Check(piece)) {
-            e->piece[n].literal = Py_NewRef(piece);
+            at[n].literal = Py_NewRef(piece);
         } else {
-            if (!PyArg_ParseTuple(piece, "ii", &e->piece[n].field, &e->piece[n].quoted)) return -1;
+            if (!PyArg_ParseTuple(piece, "ii", &at[n].field, &at[n].quoted)) return -1;
         }
-        e->pieces = (int)n + 1;
     }
-    return 0;
+    return (int)count;
 many:
     if (!PyErr_Occurred()) PyErr_SetString(PyExc_ValueError, "too many pieces");
     return -1;
@@ -85,13 +94,14 @@ many:
 
 static int envelope_init(PyObject *self, PyObject *args, PyObject *named) {
     Envelope *e = (Envelope *)self;
-    PyObject *paths, *meanings, *pieces, *labels;
+    PyObject *paths, *meanings, *pieces, *asks, *labels, *before;
     (void)named;
     if (e->labels != NULL) return PyErr_SetString(PyExc_TypeError, "an envelope is made once"), -1;
-    if (!PyArg_ParseTuple(args, "O!iO!O!O!", &PyTuple_Type, &paths, &e->kind, &PyTuple_Type, &meanings, &PyTuple_Type,
-                          &pieces, &PyDict_Type, &labels)) return -1;
+    if (!PyArg_ParseTuple(args, "O!iO!O!O!O!U", &PyTuple_Type, &paths, &e->kind, &PyTuple_Type, &meanings, &PyTuple_Type,
+                          &pieces, &PyTuple_Type, &asks, &PyDict_Type, &labels, &before)) return -1;
     e->labels = Py_NewRef(labels);
-    if (read_paths(e, paths) < 0 || read_meanings(e, meanings) < 0 || read_pieces(e, pieces) < 0) return -1;
+    if (read_paths(e, paths) < 0 || read_meanings(e, meanings) < 0 || name_set(&e->before, before) < 0
+        || (e->pieces = read_pieces(e, pieces)) < 0 || (e->asks = read_pieces(e, asks)) < 0) return -1;
     if (e->kind >= e->paths) return PyErr_SetString(PyExc_ValueError, "the kind has no path"), -1;
     return 0;
 }
@@ -105,7 +115,7 @@ static int envelope_traverse(PyObject *self, visitproc visit, void *arg) {
 static int envelope_clear(PyObject *self) {
     Envelope *e = (Envelope *)self;
     Py_CLEAR(e->labels);
-    for (int n = 0; n < e->pieces; n++) Py_CLEAR(e->piece[n].literal);
+    for (int n = 0; n < 2 * PIECES; n++) Py_CLEAR(e->piece[n].literal);
     return 0;
 }
 
@@ -124,10 +134,18 @@ typedef struct { int is, escaped; const uint8_t *p; Py_ssize_t size; int64_t num
 typedef struct {
     const Envelope *e;
     const uint8_t *at, *end;
-    Value values[PATHS];
-    int entered[PATHS]; /* how deep each path was followed: a key that comes again would count in Python */
-    uint8_t high;       /* all bytes of texts, or-ed */
+    Value values[PATHS];    /* those of `found` */
+    uint32_t found;         /* paths that have a value, as bits */
+    uint8_t entered[PATHS]; /* how deep each path was followed: a key that comes again would count in Python */
+    uint8_t high;           /* all bytes of texts, or-ed */
 } Scan;
+
+/* The value in a slot of a meaning, ABSENT if there is none. */
+static const Value *value_in(const Scan *s, const Meaning *m, int slot) {
+    static const Value none = {ABSENT, 0, NULL, 0, 0};
+    int path = m->slot[slot];
+    return path >= 0 && s->found >> path & 1 ? &s->values[path] : &none;
+}
 
 static void skip_blanks(Scan *s) {
     while (s->at < s->end && (*s->at == ' ' || *s->at == '\n' || *s->at == '\r' || *s->at == '\t')) s->at++;
@@ -202,13 +220,15 @@ static int scan_number(Scan *s, Value *v) {
     v->is = NUMBER;
     v->number = negative ? -number : number;
     if (negative && number == 0) v->is = OTHER;
+    v->p = s->at;
     if (p < s->end && *p == '.') {
-        v->is = OTHER;
+        v->is = FRACTION;
         for (first = ++p; p < s->end && *p >= '0' && *p <= '9'; p++)
             if (p - first >= 32) return 0;
         if (p == first) return 0;
     }
     if (p < s->end && (*p == 'e' || *p == 'E')) return 0;
+    v->size = p - s->at;
     s->at = p;
     return 1;
 }
@@ -219,17 +239,18 @@ static int scan_word(Scan *s, const char *word, Py_ssize_t size) {
     return 1;
 }
 
-static int scan_value(Scan *s, unsigned below, unsigned here, int depth);
+static int scan_value(Scan *s, unsigned below, int depth, Value *value);
 
 /* Which of the paths in `mask` go on with this key: those that end in `*here`, others in `*below`. */
 static int follow(Scan *s, const Value *key, unsigned mask, int depth, unsigned *below, unsigned *here) {
+    if (depth == 0) mask &= s->e->first[hash_of(key->p, key->size)];
     *below = *here = 0;
-    for (int n = 0; n < s->e->paths; n++) {
-        if (!(mask >> n & 1)) continue;
+    for (; mask; mask &= mask - 1) {
+        int n = __builtin_ctz(mask);
         const Name *part = &s->e->part[n][depth];
         if (part->size != key->size || memcmp(part->text, key->p, (size_t)key->size)) continue;
         if (s->entered[n] > depth) return 0;
-        s->entered[n] = depth + 1;
+        s->entered[n] = (uint8_t)(depth + 1);
         if (s->e->parts[n] == depth + 1) *here |= 1u << n;
         else *below |= 1u << n;
     }
@@ -241,13 +262,14 @@ static int scan_object(Scan *s, unsigned mask, int depth) {
     skip_blanks(s);
     if (s->at < s->end && *s->at == '}') return s->at++, 1;
     for (;;) {
-        Value key;
+        Value key, value;
         unsigned below = 0, here = 0;
         skip_blanks(s);
         if (s->at >= s->end || *s->at != '"' || !scan_text(s, &key) || key.escaped) return 0;
         if (mask && !follow(s, &key, mask, depth, &below, &here)) return 0;
         skip_blanks(s);
-        if (s->at >= s->end || *s->at++ != ':' || !scan_value(s, below, here, depth + 1)) return 0;
+        if (s->at >= s->end || *s->at++ != ':' || !scan_value(s, below, depth + 1, &value)) return 0;
+        for (s->found |= here; here; here &= here - 1) s->values[__builtin_ctz(here)] = value;
         skip_blanks(s);
         if (s->at >= s->end) return 0;
         if (*s->at == '}') return s->at++, 1;
@@ -259,8 +281,9 @@ static int scan_list(Scan *s, int depth) {
     s->at++;
     skip_blanks(s);
     if (s->at < s->end && *s->at == ']') return s->at++, 1;
+    Value one;
     for (;;) {
-        if (!scan_value(s, 0, 0, depth + 1)) return 0;
+        if (!scan_value(s, 0, depth + 1, &one)) return 0;
         skip_blanks(s);
         if (s->at >= s->end) return 0;
         if (*s->at == ']') return s->at++, 1;
@@ -268,29 +291,52 @@ static int scan_list(Scan *s, int depth) {
     }
 }
 
-/* Take one value. `here`: paths that end at it; `below`: paths that go on inside it. */
-static int scan_value(Scan *s, unsigned below, unsigned here, int depth) {
-    Value value = {OTHER, 0, NULL, 0, 0};
-    int known;
+/* Take one value. `below`: paths that go on inside it. */
+static int scan_value(Scan *s, unsigned below, int depth, Value *value) {
+    *value = (Value){OTHER, 0, NULL, 0, 0};
     skip_blanks(s);
     if (s->at >= s->end || depth > DEPTH) return 0;
-    switch (*s->at) {
-    case '"': known = scan_text(s, &value); break;
-    case '{': known = scan_object(s, below, depth); break;
-    case '[': known = !below && scan_list(s, depth); break; /* a path may name a position in a list */
-    case 't': known = scan_word(s, "true", 4); break;
-    case 'f': known = scan_word(s, "false", 5); break;
-    case 'n': known = scan_word(s, "null", 4); break;
-    default: known = scan_number(s, &value);
+    const uint8_t *first = s->at;
+    switch (*first) {
+    case '"': return scan_text(s, value);
+    case '{':
+        if (!scan_object(s, below, depth)) return 0;
+        *value = (Value){OBJECT, 0, first, s->at - first, 0};
+        return 1;
+    case '[': return !below && scan_list(s, depth); /* a path may name a position in a list */
+    case 't': value->is = YES; return scan_word(s, "true", 4);
+    case 'f': value->is = NO; return scan_word(s, "false", 5);
+    case 'n': value->is = NOTHING; return scan_word(s, "null", 4);
+    default: return scan_number(s, value);
     }
-    for (int n = 0; known && here && n < s->e->paths; n++)
-        if (here >> n & 1) s->values[n] = value;
-    return known;
+}
+
+/* A member of an object whose names are not known before. */
+typedef struct { Value key, value; } Member;
+
+/* The members of an object that has been scanned; -1 if they are more than MEMBERS, or a key is escaped or comes twice. */
+static int members_of(const Envelope *e, const Value *object, Member *members) {
+    Scan s = {.e = e, .at = object->p + 1, .end = object->p + object->size};
+    for (int count = 0;; count++) {
+        skip_blanks(&s);
+        if (*s.at == '}') return count;
+        if (count == MEMBERS) return -1;
+        Value *key = &members[count].key;
+        if (count) s.at++; /* the comma */
+        skip_blanks(&s);
+        if (!scan_text(&s, key) || key->escaped) return -1;
+        for (int n = 0; n < count; n++)
+            if (members[n].key.size == key->size && !memcmp(members[n].key.p, key->p, (size_t)key->size)) return -1;
+        skip_blanks(&s);
+        s.at++; /* the colon */
+        if (!scan_value(&s, 0, 1, &members[count].value)) return -1;
+    }
 }
 
 /* Scan a whole frame; return its meaning, or NULL if it has none that is known here. */
 static const Meaning *scan_frame(Scan *s, const Envelope *e, const uint8_t *p, Py_ssize_t size) {
-    memset(s, 0, sizeof *s);
+    memset(s->entered, 0, sizeof s->entered);
+    s->found = s->high = 0;
     s->e = e;
     s->at = p;
     s->end = p + size;
@@ -299,7 +345,7 @@ static const Meaning *scan_frame(Scan *s, const Envelope *e, const uint8_t *p, P
     skip_blanks(s);
     if (s->at != s->end || (s->high >= 0x80 && !is_utf8(p, s->end))) return NULL;
     const Value *kind = e->kind < 0 ? NULL : &s->values[e->kind];
-    if (kind != NULL && (kind->is != TEXT || kind->escaped)) return NULL;
+    if (kind != NULL && (!(s->found >> e->kind & 1) || kind->is != TEXT || kind->escaped)) return NULL;
     for (int n = 0; n < e->meanings; n++) {
         const Name *value = &e->meaning[n].value;
         if (kind == NULL || (value->size == kind->size && !memcmp(value->text, kind->p, (size_t)kind->size)))

@@ -6,8 +6,10 @@ import base64
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ import numpy as np
 from earwitness.checks.history.record import RECORD
 from earwitness.harness.client.dialogue import Dialogue
 from earwitness.harness.client.link import Link, Transport
-from earwitness.harness.client.outbox import PlainCounts
+from earwitness.harness.client.outbox import Encode, PlainCounts
 from earwitness.harness.client.session import ChatSession
 from earwitness.harness.client.tally import Summary, Tally
 from earwitness.harness.errors import RecordError
@@ -70,11 +72,24 @@ class Side(Link):
             with suppress(RecordError):  # the end cannot be recorded either, which the shells' loops log
                 self._broken(error)
 
-    def say(self, now_ns: int, label: str, payload: str, planned_ns: int | None = None) -> None:
-        """Send one message, natively where that is done."""
-        framed = self.said(now_ns, label, payload, planned_ns)
+    def say(
+        self, now_ns: int, label: str, payload: str, planned_ns: int | None = None, *, ask: Encode | None = None
+    ) -> None:
+        """Send one message, natively where that is done; `ask`: as a question, which this puts into a frame."""
+        asks = ask is not None
+        framed = self.said(now_ns, label, payload, planned_ns, asks)
         if framed is None:
-            framed = self._frame(self.session.send(now_ns, label, payload, planned_ns))  # type: ignore[attr-defined]
+            assert isinstance(self.session, ChatSession)
+            framed = self._frame(self.session.send(now_ns, label, payload, planned_ns, ask, asks=asks))
+        self.transport.frames_out += 1
+        self._write(framed)
+
+    def say_again(self, now_ns: int, message_id: str) -> None:
+        """Send a message again, natively where that is done."""
+        framed = self.said_again(now_ns, message_id)
+        if framed is None:
+            assert isinstance(self.session, ChatSession)
+            framed = self._frame(self.session.retry(now_ns, message_id))
         self.transport.frames_out += 1
         self._write(framed)
 
@@ -91,6 +106,9 @@ class Way:
             client=CLIENT, tag=TAG, journal=self.journal, rooms=dict(ROOMS), tally=self.tally, **settings
         )
         self.told: list[object] = []
+        self.before: dict[str, int] = {}
+        self.numbers: Counter[str] = Counter()
+        """Where the platform is that is played: for a script that counts edits, or the pieces of an answer."""
         self.latencies: Mapping[str, Summary] = {}
         self.written: list[bytes] = []
         self.session.on_answer = lambda: self.told.append(("answer", self.session.acked, self.session.pending))
@@ -110,6 +128,7 @@ class Way:
         self.latencies = summaries
         state = {name: getattr(self.session, name, None) for name in dir(self.session) if _is_state(name)}
         state |= {name: getattr(self.session, name) for name in PlainCounts.__slots__}
+        state |= _answers_and_state(self.session)
         return {
             "records": (self.directory / "one.ewj").read_bytes(),
             "names": names,
@@ -124,11 +143,25 @@ class Way:
         }
 
 
+def _answers_and_state(session: ChatSession) -> dict[str, Any]:
+    questions, shown = session.questions, session.shown
+    found: dict[str, Any] = {
+        "open": list(questions.open.items()),
+        "by number": list(questions._by_number.items()),
+        "answers": {run: asdict(answer) for run, answer in questions._answers.items()},
+        "streams": list(session._streams._open.items()),
+    }
+    if shown is not None:
+        beyond = {label: sorted(numbers) for label, numbers in shown._beyond.items() if numbers}
+        found |= {"edits": shown.edits, "versions": shown.versions, "beyond": beyond}
+    return found
+
+
 _TABLES = ("_seen", "_acked_seq", "_pending", "_unanswered", "_refused", "_posted", "_last", "asked", "outside")
 
 
 def _is_state(name: str) -> bool:
-    return name in _TABLES or name in ("conn", "refused", "welcomed")
+    return name in _TABLES or name in ("conn", "welcomed", "_due")
 
 
 def unmasked(data: bytes) -> list[tuple[int, bytes]]:

@@ -18,6 +18,7 @@ from earwitness.harness.client.body import encode
 from earwitness.harness.client.dialogue import Dialogue, PlainDialogue
 from earwitness.harness.client.events import Handshake, Heard
 from earwitness.harness.client.outbox import NotConnected
+from earwitness.harness.client.sharing import Shown
 from earwitness.harness.client.tally import BUCKETS, Histogram, PlainBuckets
 from earwitness.harness.client.wire import Refused
 from earwitness.harness.dialects.protocol import Credentials, Person, Room
@@ -69,14 +70,49 @@ def of_reference(rng: Random, e: dict[str, Any]) -> dict[str, Any]:
                 "text": e["text"], "at": "2026-11-30T12:00:00.123Z"}  # fmt: skip
     if e["what"] == "ack":
         return {"type": "ack", "id": e["id"], "conversation": e["room"], "seq": e["seq"]}
-    return rng.choice((
-        {"type": "nack", "id": e["id"], "code": 429, "reason": "slow", "retry_after": 0.5},
-        {"type": "welcome", "user": "u7", "replica": "b1", "session": "s", "conversations": {"alpha": 3}},
-        {"type": "joined", "conversation": e["room"], "head": 5, "complete": True},
-        {"type": "left", "conversation": "room-3"},
-        {"type": "agent", "conversation": "alpha", "run": "r#1", "event": "chunk", "n": 1, "text": "hello"},
+    return rare_of_reference(rng, e)
+
+
+def greeting(rng: Random) -> dict[str, Any]:
+    heads = {label: rng.randrange(9) for label in LABELS if rng.random() < 0.7}
+    marks = {label: rng.randrange(5) for label in heads if rng.random() < 0.9}
+    found = {"type": "welcome", "user": "u7", "name": "ann", "replica": rng.choice(("b1", "b2")), "session": "s",
+             "conversations": heads, "read": marks, **rng.choice(({}, {"resume": True}))}  # fmt: skip
+    if rng.random() < 0.1:
+        found[rng.choice(list(found))] = rng.choice((None, 1, "x", [], {}, {"alpha": "x"}, {"alpha": -1}, False))
+    return found
+
+
+def rare_of_reference(rng: Random, e: dict[str, Any]) -> dict[str, Any]:
+    """A frame that is no message, mostly as the platform sends it."""
+    room, seq, numbers = {"conversation": e["room"]}, rng.randrange(1, 6), e["numbers"]
+    name = rng.choice(("started", "thinking", *["chunk"] * 8, "completed", "error", "odd"))
+    run = f"{rng.choice('rs')}#{seq}" if rng.random() < 0.95 else rng.choice(("r", "r#", "r#x", "r#00000000000000001"))
+    numbers[run] = 0 if name == "started" else numbers[run] + (name == "chunk")
+    piece = numbers[run] - (name == "chunk") if rng.random() < 0.9 else rng.randrange(4)
+    numbers[e["room"]] += rng.random() < 0.2
+    edit = max(1, numbers[e["room"]] + rng.choice((0, 0, 0, 0, -1, 1)))
+    text, _ = encode(TAG, CLIENT, 0, seq, 1, 1, f"edit {seq}")
+    users: dict[str, Any] = {f"user-{n}": rng.random() < 0.5 for n in (3, 7, 99, 0) if rng.random() < 0.6}
+    frames: list[dict[str, Any]] = [
+        {"type": "nack", "id": e["id"], "code": 429, "retry_after": rng.choice((0.5, 0.001, 7, None))},
+        {"type": "nack", "id": e["id"], "code": rng.choice((403, "403", None)), "reason": "no"},
+        {"type": "nack", "id": rng.choice((None, e["id"])), "code": 403, "reason": "no", "of": "watch"},
+        greeting(rng),
+        {"type": "joined", **room, "head": seq, "complete": rng.choice((True, False, None))},
+        {"type": "left", "conversation": rng.choice(LABELS)},
+        {"type": "read", **room, "seq": seq}, {"type": "read", "conversation": rng.choice(LABELS), "seq": seq},
+        *[{"type": "edited", **room, "n": edit, "seq": seq, "version": rng.randrange(5), "text": text}] * 3,
+        {"type": "presence", **room, "users": users, "whole": True},
+        {"type": "presence", "conversation": rng.choice(LABELS), "users": {"user-3": rng.choice((True, 1, None))}},
+        {"type": "user", "user": {"id": "u7", "email": "a@b", "name": rng.choice(("ann", "ü", 'a"b')), "more": True}},
         {"type": "pong", "id": 1}, {"type": ["message"]}, {"no": "type"},
-    ))  # fmt: skip
+        *[{"type": "agent", **room, "run": run, "event": name, "n": piece, "text": rng.choice(TEXTS)}] * 6,
+    ]  # fmt: skip
+    found = rng.choice(frames)
+    if rng.random() < 0.1:
+        found[rng.choice(list(found))] = rng.choice((None, 1, "x", [], {}, -1, 1.5, {"a": 1}, {"user-3": True}, True))
+    return found
 
 
 def of_tiny_chat(rng: Random, e: dict[str, Any]) -> dict[str, Any]:
@@ -125,17 +161,19 @@ DIALECTS: dict[str, tuple[Callable[[], Dialogue], Frames]] = {
 
 def event(rng: Random, way: Way, *, odd: float) -> dict[str, Any]:
     """What a platform might say next; `odd`: how often something in it is not usual."""
-    what = rng.choices(("message", "ack", "rare"), (6, 3, odd * 2))[0]
+    what = rng.choices(("message", "ack", "rare"), (6, 3, rng.choice((odd * 2, 6))))[0]
     label = rng.choice(tuple(ROOMS))
     own = rng.random() < 0.5
     author, counter = (CLIENT, rng.randint(1, way.session.counter + 1)) if own else (rng.choice((0, 3, 99)), 5)
     text, _ = encode(TAG, author, ROOMS[label], counter, rng.choice((1, 2, 255)), rng.choice((1, 2)), rng.choice(TEXTS))
     pending = list(way.session._pending)
-    found = {"what": what, "room": label, "seq": rng.randrange(1, 400), "sender": f"user-{author}", "text": text,
+    found = {"numbers": way.numbers, "what": what, "room": label,
+             "seq": rng.randrange(1, 400), "sender": f"user-{author}", "text": text,
              "id": rng.choice(pending) if pending and rng.random() < 0.9 else f"{TAG}-{CLIENT}-{counter}"}  # fmt: skip
     if rng.random() < odd:
         key, value = rng.choice((
-            ("room", rng.choice(LABELS)), ("room", None), ("room", 4), ("seq", "17"), ("seq", -1), ("seq", 1.5),
+            ("sender", "agent"), ("text", "an answer of the agent"), ("room", rng.choice(LABELS)), ("room", None),
+            ("room", 4), ("seq", "17"), ("seq", -1), ("seq", 1.5),
             ("seq", True), ("seq", 1 << 61), ("seq", 1 << 70), ("sender", "new-" + str(rng.random())), ("sender", 5),
             ("sender", None), ("text", "plain text of a stranger"), ("text", text[:-1] + "?"), ("text", None),
             ("text", text.replace(":1.", ":01.", 1)), ("text", text.replace(TAG, "run2", 1)), ("text", text[:9]),
@@ -188,21 +226,50 @@ def frames_of(rng: Random, way: Way, shape: Frames, *, odd: float) -> list[bytes
     ))  # fmt: skip
 
 
+def question(label: str, message_id: str, text: str) -> str:
+    """A question to the agent of the reference platform."""
+    target = ReferenceTarget(ENDPOINTS)
+    return target.question(reference(), label, message_id, text)
+
+
+def listen(rng: Random, way: Way) -> None:
+    """Set some hooks, which note what they are called with."""
+
+    def noting(name: str) -> Callable[..., None]:
+        return lambda *what: way.told.append((name, *what))
+
+    for name in ("message", "agent", "left", "joined", "refused"):
+        if rng.random() < 0.4:
+            setattr(way.session, f"on_{name}", noting(name))
+    if rng.random() < 0.1:
+        way.session.on_welcome = noting("welcome")
+    if rng.random() < 0.6:
+        way.session.shown = Shown(way.journal, CLIENT, TAG, dict(ROOMS))
+
+
+def greeted(rng: Random, shape: Frames, way: Way) -> bytes:
+    """A greeting, mostly, if nothing was received on the connection yet."""
+    if shape is not of_reference or way.session._due is None or rng.random() < 0.2:
+        return b""
+    return frame(as_json(rng, greeting(rng), odd=0.05))
+
+
 def script(seed: int, shape: Frames, *, odd: float, steps: int) -> Callable[[Way], None]:
     """A conversation, drawn from the seed alone: the same for both ways as long as they behave alike."""
 
     def play(way: Way) -> None:
         rng, now = Random(seed), 1000
-        if rng.random() < 0.3:
-            way.session.on_message = way.told.append
+        listen(rng, way)
         for _ in range(steps):
             now += rng.randrange(1, 10**7)
-            stream = b"".join(
+            stream = greeted(rng, shape, way) + b"".join(
                 part for _ in range(rng.choice((1, 1, 3, 30))) for part in frames_of(rng, way, shape, odd=odd)
             )
             for _ in range(rng.choice((0, 1, 3))):
                 if way.session.connected_now:
-                    way.link.say(now, rng.choice(tuple(ROOMS)), rng.choice(TEXTS), rng.choice((None, now - 500, 0)))
+                    ask = question if shape is of_reference and rng.random() < 0.3 else None
+                    planned_ns = rng.choice((None, now - 500, 0))
+                    way.link.say(now, rng.choice(tuple(ROOMS)), rng.choice(TEXTS), planned_ns, ask=ask)
             while stream:
                 size = rng.choice((len(stream), rng.randrange(1, 40), rng.randrange(1, 2000)))
                 way.link.receive(now, stream[:size])
@@ -215,7 +282,7 @@ def script(seed: int, shape: Frames, *, odd: float, steps: int) -> Callable[[Way
                 way.written += way.link.written
                 way.connect(now)
                 for message_id in way.session.unanswered()[:3]:
-                    way.session.retry(now, message_id)
+                    way.link.say_again(now, message_id)
 
     return play
 
@@ -235,8 +302,14 @@ def played(directory: Path, make: Callable[[], Dialogue], play: Callable[[Way], 
 @pytest.mark.parametrize("name", DIALECTS)
 def test_odd_streams_cut_anywhere_leave_the_same(tmp_path: Path, name: str, seed: int) -> None:
     make, shape = DIALECTS[name]
-    by_echo = Random(seed).random() < 0.4
-    played(tmp_path, make, script(seed, shape, odd=0.2, steps=25), ack_by_echo=by_echo)
+    rng = Random(seed)
+    settings: dict[str, Any] = {"ack_by_echo": rng.random() < 0.4}
+    if name == "reference":
+        settings |= {
+            "agents": ("agent", "user-99"),
+            "strangers": rng.choice((None, None, lambda label: label == "alpha")),
+        }
+    played(tmp_path, make, script(seed, shape, odd=rng.choice((0.05, 0.2)), steps=25), **settings)
 
 
 @pytest.mark.parametrize("name", DIALECTS)
@@ -447,3 +520,121 @@ def test_an_open_question_is_for_python(tmp_path: Path) -> None:
         way.link.receive(6, frame(json.dumps(ack)) + frame(json.dumps(chunk)))
 
     assert "first token, from its planned start" in played(tmp_path, reference, play).latencies
+
+
+ALPHA = {"conversation": "alpha"}
+
+
+def of_an_answer(run: str, text: str = "", *, edits: int = 0) -> list[dict[str, Any]]:
+    """An agent's whole answer in pieces, and `edits` of a message among them; `text`: that the end carries."""
+    pieces = ("", "You asked", ' "in"', " ünï words")
+    said = [("started", 0, ""), ("thinking", 0, "hm"), *(("chunk", n, piece) for n, piece in enumerate(pieces))]
+    said.append(("completed", len(pieces), text))
+    found: list[dict[str, Any]] = [
+        {"type": "agent", **ALPHA, "run": run, "event": event, "n": n, "text": piece} for event, n, piece in said
+    ]
+    body, _ = encode(TAG, 3, ROOMS["alpha"], 5, 1, 1, "better")
+    found[3:3] = [
+        {"type": "edited", **ALPHA, "n": n, "seq": 1, "version": n + 1, "text": body, "at": "now"}
+        for n in range(1, edits + 1)
+    ]
+    return found
+
+
+WELCOME = {
+    "type": "welcome", "user": "u7", "name": "ann", "replica": "b1", "session": "s",
+    "conversations": {"alpha": 3, "room-3": 0}, "read": {"alpha": 2, "room-3": 0},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("shown", [False, True])
+def test_usual_frames_that_are_no_messages_take_the_native_path(tmp_path: Path, shown: bool) -> None:
+    """On a second connection, when the names are known, Python gets only what comes once in an answer."""
+    own = f"{TAG}-{CLIENT}-"
+    frames: list[dict[str, Any]] = [
+        {"type": "joined", **ALPHA, "head": 4, "complete": True},
+        {"type": "joined", "conversation": "room-3", "head": 4, "complete": False},
+        {"type": "left", "conversation": "room-3"}, {"type": "read", **ALPHA, "seq": 3},
+        {"type": "presence", **ALPHA, "users": {"user-3": True, "u7": False}, "whole": True},
+        {"type": "user", "user": {"id": "u7", "email": "a@b", "name": "änn", "is_active": True}},
+        {"type": "ack", "id": f"{own}1", **ALPHA, "seq": 7},  # a question
+        {"type": "nack", "id": f"{own}2", "code": 429, "reason": "slow", "retry_after": 1.2345},
+        *of_an_answer("x#7", 'You asked "in" ünï words'), *of_an_answer("y#6", edits=4), *of_an_answer("z#5", "other"),
+        {"type": "message", **ALPHA, "seq": 8, "id": "i", "sender": "agent", "text": "an answer", "at": "now"},
+    ]  # fmt: skip
+
+    def play(way: Way) -> None:
+        listen(Random(1), way)
+        way.session.shown = Shown(way.journal, CLIENT, TAG, dict(ROOMS)) if shown else None
+        names = ({"type": "presence", **ALPHA, "users": {"user-3": False}}, *of_an_answer("x#1"), frames[-1])
+        for name in ("user-3", "agent", "x#7", "y#6", "z#5"):
+            way.journal.intern(name)
+        way.link.receive(1, b"".join(frame(json.dumps(said)) for said in (WELCOME, *names)))
+        way.link._give_up()
+        way.session.asked = {"alpha": 2}
+        way.before = way.transport.snapshot()
+        way.connect(50)
+        way.link.receive(60, frame(json.dumps(WELCOME)))
+        way.link.say(70, "alpha", "a question", 65, ask=question)
+        way.link.say(70, "alpha", "too much")
+        for now, said in enumerate(frames, 80):
+            way.link.receive(now, frame(json.dumps(said, ensure_ascii=now % 2 == 0)))
+
+    moved = (way := played(tmp_path, reference, play, agents=("agent",))).transport.since(way.before)
+    assert moved["frames_in"] == 1 + len(frames)
+    # the answer that begins while a question is open, the event that names the question, the first token; one edit
+    assert moved["frames_in"] + moved["frames_out"] - moved["frames_native"] == 2 + shown
+
+
+def test_a_message_is_sent_again_natively(tmp_path: Path) -> None:
+    """After a lost connection: the same id, another attempt, and the next one if that is lost too."""
+
+    def play(way: Way) -> None:
+        way.link.receive(1, frame(json.dumps(WELCOME)))
+        way.link.say(5, "alpha", "lost")
+        for now in (10, 20):
+            way.link._give_up()
+            way.written += way.link.written
+            way.connect(now)
+            way.link.receive(now + 1, frame(json.dumps(WELCOME)))
+            way.link.say_again(now + 2, f"{TAG}-{CLIENT}-1")
+        with pytest.raises(KeyError):
+            way.link.say_again(30, "unknown")
+        ack = {"type": "ack", "id": f"{TAG}-{CLIENT}-1", **ALPHA, "seq": 7}
+        way.link.receive(40, frame(json.dumps(ack)))
+
+    assert played(tmp_path, reference, play).transport.frames_native == 6
+
+
+def test_an_answer_that_overtakes_the_acknowledgement_finds_its_question(tmp_path: Path) -> None:
+    """Its first event has no question yet; the one after the acknowledgement has."""
+
+    def play(way: Way) -> None:
+        for name in ("u7", "b1", "x#7"):
+            way.journal.intern(name)
+        way.link.receive(1, frame(json.dumps(WELCOME)))
+        way.link.say(5, "alpha", "a question", ask=question)
+        first, *others = of_an_answer("x#7")
+        ack = {"type": "ack", "id": f"{TAG}-{CLIENT}-1", **ALPHA, "seq": 7}
+        for now, said in enumerate((first, ack, *others), 10):
+            way.link.receive(now, frame(json.dumps(said)))
+
+    way = played(tmp_path, reference, play)
+    assert way.latencies["first token, from its planned start"].n == 1
+
+
+@pytest.mark.parametrize("first", ["a message", "an escaped room", "a room twice", "a message that is sent"])
+def test_a_connection_begins_alike(tmp_path: Path, first: str) -> None:
+    """CONNECT comes before all else, whatever is received or sent first, and a greeting is understood by one of both."""
+    escaped = frame(json.dumps(WELCOME).replace('"alpha"', '"\\u0061lpha"'))
+    twice = frame(json.dumps(WELCOME).replace('"room-3"', '"alpha"'))
+    begun = {"a message": heard(1), "an escaped room": escaped, "a room twice": twice, "a message that is sent": b""}
+
+    def play(way: Way) -> None:
+        for name in ("u7", "b1", "user-3"):
+            way.journal.intern(name)
+        if not begun[first]:
+            way.link.say(3, "alpha", "early")
+        way.link.receive(5, begun[first] + frame(json.dumps(WELCOME)) + heard(2))
+
+    assert played(tmp_path, reference, play).session.welcomed

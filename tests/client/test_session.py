@@ -10,7 +10,7 @@ import pytest
 from earwitness.checks.history.record import AGENT as AN_AGENT
 from earwitness.checks.history.record import FOREIGN, NOBODY, NONE, Flag, Kind
 from earwitness.harness.client.body import decode, encode
-from earwitness.harness.client.events import ACK, JOINED, MESSAGE, OTHER
+from earwitness.harness.client.events import ACK, MESSAGE
 from earwitness.harness.client.session import AGENT_EVENTS
 from earwitness.harness.client.tally import ACKNOWLEDGED, ACKNOWLEDGED_FROM_PLAN, FIRST_TOKEN_FROM_PLAN
 from tests.client.spoken import dialogue, frame, kinds, last, message, start
@@ -191,17 +191,15 @@ def test_an_answer_states_the_own_question_that_it_answers(stage: Any) -> None:
     assert summaries[FIRST_TOKEN_FROM_PLAN].total_ns == 200
 
 
-def test_what_is_no_message_is_told_with_its_time(stage: Any) -> None:
-    """`on_rare` hears all but messages and answers, after their records."""
+def test_a_joined_room_is_told_after_its_record(stage: Any) -> None:
+    """`on_joined` is called with its label, after its record, and for nothing else."""
     told: list[Any] = []
-    stage.session.on_rare = lambda ns, event: told.append((ns, event[0], len(stage.journal.rows())))
+    stage.session.on_joined = lambda label: told.append((label, len(stage.journal.rows())))
     start(stage)
     stage.session.heard(200, frame(k="joined", c="a", q=8))
-    stage.session.send(250, "a", "x")
     stage.session.heard(300, message(7, 1, seq=9))
-    stage.session.heard(300, frame(k="nack", i="run1-3-1", x=[403, None]))
     stage.session.heard(400, frame(k="news"))
-    assert told == [(200, JOINED, 2), (400, OTHER, len(stage.journal.rows()))]
+    assert told == [("a", 2)]
 
 
 def test_without_acknowledgements_the_own_echo_counts(make_stage: Any) -> None:

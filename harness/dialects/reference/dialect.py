@@ -15,8 +15,23 @@ import orjson
 from earwitness.checks.contract import Contract
 from earwitness.checks.history.record import Place
 from earwitness.harness.client.dialogue import Dialogue, PlainDialogue
-from earwitness.harness.client.envelope import Envelope, Put, Quoted, Values
-from earwitness.harness.client.events import ACK, AGENT, JOINED, LEFT, MESSAGE, NACK, OTHER, WELCOME, Handshake, Heard
+from earwitness.harness.client.envelope import Envelope, Put, Quoted, Rare, Values
+from earwitness.harness.client.events import (
+    ACK,
+    AGENT,
+    EDITED,
+    JOINED,
+    LEFT,
+    MARKED,
+    MESSAGE,
+    NACK,
+    OTHER,
+    PRESENCE,
+    PROFILE,
+    WELCOME,
+    Handshake,
+    Heard,
+)
 from earwitness.harness.client.flow import Browser, Flow, FlowError, HttpRequest, HttpResponse
 from earwitness.harness.client.frame_cache import hearing
 from earwitness.harness.client.network import Network, hosts_of
@@ -35,16 +50,35 @@ SUBPROTOCOL = "earwitness.v1"
 AGENTS = ("agent",)
 """Sender ids of the platform's own agents."""
 
+_ROOM = {"room": "conversation"}
+_SEND = (
+    '{"type":"send","conversation":', (Put.LABEL, Quoted.JSON), ',"id":', (Put.ID, Quoted.JSON), ',"text":',
+    (Put.TEXT, Quoted.JSON),
+)  # fmt: skip
 ENVELOPE = Envelope(
     kind="type",
     message=Values(kinds=("message",), room="conversation", text="text", seq="seq", sender="sender", id="id"),
     ack=Values(kinds=("ack",), room="conversation", seq="seq", id="id"),
-    send=(
-        '{"type":"send","conversation":', (Put.LABEL, Quoted.JSON), ',"id":', (Put.ID, Quoted.JSON), ',"text":',
-        (Put.TEXT, Quoted.JSON), "}",
+    rare=(
+        Rare(NACK, "nack", {"id": "id", "code": "code", "retry": "retry_after", "unless": "of"}),
+        Rare(
+            WELCOME,
+            "welcome",
+            {name: name for name in ("user", "replica", "conversations", "read", "resume")},
+        ),
+        Rare(JOINED, "joined", {**_ROOM, "head": "head", "complete": "complete"}),
+        Rare(LEFT, "left", _ROOM),
+        Rare(AGENT, "agent", {**_ROOM, "text": "text", "run": "run", "event": "event", "number": "n"}),
+        Rare(MARKED, "read", {**_ROOM, "seq": "seq"}),
+        Rare(EDITED, "edited", {**_ROOM, "seq": "seq", "text": "text", "number": "n", "version": "version"}),
+        Rare(PRESENCE, "presence", {**_ROOM, "users": "users"}),
+        Rare(PROFILE, "user", {"user": "user.id", "email": "user.email", "name": "user.name"}),
     ),
-)  # fmt: skip
-"""Usual frames, as `ReferenceTarget.hear` and `encode` have them."""
+    send=(*_SEND, "}"),
+    ask=(*_SEND, ',"ask":true}'),
+    before="#",
+)
+"""Usual frames, as `ReferenceTarget.hear`, `encode` and `question` have them."""
 
 _loads = orjson.loads
 _dumps = orjson.dumps

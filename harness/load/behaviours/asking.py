@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from functools import partial
 
@@ -62,8 +61,7 @@ class Asking(Behaviour):
             if streams is not None:
                 streams.begin(room.label, payload, planned_ns)
             else:
-                now_ns, question = time.monotonic_ns(), put is not None
-                self.user.send(session.send(now_ns, room.label, payload, planned_ns, put, asks=question))
+                self.user.utter(room.label, payload, planned_ns, put)
             asking = self.part.asking.setdefault(room.label, set())
             asking.add(self.user.number)
             self.part.occurred["agent-two-people"] += answered and len(asking) > 1

@@ -71,7 +71,7 @@ class Cutting(Behaviour):
         elif poster is not None:
             poster.say(room.label, payload, None)
         else:
-            self.user.send(self.user.session.send(time.monotonic_ns(), room.label, payload))
+            self.user.utter(room.label, payload)
 
     def be_away(self) -> None:
         """Implement `Behaviour.be_away`: block until the time offline is over or the run ends."""

@@ -11,7 +11,7 @@ import gevent
 
 from earwitness.checks.history.record import NONE, Place, State
 from earwitness.harness.client.body import PREFIX, decode_fields, encode
-from earwitness.harness.client.events import JOINED, Heard
+from earwitness.harness.client.events import Heard
 from earwitness.harness.client.exchange import Exchange, observed
 from earwitness.harness.client.flow import Flow, FlowError
 from earwitness.harness.client.sharing import Shown
@@ -143,13 +143,12 @@ class Devices(Behaviour):
 
     def listen(self) -> None:
         """Implement `Behaviour.listen`: receive messages and pushed shared state of the session."""
-        self.user.session.on_rare, self.user.session.on_message = self._pushed, self._heard
+        session = self.user.session
+        session.shown, session.on_joined, session.on_message = self.shown, self._joined, self._heard
 
-    def _pushed(self, now_ns: int, event: Heard) -> None:
-        """Process an event of shared state. Called inside the I/O callback, so it must not block."""
-        self.shown.hear(now_ns, event, self.user.session.conn)
-        if event[0] == JOINED and self._sharing is not None:
-            label = event[1] or ""
+    def _joined(self, label: str) -> None:
+        """Request the edits of a room that is joined. Called inside the I/O callback, so it must not block."""
+        if self._sharing is not None:
             self._behind[label] = gevent.spawn(self._catch_up, label, self.user.session.conn)
 
     def _heard(self, event: Heard) -> None:
