@@ -625,7 +625,7 @@ def test_an_answer_that_overtakes_the_acknowledgement_finds_its_question(tmp_pat
 
 @pytest.mark.parametrize("first", ["a message", "an escaped room", "a room twice", "a message that is sent"])
 def test_a_connection_begins_alike(tmp_path: Path, first: str) -> None:
-    """CONNECT comes before all else, whatever is received or sent first, and a greeting is understood by one of both."""
+    """CONNECT comes before all else, whatever is received or sent first; one of both understands the greeting."""
     escaped = frame(json.dumps(WELCOME).replace('"alpha"', '"\\u0061lpha"'))
     twice = frame(json.dumps(WELCOME).replace('"room-3"', '"alpha"'))
     begun = {"a message": heard(1), "an escaped room": escaped, "a room twice": twice, "a message that is sent": b""}
