@@ -13,6 +13,8 @@ try:
 except ImportError:
     from websockets.utils import apply_mask
 
+from earwitness.harness.native import HOT
+
 _TEXT_HEADS = tuple(bytes((0x81, 0x80 | n)) for n in range(126))
 
 
@@ -30,6 +32,8 @@ _next_key: Callable[[], bytes] = _mask_keys().__next__
 def data_frame(data: str | bytes) -> bytes:
     """Return `data` as one whole masked data frame: text for `str`, binary for `bytes` (RFC 6455 §5.2)."""
     if data.__class__ is str:
+        if HOT is not None and (made := HOT.frame(data)) is not None:
+            return made  # type: ignore[no-any-return]
         payload = data.encode()
         size = len(payload)
         key = _next_key()

@@ -121,6 +121,11 @@ class Connection(Link):
             self.transport.frames_out += 1
             self._write(self._frame(frame))
 
+    def request(self, frame: str | bytes) -> None:
+        """Write one frame at once of which nothing is recorded, such as a subscription; no-op if there is no socket."""
+        if self._sock is not None:
+            self._write(self._unrecorded_frame(frame))
+
     def send_soon(self, frame: str | bytes) -> None:
         """Queue one message; all messages of this turn of the event loop are written together."""
         if not self._soon:

@@ -23,7 +23,7 @@ class Transport:
     """Totals of the sockets of this process, counted apart from the sessions so that both can be compared (H1).
 
     frames_in, frames_out  data messages
-    frames_native          those of both directions that took the native path
+    frames_native          those of both directions that took the native path: read or made by it, and recorded
     bytes_in, bytes_out    of the WebSocket stream, before TLS, upgrade and control frames included
     opened, refused        upgrades that succeeded and that did not, for whatever reason
     failed                 connections ended by an error of the tester
@@ -269,21 +269,26 @@ class Link:
         self.open_now = True
         dialogue = self.dialogue
         self._epoch = self.session.connected(dialogue, now_ns, now_ns - self._begun_ns)
-        self.session.happened(now_ns, dialogue.opened())
-        self._say()
         session, envelope = self.session, dialogue.envelope if isinstance(dialogue, BaseDialogue) else None
         if self.native and envelope is not None and isinstance(session, ChatSession) and isinstance(self.wire, Wire):
             self._core = session.core(envelope, self.handshake.network.frame_bytes)
+        self.session.happened(now_ns, dialogue.opened())
+        self._say()
         if dialogue.beat_s:
             self._beat(dialogue.beat_s)
 
     def _say(self) -> None:
         """Send what the dialogue wants to be sent."""
         out = self.dialogue.out
-        self.transport.frames_out += len(out)
-        data = b"".join(map(self._frame, out))
+        data = b"".join(map(self._unrecorded_frame, out))
         out.clear()
         self._write(data)
+
+    def _unrecorded_frame(self, frame: str | bytes) -> bytes:
+        """Return the bytes of a frame that is written now, and of which nothing is recorded."""
+        self.transport.frames_out += 1
+        self.transport.frames_native += self._core is not None and isinstance(frame, str)
+        return self._frame(frame)
 
     def _tick(self) -> None:
         """Do what is due on an open connection; the shell calls it at the intervals that it was given by `_beat`."""

@@ -277,6 +277,13 @@ class ConnectedUser(User):
         send: Callable[[str | bytes], None] = connection.send_soon if soon else connection.send
         send(frame)
 
+    def request(self, frame: str | bytes) -> None:
+        """Send a frame of which nothing is recorded, such as a subscription; drop it if there is no open socket."""
+        if isinstance(self.connection, Connection):
+            self.connection.request(frame)
+        else:
+            self.send(frame)
+
     def utter(self, label: str, payload: str, planned_ns: int | None = None, ask: Encode | None = None) -> None:
         """Record a message to the room `label` and send it at once.
 

@@ -238,8 +238,11 @@ static PyTypeObject *add_type(PyObject *module, PyType_Spec *spec, const char *n
     return (PyTypeObject *)type;
 }
 
+static PyMethodDef functions[] = {
+    {"frame", text_frame, METH_O, "Return a text as one masked frame, or None if it is too long or no Unicode."},
+    {NULL, NULL, 0, NULL}};
 static struct PyModuleDef module_def = {
-    PyModuleDef_HEAD_INIT, "_hot", "Hot path of the WebSocket client.", -1, NULL, NULL, NULL, NULL, NULL};
+    PyModuleDef_HEAD_INIT, "_hot", "Hot path of the WebSocket client.", -1, functions, NULL, NULL, NULL, NULL};
 
 PyMODINIT_FUNC PyInit__hot(void) {
     PyObject *module = PyModule_Create(&module_def), *library = PyImport_ImportModule("struct");

@@ -335,9 +335,10 @@ static int know_edit(PyObject *shown, PyObject *label, int64_t number) {
     int result = edits == NULL || beyond == NULL ? -1 : 0;
     long long last = 0;
     PyObject *known = result ? NULL : PyDict_GetItemWithError(edits, label);
-    PyObject *later = result || known == NULL ? NULL : PyDict_GetItemWithError(beyond, label);
-    if (later != NULL && as_number(known, INT64_MAX - 1, &last) && PySet_Check(later) && PySet_Size(later) == 0) {
-        result = number <= last + 1;
+    PyObject *later = result || PyErr_Occurred() ? NULL : PyDict_GetItemWithError(beyond, label);
+    int next = later == NULL || (PySet_Check(later) && PySet_Size(later) == 0);
+    if (result == 0 && next && !PyErr_Occurred() && (known == NULL || as_number(known, INT64_MAX - 1, &last))) {
+        result = number == last + 1 || (number <= last && known != NULL);
         if (number == last + 1)
             result = (value = PyLong_FromLongLong(number)) == NULL || PyDict_SetItem(edits, label, value) < 0 ? -1 : 1;
     }

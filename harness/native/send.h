@@ -82,8 +82,8 @@ static int take_key(uint8_t key[4]) {
     return fine;
 }
 
-/* The payload in `frame` as one masked text frame. */
-static PyObject *masked(Py_ssize_t size, const uint8_t key[4]) {
+/* A payload of up to 65,535 bytes as one masked text frame. */
+static PyObject *masked(const uint8_t *payload, Py_ssize_t size, const uint8_t key[4]) {
     Py_ssize_t head = size < 126 ? 2 : 4;
     PyObject *made = PyBytes_FromStringAndSize(NULL, head + 4 + size);
     if (made == NULL) return NULL;
@@ -101,12 +101,25 @@ static PyObject *masked(Py_ssize_t size, const uint8_t key[4]) {
     memcpy((uint8_t *)&wide + 4, key, 4);
     Py_ssize_t n = 0;
     for (; n + 8 <= size; n += 8) {
-        memcpy(&word, frame + n, 8);
+        memcpy(&word, payload + n, 8);
         word ^= wide;
         memcpy(out + n, &word, 8);
     }
-    for (; n < size; n++) out[n] = frame[n] ^ key[n & 3];
+    for (; n < size; n++) out[n] = payload[n] ^ key[n & 3];
     return made;
+}
+
+/* frame(text) -> one masked frame as bytes; None for a text that is too long or no Unicode. */
+static PyObject *text_frame(PyObject *module, PyObject *text) {
+    Py_ssize_t size;
+    uint8_t key[4];
+    const char *payload = PyUnicode_AsUTF8AndSize(text, &size);
+    (void)module;
+    if (payload == NULL || size > 65535) {
+        PyErr_Clear();
+        Py_RETURN_NONE;
+    }
+    return take_key(key) ? masked((const uint8_t *)payload, size, key) : NULL;
 }
 
 /* A message under way, as `Sent` in client/outbox.py. */
@@ -146,7 +159,7 @@ static PyObject *invoke(Core *c, PyObject *id, const Sent *sent, PyObject *now_n
     if (PyErr_Occurred() || (last != NULL && !as_number(last, INT64_MAX, &seen))) return not_mine();
     Py_ssize_t body_size = put_body(c, sent, &digest), size = body_size ? put_frame(c, sent->label, id, body_size, asks) : 0;
     if (size == 0 || size > 65535) return not_mine();
-    PyObject *made = masked(size, key), *tuple = made == NULL ? NULL : new_sent(sent, now_ns, planned_ns);
+    PyObject *made = masked(frame, size, key), *tuple = made == NULL ? NULL : new_sent(sent, now_ns, planned_ns);
     /* The record comes before the bytes, so whoever receives them can rely on it. */
     if (tuple != NULL && PyDict_SetItem(c->pending, id, tuple) == 0) {
         pen_put(c->pen, sent->sent_ns, K_INVOKE, asks ? OWN : 0, (uint8_t)sent->attempt, (uint8_t)sent->proc, c->client,

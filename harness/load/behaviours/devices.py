@@ -139,7 +139,7 @@ class Devices(Behaviour):
         """Implement `Behaviour.after_connect`: subscribe to who is online in each room."""
         if self._sharing is not None:
             for room in dict.fromkeys(self.user.rooms):
-                self.user.send(self._sharing.watch(room.label))
+                self.user.request(self._sharing.watch(room.label))
 
     def listen(self) -> None:
         """Implement `Behaviour.listen`: receive messages and pushed shared state of the session."""
