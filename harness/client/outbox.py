@@ -44,7 +44,7 @@ Encode: TypeAlias = Callable[[str, str, str], str | bytes]
 Sent: TypeAlias = tuple[int, int, int, int, str, str, int, int]
 """A message under way: counter, attempt, conversation, proc, label, payload, sent at, planned at (ns).
 
-A plain tuple because one is made for every message.
+A plain tuple because one is made for every message; the native path makes a sequence that takes less memory.
 """
 
 

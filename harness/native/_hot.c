@@ -42,7 +42,7 @@ enum { RAW, INNER, JSON };                              /* how such a field is q
 #define NOBODY 0xFFFFFFFFu
 #define AN_AGENT 0xFFFFFFFEu
 
-static PyTypeObject *Counts_type, *Histogram_type, *Pen_type, *Envelope_type;
+static PyTypeObject *Counts_type, *Histogram_type, *Pen_type, *Envelope_type, *Message_type;
 static PyObject *struct_error, *urandom, *names_table[TABLE];
 /* Only used between two calls of Python code, so that the lock of the interpreter is enough. */
 static uint8_t said[FRAME_MAX], frame[2 * FRAME_MAX];
@@ -260,6 +260,7 @@ PyMODINIT_FUNC PyInit__hot(void) {
         || (Histogram_type = add_type(module, &histogram_spec, "Histogram")) == NULL
         || (Pen_type = add_type(module, &pen_spec, "Pen")) == NULL
         || (Envelope_type = add_type(module, &envelope_spec, "Envelope")) == NULL
+        || (Message_type = add_type(module, &message_spec, "Message")) == NULL
         || add_type(module, &core_spec, "Core") == NULL || PyModule_AddIntConstant(module, "VERSION", VERSION) < 0) {
         Py_XDECREF(module);
         return NULL;

@@ -13,8 +13,8 @@ typedef struct {
     long long frame_max, frames, next, now, got, written;
 } Core;
 
-/* A message under way, of the tuple `Sent` in client/outbox.py. */
-typedef struct { PyObject *tuple, *label, *payload; uint32_t counter, attempt, conv, proc; long long sent_ns, planned_ns; } Sent;
+/* A message under way, of `Sent` in client/outbox.py: a tuple, or what is made here. `object` is it, as a reference. */
+typedef struct { PyObject *object, *label, *payload; uint32_t counter, attempt, conv, proc; long long sent_ns, planned_ns; } Sent;
 
 /* -- attributes of the session that only rare frames need ---------------------------------------------------------------- */
 
@@ -82,7 +82,53 @@ static int as_number(PyObject *value, long long most, long long *number) {
     return !over && *number >= 0 && *number <= most;
 }
 
+/* -- a message under way, in the memory of one object: Python reads it as a sequence, like a tuple -------------------------- */
+
+typedef struct { PyObject_HEAD Sent sent; } Message;
+
+static PyObject *new_message(const Sent *sent) {
+    Message *made = PyObject_New(Message, Message_type);
+    if (made == NULL) return NULL;
+    made->sent = *sent;
+    made->sent.object = NULL;
+    Py_INCREF(sent->label);
+    Py_INCREF(sent->payload);
+    return (PyObject *)made;
+}
+
+static void message_dealloc(PyObject *self) {
+    PyTypeObject *type = Py_TYPE(self);
+    Py_DECREF(((Message *)self)->sent.label);
+    Py_DECREF(((Message *)self)->sent.payload);
+    PyObject_Free(self);
+    Py_DECREF(type);
+}
+
+static Py_ssize_t message_length(PyObject *self) {
+    (void)self;
+    return 8;
+}
+
+static PyObject *message_item(PyObject *self, Py_ssize_t n) {
+    const Sent *s = &((Message *)self)->sent;
+    const long long numbers[8] = {s->counter, s->attempt, s->conv, s->proc, 0, 0, s->sent_ns, s->planned_ns};
+    if (n < 0 || n >= 8) return PyErr_SetString(PyExc_IndexError, "a message under way has 8 values"), NULL;
+    return n == 4 ? Py_NewRef(s->label) : n == 5 ? Py_NewRef(s->payload) : PyLong_FromLongLong(numbers[n]);
+}
+
+static PyType_Slot message_slots[] = {
+    {Py_tp_doc, "A message under way; `Sent` in client/outbox.py says what its values are."},
+    {Py_tp_dealloc, message_dealloc}, {Py_sq_length, message_length}, {Py_sq_item, message_item}, {0, NULL}};
+static PyType_Spec message_spec = {
+    "earwitness.harness.native._hot.Message", sizeof(Message), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    message_slots};
+
 static int read_sent(PyObject *tuple, Sent *sent) {
+    if (Py_TYPE(tuple) == Message_type) {
+        *sent = ((Message *)tuple)->sent;
+        sent->object = Py_NewRef(tuple);
+        return 1;
+    }
     long long v[8] = {0};
     static const long long most[8] = {UINT32_MAX, 255, UINT32_MAX, 255, 0, 0, INT64_MAX, INT64_MAX};
     if (!PyTuple_Check(tuple) || PyTuple_Size(tuple) != 8) return 0;

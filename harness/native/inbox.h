@@ -6,7 +6,7 @@ enum { M_ROOM, M_TEXT, M_SEQ, M_SENDER, M_ID };     /* slots of messages and ack
 enum { R_ID, R_CODE, R_RETRY, R_UNLESS };           /* of refusals */
 
 /* Find a message that waits for its answer, and nothing unusual about it: 1 found, 0 not mine, -1 an error.
-   `sent->tuple` is a reference then. */
+   `sent->object` is a reference then. */
 static int find_sent(Core *c, PyObject *message_id, Sent *sent) {
     PyObject *tuple = PyDict_GetItemWithError(c->pending, message_id);
     if (tuple == NULL) return PyErr_Occurred() ? -1 : 0;
@@ -121,7 +121,7 @@ static int record_message(Core *c, int64_t now, const Heard *h, PyObject *id, co
 static int message(Core *c, int64_t now, const Scan *s, const Meaning *m) {
     PyObject *id = NULL, *event = NULL;
     Heard h;
-    Sent sent = {.tuple = NULL};
+    Sent sent = {.object = NULL};
     int result = read_message(c, s, m, &h), silent = 0;
     if (result == 1 && h.body.author == c->client && c->ack_by_echo) {
         id = own_id(c, (uint32_t)h.body.counter);
@@ -134,7 +134,7 @@ static int message(Core *c, int64_t now, const Scan *s, const Meaning *m) {
     if (result == 1) result = record_message(c, now, &h, id, &sent);
     if (result == 1 && event != NULL && call_hook(c, ON_MESSAGE, Py_NewRef(event)) < 0) result = -1;
     Py_XDECREF(h.label);
-    Py_XDECREF(sent.tuple);
+    Py_XDECREF(sent.object);
     Py_XDECREF(id);
     Py_XDECREF(event);
     return result;
@@ -145,7 +145,7 @@ static int message(Core *c, int64_t now, const Scan *s, const Meaning *m) {
 static int answer(Core *c, int64_t now, const Scan *s, const Meaning *m) {
     const Value *id_at = value_in(s, m, M_ID), *number = value_in(s, m, M_SEQ);
     int64_t seq = NONE;
-    Sent sent = {.tuple = NULL};
+    Sent sent = {.object = NULL};
     if (id_at->is != TEXT || id_at->escaped) return 0;
     if (m->slot[M_ROOM] >= 0 && value_in(s, m, M_ROOM)->is != TEXT) return 0;
     if (m->slot[M_SEQ] >= 0) {
@@ -160,7 +160,7 @@ static int answer(Core *c, int64_t now, const Scan *s, const Meaning *m) {
         c->frames++;
         if (acknowledged(c, now, seq, id, &sent) < 0) result = -1;
     }
-    Py_XDECREF(sent.tuple);
+    Py_XDECREF(sent.object);
     Py_DECREF(id);
     return result;
 }
@@ -193,7 +193,7 @@ static int record_refusal(Core *c, int64_t now, PyObject *id, const Sent *sent, 
     if (done == 0) {
         pen_put(c->pen, now, K_FAIL, 0, (uint8_t)sent->attempt, (uint8_t)sent->proc, c->client, c->conn, sent->conv, c->client,
                 sent->counter, NONE, code, ms, 0);
-        done = PyDict_SetItem(refused, id, sent->tuple);
+        done = PyDict_SetItem(refused, id, sent->object);
     }
     if (done == 0 && PyDict_Size(refused) > KEPT) done = drop_oldest(refused);
     if (done == 0) {
@@ -210,7 +210,7 @@ static int record_refusal(Core *c, int64_t now, PyObject *id, const Sent *sent, 
 static int refusal(Core *c, int64_t now, const Scan *s, const Meaning *m) {
     const Value *id_at = value_in(s, m, R_ID), *code = value_in(s, m, R_CODE), *unless = value_in(s, m, R_UNLESS);
     double wait_s = 0;
-    Sent sent = {.tuple = NULL};
+    Sent sent = {.object = NULL};
     int stated = seconds_of(value_in(s, m, R_RETRY), &wait_s);
     if (stated < 0 || id_at->is != TEXT || id_at->escaped || code->is != NUMBER || code->number < 0) return 0;
     if (unless->is != ABSENT && unless->is != NOTHING) return 0;
@@ -220,7 +220,7 @@ static int refusal(Core *c, int64_t now, const Scan *s, const Meaning *m) {
     if (result == 1 && !pen_room(c->pen, 1)) result = 0;
     if (result == 1 && record_refusal(c, now, id, &sent, code->number, seconds, stated ? milliseconds(wait_s) : 0) < 0)
         result = -1;
-    Py_XDECREF(sent.tuple);
+    Py_XDECREF(sent.object);
     Py_XDECREF(seconds);
     Py_XDECREF(id);
     return result;

@@ -122,23 +122,6 @@ static PyObject *text_frame(PyObject *module, PyObject *text) {
     return take_key(key) ? masked((const uint8_t *)payload, size, key) : NULL;
 }
 
-/* A message under way, as `Sent` in client/outbox.py. */
-static PyObject *new_sent(const Sent *sent, PyObject *sent_ns, PyObject *planned_ns) {
-    PyObject *parts[] = {PyLong_FromUnsignedLong(sent->counter), PyLong_FromLong((long)sent->attempt),
-                         PyLong_FromUnsignedLong(sent->conv), PyLong_FromLong((long)sent->proc), Py_NewRef(sent->label),
-                         Py_NewRef(sent->payload), Py_NewRef(sent_ns), Py_NewRef(planned_ns)};
-    PyObject *tuple = PyTuple_New(8);
-    int whole = tuple != NULL;
-    for (int n = 0; n < 8; n++) {
-        whole = whole && parts[n] != NULL;
-        if (tuple != NULL) PyTuple_SetItem(tuple, n, parts[n]); /* takes the reference, also that of none */
-        else Py_XDECREF(parts[n]);
-    }
-    if (!whole) Py_CLEAR(tuple);
-    else PyObject_GC_UnTrack(tuple); /* numbers and texts make no circles */
-    return tuple;
-}
-
 static PyObject *not_mine(void) {
     PyErr_Clear();
     Py_RETURN_NONE;
@@ -147,8 +130,8 @@ static PyObject *not_mine(void) {
 static uint8_t proc_of(const Core *c) { return (uint8_t)((c->conn + c->session->abandoned) & 255); }
 
 /* Make the frame of a message, record it, and let it wait for its answer. None, and nothing is changed, if it is not for
-   here. `now_ns` and `planned_ns` are those of `sent`. */
-static PyObject *invoke(Core *c, PyObject *id, const Sent *sent, PyObject *now_ns, PyObject *planned_ns, int asks) {
+   here. */
+static PyObject *invoke(Core *c, PyObject *id, const Sent *sent, int asks) {
     long long seen = NONE;
     uint32_t digest = 0;
     uint8_t key[4];
@@ -159,15 +142,15 @@ static PyObject *invoke(Core *c, PyObject *id, const Sent *sent, PyObject *now_n
     if (PyErr_Occurred() || (last != NULL && !as_number(last, INT64_MAX, &seen))) return not_mine();
     Py_ssize_t body_size = put_body(c, sent, &digest), size = body_size ? put_frame(c, sent->label, id, body_size, asks) : 0;
     if (size == 0 || size > 65535) return not_mine();
-    PyObject *made = masked(frame, size, key), *tuple = made == NULL ? NULL : new_sent(sent, now_ns, planned_ns);
+    PyObject *made = masked(frame, size, key), *waits = made == NULL ? NULL : new_message(sent);
     /* The record comes before the bytes, so whoever receives them can rely on it. */
-    if (tuple != NULL && PyDict_SetItem(c->pending, id, tuple) == 0) {
+    if (waits != NULL && PyDict_SetItem(c->pending, id, waits) == 0) {
         pen_put(c->pen, sent->sent_ns, K_INVOKE, asks ? OWN : 0, (uint8_t)sent->attempt, (uint8_t)sent->proc, c->client,
                 c->conn, sent->conv, c->client, sent->counter, NONE, seen, (uint32_t)body_size, digest);
     } else {
         Py_CLEAR(made);
     }
-    Py_XDECREF(tuple);
+    Py_XDECREF(waits);
     return made;
 }
 
@@ -188,7 +171,7 @@ static PyObject *core_send(PyObject *self, PyObject *const *args, Py_ssize_t giv
     Sent sent = {NULL, label, payload, (uint32_t)session->counter + 1, 1, (uint32_t)conv, proc_of(c), now, from ? from : now};
     PyObject *id = own_id(c, sent.counter);
     if (id == NULL) return not_mine();
-    PyObject *made = invoke(c, id, &sent, args[0], planned_ns, asks);
+    PyObject *made = invoke(c, id, &sent, asks);
     if (made != NULL && made != Py_None) {
         PyObject *question = asks ? Py_BuildValue("(IO)", sent.counter, planned_ns) : NULL;
         if (asks && (question == NULL || PyDict_SetItem(c->open, id, question) < 0)) Py_CLEAR(made);
@@ -202,7 +185,7 @@ static PyObject *core_send(PyObject *self, PyObject *const *args, Py_ssize_t giv
 /* again(now_ns, message_id) -> the frame of a message that is sent again, or None: then nothing has been changed. */
 static PyObject *core_again(PyObject *self, PyObject *const *args, Py_ssize_t given) {
     Core *c = (Core *)self;
-    Sent sent = {.tuple = NULL};
+    Sent sent = {.object = NULL};
     if (given != 2) return PyErr_Format(PyExc_TypeError, "again takes 2 arguments");
     long long now = PyLong_AsLongLong(args[0]);
     if (PyErr_Occurred()) return NULL;
@@ -215,9 +198,9 @@ static PyObject *core_again(PyObject *self, PyObject *const *args, Py_ssize_t gi
     sent.attempt = sent.attempt < 255 ? sent.attempt + 1 : 255;
     sent.proc = proc_of(c);
     sent.sent_ns = sent.planned_ns = now;
-    made = invoke(c, args[1], &sent, args[0], args[0], 0);
+    made = invoke(c, args[1], &sent, 0);
     if (made != NULL && made != Py_None && PyDict_DelItem(table, args[1]) < 0) Py_CLEAR(made);
-    Py_DECREF(sent.tuple);
+    Py_DECREF(sent.object);
     Py_DECREF(table);
     return made;
 }
