@@ -270,7 +270,8 @@ class Link:
         dialogue = self.dialogue
         self._epoch = self.session.connected(dialogue, now_ns, now_ns - self._begun_ns)
         session, envelope = self.session, dialogue.envelope if isinstance(dialogue, BaseDialogue) else None
-        if self.native and envelope is not None and isinstance(session, ChatSession) and isinstance(self.wire, Wire):
+        plain = isinstance(self.wire, Wire) and not self.wire.compressed
+        if self.native and envelope is not None and isinstance(session, ChatSession) and plain:
             self._core = session.core(envelope, self.handshake.network.frame_bytes)
         self.session.happened(now_ns, dialogue.opened())
         self._say()

@@ -90,6 +90,7 @@ class Network:
     ca_file           file of the user's own authority; None: SSL_CERT_FILE and SSL_CERT_DIR, else the system's
     certificate_file  client certificate, and `key_file` its key; None: the key is in the same file
     frame_bytes       the longest WebSocket message
+    compress          sockets offer permessage-deflate
     """
 
     hosts: frozenset[str] | None = None
@@ -97,6 +98,7 @@ class Network:
     certificate_file: str | None = None
     key_file: str | None = None
     frame_bytes: int = FRAME_MAX
+    compress: bool = False
 
     def check(self, url: str) -> None:
         """Raise Unlisted if the host of `url` was not checked before the run."""

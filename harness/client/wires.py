@@ -15,7 +15,7 @@ import h11
 from earwitness.harness.client.bounds import bounds
 from earwitness.harness.client.events import Handshake
 from earwitness.harness.client.server_events import EventSplitter, ServerEvent, as_text, parse_event
-from earwitness.harness.client.wire import NO_CLOSE, TOO_BIG, Refused, Wire
+from earwitness.harness.client.wire import NO_CLOSE, TOO_BIG, CompressedWire, Refused, Wire
 from earwitness.harness.errors import TargetError
 
 ENDED = 1000
@@ -104,7 +104,7 @@ def make_wire(handshake: Handshake) -> Framing:
     if isinstance(handshake, EventStream | LongPoll):
         _check(handshake, ("http", "https"))
         return Http(handshake)
-    return Wire(handshake)
+    return CompressedWire(handshake) if handshake.network.compress else Wire(handshake)
 
 
 def _check(handshake: Handshake, schemes: tuple[str, ...]) -> None:

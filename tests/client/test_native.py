@@ -29,7 +29,7 @@ from earwitness.harness.native import HOT
 from earwitness.harness.planning.plan import TRICKY
 from earwitness.harness.record import journal
 from earwitness.harness.record.journal import BLOCK_RECORDS, STEP_RECORDS
-from tests.client.both_ways import CLIENT, ROOMS, TAG, Way, assert_alike, frame
+from tests.client.both_ways import CLIENT, ROOMS, TAG, Way, assert_alike, frame, unmasked
 
 pytestmark = pytest.mark.skipif(HOT is None, reason="the native path is not compiled: make setup")
 
@@ -584,6 +584,46 @@ def test_usual_frames_that_are_no_messages_take_the_native_path(tmp_path: Path, 
     assert moved["frames_in"] == 1 + len(frames)
     # the answer that begins while a question is open, and the first token
     assert moved["frames_in"] + moved["frames_out"] - moved["frames_native"] == 2
+
+
+@pytest.mark.parametrize("continued", [True, False, None])
+def test_a_connection_resumes_natively(tmp_path: Path, continued: bool | None) -> None:
+    """It says where it continues, is told whether it may, and what was missed comes again: all of it natively."""
+    points: dict[str, int] = {}
+
+    def make() -> Dialogue:
+        target, mine = ReferenceTarget(ENDPOINTS), Credentials(person=ANN, user_id="u7", token="t")
+        return target.dialogue(mine, (), dict(points) or None)
+
+    def play(way: Way) -> None:
+        for name in ("u7", "b1", "user-3"):
+            way.journal.intern(name)
+        way.link.receive(1, b"".join((frame(json.dumps(WELCOME)), heard(4), heard(5))))
+        way.link.say(2, "alpha", "lost")
+        points.update(way.session.resume_points())
+        way.session.asked = dict(points)
+        way.link._give_up()
+        way.before = way.transport.snapshot()
+        way.connect(10)
+        way.told.append(unmasked(b"".join(way.link.written)))
+        joined = [
+            {"type": "joined", "conversation": label, "head": seq, "complete": continued if label == "alpha" else None}
+            for label, seq in (("alpha", 7), ("room-3", 0), ("unplanned", 3))
+        ]
+        stream = [frame(json.dumps(said)) for said in (WELCOME | {"resume": True}, *joined)]
+        way.link.receive(11, b"".join((*stream, heard(6), heard(7), heard(6))))
+        way.link.say_again(12, f"{TAG}-{CLIENT}-1")
+        way.link.receive(13, frame(json.dumps({"type": "ack", "id": f"{TAG}-{CLIENT}-1", **ALPHA, "seq": 8})))
+        points.clear()
+
+    way = played(tmp_path, make, play)
+    assert way.session.resume_points() == {"alpha": 7, "room-3": 0}
+    moved = way.transport.since(way.before)
+    assert (moved["frames_in"], moved["frames_out"]) == (8, 2)
+    assert moved["frames_native"] == 10
+    assert ("resume", {"alpha": 5, "room-3": 0}) in [
+        (said["type"], said["from"]) for sent in way.told if isinstance(sent, list) for said in [json.loads(sent[0][1])]
+    ]
 
 
 def test_a_message_is_sent_again_natively(tmp_path: Path) -> None:

@@ -150,3 +150,17 @@ def test_what_the_kernel_does_not_take_is_sent_later(shell: Any, tmp_path: Path,
     assert connection.wait(lambda: talk.session.frames_recorded > 0, 30.0), "the server says when all have come"
     connection.abort()
     talk.journal.close({})
+
+
+@pytest.mark.parametrize("path", ["echo", "fragments"])
+def test_compressed_messages_go_the_way_of_python(both: Both, server: Any, path: str) -> None:
+    """Permessage-deflate with the library's server: the same records, and fewer bytes."""
+    network = Network(compress=True)
+    moved = both(f"{server.url}/{path}", lambda talk: talk.talk(30), network).moved
+    assert moved["frames_in"] == moved["frames_out"] == 30
+    assert moved["frames_native"] == 0
+
+
+def test_compressed_by_tls(both: Both, server: Any, certificates: Any) -> None:
+    network = Network(ca_file=certificates.authority, compress=True)
+    assert both(f"{server.secure_url}/echo", lambda talk: talk.talk(30), network).moved["frames_native"] == 0

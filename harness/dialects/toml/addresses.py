@@ -100,6 +100,7 @@ def _read_network(table: Table) -> Network:
         certificate_file=certificate,
         key_file=key,
         frame_bytes=table.whole("frame_bytes_max", FRAME_MAX, example=str(FRAME_MAX), least=1) or FRAME_MAX,
+        compress=table.flag("compress"),
     )
 
 

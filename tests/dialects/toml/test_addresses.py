@@ -115,6 +115,14 @@ def test_databases_are_addresses_too(write: Callable[..., Path], dsn: str, host:
     assert "pw" not in str(caught.value)
 
 
+@pytest.mark.parametrize("compress", [False, True])
+def test_compression_is_offered_only_if_the_file_says_so(write: Callable[..., Path], compress: bool) -> None:
+    path = write()
+    if compress:
+        path.write_text(path.read_text().replace("[urls]", "[urls]\ncompress = true"))
+    assert load_target(path).network.compress is compress
+
+
 def test_a_database_that_the_environment_names(write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """PostgreSQL's own variable stands in for a host that the DSN leaves out."""
     monkeypatch.setenv("PGHOST", "db.example")
