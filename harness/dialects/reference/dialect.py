@@ -359,6 +359,14 @@ def _databases(endpoints: Mapping[str, object]) -> dict[Place, DatabaseQuery]:
     }
 
 
+def _text_or_none(frame: Mapping[str, Any], name: str) -> str | None:
+    """Return a text that may be missing. Raises TypeError for anything else."""
+    value = frame.get(name)
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"{name} is no text")
+    return value
+
+
 def _hear_rare(frame: Mapping[str, Any]) -> Sequence[Heard]:
     """Return the events of a frame that is not a message.
 
@@ -366,7 +374,7 @@ def _hear_rare(frame: Mapping[str, Any]) -> Sequence[Heard]:
     """
     kind = frame["type"]
     if kind == "ack":
-        return ((ACK, frame["conversation"], None, seq_of(frame["seq"]), None, str(frame["id"]), None),)
+        return ((ACK, str(frame["conversation"]), None, seq_of(frame["seq"]), None, str(frame["id"]), None),)
     if kind == "nack" and frame.get("of") is not None:
         return ()  # it refuses a frame that is no message, and says nothing of the messages that wait for answers
     if kind == "nack":
@@ -374,7 +382,15 @@ def _hear_rare(frame: Mapping[str, Any]) -> Sequence[Heard]:
         answer = (int(frame["code"]), None if retry_after is None else float(retry_after))
         message_id = frame["id"]
         return (
-            (NACK, frame.get("conversation"), None, -1, None, None if message_id is None else str(message_id), answer),
+            (
+                NACK,
+                _text_or_none(frame, "conversation"),
+                None,
+                -1,
+                None,
+                None if message_id is None else str(message_id),
+                answer,
+            ),
         )
     if kind == "welcome":
         who = {**{key: frame.get(key) for key in ("user", "replica", "session")}, **greeted_marks(frame)}
@@ -395,7 +411,7 @@ def _hear_rare(frame: Mapping[str, Any]) -> Sequence[Heard]:
         # A run's id ends with the number of its question.
         question = whole_number(event[0].rpartition("#")[2], (1 << 53) - 1)
         number = -1 if question is None else question
-        return ((AGENT, frame["conversation"], frame.get("text"), number, None, None, event),)
+        return ((AGENT, str(frame["conversation"]), _text_or_none(frame, "text"), number, None, None, event),)
     if kind == "message":
         raise ValueError("a message with wrong types")
     return hear_sharing(frame)

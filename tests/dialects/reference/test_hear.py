@@ -129,6 +129,8 @@ def test_an_answer_names_its_question(target: ReferenceTarget, run: str, questio
         '{"type":"read","conversation":"c","seq":"7"}', '{"type":"read","conversation":"c","seq":18446744073709551615}',
         '{"type":"edited","conversation":"c","seq":7}', '{"type":"presence","conversation":"c","users":["u"]}',
         '{"type":"welcome","user":"u","conversations":{"c":1},"read":{"c":"x"}}',
+        '{"type":"agent","conversation":"c","run":"r#1","event":"chunk","n":0,"text":1.5}',
+        '{"type":"nack","id":"m","code":429,"conversation":["c"]}',
         '{"type":"user"}', '{"type":"user","user":"u"}', '{"type":"user","user":{"id":"u"}}',
     ],
 )  # fmt: skip
