@@ -11,6 +11,8 @@ from earwitness.harness.client.dialogue import BaseDialogue, Dialogue, ManyDialo
 from earwitness.harness.client.events import (
     ACK,
     AGENT,
+    BEAT,
+    BEATS,
     EDITED,
     JOINED,
     LEFT,
@@ -28,7 +30,7 @@ from earwitness.harness.client.events import (
 from earwitness.harness.client.flow import Flow, FlowError, HttpRequest, HttpResponse, StreamedRequest
 from earwitness.harness.client.wire import Refused
 from earwitness.harness.client.wires import ByteStream, EventStream, LongPoll, NoSocket, parse_event
-from earwitness.harness.dialects.base import BaseDialect
+from earwitness.harness.dialects.base import BaseDialect, posted
 from earwitness.harness.dialects.parts import Parts
 from earwitness.harness.dialects.protocol import Target
 from earwitness.harness.dialects.settings import Settings
@@ -37,6 +39,8 @@ from earwitness.harness.dialects.values import Credentials, Opening, Person, Roo
 __all__ = [
     "ACK",
     "AGENT",
+    "BEAT",
+    "BEATS",
     "EDITED",
     "JOINED",
     "LEFT",
@@ -78,4 +82,5 @@ __all__ = [
     "StreamedRequest",
     "Target",
     "parse_event",
+    "posted",
 ]

@@ -15,6 +15,8 @@ extra         per kind: MESSAGE → the fields of its body if they have been rea
               JOINED → True if nothing was missed since the resume point, False if history must be fetched,
               None if the session is new; AGENT → (run id, event name, chunk number); OTHER → anything
 
+BEAT says only that the connection lives: a heartbeat of the platform, or its answer to one of ours. It is counted.
+
 AGENT names the question that the answer belongs to, if the platform does: by the `message_id` of the question, or by
 its number in the conversation (`seq`). Without, the time to the first token is not known.
 
@@ -32,7 +34,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from earwitness.harness.client.network import ANY, Network
 
@@ -49,9 +51,13 @@ MARKED = 10
 EDITED = 11
 PRESENCE = 12
 PROFILE = 13
+BEAT = 14
 
 Heard: TypeAlias = tuple[int, str | None, str | None, int, str | None, str | None, Any]
 """One event: (what, conversation, text, seq, sender, message_id, extra)."""
+
+BEATS: Final[tuple[Heard]] = ((BEAT, None, None, -1, None, None, None),)
+"""Events of a frame that is a heartbeat, or the answer to one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

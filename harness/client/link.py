@@ -28,19 +28,21 @@ class Transport:
     opened, refused        upgrades that succeeded and that did not, for whatever reason
     failed                 connections ended by an error of the tester
     exceeded               connections that we ended because they exceeded a bound (`harness.client.bounds`)
+    pings                  ping and pong frames received on WebSockets
     behind_ns              longest time (ns) for which a socket had more to read than we had read; not in `snapshot`
     held_up_ns             total time (ns) in which any socket had more to read than we had read; not in `snapshot`
     """
 
     COUNTS = (
-        "bytes_in", "bytes_out", "exceeded", "failed", "frames_in", "frames_native", "frames_out", "opened", "refused",
+        "bytes_in", "bytes_out", "exceeded", "failed", "frames_in", "frames_native", "frames_out", "opened", "pings",
+        "refused",
     )  # fmt: skip
     __slots__ = (*COUNTS, "_behind", "_behind_from", "behind_ns", "held_up_ns")
 
     def __init__(self) -> None:
         """Start all totals at zero."""
         self.bytes_in = self.bytes_out = self.frames_in = self.frames_out = self.frames_native = 0
-        self.opened = self.refused = self.failed = self.exceeded = 0
+        self.opened = self.refused = self.failed = self.exceeded = self.pings = 0
         self.start_watch()
 
     def start_watch(self) -> None:
@@ -314,6 +316,8 @@ class Link:
         if not self.wire.opened:
             self.transport.refused += 1
         self.open_now = False
+        if isinstance(self.wire, Wire):
+            self.transport.pings += self.wire.pings
         self._shut()
         if self._epoch:
             wire = self.wire

@@ -17,7 +17,19 @@ from earwitness.checks.history.record import NOBODY, NONE, Flag, Kind, Place, St
 from earwitness.harness.client.body import PREFIX, decode_fields
 from earwitness.harness.client.dialogue import Dialogue
 from earwitness.harness.client.envelope import Envelope
-from earwitness.harness.client.events import ACK, AGENT, JOINED, LEFT, MESSAGE, NACK, PROFILE, REPLAYED, WELCOME, Heard
+from earwitness.harness.client.events import (
+    ACK,
+    AGENT,
+    BEAT,
+    JOINED,
+    LEFT,
+    MESSAGE,
+    NACK,
+    PROFILE,
+    REPLAYED,
+    WELCOME,
+    Heard,
+)  # fmt: skip
 from earwitness.harness.client.outbox import NotConnected, Record, Speaker
 from earwitness.harness.client.sharing import Shown
 from earwitness.harness.client.statements import digest_of, write_seen
@@ -63,6 +75,7 @@ class ChatSession(Speaker):
     heard_count               messages received and recorded
     frames_recorded           frames received
     shown                     records pushed state that devices share, None if that is not recorded
+    beats                     heartbeats of the platform, and its answers to ours
 
     Hooks are called inside the I/O callback, after the record is written: they must not block. `heard`: one event.
 
@@ -87,6 +100,7 @@ class ChatSession(Speaker):
         "_streams",
         "ack_by_echo",
         "asked",
+        "beats",
         "echo",
         "on_agent",
         "on_closed",
@@ -124,6 +138,7 @@ class ChatSession(Speaker):
         self._last: dict[str, int] = {}  # highest sequence received on earlier connections, by label
         self._resumed: dict[str, int] = {}
         self.welcomed = False
+        self.beats = 0
         self.on_closed: Callable[[], None] | None = None
         self.on_welcome: Callable[[Mapping[str, object]], None] | None = None
         self.on_message: Callable[[Heard], None] | None = None
@@ -204,7 +219,7 @@ class ChatSession(Speaker):
 
     def happened(self, now_ns: int, events: Sequence[Heard]) -> None:
         """Record events: those of a frame, or those that opening or a heartbeat of the dialogue returned."""
-        if self._due is not None and events:
+        if self._due is not None and events and events[0][0] != BEAT:
             self._begin(now_ns, _replica(events))
         for event in events:
             what = event[0]
@@ -313,6 +328,8 @@ class ChatSession(Speaker):
         conv = NOBODY if label is None else self._rooms.get(label, NOBODY)
         if what == NACK:
             self._not_accepted(now_ns, message_id, extra)
+        elif what == BEAT:
+            self.beats += 1
         elif what == REPLAYED:
             self._message(now_ns, _REPLAY, event)
         elif what == WELCOME:

@@ -58,6 +58,7 @@ class Wire:
 
     output          byte strings waiting for `take_output`; empty most of the time
     opened          the upgrade was accepted
+    pings           ping and pong frames received
     over            no further message will come: a close frame came, the stream failed or it ended
     refusal         why the upgrade was refused, once it was
     close_received  code of the peer's close frame
@@ -82,6 +83,7 @@ class Wire:
         "opened",
         "output",
         "over",
+        "pings",
         "refusal",
         "subprotocol",
     )
@@ -110,6 +112,7 @@ class Wire:
         self._not_upgraded = False
         self.opened = False
         self.over = False
+        self.pings = 0
         self.refusal: Refused | None = None
         self.subprotocol: str | None = None
         self.close_received: int | None = None
@@ -313,6 +316,7 @@ class Wire:
             self._opcode = frame.opcode
             self._parts = []
         elif frame.opcode is not Opcode.CONT:
+            self.pings += frame.opcode is not Opcode.CLOSE
             return
         assert self._parts is not None
         if len(self._parts) >= bounds().fragments:  # empty ones too: the library bounds only their bytes

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Final
 
 from earwitness.harness.client.dialogue import Dialogue
-from earwitness.harness.client.flow import Flow, FlowError, HttpRequest
+from earwitness.harness.client.events import ACK, NACK, Heard
+from earwitness.harness.client.flow import Flow, FlowError, HttpRequest, HttpResponse
 from earwitness.harness.dialects.protocol import Credentials, Parts, Person, Room, Statement, StoredRow
 from earwitness.harness.dialects.settings import Settings
 from earwitness.harness.dialects.values import Opening
+
+ADDRESSES: Final = {"http": 'http = "http://127.0.0.1:8000"', "socket": 'socket = "ws://127.0.0.1:8000/ws"'}
 
 
 class BaseDialect:
@@ -25,8 +29,12 @@ class BaseDialect:
     says_joined = True
     logins: int | None = None
 
-    def __init__(self, settings: Settings, parts: Parts | None = None) -> None:
-        """Keep the settings. `parts`: optional features of the platform; accounts, faults and databases are added."""
+    def __init__(self, settings: Settings, parts: Parts | None = None, *, needs: str = "") -> None:
+        """Keep the settings.
+
+        - `parts`: optional features of the platform; accounts, faults and databases are added
+        - `needs`: http or socket; a file without that address is a mistake
+        """
         self.settings = settings
         self.name, self.contract = settings.name, settings.contract
         self.allow_load, self.max_users = settings.allow_load, settings.max_users
@@ -36,6 +44,15 @@ class BaseDialect:
         )
         if settings.people:
             self.logins = len(settings.people)
+        if needs:
+            self.has_address(needs)
+
+    def has_address(self, key: str) -> bool:
+        """Return whether the file has the address `key`, http or socket; without it, collect a mistake."""
+        found = self.settings.http if key == "http" else self.settings.socket
+        if not found:
+            self.settings.own.faults.add(f"urls.{key}", "is missing", ADDRESSES[key])
+        return bool(found)
 
     def reachable(self) -> Flow[None]:
         """Implement `Target.reachable`: ask the HTTP address, if there is one, for anything but a server error."""
@@ -101,4 +118,21 @@ class BaseDialect:
         raise FlowError("history", "a dialect that can read it", detail=f"{type(self).__name__} cannot")
 
 
-__all__ = ["BaseDialect"]
+def posted(
+    name: str, response: HttpResponse, label: str | None, message_id: str, wait_s: float | None = None
+) -> Sequence[Heard]:
+    """Return what the answer to a request says of the message that it sent: 2xx accepts it, 3xx and 4xx refuse it.
+
+    - `name`: of the request
+    - `wait_s`: seconds after which a refusal says to come back
+
+    Raises FlowError for 5xx, which leaves open whether the message was sent.
+    """
+    if response.status >= 500:
+        raise FlowError(name, "200", response)
+    if response.status >= 300:
+        return ((NACK, label, None, -1, None, message_id, (response.status, wait_s)),)
+    return ((ACK, label, None, -1, None, message_id, None),)
+
+
+__all__ = ["BaseDialect", "posted"]

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, ParamSpec, TypeVar
 
 from earwitness.harness.client.dialogue import Dialogue, ManyDialogues
-from earwitness.harness.client.events import AGENT, JOINED, NACK, PRESENCE, PROFILE, WELCOME, Handshake, Heard
+from earwitness.harness.client.events import AGENT, BEAT, JOINED, NACK, PRESENCE, WELCOME, Handshake, Heard
 from earwitness.harness.client.flow import Flow, FlowError, HttpRequest, StreamedRequest
 from earwitness.harness.client.wire import Refused
 from earwitness.harness.dialects.parts import StreamsAnswers
@@ -21,7 +21,7 @@ from earwitness.harness.progress import one_line
 T = TypeVar("T")
 P = ParamSpec("P")
 SEQ_LIMIT = 1 << 62
-KINDS = frozenset(range(1, PROFILE + 1))
+KINDS = frozenset(range(1, BEAT + 1))
 TEXTS = ((1, "room"), (2, "text"), (4, "sender"), (5, "id"))
 LONGEST_REASON = 200
 

@@ -372,6 +372,7 @@ class Part:
         footer = {**TRANSPORT.since(self._transport_before), "lag_ms": self._lag.close()}
         footer |= {"behind_ms": TRANSPORT.behind_ns / 1e6, "held_up_ms": TRANSPORT.held_up_ns / 1e6}
         footer["recorded_frames_in"] = sum(user.session.frames_recorded for user in self._talking())
+        footer["heartbeats"] = sum(user.session.beats for user in self._talking())
         footer["messages_sent"] = sum(user.session.counter for user in self._talking())
         footer |= {"messages_unsaid": self.unsaid, "users": len(self.users), FOOTER_KEY: latencies}
         footer[OPPORTUNITIES] = dict(self.occurred)

@@ -10,6 +10,7 @@ from pathlib import Path
 from earwitness.harness.client.events import (
     ACK,
     AGENT,
+    BEAT,
     EDITED,
     JOINED,
     LEFT,
@@ -44,6 +45,7 @@ WORDS = {
     MARKED: "read mark",
     EDITED: "edit",
     PRESENCE: "presence",
+    BEAT: "heartbeat",
     OTHER: "not understood (no rule fits)",
 }
 JOINING = "frames.joined, frames.welcome.rooms or rooms.joined"

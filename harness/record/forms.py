@@ -197,7 +197,10 @@ RUN: Final = Keys(
 FOOTER: Final = Keys(
     {
         "lag_ms": Every(NUMBER, 'an object of numbers, like {"p99": 0.2}'),
-        **dict.fromkeys(("records", "frames_in", "recorded_frames_in", "messages_sent", "messages_unsaid"), WHOLE),
+        **dict.fromkeys(
+            ("records", "frames_in", "recorded_frames_in", "messages_sent", "messages_unsaid", "heartbeats", "pings"),
+            WHOLE,
+        ),
         "load": Every(NUMBER, "an object of numbers", absent=True),
         "story": STORY,
         "opportunities": Every(WHOLE),

@@ -12,6 +12,7 @@ from earwitness.harness.client.dialogue import PlainDialogue
 from earwitness.harness.client.events import (
     ACK,
     AGENT,
+    BEAT,
     JOINED,
     LEFT,
     MESSAGE,
@@ -32,6 +33,7 @@ KINDS = {
     "agent": AGENT,
     "replayed": REPLAYED,
     "profile": PROFILE,
+    "beat": BEAT,
 }
 
 

@@ -82,6 +82,17 @@ def test_a_refusal_is_a_fail_with_the_platforms_code(stage: Any) -> None:
     assert (last(stage)["kind"], last(stage)["attempt"], last(stage)["counter"]) == (Kind.INVOKE, 2, 1)
 
 
+def test_heartbeats_are_counted_and_not_recorded(stage: Any) -> None:
+    """Also one that comes before the greeting: it does not begin the connection, because it cannot name the replica."""
+    stage.session.connected(dialogue(welcome=True), 100, 5)
+    stage.session.heard(110, frame(k="beat"))
+    assert (stage.session.begun, kinds(stage)) == (False, [])
+    stage.session.heard(120, frame(k="welcome", x={"replica": "b-2"}))
+    records = kinds(stage)
+    stage.session.heard(130, frame(k="beat"))
+    assert (stage.session.beats, kinds(stage), stage.session.frames_recorded) == (2, records, 3)
+
+
 def test_a_heard_message_is_a_delivery_as_its_body_says(stage: Any) -> None:
     """DELIVER: identity from the body, number and sender from the envelope, the sender interned."""
     start(stage)

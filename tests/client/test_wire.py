@@ -314,6 +314,8 @@ def test_an_idle_connection_keeps_no_library_object() -> None:
     assert unmask(wire.take_output()) == [(10, b"?")]
     assert wire._library is None
     assert wire._client is None
+    wire.receive(server_frame(0x8A, b""))
+    assert wire.pings == 2
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1/", "ws:///nowhere", "chat", "ws://127.0.0.1:99999/"])

@@ -12,7 +12,7 @@ from earwitness.checks.history.record import Place
 from earwitness.harness.client.network import HERE, host_of
 from earwitness.harness.dialects.protocol import Person
 from earwitness.harness.dialects.reference.dialect import ReferenceTarget
-from earwitness.harness.dialects.registry import check_users, load_target, open_target
+from earwitness.harness.dialects.registry import check_users, load_target, open_target, shipped
 from earwitness.harness.errors import Exit, SettingsError, TargetError
 
 SMALL = """
@@ -34,6 +34,8 @@ ack = { is = "ack", id = "id" }
 [contract]
 history = false
 """
+
+SHIPPED = Path(__file__).resolve().parents[2] / "harness" / "dialects" / "shipped"
 
 
 @pytest.fixture
@@ -301,6 +303,12 @@ def test_faults_of_promises_are_told_like_all_others(write: Callable[[str], Path
         "contract.delivery_bound_s = -1 is below 0; for example delivery_bound_s = 5.0",
     ]
     assert "contract = 5 is not a table" in faults_of(write("contract = 5\n" + SMALL[: SMALL.index("[contract]")]))[0]
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_a_shipped_dialect_is_short(name: str) -> None:
+    """At most 150 lines, so that it can be read as an example."""
+    assert len((SHIPPED / f"{name}.py").read_text("utf-8").splitlines()) <= 150
 
 
 def test_a_mistyped_column_of_accounts(write: Callable[[str], Path], tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from urllib.parse import quote, urlencode
 import orjson
 
 from earwitness.dialects import (
+    BEATS,
     JOINED,
     LEFT,
     MESSAGE,
@@ -90,7 +91,7 @@ class Sync(BaseDialogue):
         self.out.append(self._address(self._chat.wait_s))
         held = [event for _, found in self._held for event in found]
         self._held = []
-        return [*events, *held]
+        return [*events, *held] or BEATS  # nothing new within the time of a poll
 
     def _answer(self, answer: Mapping[str, object]) -> Sequence[Heard]:
         self._next = as_text(answer.get("next_batch")) or self.since
@@ -127,12 +128,16 @@ class Sync(BaseDialogue):
         """Return the messages among a room's events. Those of the first answer were there before."""
         what = REPLAYED if self._new else MESSAGE
         label = self._rooms.get(room_id) or self._chat.label_of.get(room_id, room_id)
-        rows = (row(one) for one in (events if isinstance(events, list) else ()))
-        return [(what, label, it.text, -1, it.sender, it.message_id, None) for it in rows if it is not None]
+        return [(what, label, it.text, -1, it.sender, it.message_id, None) for it in rows_of(events)]
 
 
-def row(event: object) -> StoredRow | None:
-    """Return an event as a row if it is a text message."""
+def rows_of(events: object) -> list[StoredRow]:
+    """Return the text messages in a list of events as rows; none if it is no list."""
+    found = map(_row, events if isinstance(events, list) else ())
+    return [one for one in found if one is not None]
+
+
+def _row(event: object) -> StoredRow | None:
     if not isinstance(event, dict) or event.get("type") != "m.room.message":
         return None
     text, sender = inner(event, "content").get("body"), as_text(event.get("sender")) or None

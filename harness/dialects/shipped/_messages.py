@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import orjson
@@ -26,10 +26,13 @@ from earwitness.harness.dialects.values import Opening
 IN_ROOM: Final = LOGGED_IN | {"room"}
 """Placeholders of an option that belongs to a room."""
 HISTORY: Final = "[contract] history = false"
+REFUSED: Final = 400
+"""Code of a refusal where the protocol has none."""
 MARK: Final = "\ue100"
 """Stands for the label of a room, to find what is before and behind it in the protocol's name."""
 SENDING: Final = IN_ROOM | {"id", "text"}
 """Placeholders of an option that sends a message."""
+Asked = TypeVar("Asked")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,15 +108,39 @@ def read_or(
 
 
 @dataclass(frozen=True, slots=True)
-class Past:
-    """State that a new connection continues from.
+class Start:
+    """Start of a socket: whose it is, for which rooms, and what it continues, if protocol or application can.
 
+    values    placeholders of the user (`LOGGED_IN`)
     seqs      last number received, by label of the room; None: the session is new
     previous  the dialogue of the connection before, where one is continued
     """
 
+    values: Mapping[str, object]
+    rooms: Sequence[Room]
     seqs: Mapping[str, int] | None = None
     previous: Dialogue | None = None
+
+
+class Numbers(Generic[Asked]):
+    """Numbers that a client counts, each for one request, whose answer repeats it."""
+
+    def __init__(self, before: str = "") -> None:
+        """Start at 1. `before`: text in front of each number."""
+        self._before, self._count = before, 0
+        self._open: dict[str, Asked] = {}
+
+    def next(self, asked: Asked | None = None) -> str:
+        """Return a new number, as text. `asked`: what `answered` returns for it; None: no answer is awaited."""
+        self._count += 1
+        number = f"{self._before}{self._count}"
+        if asked is not None:
+            self._open[number] = asked
+        return number
+
+    def answered(self, number: object) -> Asked | None:
+        """Return what was asked with a number, once; None for anything else, which may have any type."""
+        return self._open.pop(number, None) if type(number) is str else None
 
 
 class InRooms(BaseDialect):
@@ -121,38 +148,31 @@ class InRooms(BaseDialect):
 
     def __init__(self, settings: Settings) -> None:
         """Keep the settings; a file without an address for sockets is a mistake."""
-        super().__init__(settings)
+        super().__init__(settings, needs="socket")
         own = settings.own
         self.headers: Mapping[str, Template] = {}
+        self.query: Mapping[str, Template] = {}
         self.requests: HistoryRules | None = None
         if settings.contract.history and "history" not in own.data:
             own.fault("history", "is missing, so the promise [contract] history = true cannot be judged", HISTORY)
-        if not settings.socket:
-            own.faults.add("urls.socket", "is missing", 'socket = "ws://127.0.0.1:8000/ws"')
-
-    def has_http(self) -> bool:
-        """Return whether the file has an address for requests; without one, collect a mistake."""
-        if not self.settings.http:
-            self.settings.own.faults.add("urls.http", "is missing", 'http = "http://127.0.0.1:8000"')
-        return bool(self.settings.http)
 
     def converse(self, opening: Opening) -> Dialogue:
         """Implement `BaseDialect.converse`: start a session, or continue one if protocol or application can."""
-        return self.talk(values_of(opening.credentials), opening.rooms, Past(opening.resume, opening.previous))
+        return self.talk(Start(values_of(opening.credentials), opening.rooms, opening.resume, opening.previous))
 
-    def talk(self, values: dict[str, Any], rooms: Sequence[Room], past: Past) -> Dialogue:
-        """Return the dialogue of a new socket.
-
-        - `values`: the user's placeholders (`LOGGED_IN`)
-        - `past`: what it continues, if the protocol or the application can continue anything
-        """
+    def talk(self, start: Start) -> Dialogue:
+        """Return the dialogue of a new socket; each dialect writes its own."""
         raise NotImplementedError
+
+    def address(self, start: Start, **more: str) -> str:
+        """Return the address of a socket, with the queries of the option `query` and `more` in it."""
+        return with_query(self.settings.socket, self.filled(self.query, start.values) | more)
 
     def read_requests(self) -> None:
         """Read the table [options.history] as the requests that read a room's messages."""
         own = self.settings.own
         table = own.table("history", example='{ url = "/rooms/{room}/messages", text = "text" }')
-        if table is not None and self.has_http():
+        if table is not None and self.has_address("http"):
             self.requests = read_history(table)
             self.parts = replace(self.parts, history_limits=self.requests.limits)
 
@@ -173,14 +193,15 @@ class Joining(BaseDialogue):
     """Base class of dialogues that join first: the connection is usable once each room was joined or refused.
 
     A message that is sent before would be refused by the platform, so clients hold it back too.
+
+    values  placeholders of the user
     """
 
-    def __init__(
-        self, handshake: Handshake, name: Template, values: Mapping[str, object], rooms: Sequence[Room]
-    ) -> None:
-        """Prepare to join `rooms`. `name`: template of the protocol's name of a room; `values`: the user's."""
+    def __init__(self, handshake: Handshake, name: Template, start: Start) -> None:
+        """Prepare to join the rooms of `start`. `name`: template of the protocol's name of a room."""
         super().__init__(handshake)
-        self.name_of = {room.label: name.render({**values, "room": room.label}) for room in rooms}
+        self.values = values = start.values
+        self.name_of = {room.label: name.render({**values, "room": room.label}) for room in start.rooms}
         self.label_of = {found: label for label, found in self.name_of.items()}
         self._before, _, self._after = name.render({**values, "room": MARK}).partition(MARK)
         self.joined: set[str] = set()
@@ -215,6 +236,10 @@ class Joining(BaseDialogue):
             return ()
         self._undecided = None
         return ((WELCOME, None, None, -1, None, None, None),)
+
+    def filled(self, template: Template, label: str, **more: object) -> str:
+        """Return a template with the values of the user, of the room `label`, and `more`."""
+        return template.render({**self.values, "room": label, **more})
 
     def leaves(self, label: str) -> tuple[Heard, ...]:
         """Return the event of a room that the connection is not subscribed to any more; () if it was not."""

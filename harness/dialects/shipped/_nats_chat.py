@@ -74,7 +74,8 @@ class Chat(d.BaseDialogue):
             return self._message(args, head, payload)
         if op == "PING":
             self.out.append(b"PONG\r\n")
-        elif op == "INFO" and self._step == 0:
+            return d.BEATS
+        if op == "INFO" and self._step == 0:
             self._step, self._name = 1, b.text_of(b.table(args[0]).get("server_name")) or ""
             self.out.append(self._connect)
         elif op == "PONG" and self._step == 1:
@@ -84,7 +85,9 @@ class Chat(d.BaseDialogue):
             for label in self._labels:
                 self._ask("stream", label)
             return self._greeted()
-        elif op not in ("INFO", "PONG", "+OK"):
+        elif op == "PONG":
+            return d.BEATS
+        elif op not in ("INFO", "+OK"):
             return b.not_understood(f"{op} {' '.join(args)}")
         return ()
 

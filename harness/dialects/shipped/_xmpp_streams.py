@@ -9,14 +9,14 @@ from typing import Protocol
 from xml.etree.ElementTree import Element, tostring
 from xml.sax.saxutils import escape, quoteattr
 
-from earwitness.dialects import OTHER, WELCOME, BaseDialogue, ByteStream, Credentials, Handshake, Heard
+from earwitness.dialects import BEATS, OTHER, WELCOME, BaseDialogue, ByteStream, Credentials, Handshake, Heard
 from earwitness.harness.client.network import Network
 from earwitness.harness.dialects.shipped._xmpp_stanzas import Stanzas
 
 FRAMING, STREAMS = "urn:ietf:params:xml:ns:xmpp-framing", "http://etherx.jabber.org/streams"
 CLIENT, SASL, SM = "jabber:client", "urn:ietf:params:xml:ns:xmpp-sasl", "urn:xmpp:sm:3"
 BIND, REGISTER, ERRORS = "urn:ietf:params:xml:ns:xmpp-bind", "jabber:iq:register", "urn:ietf:params:xml:ns:xmpp-stanzas"
-IGNORED = {f"{{{FRAMING}}}open", f"{{{FRAMING}}}close", f"{{{STREAMS}}}stream", f"{{{SM}}}a"}
+IGNORED = {f"{{{FRAMING}}}open", f"{{{FRAMING}}}close", f"{{{STREAMS}}}stream"}
 
 
 class Server(Protocol):
@@ -65,8 +65,8 @@ class Stream(BaseDialogue):
         self._on = {
             f"{{{STREAMS}}}features": self._features, f"{{{SASL}}}success": self._logged_in,
             f"{{{SM}}}enabled": self._enabled, f"{{{SM}}}resumed": self._resumed, f"{{{SM}}}failed": self._unmanaged,
-            f"{{{SM}}}r": self._count, f"{{{CLIENT}}}iq": self.iq, f"{{{CLIENT}}}presence": self.presence,
-            f"{{{CLIENT}}}message": self.message,
+            f"{{{SM}}}r": self._count, f"{{{SM}}}a": lambda element: BEATS, f"{{{CLIENT}}}iq": self.iq,
+            f"{{{CLIENT}}}presence": self.presence, f"{{{CLIENT}}}message": self.message,
         }  # fmt: skip
 
     def opened(self) -> Sequence[Heard]:
@@ -164,7 +164,7 @@ class Stream(BaseDialogue):
 
     def _count(self, element: Element) -> Sequence[Heard]:
         self.out.append(f"<a xmlns='{SM}' h='{self.managed.count}'/>")
-        return ()
+        return BEATS
 
     def iq(self, element: Element) -> Sequence[Heard]:
         """Answer a request, or continue after the answer to one of ours."""
@@ -173,7 +173,8 @@ class Stream(BaseDialogue):
             pinged = element.find("{urn:xmpp:ping}ping") is not None
             no = f"<error type='cancel'><service-unavailable xmlns='{ERRORS}'/></error>"
             self.ask(number, "" if pinged else no, element.get("from", ""), "result" if pinged else "error")
-        elif number == "register" and not self._known:
+            return BEATS if pinged else ()
+        if number == "register" and not self._known:
             self._log_in()  # an account that exists already is as good
         elif number == "bind" and kind == "result" and not self._bound:
             self._bound = True

@@ -7,13 +7,12 @@ https://docs.anycable.io/misc/action_cable_protocol describes the frames, also t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 import orjson
 
-from earwitness.harness.client.events import Handshake, Heard
-from earwitness.harness.dialects.protocol import Room
+from earwitness.harness.client.events import BEATS, Handshake, Heard
 from earwitness.harness.dialects.settings import Settings
 from earwitness.harness.dialects.shipped import _messages as messages
 from earwitness.harness.dialects.shipped._cable_history import EXTENDED, Held, Positions
@@ -50,30 +49,25 @@ class ActionCable(messages.InRooms):
         scheme = "https" if parts.scheme in ("https", "wss") else "http"
         self.origin = own.text("origin", f"{scheme}://{parts.netloc}", example="http://localhost:3000")
 
-    def talk(self, values: dict[str, Any], rooms: Sequence[Room], past: messages.Past) -> Cable:
+    def talk(self, start: messages.Start) -> Cable:
         """Implement `InRooms.talk`: subscribe after the greeting."""
-        query = self.filled(self.query, values)
-        headers = self.filled(self.headers, values)
         handshake = Handshake(
-            url=messages.with_query(self.settings.socket, query),
-            headers={"Origin": self.origin, **headers},
+            url=self.address(start),
+            headers={"Origin": self.origin, **self.filled(self.headers, start.values)},
             subprotocols=(self.protocol, "actioncable-unsupported"),
             network=self.network,
         )
-        before = past.previous if past.seqs is not None and isinstance(past.previous, Cable) else None
-        return Cable(handshake, self, values, rooms, before)
+        return Cable(handshake, self, start)
 
 
 class Cable(messages.Joining):
     """Dialogue of a socket. The server pings every three seconds; nothing answers it."""
 
-    def __init__(
-        self, handshake: Handshake, dialect: ActionCable, values: dict[str, Any], rooms: Sequence[Room],
-        before: Cable | None,
-    ) -> None:  # fmt: skip
-        """Prepare to subscribe to `rooms`; `values`: the user's placeholders, `before`: what this socket continues."""
-        super().__init__(handshake, dialect.identifier, values, rooms)
-        self._dialect, self._values, self._held = dialect, values, Held()
+    def __init__(self, handshake: Handshake, dialect: ActionCable, start: messages.Start) -> None:
+        """Prepare to subscribe to the rooms of `start`, and to continue the socket before, if there was one."""
+        super().__init__(handshake, dialect.identifier, start)
+        before = start.previous if start.seqs is not None and isinstance(start.previous, Cable) else None
+        self._dialect, self._held = dialect, Held()
         self._positions: Positions = Positions(before._positions if before is not None else None)
 
     def received(self, data: str | bytes) -> Sequence[Heard]:
@@ -90,7 +84,7 @@ class Cable(messages.Joining):
             return () if self._held.add(room, message) else (message,)
         if kind == "ping":
             self.out += ['{"command":"pong"}'] * self._dialect.pongs
-            return ()
+            return BEATS
         if kind == "welcome":
             return self._subscribe()
         if kind == "confirm_subscription" and label is not None:
@@ -113,7 +107,7 @@ class Cable(messages.Joining):
 
     def send(self, label: str, message_id: str, text: str) -> str:
         """Implement `Dialogue.send`: perform an action of the channel."""
-        data = self._dialect.data.render({**self._values, "room": label, "id": message_id, "text": text})
+        data = self.filled(self._dialect.data, label, id=message_id, text=text)
         return _command("message", self.name_of[label], data=data)
 
 
@@ -121,6 +115,4 @@ def _command(command: str, identifier: str, **more: object) -> str:
     return orjson.dumps({"command": command, "identifier": identifier, **more}).decode()
 
 
-def open_dialect(settings: Settings) -> ActionCable:
-    """Return the dialect for a target file."""
-    return ActionCable(settings)
+open_dialect = ActionCable

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from earwitness.harness.client.dialogue import BaseDialogue
-from earwitness.harness.client.events import ACK, JOINED, LEFT, NACK, WELCOME, Handshake, Heard
+from earwitness.harness.client.events import ACK, BEATS, JOINED, LEFT, NACK, WELCOME, Handshake, Heard
 from earwitness.harness.client.flow import Flow
 from earwitness.harness.dialects.protocol import Credentials, Room, StoredRow
 from earwitness.harness.dialects.settings import Settings
@@ -22,7 +22,6 @@ from earwitness.harness.dialects.toml.requests import LOGGED_IN, read_headers, r
 PROMISES: Final[Mapping[str, object]] = {
     "total_order": False, "sequence": "none", "durable": False, "history": False, "names_sender": False,
 }  # fmt: skip
-REFUSED: Final = 400  # code of a refusal: an answer with `errors` has no number
 
 
 class GraphQL(messages.InRooms):
@@ -43,13 +42,13 @@ class GraphQL(messages.InRooms):
         self.beat_s = own.number("ping_s", 0.0, example="10.0") or 0.0
         self.stored = graphql.read_stored(own)
         by_http = own.choice("by", ("http", "socket"), "http") == "http"
-        if (by_http or self.stored is not None) and self.has_http() and by_http:
+        if (by_http or self.stored is not None) and self.has_address("http") and by_http:
             self.parts = replace(self.parts, sends_by_http=self)
 
-    def talk(self, values: dict[str, Any], rooms: Sequence[Room], past: messages.Past) -> Operations:
+    def talk(self, start: messages.Start) -> Operations:
         """Implement `InRooms.talk`: subscribe to each room after the acknowledgement of the connection."""
         handshake = Handshake(url=self.settings.socket, subprotocols=("graphql-transport-ws",), network=self.network)
-        return Operations(handshake, self, values, rooms, (past.seqs or {}) if self.resume else {})
+        return Operations(handshake, self, start)
 
     def post(self, credentials: Credentials, label: str, message_id: str, text: str) -> Flow[Sequence[Heard]]:
         """Implement `SendsByHttp.post`: send the mutation as a request."""
@@ -69,25 +68,22 @@ class GraphQL(messages.InRooms):
     def answer(self, message_id: str, answer: dict[str, Any]) -> Heard:
         """Return what the result of a mutation means for its message."""
         if answer.get("errors") or type(answer.get("data")) is not dict:
-            return (NACK, None, None, -1, None, message_id, (REFUSED, None))
+            return (NACK, None, None, -1, None, message_id, (messages.REFUSED, None))
         return (ACK, None, None, messages.number_at(self.ack_number, answer["data"]), None, message_id, None)
 
 
 class Operations(BaseDialogue):
     """Dialogue of a socket: subscriptions r0, r1, …, and mutations m1, m2, … if they are sent here."""
 
-    def __init__(
-        self, handshake: Handshake, dialect: GraphQL, values: dict[str, Any], rooms: Sequence[Room],
-        seqs: Mapping[str, int],
-    ) -> None:  # fmt: skip
-        """Prepare to subscribe to `rooms`; `values`: the user's placeholders, `seqs`: numbers to continue behind."""
-        first = f'{{"type":"connection_init","payload":{dialect.init.render(values)}}}'
+    def __init__(self, handshake: Handshake, dialect: GraphQL, start: messages.Start) -> None:
+        """Prepare to subscribe to the rooms of `start`, behind the numbers received there if the schema can."""
+        first = f'{{"type":"connection_init","payload":{dialect.init.render(start.values)}}}'
         super().__init__(handshake, [first])
-        self.beat_s, self._dialect, self._values = dialect.beat_s, dialect, values
-        self._label_of = {f"r{place}": room.label for place, room in enumerate(rooms)}
+        self.beat_s, self._dialect, self._values = dialect.beat_s, dialect, start.values
+        self._label_of = {f"r{place}": room.label for place, room in enumerate(start.rooms)}
         self._joining: set[str] = set()  # rooms whose subscription has not been seen to work
-        self._sent: dict[str, str] = {}  # id of a mutation: id of its message
-        self._count, self._seqs = 0, seqs
+        self._sent = messages.Numbers[str]("m")  # ids of messages, by that of their mutation
+        self._seqs = (start.seqs or {}) if dialect.resume else {}
 
     def received(self, data: str | bytes) -> Sequence[Heard]:
         """Implement `Dialogue.received`."""
@@ -95,11 +91,10 @@ class Operations(BaseDialogue):
         if type(frame) is not dict:
             return messages.not_understood(data)
         kind, payload = frame.get("type"), frame.get("payload")
-        label, message_id = messages.at(self._label_of, frame.get("id")), messages.at(self._sent, frame.get("id"))
+        label = messages.at(self._label_of, frame.get("id"))
         if kind == "next" and label is not None and type(payload) is dict:
             return self._next(label, payload, data)
-        if kind in ("next", "error") and message_id is not None:
-            del self._sent[frame["id"]]
+        if kind in ("next", "error") and (message_id := self._sent.answered(frame.get("id"))) is not None:
             return (self._dialect.answer(message_id, payload if type(payload) is dict else {}),)
         if kind in ("error", "complete") and label is not None:
             del self._label_of[frame["id"]]
@@ -111,7 +106,9 @@ class Operations(BaseDialogue):
             return self._join(*sorted(self._joining))
         if kind == "ping":
             self.out.append('{"type":"pong"}')
-        return () if kind in ("ping", "pong", "complete") else messages.not_understood(data)
+        if kind in ("ping", "pong"):
+            return BEATS
+        return () if kind == "complete" else messages.not_understood(data)
 
     def _subscribe(self) -> Sequence[Heard]:
         self._joining = set(self._label_of.values())
@@ -137,10 +134,8 @@ class Operations(BaseDialogue):
 
     def send(self, label: str, message_id: str, text: str) -> str:
         """Implement `Dialogue.send`: return the frame of the mutation."""
-        self._count += 1
-        self._sent[f"m{self._count}"] = message_id
         values = {**self._values, "room": label, "id": message_id, "text": text}
-        return _subscribe(f"m{self._count}", self._dialect.mutation.render(values))
+        return _subscribe(self._sent.next(message_id), self._dialect.mutation.render(values))
 
     def tick(self) -> Sequence[Heard]:
         """Implement `Dialogue.tick`: send a ping."""
@@ -152,6 +147,4 @@ def _subscribe(number: str, payload: str) -> str:
     return f'{{"id":"{number}","type":"subscribe","payload":{payload}}}'
 
 
-def open_dialect(settings: Settings) -> GraphQL:
-    """Return the dialect for a target file."""
-    return GraphQL(settings)
+open_dialect = GraphQL

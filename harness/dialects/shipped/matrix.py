@@ -13,7 +13,7 @@ from earwitness import dialects as d
 from earwitness.checks.history.record import Place
 from earwitness.harness.client.bounds import bounds
 from earwitness.harness.client.flow import Unbounded
-from earwitness.harness.dialects.shipped._matrix_sync import API, Sync, as_table, as_text, row
+from earwitness.harness.dialects.shipped._matrix_sync import API, Sync, as_table, as_text, rows_of
 
 PROMISES = {
     "acknowledges": True, "echo": True, "idempotent": True, "ordered": True, "total_order": True, "sequence": "none",
@@ -28,7 +28,7 @@ class Matrix(d.BaseDialect):
 
     def __init__(self, settings: d.Settings) -> None:
         """Read the options: server, register, shared_secret, poll_s, page."""
-        super().__init__(settings, d.Parts(sends_by_http=self, names_rooms=True))
+        super().__init__(settings, d.Parts(sends_by_http=self, names_rooms=True), needs="http")
         own, self.http = settings.own, settings.http
         self.server = own.text("server", urlsplit(settings.http).hostname or "", example="chat.example")
         ways = ("open", "shared_secret", "no")
@@ -39,8 +39,6 @@ class Matrix(d.BaseDialect):
         self.page = own.whole("page", 100, example="100", least=1) or 1
         self.room_of: dict[str, str] = {}
         self.label_of: dict[str, str] = {}
-        if not settings.http:
-            own.faults.add("urls.http", "is missing", 'http = "http://127.0.0.1:8008"')
 
     def headers(self, me: d.Credentials) -> dict[str, str]:
         """Return the headers that authenticate a user."""
@@ -51,8 +49,7 @@ class Matrix(d.BaseDialect):
     ) -> d.Flow[d.HttpResponse]:
         data = b"" if body is None else orjson.dumps(body)
         headers = {"content-type": "application/json"} | (self.headers(me) if me else {})
-        response = yield d.HttpRequest(method, f"{self.http}{path}", headers, data, name)
-        return response
+        return (yield d.HttpRequest(method, f"{self.http}{path}", headers, data, name))
 
     def reachable(self) -> d.Flow[None]:
         """Implement `Target.reachable`: ask for the versions of the API."""
@@ -93,8 +90,9 @@ class Matrix(d.BaseDialect):
     def identity(self, credentials: d.Credentials) -> d.Flow[Sequence[d.Statement]]:
         """Implement `Target.identity`: ask the server whose token it is."""
         response = yield from self._ask("GET", f"{API}/account/whoami", "whoami", me=credentials)
-        user = as_text((as_table(response.body) or {}).get("user_id")) or None
-        return [d.Statement(place=Place.BACKEND, user_id=user)]
+        return [
+            d.Statement(place=Place.BACKEND, user_id=as_text((as_table(response.body) or {}).get("user_id")) or None)
+        ]
 
     def probe(self, credentials: d.Credentials) -> d.Flow[int]:
         """Implement `Target.probe`: ask the server whose token it is, as `identity` does."""
@@ -120,13 +118,9 @@ class Matrix(d.BaseDialect):
         room_id, body = self.room_of.get(label, label), {"msgtype": "m.text", "body": text}
         path = f"{API}/rooms/{quote(room_id)}/send/m.room.message/{quote(message_id, safe='')}"
         response = yield from self._ask("PUT", path, "send", body, credentials)
-        if response.status == 200:
-            return ((d.ACK, label, None, -1, None, message_id, None),)
-        if response.status >= 500:
-            raise d.FlowError("send", "200", response)
         wait_ms = (as_table(response.body) or {}).get("retry_after_ms")
         wait_s = wait_ms / 1000 if isinstance(wait_ms, int | float) else None
-        return ((d.NACK, label, None, -1, None, message_id, (response.status, wait_s)),)
+        return d.posted("send", response, label, message_id, wait_s)
 
     def history(self, credentials: d.Credentials, room: d.Room) -> d.Flow[list[d.StoredRow]]:
         """Implement `Target.history`: read all pages, oldest first. Raises FlowError."""
@@ -138,8 +132,7 @@ class Matrix(d.BaseDialect):
             answer = as_table(response.body)
             if response.status != 200 or answer is None:
                 raise d.FlowError("history", "a page of messages", response)
-            chunk, end = answer.get("chunk"), as_text(answer.get("end"))
-            rows += [one for one in map(row, chunk if isinstance(chunk, list) else ()) if one is not None]
+            rows, end = rows + rows_of(answer.get("chunk")), as_text(answer.get("end"))
             if not end or len(rows) > bounds().history_rows:
                 break
             query["from"] = end
@@ -154,6 +147,4 @@ class Matrix(d.BaseDialect):
         return Sync(self, self.headers(opening.credentials), opening.rooms, since, back=opening.back)
 
 
-def open_dialect(settings: d.Settings) -> Matrix:
-    """Return the dialect for a target file."""
-    return Matrix(settings)
+open_dialect = Matrix

@@ -81,7 +81,7 @@ class Chat(d.BaseDialogue):
         if kind == mqtt.SUBACK and number in self._asked:
             return self._joined(self._asked.pop(number), body[2:])
         if kind == mqtt.PINGRESP:
-            return ()
+            return d.BEATS
         return b.not_understood(f"packet of kind {kind}, flags {flags}: {body[:200]!r}")
 
     def _connected(self, present: bool, code: int) -> Sequence[d.Heard]:
@@ -145,6 +145,4 @@ class Chat(d.BaseDialogue):
         self.out.append(mqtt.packet(mqtt.DISCONNECT, 0))
 
 
-def open_dialect(settings: d.Settings) -> Mqtt:
-    """Return the dialect for a target file."""
-    return Mqtt(settings)
+open_dialect = Mqtt

@@ -65,6 +65,4 @@ class Nats(d.BaseDialect):
         return b"CONNECT %b\r\nPING\r\n" % orjson.dumps(said)
 
 
-def open_dialect(settings: d.Settings) -> Nats:
-    """Return the dialect for a target file."""
-    return Nats(settings)
+open_dialect = Nats

@@ -7,12 +7,11 @@ https://hexdocs.pm/phoenix/writing_a_channels_client.html
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 import orjson
 
-from earwitness.harness.client.events import ACK, NACK, Handshake, Heard
-from earwitness.harness.dialects.protocol import Room
+from earwitness.harness.client.events import ACK, BEATS, NACK, Handshake, Heard
 from earwitness.harness.dialects.settings import Settings
 from earwitness.harness.dialects.shipped import _messages as messages
 from earwitness.harness.dialects.shipped._resuming import read_resume
@@ -22,8 +21,6 @@ PROMISES: Final[Mapping[str, object]] = {
     "total_order": False, "sequence": "none", "durable": False, "history": False, "names_sender": False,
 }  # fmt: skip
 HEARTBEAT_S: Final = 30.0
-REFUSED: Final = 400
-"""Code of a refusal: a reply has the status "error" and no number."""
 IGNORED: Final = frozenset({"presence_state", "presence_diff", "system"})
 """Events that matter to no check: who is there, and the state of Supabase's subscription to a database."""
 
@@ -46,35 +43,21 @@ class Phoenix(messages.InRooms):
         self.ack_number = read_path(own, "ack_number", "number")
         self.heartbeat_s = own.number("heartbeat_s", HEARTBEAT_S, example="30.0", least=0.1) or HEARTBEAT_S
 
-    def talk(self, values: dict[str, Any], rooms: Sequence[Room], past: messages.Past) -> Channels:
+    def talk(self, start: messages.Start) -> Channels:
         """Implement `InRooms.talk`: join a topic for each room."""
-        query = self.filled(self.query, values)
-        url = messages.with_query(self.settings.socket, query | {"vsn": "2.0.0"})
-        seqs = dict(past.seqs or {}) if self.resume else {}
-        return Channels(Handshake(url=url, network=self.network), self, values, rooms, seqs)
+        return Channels(Handshake(url=self.address(start, vsn="2.0.0"), network=self.network), self, start)
 
 
 class Channels(messages.Joining):
     """Dialogue of a socket. It counts references: replies name the one of what they answer."""
 
-    def __init__(
-        self,
-        handshake: Handshake,
-        dialect: Phoenix,
-        values: dict[str, Any],
-        rooms: Sequence[Room],
-        seqs: dict[str, int],
-    ) -> None:
-        """Prepare to join `rooms`; `values` are the user's placeholders.
-
-        `seqs`: last number received, by label of the rooms that the first join continues.
-        """
-        super().__init__(handshake, dialect.topic, values, rooms)
-        self.beat_s, self._dialect, self._values, self._ref = dialect.heartbeat_s, dialect, values, 0
-        self._joining: dict[str, tuple[str, bool]] = {}  # reference of a join: room, and whether it continues
-        self._seqs = seqs
+    def __init__(self, handshake: Handshake, dialect: Phoenix, start: messages.Start) -> None:
+        """Prepare to join the rooms of `start`, and to continue those that have a number, if the application can."""
+        super().__init__(handshake, dialect.topic, start)
+        self.beat_s, self._dialect = dialect.heartbeat_s, dialect
+        self._seqs = dict(start.seqs or {}) if dialect.resume else {}  # of rooms whose first join is to come
+        self._refs = messages.Numbers[str | tuple[str, bool]]()  # id of a message; or a room, and whether it continues
         self._join_ref: dict[str, str] = {}  # room: reference of its join
-        self._sent: dict[str, str] = {}  # reference of a message: its id
 
     def opened(self) -> Sequence[Heard]:
         """Implement `Dialogue.opened`: join all rooms."""
@@ -83,16 +66,12 @@ class Channels(messages.Joining):
         return () if self.name_of else self.decided()
 
     def _join(self, label: str) -> None:
-        ref, seq, resume = self._next(), self._seqs.pop(label, None), self._dialect.resume
+        seq, resume = self._seqs.pop(label, None), self._dialect.resume
         continues = resume is not None and seq is not None
-        self._joining[ref] = (label, continues)
+        ref = self._refs.next((label, continues))
         template = resume.asks if resume is not None and continues else self._dialect.join
-        payload = template.render({**self._values, "room": label, "seq": seq})
+        payload = self.filled(template, label, seq=seq)
         self.out.append(_frame(ref, ref, self.name_of[label], "phx_join", payload))
-
-    def _next(self) -> str:
-        self._ref += 1
-        return str(self._ref)
 
     def received(self, data: str | bytes) -> Sequence[Heard]:
         """Implement `Dialogue.received`."""
@@ -101,6 +80,8 @@ class Channels(messages.Joining):
             return messages.not_understood(data)
         join_ref, ref, topic, event, payload = frame
         label = messages.at(self.label_of, topic)
+        if event == "phx_reply" and topic == "phoenix":
+            return BEATS
         if event == "phx_reply" and type(ref) is str and type(payload) is dict:
             return self._reply(ref, payload, data)
         if event == self._dialect.event and (room := self.room_at(topic)) is not None:
@@ -111,22 +92,22 @@ class Channels(messages.Joining):
         return () if event in IGNORED else messages.not_understood(data)
 
     def _reply(self, ref: str, payload: dict[str, object], data: str | bytes) -> Sequence[Heard]:
-        """Return what a reply means for the frame that it answers: a join, a message, or a heartbeat."""
-        accepted = payload.get("status") == "ok"
-        if (join := self._joining.pop(ref, None)) is not None:
-            label, continues = join
+        """Return what a reply means for the frame that it answers: a join or a message."""
+        accepted, asked = payload.get("status") == "ok", self._refs.answered(ref)
+        if isinstance(asked, tuple):
+            label, continues = asked
             self._join_ref[label] = ref
             if not accepted:
                 return (*messages.not_understood(data), *self.decided(label))
             if (resume := self._dialect.resume) is None or not continues:
                 return self.joins(label)
             return self.joins(label, *resume.missed(label, self._dialect.paths, payload.get("response")))
-        if (message_id := self._sent.pop(ref, None)) is None:
+        if asked is None:
             return ()
         if not accepted:
-            return ((NACK, None, None, -1, None, message_id, (REFUSED, None)),)
+            return ((NACK, None, None, -1, None, asked, (messages.REFUSED, None)),)
         number = messages.number_at(self._dialect.ack_number, payload.get("response"))
-        return ((ACK, None, None, number, None, message_id, None),)
+        return ((ACK, None, None, number, None, asked, None),)
 
     def _ended(self, label: str, join_ref: object, event: str) -> Sequence[Heard]:
         """Leave a room whose channel ended on the server. After a crash join it again, as clients do."""
@@ -139,15 +120,13 @@ class Channels(messages.Joining):
 
     def send(self, label: str, message_id: str, text: str) -> str:
         """Implement `Dialogue.send`."""
-        ref = self._next()
-        if self._dialect.contract.acknowledges:
-            self._sent[ref] = message_id
-        payload = self._dialect.send.render({**self._values, "room": label, "id": message_id, "text": text})
+        ref = self._refs.next(message_id if self._dialect.contract.acknowledges else None)
+        payload = self.filled(self._dialect.send, label, id=message_id, text=text)
         return _frame(self._join_ref.get(label), ref, self.name_of[label], self._dialect.event, payload)
 
     def tick(self) -> Sequence[Heard]:
         """Implement `Dialogue.tick`: send a heartbeat."""
-        self.out.append(_frame(None, self._next(), "phoenix", "heartbeat", "{}"))
+        self.out.append(_frame(None, self._refs.next(), "phoenix", "heartbeat", "{}"))
         return ()
 
 
@@ -156,6 +135,4 @@ def _frame(join_ref: str | None, ref: str, topic: str, event: str, payload: str)
     return f"{orjson.dumps([join_ref, ref, topic, event]).decode()[:-1]},{payload}]"
 
 
-def open_dialect(settings: Settings) -> Phoenix:
-    """Return the dialect for a target file."""
-    return Phoenix(settings)
+open_dialect = Phoenix

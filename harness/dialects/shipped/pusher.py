@@ -10,14 +10,15 @@ import hmac
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlencode, urlsplit
 
 import orjson
 
-from earwitness.harness.client.events import ACK, NACK, Handshake, Heard
-from earwitness.harness.client.flow import Flow, FlowError, HttpRequest
-from earwitness.harness.dialects.protocol import Credentials, Room
+from earwitness.harness.client.events import BEATS, Handshake, Heard
+from earwitness.harness.client.flow import Flow, HttpRequest
+from earwitness.harness.dialects.base import posted
+from earwitness.harness.dialects.protocol import Credentials
 from earwitness.harness.dialects.settings import Settings
 from earwitness.harness.dialects.shipped import _messages as messages
 from earwitness.harness.dialects.shipped._resuming import refuse_resume
@@ -54,14 +55,14 @@ class Pusher(messages.InRooms):
             own.fault("by", lacking, "[contract] acknowledges = false, echo = false")
         if by_client and not self.event.startswith("client-"):
             own.fault("event", "does not begin with client-, as client events must", 'event = "client-message"')
-        if not by_client and self.has_http():
+        if not by_client and self.has_address("http"):
             self.parts = replace(self.parts, sends_by_http=self)
 
-    def talk(self, values: dict[str, Any], rooms: Sequence[Room], past: messages.Past) -> Channels:
+    def talk(self, start: messages.Start) -> Channels:
         """Implement `InRooms.talk`: subscribe to a channel for each room once the socket has its id."""
         asked = {"protocol": "7", "client": "earwitness", "version": "1.0"}
         url = messages.with_query(self.settings.socket, asked, f"/app/{self.key}")
-        return Channels(Handshake(url=url, network=self.network), self, values, rooms)
+        return Channels(Handshake(url=url, network=self.network), self, start)
 
     def post(self, credentials: Credentials, label: str, message_id: str, text: str) -> Flow[Sequence[Heard]]:
         """Implement `SendsByHttp.post`: trigger an event on the room's channel."""
@@ -75,11 +76,7 @@ class Pusher(messages.InRooms):
         }  # fmt: skip
         query["auth_signature"] = self.signed(f"POST\n{urlsplit(url).path}\n{urlencode(query)}")
         response = yield HttpRequest("POST", messages.with_query(url, query), JSON, body, "events")
-        if response.status >= 500:
-            raise FlowError("events", "200", response)
-        if response.status >= 300:
-            return ((NACK, None, None, -1, None, message_id, (response.status, None)),)
-        return ((ACK, None, None, -1, None, message_id, None),)
+        return posted("events", response, None, message_id)
 
     def signed(self, text: str) -> str:
         """Return the signature of a text with the application's secret."""
@@ -89,10 +86,10 @@ class Pusher(messages.InRooms):
 class Channels(messages.Joining):
     """Dialogue of a socket: it subscribes when it knows its id, and answers pings."""
 
-    def __init__(self, handshake: Handshake, dialect: Pusher, values: dict[str, Any], rooms: Sequence[Room]) -> None:
-        """Prepare to subscribe to `rooms`; `values` are the user's placeholders."""
-        super().__init__(handshake, dialect.channel, values, rooms)
-        self.beat_s, self._dialect, self._values = dialect.ping_s, dialect, values
+    def __init__(self, handshake: Handshake, dialect: Pusher, start: messages.Start) -> None:
+        """Prepare to subscribe to the rooms of `start`."""
+        super().__init__(handshake, dialect.channel, start)
+        self.beat_s, self._dialect = dialect.ping_s, dialect
 
     def received(self, data: str | bytes) -> Sequence[Heard]:
         """Implement `Dialogue.received`."""
@@ -106,13 +103,16 @@ class Channels(messages.Joining):
             return messages.not_understood(data) if message is None else (message,)
         if event == "pusher:ping":
             self._put("pusher:pong", {})
+            return BEATS
         elif event == "pusher:connection_established":
             return self._established(body, data)
         elif event == "pusher_internal:subscription_succeeded" and label is not None:
             return self.joins(label)
         elif event == "pusher:subscription_error" and label is not None:
             return (*messages.not_understood(data), *self.decided(label))
-        elif event not in ("pusher:pong", "pusher:cache_miss") and not event.startswith("pusher_internal:"):
+        elif event == "pusher:pong":
+            return BEATS
+        elif event != "pusher:cache_miss" and not event.startswith("pusher_internal:"):
             return messages.not_understood(data)
         return ()
 
@@ -124,7 +124,7 @@ class Channels(messages.Joining):
         for channel in self.name_of.values():
             subscription, signed = {"channel": channel}, f"{socket_id}:{channel}"
             if channel.startswith("presence-"):
-                subscription["channel_data"] = orjson.dumps({"user_id": self._values["user_id"]}).decode()
+                subscription["channel_data"] = orjson.dumps({"user_id": self.values["user_id"]}).decode()
                 signed += f":{subscription['channel_data']}"
             if channel.startswith(("private-", "presence-")):
                 subscription["auth"] = f"{self._dialect.key}:{self._dialect.signed(signed)}"
@@ -136,7 +136,7 @@ class Channels(messages.Joining):
 
     def send(self, label: str, message_id: str, text: str) -> str:
         """Implement `Dialogue.send`: return the frame of a client event with the message."""
-        data = self._dialect.data.render({**self._values, "room": label, "id": message_id, "text": text})
+        data = self.filled(self._dialect.data, label, id=message_id, text=text)
         head = orjson.dumps({"event": self._dialect.event, "channel": self.name_of[label]}).decode()
         return f'{head[:-1]},"data":{data}}}'
 
@@ -146,6 +146,4 @@ class Channels(messages.Joining):
         return ()
 
 
-def open_dialect(settings: Settings) -> Pusher:
-    """Return the dialect for a target file."""
-    return Pusher(settings)
+open_dialect = Pusher

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import orjson
 
-from earwitness.harness.client.events import WELCOME, Handshake, Heard
+from earwitness.harness.client.events import BEATS, WELCOME, Handshake, Heard
 from earwitness.harness.described import whole_number
 from earwitness.harness.dialects.settings import Settings
 from earwitness.harness.dialects.shipped._calls import CallingDialect, CallingDialogue, decoded, other, read_rules
@@ -78,7 +78,7 @@ class Said(CallingDialogue):
         if kind == COMPLETION and isinstance(number, str):
             asked, values = whole_number(number, MOST_CALLS), [record["result"]] if "result" in record else []
             return None if asked is None else self.talk.answer(asked, values, record.get("error"))
-        return [] if kind == PINGED else None
+        return list(BEATS) if kind == PINGED else None
 
     def _handshaken(self, record: dict[str, Any]) -> list[Heard] | None:
         if "error" in record or "type" in record:
@@ -107,6 +107,4 @@ class Said(CallingDialogue):
         return f'{{"type":{INVOCATION},"target":{name},"arguments":{arguments}{asked}}}{END}'
 
 
-def open_dialect(settings: Settings) -> SignalR:
-    """Return the dialect of a target file with `dialect = "signalr"`."""
-    return SignalR(settings)
+open_dialect = SignalR

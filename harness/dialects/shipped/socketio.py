@@ -13,7 +13,7 @@ import orjson
 
 from earwitness.checks.declared import TABLE
 from earwitness.harness.client.bounds import bounds
-from earwitness.harness.client.events import WELCOME, Handshake, Heard
+from earwitness.harness.client.events import BEATS, WELCOME, Handshake, Heard
 from earwitness.harness.client.wire import NO_CLOSE, Refused
 from earwitness.harness.dialects.settings import Settings
 from earwitness.harness.dialects.shipped._calls import CallingDialect, CallingDialogue, decoded, other, read_rules
@@ -82,7 +82,8 @@ class Said(CallingDialogue):
             return [other(data)] if events is None else events
         if kind == "2":
             self.out.append(f"3{data[1:]!s}")
-        elif kind == "0" and not self._accepted:
+            return BEATS
+        if kind == "0" and not self._accepted:
             self.out.append(f"40{self._prefix}{self._auth}")
         elif kind != "6":
             return [other(data)]
@@ -142,6 +143,4 @@ class Said(CallingDialogue):
         return f"42{self._prefix}{'' if number is None else number}{listed}"
 
 
-def open_dialect(settings: Settings) -> SocketIo:
-    """Return the dialect of a target file with `dialect = "socketio"`."""
-    return SocketIo(settings)
+open_dialect = SocketIo

@@ -27,10 +27,8 @@ class SseChat(d.BaseDialect):
 
     def __init__(self, settings: d.Settings) -> None:
         """Read the table [options]."""
-        super().__init__(settings, d.Parts(streams_answers=self, agents=(AGENT_ID,)))
+        super().__init__(settings, d.Parts(streams_answers=self, agents=(AGENT_ID,)), needs="http")
         own = settings.own
-        if not settings.http:
-            own.faults.add("urls.http", "is missing", 'http = "http://127.0.0.1:8000"')
         self.model = own.text("model", example="gpt-4o-mini", required=True)
         self.url = address(settings.http, own.text("path", "/v1/chat/completions", example="/v1/chat/completions"))
         self.token = own.secret("token", example="env:OPENAI_API_KEY") if own.has("token") else ""
@@ -141,6 +139,4 @@ def _json(text: str | bytes) -> object:
         return None
 
 
-def open_dialect(settings: d.Settings) -> SseChat:
-    """Return the dialect for a target file."""
-    return SseChat(settings)
+open_dialect = SseChat

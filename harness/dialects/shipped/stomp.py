@@ -63,6 +63,8 @@ class Chat(d.BaseDialogue):
 
     def received(self, data: str | bytes) -> Sequence[d.Heard]:
         """Implement `Dialogue.received`: append `data` to the byte stream; return the events of complete frames."""
+        if not self._rest and not b.raw(data).strip(b"\r\n"):
+            return d.BEATS
         frames, self._rest = stomp.split(self._rest + b.raw(data), self._dialect.network.frame_bytes)
         return [event for frame in frames for event in self._frame(*frame)]
 
@@ -122,6 +124,4 @@ class Chat(d.BaseDialogue):
         self.out.append(stomp.frame("DISCONNECT", {}))
 
 
-def open_dialect(settings: d.Settings) -> Stomp:
-    """Return the dialect for a target file."""
-    return Stomp(settings)
+open_dialect = Stomp

@@ -19,15 +19,13 @@ class Xmpp(BaseDialect):
 
     def __init__(self, settings: Settings) -> None:
         """Read the options: domain, rooms, register, resume, page."""
-        super().__init__(settings, Parts(reads_by_socket=self))
+        super().__init__(settings, Parts(reads_by_socket=self), needs="socket")
         own = settings.own
         self.address = settings.socket
         self.domain = own.text("domain", urlsplit(settings.socket).hostname or "", example="chat.example")
         self.rooms = own.text("rooms", f"conference.{self.domain}", example="conference.chat.example")
         self.registers = own.flag("register", not settings.people)
         self.resumes, self.page = own.flag("resume", True), own.whole("page", 100, example="100", least=1) or 1
-        if not settings.socket:
-            own.faults.add("urls.socket", "is missing", 'socket = "ws://127.0.0.1:5280/ws"')
 
     def jid(self, label: str) -> str:
         """Return the address of the room `label`."""
@@ -54,6 +52,4 @@ class Xmpp(BaseDialect):
         return Archive(self, credentials, room)
 
 
-def open_dialect(settings: Settings) -> Xmpp:
-    """Return the dialect for a target file."""
-    return Xmpp(settings)
+open_dialect = Xmpp

@@ -11,7 +11,7 @@ import orjson
 
 from earwitness.harness.client.dialogue import BaseDialogue
 from earwitness.harness.client.envelope import Envelope
-from earwitness.harness.client.events import ACK, JOINED, NACK, OTHER, WELCOME, Handshake, Heard
+from earwitness.harness.client.events import ACK, BEATS, JOINED, NACK, OTHER, WELCOME, Handshake, Heard
 from earwitness.harness.client.wire import Refused
 from earwitness.harness.dialects.toml.exchange import COUNTED, GREETING, OPEN, Exchange, Reply, Step
 from earwitness.harness.dialects.toml.frames import BY_ID, BY_NUMBER, BY_ORDER, FrameRules, Piece
@@ -222,7 +222,7 @@ class ScriptedDialogue(BaseDialogue):
             events: Sequence[Heard] = [heard for piece in script.rules.pieces(data) for heard in self._piece(piece)]
         elif script.exact and (reply := script.exact.get(_text(data))) is not None:
             self.out.append(self._frame(reply.frame))
-            return ()
+            return BEATS
         else:
             events = script.hear(data)
         if not self._greeted:
@@ -236,7 +236,7 @@ class ScriptedDialogue(BaseDialogue):
         if reply is not None:
             self._keep(reply.keep, piece)
             self.out.append(self._frame(reply.frame))
-            events = [event for event in events if event[0] != OTHER]
+            events = [event for event in events if event[0] != OTHER] or ([] if self._steps else list(BEATS))
         return self._opened_further(piece, events) if self._steps else events
 
     def _reply_to(self, piece: Piece) -> Reply | None:

@@ -15,7 +15,7 @@ import pytest
 from dialect_talk import ROOM, TEXT, dialogue, example, fuzz, sent, talk
 from server_processes import Program, free_port, running
 
-from earwitness.dialects import JOINED, LEFT, MESSAGE, OTHER, WELCOME
+from earwitness.dialects import BEATS, JOINED, LEFT, MESSAGE, OTHER, WELCOME
 from earwitness.harness.dialects.protocol import Target
 
 APPLICATION = Path(__file__).parents[2] / "support/action_cable/config.ru"
@@ -73,7 +73,7 @@ def test_messages(target: Target) -> None:
     message = {"text": TEXT, "id": "m-1", "user": "ann-0"}
     heard = said.received(json.dumps({"identifier": IDENTIFIER, "message": message}))
     assert heard == ((MESSAGE, ROOM.label, TEXT, -1, "ann-0", "m-1", None),)
-    assert said.received('{"type":"ping","message":1457102469}') == ()
+    assert said.received('{"type":"ping","message":1457102469}') == BEATS
     goodbye = '{"type":"disconnect","reason":"server_restart","reconnect":true}'
     assert [event[0] for event in said.received(goodbye)] == [OTHER]
     rejected = json.dumps({"identifier": IDENTIFIER, "type": "reject_subscription"})

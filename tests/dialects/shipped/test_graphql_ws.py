@@ -18,6 +18,7 @@ from server_processes import saying_its_port
 
 from earwitness.dialects import (
     ACK,
+    BEATS,
     JOINED,
     LEFT,
     MESSAGE,
@@ -100,7 +101,7 @@ def test_the_end_of_a_subscription(target: Target) -> None:
         frame = {"id": "r0", "type": kind, "payload": [{"message": "gone"}]}
         assert [one[0] for one in said.received(json.dumps(frame))] == wanted
         assert [one[0] for one in said.received(json.dumps(event()))] == [OTHER]
-        assert said.received('{"type":"ping","payload":{}}') == ()
+        assert said.received('{"type":"ping","payload":{}}') == BEATS
         assert sent(said) == [{"type": "pong"}]
 
 

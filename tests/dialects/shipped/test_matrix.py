@@ -15,6 +15,7 @@ from mutated_frames import COUNT, mutated_texts
 
 from earwitness.dialects import (
     ACK,
+    BEATS,
     JOINED,
     LEFT,
     MESSAGE,
@@ -122,6 +123,7 @@ def test_polls(chat: Callable[..., Any]) -> None:
     assert dialogue.received(answer("s3", EVENT, room="!other:x"))[0][1] == "!other:x", "a room that was never joined"
     left = dialogue.received(json.dumps({"next_batch": "s4", "rooms": {"leave": {ID: {}, "!other:x": {}}}}))
     assert left == [(LEFT, "t-r0", None, -1, None, None, None)]
+    assert dialogue.received('{"next_batch":"s5"}') == BEATS, "nothing happened within the time of a poll"
 
 
 def test_coming_back(chat: Callable[..., Any]) -> None:

@@ -16,7 +16,7 @@ from server_trials import finds, passes, planter_of
 from spoken_dialect import BODIES, credentials, damaged, dialect, dialogue, in_pieces, taken, whole
 from story_runs import CUTS, example_file
 
-from earwitness.dialects import ACK, JOINED, MESSAGE, OTHER, WELCOME, ByteStream
+from earwitness.dialects import ACK, BEATS, JOINED, MESSAGE, OTHER, WELCOME, ByteStream
 from earwitness.harness.dialects.shipped import _mqtt_packets as mqtt
 from earwitness.harness.errors import SettingsError
 
@@ -101,6 +101,7 @@ def test_joining(broker: Any) -> None:
     one.tick()
     one.closing()
     assert taken(one) == b"\xc0\x00\xe0\x00"
+    assert whole(one, b"\xd0\x00") == list(BEATS)
 
 
 def test_refused(broker: Any) -> None:

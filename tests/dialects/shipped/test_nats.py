@@ -17,7 +17,7 @@ from server_trials import finds, passes, planter_of
 from spoken_dialect import BODIES, credentials, damaged, dialect, dialogue, in_pieces, taken, whole
 from story_runs import CUTS, example_file
 
-from earwitness.dialects import ACK, JOINED, MESSAGE, NACK, OTHER, WELCOME
+from earwitness.dialects import ACK, BEATS, JOINED, MESSAGE, NACK, OTHER, WELCOME
 from earwitness.harness.dialects.protocol import Room
 from earwitness.harness.dialects.shipped import _nats_frames as frames
 from earwitness.harness.errors import SettingsError
@@ -109,10 +109,11 @@ def test_joining(nats: Any) -> None:
     assert [event[0] for event in events] == [WELCOME, JOINED]
     assert events[1] == (JOINED, "r1", None, 4, None, None, None)
     assert one.consumer["deliver_policy"] == "new"
-    assert whole(one, b"PING\r\n") == []
+    assert whole(one, b"PING\r\n") == list(BEATS)
     assert taken(one) == b"PONG\r\n"
     one.tick()
     assert taken(one) == b"PING\r\n"
+    assert whole(one, b"PONG\r\n") == list(BEATS)
 
 
 def test_messages_and_answers(nats: Any) -> None:

@@ -15,7 +15,7 @@ import pytest
 from dialect_talk import ROOM, TEXT, dialogue, example, fuzz, sent, talk
 from server_processes import saying_its_port
 
-from earwitness.dialects import ACK, JOINED, LEFT, MESSAGE, NACK, OTHER, WELCOME
+from earwitness.dialects import ACK, BEATS, JOINED, LEFT, MESSAGE, NACK, OTHER, WELCOME
 from earwitness.harness.dialects.protocol import Target
 from earwitness.harness.errors import SettingsError
 
@@ -96,7 +96,7 @@ def test_heartbeats(target: Target) -> None:
     assert said.beat_s == 30.0
     said.tick()
     assert sent(said) == [[None, "2", "phoenix", "heartbeat", {}]]
-    assert said.received('[null, "2", "phoenix", "phx_reply", {"status": "ok", "response": {}}]') == ()
+    assert said.received('[null, "2", "phoenix", "phx_reply", {"status": "ok", "response": {}}]') == BEATS
 
 
 def test_a_channel_that_ends(target: Target) -> None:

@@ -16,7 +16,19 @@ import pytest
 from dialect_talk import ANN, ROOM, TEXT, dialogue, example, fuzz, sent, talk
 from server_processes import saying_its_port
 
-from earwitness.dialects import ACK, JOINED, MESSAGE, NACK, OTHER, WELCOME, Credentials, FlowError, HttpResponse, Room
+from earwitness.dialects import (
+    ACK,
+    BEATS,
+    JOINED,
+    MESSAGE,
+    NACK,
+    OTHER,
+    WELCOME,
+    Credentials,
+    FlowError,
+    HttpResponse,
+    Room,
+)
 from earwitness.harness.dialects.protocol import Target
 from earwitness.harness.dialects.registry import load_target
 from earwitness.harness.errors import SettingsError
@@ -100,11 +112,11 @@ def test_messages_and_pings(target: Target) -> None:
     for form in (json.dumps(data), data):
         heard = said.received(json.dumps({"event": "message", "channel": CHANNEL, "data": form}))
         assert heard == ((MESSAGE, ROOM.label, TEXT, -1, "bob-1", None, None),)
-    assert said.received('{"event":"pusher:ping","data":{}}') == ()
+    assert said.received('{"event":"pusher:ping","data":{}}') == BEATS
     assert sent(said) == [{"event": "pusher:pong", "data": {}}]
     assert (said.beat_s, said.tick()) == (30.0, ())
     assert sent(said) == [{"event": "pusher:ping", "data": {}}]
-    assert said.received('{"event":"pusher:pong","data":"{}"}') == ()
+    assert said.received('{"event":"pusher:pong","data":"{}"}') == BEATS
     error = '{"event":"pusher:error","data":{"code":4301,"message":"client event rejected - rate limit exceeded"}}'
     assert [event[0] for event in said.received(error)] == [OTHER]
 

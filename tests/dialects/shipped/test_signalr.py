@@ -17,7 +17,7 @@ from planted_faults import Planter, planted
 from server_processes import ROOT
 from story_runs import CHAT, CUTS, EXAMPLES, example_file, probe, run_story
 
-from earwitness.dialects import ACK, JOINED, MESSAGE, NACK, OTHER, WELCOME, Credentials, Person, Room
+from earwitness.dialects import ACK, BEATS, JOINED, MESSAGE, NACK, OTHER, WELCOME, Credentials, Person, Room
 from earwitness.harness.dialects.guarded import event_fault
 from earwitness.harness.dialects.registry import load_target
 from earwitness.harness.errors import SettingsError
@@ -113,7 +113,7 @@ def test_messages_and_answers_in_one_frame(opens: Opens) -> None:
         ('{"type":3,"invocationId":"123","result":42}', None),
         ('{"type":4,"invocationId":"123","target":"Send","arguments":[42,"Test Message"]}', None),
         ('{"type":5,"invocationId":"123"}', None),
-        ('{"type":6}', []),
+        ('{"type":6}', list(BEATS)),
         ('{"type":7}', None),
         ('{"type":7,"error":"Connection closed because of an error!","allowReconnect":true}', None),
         ('{"type":8,"sequenceId":1394}', None),

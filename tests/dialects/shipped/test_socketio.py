@@ -18,6 +18,7 @@ from story_runs import CHAT, CUTS, EXAMPLES, example_file, probe, run_story
 
 from earwitness.dialects import (
     ACK,
+    BEATS,
     JOINED,
     MESSAGE,
     NACK,
@@ -101,7 +102,7 @@ def test_messages_and_answers_by_number(opens: Opens) -> None:
 def test_heartbeats_and_requests_for_an_answer(opens: Opens) -> None:
     """A ping is answered, with what it carries; an event with a number is answered, with nothing."""
     dialogue = begun(opens())
-    assert (list(dialogue.received("2")), dialogue.out) == ([], ["3"])
+    assert (dialogue.received("2"), dialogue.out) == (BEATS, ["3"])
     dialogue.received("2probe")
     assert dialogue.out[1] == "3probe"
     event = dialogue.received('4217["said",{"room":"r0","text":"x","from":"bob","id":"m","seq":9}]')

@@ -16,7 +16,7 @@ from server_trials import finds, passes, planter_of
 from spoken_dialect import BODIES, damaged, dialect, dialogue, in_pieces, taken, whole
 from story_runs import CHAT, CUTS, example_file
 
-from earwitness.dialects import ACK, JOINED, MESSAGE, NACK, OTHER, WELCOME, ByteStream
+from earwitness.dialects import ACK, BEATS, JOINED, MESSAGE, NACK, OTHER, WELCOME, ByteStream
 from earwitness.harness.dialects.shipped import _stomp_frames as stomp
 from earwitness.harness.errors import SettingsError
 
@@ -107,6 +107,9 @@ def test_heartbeats(broker: Any, said: str, beats: bytes) -> None:
     taken(one)
     one.tick()
     assert taken(one) == beats
+    assert [one.received(data) for data in ("\n", b"\r\n")] == [BEATS, BEATS]
+    one.received(b"MESSAGE\n")
+    assert one.received(b"\n") == [], "the end of a head is no heartbeat"
 
 
 def test_messages_and_answers(broker: Any) -> None:
