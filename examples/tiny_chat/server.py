@@ -1,10 +1,10 @@
 """A small chat server to try earwitness on: one file, in memory, WebSockets only.
 
-    python examples/tiny_chat/server.py [--port 8765] [--lose N]
+    python examples/tiny_chat/server.py [--port 8765] [--lose N] [--ping-s 20]
 
 Each frame is a JSON object. A client first sends `hello` with a JWT that is signed with the key in `key.txt`, then
 `join` for each room. `--lose N` silently drops each Nth delivery to somebody else than the sender: a defect to be
-found.
+found. `--ping-s` is the time between two pings, and for the answer to one.
 """
 
 from __future__ import annotations
@@ -85,8 +85,10 @@ async def main() -> None:
     parser = argparse.ArgumentParser(description="A small chat server to try earwitness on.")
     parser.add_argument("--port", type=int, default=8765, help="0: any free one (default 8765)")
     parser.add_argument("--lose", type=int, default=0, metavar="N", help="drop each Nth delivery (default: none)")
+    parser.add_argument("--ping-s", type=float, default=20.0, metavar="S", help="seconds between pings (default 20)")
     options = parser.parse_args()
-    async with serve(Chat(options.lose).talk, "127.0.0.1", options.port) as server:
+    beat = {"ping_interval": options.ping_s, "ping_timeout": options.ping_s}
+    async with serve(Chat(options.lose).talk, "127.0.0.1", options.port, **beat) as server:
         print(json.dumps({"port": next(iter(server.sockets)).getsockname()[1]}), flush=True)
         await asyncio.get_running_loop().create_future()
 

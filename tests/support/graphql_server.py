@@ -1,10 +1,11 @@
 """Chat with GraphQL subscriptions on strawberry-graphql and uvicorn: rooms, mutations, and a history in memory.
 
-    python tests/support/graphql_server.py [--port 8000] [--silent]
+    python tests/support/graphql_server.py [--port 8000] [--silent] [--skip N] [--ping-s 20]
 
 Needs `pip install 'earwitness[servers]'`. The user is the field `user` of the connection_init payload, or the header
 x-user. Each subscription says that it is ready with an event without a message; with `--silent` it says nothing before
-the first message. A subscription with the variable `after` begins with the messages behind that number.
+the first message. A subscription with the variable `after` begins with the messages behind that number; `--skip` leaves
+out the first N of them, which is a fault.
 Prints {"port": N} when it listens.
 """
 
@@ -43,7 +44,7 @@ class Said:
 
 LOGS: dict[str, list[Message]] = defaultdict(list)
 LISTENERS: dict[str, list[asyncio.Queue[Message]]] = defaultdict(list)
-SILENT = False
+SILENT, SKIP = False, 0
 
 
 def user_of(info: Info[Any, Any]) -> str:
@@ -83,7 +84,7 @@ class Subscription:
     async def said(self, room: str, after: int | None = None) -> AsyncGenerator[Said, None]:
         queue: asyncio.Queue[Message] = asyncio.Queue()
         LISTENERS[room].append(queue)
-        missed = [] if after is None else LOGS[room][after:]
+        missed = [] if after is None else LOGS[room][after + SKIP :]
         try:
             if not SILENT:
                 yield Said(message=None)
@@ -99,12 +100,19 @@ async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=8000, help="0: any free one")
     parser.add_argument("--silent", action="store_true", help="say nothing when a subscription is ready")
+    parser.add_argument("--skip", type=int, default=0, metavar="N", help="leave out N of the messages that were missed")
+    parser.add_argument("--ping-s", type=float, default=20.0, help="seconds between pings, and for their answers")
     options = parser.parse_args()
-    global SILENT
-    SILENT = options.silent
+    global SILENT, SKIP
+    SILENT, SKIP = options.silent, options.skip
     app: Any = GraphQL(strawberry.Schema(query=Query, mutation=Mutation, subscription=Subscription))
     listening = socket.create_server(("127.0.0.1", options.port))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="websockets-sansio", lifespan="off"))
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app, log_level="warning", ws="websockets-sansio", lifespan="off",
+            ws_ping_interval=options.ping_s, ws_ping_timeout=options.ping_s,
+        )
+    )  # fmt: skip
     serving = asyncio.create_task(server.serve(sockets=[listening]))
     while not server.started and not serving.done():
         await asyncio.sleep(0.01)

@@ -14,6 +14,7 @@ import shlex
 import shutil
 import socket
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,17 +28,34 @@ from xmpp_servers import XmppServer
 from earwitness.harness.platform.stores import find_valkey
 
 
+def ours(folder: Path, script: str, port: int, target: str, beat: str) -> Program:
+    """Configure a small server of our own, and write its target file with the option `beat` of the client.
+
+    `script`: in tests/support, with its options.
+    """
+    example_file(folder, target, ("[options]", f"[options]\n{beat}  #"))
+    return Program((sys.executable, *shlex.split(f"{ROOT}/tests/support/{script}")), (port,))
+
+
+def mqtt(folder: Path, program: Program) -> Program:
+    """Write the target file of a broker with the shortest time that the client may be silent."""
+    example_file(folder, "mqtt", keepalive_s="2")
+    return program
+
+
 def xmpp(kind: str, folder: Path) -> Program:
     server = XmppServer(kind, folder, 5280)
     return Program(tuple(shlex.split(server.command)), (5280,), server.environment)
 
 
 def synapse(folder: Path) -> Program:
+    example_file(folder, "matrix", poll_s="2.0")
     return Program(SynapseServer(folder, 8008).configured(), (8008,))
 
 
 def node(folder: Path, *options: str) -> Program:
     """Configure socket.io in Node."""
+    options = ("--ping", "2000", *options)
     return Program(("node", str(SERVERS / "socketio_app.cjs"), *options), (3000,), {"NODE_PATH": str(PACKAGES)})
 
 
@@ -60,15 +78,20 @@ def coilmq(folder: Path, **keys: str) -> Program:
 
 PROGRAMS: dict[str, Callable[[Path], Program]] = {
     "nats": lambda folder: nats_program(folder, 4222, 8080),
-    "mosquitto": lambda folder: mosquitto_program(folder, 1883, 8083),
-    "amqtt": lambda folder: amqtt_program(folder, 1883, 8083),
-    "coilmq": coilmq,
+    "mosquitto": lambda folder: mqtt(folder, mosquitto_program(folder, 1883, 8083)),
+    "amqtt": lambda folder: mqtt(folder, amqtt_program(folder, 1883, 8083)),
+    "coilmq": lambda folder: coilmq(folder, heart_beat_s="2.0"),
     "coilmq-silent": lambda folder: coilmq(folder, heart_beat_s="0"),
-    "rabbitmq": lambda folder: rabbitmq_program(folder, 8083, 15674, 61613),
+    "rabbitmq": lambda folder: mqtt(folder, rabbitmq_program(folder, 8083, 15674, 61613)),
     "prosody": lambda folder: xmpp("prosody", folder),
     "ejabberd-mnesia": lambda folder: xmpp("mnesia", folder),
     "ejabberd-sql": lambda folder: xmpp("sql", folder),
     "synapse": synapse,
+    "signalr": lambda folder: ours(
+        folder, "dialect_servers/signalr_hub.py --keep-alive-s 1.5", 5000, "signalr", "keep_alive_s = 1.0"
+    ),
+    "phoenix": lambda folder: ours(folder, "phoenix_server.py --timeout 4", 4000, "phoenix", "heartbeat_s = 1.5"),
+    "graphql": lambda folder: ours(folder, "graphql_server.py --ping-s 2", 8000, "graphql_ws", "ping_s = 1.5"),
     "socketio": node,
     "socketio-recovery": lambda folder: node(folder, "--recovery"),
     "socketio-two": two_processes,

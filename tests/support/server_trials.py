@@ -27,12 +27,13 @@ def passes(file: Path, story: str = CHAT, seconds: int = SECONDS, *, unknown: bo
     return judged
 
 
-def finds(planter: Planter, checks: Collection[str], file: Path) -> None:
+def finds(planter: Planter, checks: Collection[str], file: Path, story: str = CHAT) -> Judged:
     """Run a story against `file`, which leads to the planter: one of `checks` fails, or, without any, the run passes.
 
-    A planter of no fault has planted nothing.
+    Return the run. A planter of no fault has planted nothing.
     """
-    judged = run_story(CHAT, file, SECONDS)
+    judged = run_story(story, file, SECONDS)
     assert bool(planter.planted) == bool(planter.fault)
     assert judged.code == (1 if checks else 0), judged.out
     assert bool(judged.broken.intersection(checks)) == bool(checks), judged.out
+    return judged

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import re
 import shlex
 from collections.abc import Sequence
+from math import ceil
 from pathlib import Path
 
 from earwitness.harness.errors import Exit, PlatformError, SettingsError
 from earwitness.harness.evidence.conformance.guard import Guard
-from earwitness.harness.evidence.conformance.page import Tried, page_text, summary
+from earwitness.harness.evidence.conformance.page import Tried, lacks, page_text, summary
 from earwitness.harness.evidence.conformance.servers import (
     Server,
     missing,
@@ -25,6 +27,9 @@ from earwitness.harness.progress import say, show
 WORK = Path("runs/conformance")
 PAGE = Path("docs/conformance.md")
 FIRST_SEED = 701
+DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?", re.ASCII)
+REST_S = 3
+"""Seconds that a run lasts beyond two timeouts of its server."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +38,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--list", action="store_true", help="list the servers, and how to get those that are missing")
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="runs of each story (default 3)")
     parser.add_argument("-u", "--users", type=int, default=10, metavar="N", help="users of a run (default 10)")
-    parser.add_argument("-t", "--duration", default="12s", metavar="TIME", help="duration of a run (default 12s)")
+    parser.add_argument(
+        "-t", "--duration", default="12s", metavar="TIME",
+        help="least duration of a run (default 12s); it is longer where two heartbeat timeouts of the server are",
+    )  # fmt: skip
     parser.add_argument("--servers", type=Path, metavar="FILE", help="another list of servers")
     parser.add_argument("--work", type=Path, default=WORK, metavar="DIR", help=f"folder for results (default {WORK})")
     parser.add_argument(
@@ -43,12 +51,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the trials and write the page; return 0, or 3 if a run gave no verdict or no server could be tried.
+    """Run the trials and write the page; return 0, or 3 if a run gave no verdict or lacked something, or none was made.
 
     With `--list` only print the servers, and return 0.
 
-    A broken promise of a foreign server is a result, not an error, so it does not change the exit code. Raises
-    SettingsError for a dialect without a server.
+    A run lacks something if it has no heartbeat, cut or resume that it should have. A broken promise of a foreign
+    server is a result, not an error, so it does not change the exit code. Raises SettingsError for a dialect without a
+    server, and for a duration that is none.
     """
     root = Path.cwd()
     servers = of_dialects(read_servers(args.servers), args.dialects)
@@ -62,13 +71,14 @@ def run(args: argparse.Namespace) -> int:
                 f"{server.dialect:<14} {server.name:<34} {f'missing {absent}: {server.get}' if absent else 'installed'}"
             )
         return Exit.PASS
+    seconds_of(args.duration, 0.0)  # a mistake is said before anything is started
     all_tried = _all_tried(servers, args, root)
     names = shlex.join(args.dialects)
     command = (
         f"earwitness conform{f' {names}' if names else ''} --seeds {args.seeds} -u {args.users} -t {args.duration}"
     )
     show(publish(args.page, page_text(all_tried, command), args.work / args.page.name))
-    without = any(trial.trouble for tried in all_tried for trial in tried.trials)
+    without = any(lacks(tried) or any(trial.trouble for trial in tried.trials) for tried in all_tried)
     return Exit.UNKNOWN if without or not any(tried.trials for tried in all_tried) else Exit.PASS
 
 
@@ -106,11 +116,24 @@ def _tried(server: Server, args: argparse.Namespace, root: Path) -> Tried:
     return tried
 
 
+def seconds_of(text: str, timeout_s: float) -> int:
+    """Return the seconds of a run: the duration `text` (90, 90s, 1m30s), but more than two timeouts of its server.
+
+    Raises SettingsError if the text is no duration.
+    """
+    match = DURATION.fullmatch(text)
+    if match is None or not text:
+        raise SettingsError("earwitness conform", [f"-t {text} is no duration; for example -t 30s"])
+    hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    return max(3600 * hours + 60 * minutes + seconds, ceil(2 * timeout_s) + REST_S if timeout_s else 0)
+
+
 def _trials(server: Server, args: argparse.Namespace, work: Path, guard: Guard) -> Sequence[Trial]:
     done = []
+    seconds = seconds_of(args.duration, server.timeout_s)
     for story in server.stories:
         for seed in range(FIRST_SEED, FIRST_SEED + args.seeds):
-            load = Load(users=args.users, duration=args.duration, seed=seed)
+            load = Load(users=args.users, seconds=seconds, seed=seed)
             trial = try_story(server, story, load, runs=work, environ=guard.environ)
             say(f"  {server.name}, {trial.story}, seed {seed}: exit code {trial.exit_code} {trial.trouble}".rstrip())
             done.append(trial)

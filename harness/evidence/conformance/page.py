@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from earwitness.harness.evidence.conformance.course import Course
 from earwitness.harness.evidence.conformance.servers import Server
 from earwitness.harness.evidence.conformance.trials import Trial
 
 SEEN = 3
 """Runs in which a promise must be broken before the page calls it a finding."""
-RANKS = ("FAIL", "UNKNOWN", "PASS")
+ROWS: Sequence[tuple[str, Callable[[Course], str]]] = (
+    ("longest connection", lambda one: f"{one.longest_s:.1f} s"),
+    ("heartbeats", lambda one: f"{one.heartbeats:,}"),
+    ("cuts", lambda one: f"{one.cuts:,}"),
+    ("rooms resumed, joined anew, read", lambda one: f"{one.resumed:,}, {one.anew:,}, {one.read:,}"),
+)
+"""Rows about connections that follow those of the promises."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,8 +41,13 @@ def page_text(all_tried: Sequence[Tried], command: str) -> str:
         "What real servers kept of the promises in their target files, when a story of this project was run against",
         f"them. A broken promise is called a finding only if it was seen in at least {SEEN} runs.",
         "",
-        "| server | version | dialect | runs | outcome |",
-        "|---|---|---|---|---|",
+        "Runs last longer than two heartbeat timeouts of their server: the silence after which it, or a client of its",
+        "protocol, ends a connection. Each has a silence, cuts, and users who come back. The columns show",
+        "the least that a run of the first story had: seconds of its longest connection, compared with two timeouts;",
+        "heartbeats (of the server, and its answers to ours); cuts; and rooms that went on where they had been cut.",
+        "",
+        "| server | version | dialect | runs | connection | heartbeats | cuts | resumed | outcome |",
+        "|---|---|---|---|---|---|---|---|---|",
         *(_row(tried) for tried in all_tried),
     ]
     for tried in all_tried:
@@ -48,8 +60,47 @@ def _row(tried: Tried) -> str:
     server = tried.server
     name = f"{server.name} (ours)" if server.ours else server.name
     if tried.absent:
-        return f"| {name} | not run | {server.dialect} | 0 | {tried.absent}: `{server.get}` |"
-    return f"| {name} | {tried.version or 'unknown'} | {server.dialect} | {len(tried.trials)} | {_outcome(tried)} |"
+        return f"| {name} | not run | {server.dialect} | 0 | – | – | – | – | {tried.absent}: `{server.get}` |"
+    version = tried.version or "unknown"
+    cells = (name, version, server.dialect, str(len(tried.trials)), *_least(tried), _outcome(tried))
+    return f"| {' | '.join(cells)} |"
+
+
+def _first(tried: Tried) -> list[Course]:
+    """Return the courses of the runs of the first story."""
+    story = tried.trials[0].story if tried.trials else ""
+    return [trial.course for trial in tried.trials if trial.story == story and not trial.trouble]
+
+
+def _least(tried: Tried) -> tuple[str, str, str, str]:
+    """Return the longest connection, heartbeats, cuts and resumed rooms of the run that had the least of each."""
+    courses = _first(tried) or [Course()]
+    lasted = f"{min(one.longest_s for one in courses):.1f} s"
+    timeout_s = tried.server.timeout_s
+    resumed = str(min(one.resumed for one in courses))
+    if not courses[0].resumes:
+        read = min(one.read for one in courses)
+        resumed = f"begun anew, {f'{read} rooms read' if read else 'no history'}" if courses[0].cuts else "–"
+    return (
+        f"{lasted} > {2 * timeout_s:g} s" if timeout_s else lasted,
+        str(min(one.heartbeats for one in courses)) if timeout_s else "none in it",
+        str(min(one.cuts for one in courses)),
+        resumed,
+    )
+
+
+def lacks(tried: Tried) -> str:
+    """Return what runs of the first story of a server lack, "" if nothing or if it has no heartbeats."""
+    timeout_s, courses = tried.server.timeout_s, _first(tried)
+    if not timeout_s:
+        return ""
+    found = [
+        ("a connection that outlasts two timeouts", sum(one.longest_s <= 2 * timeout_s for one in courses)),
+        ("a heartbeat", sum(one.heartbeats == 0 for one in courses)),
+        ("a cut", sum(one.cuts == 0 for one in courses)),
+        ("a resume", sum(one.resumes and one.resumed == 0 for one in courses)),
+    ]
+    return ", ".join(f"without {what} in {count} of {len(courses)}" for what, count in found if count)
 
 
 def summary(tried: Tried) -> str:
@@ -64,9 +115,9 @@ def summary(tried: Tried) -> str:
 
 
 def _outcome(tried: Tried) -> str:
-    """Return the outcome, and whether it is the known one."""
-    broken, missed = any(trial.findings for trial in tried.trials), unexpected(tried)
-    return f"{summary(tried)}{f'; {missed}' if missed else '; as known' if broken else ''}"
+    """Return the outcome, whether it is the known one, and what its runs lack."""
+    broken, missed, lack = any(trial.findings for trial in tried.trials), unexpected(tried), lacks(tried)
+    return f"{summary(tried)}{f'; {missed}' if missed else '; as known' if broken else ''}{f'; {lack}' * bool(lack)}"
 
 
 def unexpected(tried: Tried) -> str:
@@ -97,6 +148,8 @@ def _server(tried: Tried) -> Iterator[str]:
     names = sorted({name for trial in tried.trials for name in trial.checks}, key=_order)
     for name in names:
         yield f"| {name} | " + " | ".join(_cell(trial, name) for trial in tried.trials) + " |"
+    for name, said in ROWS:
+        yield f"| {name} | " + " | ".join(said(trial.course) for trial in tried.trials) + " |"
     yield ""
     yield from _findings(tried)
     yield "To repeat the first run, with the server running:"

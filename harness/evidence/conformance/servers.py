@@ -26,6 +26,8 @@ STOP_S = 10.0
 POLL_S = 0.05
 VERSION_S = 30.0
 LOG_CHARS = 400
+LASTING = "examples/dialects/lasting.py"
+"""Story of a server that names none: longer than two timeouts, with a silence, a cut and a return."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +45,8 @@ class Server:
     breaks   checks that are known to fail with it: promised on purpose, or a known fault of the server
     sometimes  checks that are known to fail with it in some runs only
     note     a sentence about it for the page
+    timeout_s  seconds of silence after which the server, or a client of its protocol, ends a connection; 0: there are
+               no heartbeats
     ours     whether it is a small server of our own, because no other can be installed
     """
 
@@ -59,6 +63,7 @@ class Server:
     breaks: tuple[str, ...]
     sometimes: tuple[str, ...]
     note: str
+    timeout_s: float
     ours: bool
 
 
@@ -82,11 +87,12 @@ def _read(table: Table) -> Server:
         start=table.text("start", example="nats-server -c nats.conf"),
         ready=table.text("ready", example="127.0.0.1:4222", required=True),
         version=table.text("version", example="nats-server --version"),
-        stories=table.texts("stories", ("examples/tiny_chat/story.py",), example='["examples/tiny_chat/story.py"]'),
+        stories=table.texts("stories", (LASTING,), example='["examples/tiny_chat/story.py"]'),
         environ=_environ(table),
         breaks=table.texts("breaks", example='["I2"]'),
         sometimes=table.texts("sometimes", example='["I25"]'),
         note=table.text("note", example="Socket.IO promises no order."),
+        timeout_s=table.number("timeout_s", 0.0, example="4.0") or 0.0,
         ours=table.flag("ours"),
     )
     table.finish()

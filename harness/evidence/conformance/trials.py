@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from earwitness.harness.errors import Exit
+from earwitness.harness.errors import Exit, RecordError
+from earwitness.harness.evidence.conformance.course import Course, course_of
 from earwitness.harness.evidence.conformance.servers import Server, environment
 from earwitness.harness.progress import one_line
 
@@ -24,10 +25,10 @@ LAST_CHARS = 300
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """Load of one trial: users, duration as Locust writes it, and the seed."""
+    """Load of one trial: users, seconds, and the seed."""
 
     users: int
-    duration: str
+    seconds: int
     seed: int
 
 
@@ -40,6 +41,7 @@ class Trial:
     findings   first counterexample by id of a broken check
     trouble    why there is no verdict, "" if there is one
     command    the command that repeats it, in the root of the project with the server running
+    course     what happened to its connections
     """
 
     story: str
@@ -49,6 +51,7 @@ class Trial:
     findings: Mapping[str, str]
     trouble: str
     command: str
+    course: Course
 
 
 def try_story(server: Server, story: str, load: Load, *, runs: Path, environ: Mapping[str, str]) -> Trial:
@@ -58,7 +61,7 @@ def try_story(server: Server, story: str, load: Load, *, runs: Path, environ: Ma
     before this raises.
     """
     root = Path.cwd()
-    options = f"--headless -u {load.users} -t {load.duration} --seed {load.seed} --target {server.target}"
+    options = f"--headless -u {load.users} -t {load.seconds}s --seed {load.seed} --target {server.target}"
     words = ["run", story, *shlex.split(options)]
     folder = runs / f"{Path(story).stem}-{load.seed}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -73,14 +76,15 @@ def try_story(server: Server, story: str, load: Load, *, runs: Path, environ: Ma
             },
         )  # fmt: skip
         code = _wait(process)
-    verdict = {} if code is None else _verdict(folder)
+    run_dir = None if code is None else _newest(folder)
+    verdict, course = _told(run_dir)
     last = one_line((log.read_text("utf-8", "replace").strip().splitlines() or [""])[-1])[-LAST_CHARS:]
     how = f"exit code {code}: {last}" if code is not None else f"it did not end within {RUN_S:.0f} s: {last}"
     promised = {one["id"]: one for one in verdict.get("checks", ()) if one.get("counts") and one.get("promised", True)}
     return Trial(
         story=Path(story).stem, seed=load.seed, exit_code=Exit.CANNOT_RUN if code is None else code, checks=promised,
         findings={name: _first(one) for name, one in promised.items() if one["outcome"] == "FAIL"},
-        trouble="" if verdict else how,
+        trouble="" if verdict else how, course=course,
         command=" ".join([*(f"{name}={value}" for name, value in server.environ.items()), "earwitness", *words]),
     )  # fmt: skip
 
@@ -105,14 +109,21 @@ def _import_path(root: Path) -> str:
     return os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH", "")]))
 
 
-def _verdict(folder: Path) -> dict[str, Any]:
-    """Return the verdict of the newest run in a folder, {} if there is none."""
+def _newest(folder: Path) -> Path | None:
+    """Return the directory of the newest run with a verdict in a folder, None if there is none."""
     found = sorted(folder.glob("*/verdict.json"), key=lambda path: path.stat().st_mtime)
+    return found[-1].parent if found else None
+
+
+def _told(run_dir: Path | None) -> tuple[dict[str, Any], Course]:
+    """Return the verdict of a run, {} if there is none, and its course."""
+    if run_dir is None:
+        return {}, Course()
     try:
-        verdict: dict[str, Any] = json.loads(found[-1].read_text("utf-8")) if found else {}
-    except (OSError, ValueError):
-        return {}
-    return verdict
+        verdict: dict[str, Any] = json.loads((run_dir / "verdict.json").read_text("utf-8"))
+        return verdict, course_of(run_dir)
+    except (OSError, ValueError, RecordError):
+        return {}, Course()
 
 
 def _first(check: Mapping[str, Any]) -> str:

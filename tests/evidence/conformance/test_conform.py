@@ -6,6 +6,7 @@ import re
 import shlex
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ import pytest
 
 from earwitness.harness.cli import main
 from earwitness.harness.dialects.registry import shipped
-from earwitness.harness.evidence.conformance.page import Tried, page_text, summary
+from earwitness.harness.evidence.conformance.command import seconds_of
+from earwitness.harness.evidence.conformance.course import Course
+from earwitness.harness.evidence.conformance.page import Tried, lacks, page_text, summary
 from earwitness.harness.evidence.conformance.servers import missing, read_servers
 from earwitness.harness.evidence.conformance.trials import Trial
 
@@ -68,7 +71,7 @@ def test_a_server_that_loses_messages(listed: Callable[..., Path], tmp_path: Pat
     assert "| a server | Python 3." in page
     assert "I4 broken in 3 of 3, I5b broken in 3 of 3" in page
     assert re.search(r"- Finding: I4, for example \S+ .* number \d+", page), page
-    assert "earwitness run examples/tiny_chat/story.py --headless -u 6 -t 2s --seed 701" in page
+    assert "earwitness run examples/dialects/lasting.py --headless -u 6 -t 2s --seed 701" in page
     with socket.socket() as one:  # nothing is left running
         assert one.connect_ex(("127.0.0.1", int(page.partition("--port ")[2].split()[0]))) != 0
 
@@ -100,7 +103,9 @@ def test_a_server_that_does_not_start(
 
 
 def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """An unknown dialect, and a list with a mistake: one sentence, exit code 2."""
+    """An unknown dialect, a duration that is none, and a list with a mistake: one sentence, exit code 2."""
+    assert main(["conform", "json", "-t", "soon"]) == 2
+    assert "-t soon is no duration; for example -t 30s" in capsys.readouterr().err
     assert main(["conform", "smoke-signals"]) == 2
     assert "no server of smoke-signals is listed; known: " in capsys.readouterr().err
     (tmp_path / "servers.toml").write_text('[[server]]\nname = "x"\ndialct = "json"\n')
@@ -112,8 +117,50 @@ def trial(seed: int, **checks: dict[str, Any]) -> Trial:
     findings = {name: "ann-0 never received #1 of bob-1" for name, one in checks.items() if one["outcome"] == "FAIL"}
     return Trial(
         story="story", seed=seed, exit_code=int(bool(findings)), checks=checks, findings=findings, trouble="",
-        command="earwitness run story",
+        command="earwitness run story", course=Course(),
     )  # fmt: skip
+
+
+@pytest.mark.timeout(100)
+def test_what_a_run_had(listed: Callable[..., Path], tmp_path: Path) -> None:
+    """Beside the promises: a connection longer than two timeouts, pings in its silence, cuts, and who came back."""
+    file = listed("--ping-s 1")
+    file.write_text(file.read_text() + "timeout_s = 2.0\n")
+    code, page = conform(file, tmp_path, "--seeds", "1", "-t", "9s", "-u", "4")
+    row = re.search(r"json \| 1 \| ([0-9.]+) s > 4 s \| (\d+) \| 2 \| begun anew, no history \| every promise", page)
+    assert code == 0, page
+    assert row, page
+    assert (float(row[1]) > 8, int(row[2]) >= 12) == (True, True)
+    assert "\n| cuts | 2 |\n| rooms resumed, joined anew, read | 0, 4, 0 |\n" in page
+
+
+def test_what_runs_lack(listed: Callable[..., Path]) -> None:
+    """A server with a timeout must have shown heartbeats, a cut and a resume; one without need not."""
+    file = listed()
+    whole = Course(heartbeats=3, cuts=1, resumed=2, longest_s=4.5, resumes=True)
+
+    def told(timeout_s: float, *courses: Course) -> str:
+        server = replace(read_servers(file)[0], timeout_s=timeout_s)
+        return lacks(Tried(server=server, trials=tuple(replace(trial(1), course=one) for one in courses)))
+
+    assert told(2.0, whole, whole) == ""
+    assert told(0.0, Course()) == ""
+    assert told(2.25, whole, whole) == "without a connection that outlasts two timeouts in 2 of 2"
+    assert told(2.0, whole, replace(whole, heartbeats=0)) == "without a heartbeat in 1 of 2"
+    assert told(2.0, replace(whole, cuts=0)) == "without a cut in 1 of 1"
+    assert told(2.0, replace(whole, resumed=0)) == "without a resume in 1 of 1"
+    assert told(2.0, replace(whole, resumed=0, resumes=False)) == ""
+    shown = Tried(server=replace(read_servers(file)[0], timeout_s=2.0), trials=(replace(trial(1), course=Course()),))
+    assert "| every promise kept; without a connection" in page_text([shown], "earwitness conform")
+
+
+@pytest.mark.parametrize(
+    ("given", "timeout_s", "seconds"),
+    [("12s", 0, 12), ("12", 4.5, 12), ("12s", 5, 13), ("1m30s", 5, 90), ("1h", 0, 3600)],
+)
+def test_how_long_runs_are(given: str, timeout_s: float, seconds: int) -> None:
+    """As long as was asked for, or two timeouts of the server and a rest."""
+    assert seconds_of(given, timeout_s) == seconds
 
 
 def test_a_finding_was_seen_three_times(listed: Callable[..., Path]) -> None:
@@ -159,7 +206,7 @@ def test_variables_of_a_run(listed: Callable[..., Path], tmp_path: Path) -> None
     key = (ROOT / "examples/tiny_chat/key.txt").read_text().strip()
     file.write_text(f'{file.read_text()}environ = {{ CHAT_KEY = "{key}" }}\n')
     code, page = conform(file, tmp_path, "--seeds", "1", "-t", "1s", "-u", "4")
-    assert (code, f"\nCHAT_KEY={key} earwitness run examples/tiny_chat/story.py" in page) == (0, True), page
+    assert (code, f"\nCHAT_KEY={key} earwitness run examples/dialects/lasting.py" in page) == (0, True), page
 
 
 def test_the_list_is_whole() -> None:

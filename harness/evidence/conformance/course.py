@@ -1,0 +1,77 @@
+"""Course of a run: heartbeats, cuts and resumes of its connections, and how long they lasted, as its records say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from earwitness.checks.history.record import Flag, Kind
+from earwitness.harness.record.history import History, open_history
+
+KINDS = tuple(int(kind) for kind in (Kind.CONNECT, Kind.DISCONNECT, Kind.JOIN, Kind.READ_END))
+SECOND_NS = 1e9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Course:
+    """What happened to the connections of a run.
+
+    heartbeats  of the server, and its answers to ours; also pings and pongs of WebSockets
+    cuts        connections that we ended, and after which the device connected again
+    resumed     rooms that a connection after a cut continued where the one before had ended
+    anew        rooms that a connection after a cut joined without continuing
+    read        rooms whose history was read at the end of the run
+    longest_s   seconds for which the longest connection was open
+    resumes     the target file promises that sessions go on after a cut
+    """
+
+    heartbeats: int = 0
+    cuts: int = 0
+    resumed: int = 0
+    anew: int = 0
+    read: int = 0
+    longest_s: float = 0.0
+    resumes: bool = False
+
+
+def course_of(run_dir: Path) -> Course:
+    """Return the course of the run in a directory. Raises RecordError if it cannot be read."""
+    history = open_history(run_dir)
+    beats = sum(_count(view.footer or {}, name) for view in history.journals for name in ("heartbeats", "pings"))
+    opened: dict[tuple[int, int], int] = {}
+    ended_by_us: dict[tuple[int, int], bool] = {}  # by journal and device: of the connection before
+    counts = dict.fromkeys(("cuts", "resumed", "anew", "read"), 0)
+    longest_ns = 0
+    for journal, record in _records(history):
+        kind, device = int(record["kind"]), (journal, int(record["client"]))
+        conn = (journal, int(record["conn"]))
+        if kind == Kind.CONNECT:
+            opened[conn] = int(record["t"])
+            counts["cuts"] += ended_by_us.get(device, False)
+        elif kind == Kind.DISCONNECT:
+            longest_ns = max(longest_ns, int(record["t"]) - opened.get(conn, int(record["t"])))
+            ended_by_us[device] = bool(record["flags"] & Flag.OWN)
+        elif kind == Kind.READ_END:
+            counts["read"] += 1
+        elif device in ended_by_us:
+            counts["resumed" if record["flags"] & Flag.CONTINUED else "anew"] += 1
+    return Course(heartbeats=beats, longest_s=longest_ns / SECOND_NS, resumes=history.contract.resume, **counts)
+
+
+def _records(history: History) -> Iterator[tuple[int, Any]]:
+    """Yield (journal, record) of the kinds that matter here, each journal in its order."""
+    for batch in history.batches():
+        for record in batch.records[np.isin(batch.records["kind"], KINDS)]:
+            yield batch.journal, record
+
+
+def _count(footer: Mapping[str, object], name: str) -> int:
+    value = footer.get(name)
+    return value if type(value) is int and value >= 0 else 0
+
+
+__all__ = ["Course", "course_of"]
