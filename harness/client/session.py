@@ -219,7 +219,7 @@ class ChatSession(Speaker):
 
     def happened(self, now_ns: int, events: Sequence[Heard]) -> None:
         """Record events: those of a frame, or those that opening or a heartbeat of the dialogue returned."""
-        if self._due is not None and events and events[0][0] != BEAT:
+        if self._due is not None and any(event[0] != BEAT for event in events):
             self._begin(now_ns, _replica(events))
         for event in events:
             what = event[0]

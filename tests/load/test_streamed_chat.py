@@ -33,6 +33,7 @@ def test_it_passes(locust: Callable[..., Any], sse_chat: Callable[..., Path]) ->
         pytest.param("--cut", {"I24"}, marks=pytest.mark.campaign),
         pytest.param("--stall", {"I24"}, marks=pytest.mark.campaign),
         pytest.param("--lose", {"I10", "I24"}, marks=pytest.mark.campaign),
+        pytest.param("--double", {"I10", "I24"}, marks=pytest.mark.campaign),
         pytest.param("--forget", {"I24"}, marks=pytest.mark.campaign),
     ],
 )
@@ -40,7 +41,7 @@ def test_a_planted_fault(
     locust: Callable[..., Any], sse_chat: Callable[..., Path], switch: str, broken: set[str]
 ) -> None:
     """One answer in ten has it. It is found by the right check, and is no trouble of acknowledgements."""
-    file = sse_chat(switch, "10", strict=switch in ("--lose", "--stall", "--forget"))
+    file = sse_chat(switch, "10", strict=switch in ("--lose", "--double", "--stall", "--forget"))
     run = locust("-u", "10", "-r", "10", "-t", "5s", "--target", str(file), story=STORY)
     assert run.code == 1, run.out
     assert run.broken

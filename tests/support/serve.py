@@ -45,6 +45,10 @@ def mqtt(folder: Path, program: Program) -> Program:
 
 def xmpp(kind: str, folder: Path) -> Program:
     server = XmppServer(kind, folder, 5280)
+    (folder / "pid").write_text(str(os.getpid()))  # this process becomes the server
+    killed = f'on = "kill -9 $(cat {folder}/pid)"\noff = "{server.restart}"\n'
+    file = example_file(folder, "xmpp", socket=f'"{server.url}"')
+    file.write_text(f"{file.read_text()}\n[faults.killed]\n{killed}")
     return Program(tuple(shlex.split(server.command)), (5280,), server.environment)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from earwitness.harness.errors import Exit, PlatformError, SettingsError
 from earwitness.harness.evidence.conformance.guard import Guard
+from earwitness.harness.evidence.conformance.kept import keep, kept
 from earwitness.harness.evidence.conformance.page import Tried, lacks, page_text, summary
 from earwitness.harness.evidence.conformance.servers import (
     Server,
@@ -44,6 +45,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--servers", type=Path, metavar="FILE", help="another list of servers")
     parser.add_argument("--work", type=Path, default=WORK, metavar="DIR", help=f"folder for results (default {WORK})")
+    parser.add_argument(
+        "--continue", dest="goes_on", action="store_true",
+        help="take servers from the folder for results that were tried before, in the same way and with verdicts",
+    )  # fmt: skip
     parser.add_argument(
         "--page", type=Path, default=PAGE, metavar="FILE",
         help=f"the page to write, unless the existing one shows more (default {PAGE})",
@@ -91,7 +96,7 @@ def _all_tried(servers: Sequence[Server], args: argparse.Namespace, root: Path) 
     except KeyboardInterrupt:
         say(
             f"interrupted after {len(done)} of {len(servers)} servers, so no page was written. "
-            f"The server and its run have ended; what was recorded is in {args.work}."
+            f"The server and its run have ended; what was recorded is in {args.work}. --continue goes on from there."
         )
         raise
     return done
@@ -105,6 +110,10 @@ def _tried(server: Server, args: argparse.Namespace, root: Path) -> Tried:
         return Tried(server=server, absent=f"{absent} is missing")
     work = args.work / server.name.replace(" ", "-").replace("/", "-")
     work.mkdir(parents=True, exist_ok=True)
+    asked = {"seeds": args.seeds, "users": args.users, "seconds": seconds_of(args.duration, server.timeout_s)}
+    if args.goes_on and (before := kept(work, server, asked)) is not None:
+        say(f"{server.name}: tried before")
+        return before
     try:
         with Guard() as guard, running(server, root, work / "server.log", guard):
             trials = _trials(server, args, work, guard)
@@ -112,6 +121,7 @@ def _tried(server: Server, args: argparse.Namespace, root: Path) -> Tried:
         say(str(error))
         return Tried(server=server, absent=f"did not start ({error})")
     tried = Tried(server=server, version=version_of(server, root), trials=tuple(trials))
+    keep(work, tried, asked)
     say(f"{server.name} {tried.version}: {summary(tried)}")
     return tried
 

@@ -41,6 +41,7 @@ class Server:
     ready    host:port that accepts connections once it can be used
     version  command that prints its version
     stories  locustfiles of its runs
+    options  further options of its runs, such as faults
     environ  variables of its runs, such as a secret that the target file names
     breaks   checks that are known to fail with it: promised on purpose, or a known fault of the server
     sometimes  checks that are known to fail with it in some runs only
@@ -59,6 +60,7 @@ class Server:
     ready: str
     version: str
     stories: tuple[str, ...]
+    options: str
     environ: Mapping[str, str]
     breaks: tuple[str, ...]
     sometimes: tuple[str, ...]
@@ -88,6 +90,7 @@ def _read(table: Table) -> Server:
         ready=table.text("ready", example="127.0.0.1:4222", required=True),
         version=table.text("version", example="nats-server --version"),
         stories=table.texts("stories", (LASTING,), example='["examples/tiny_chat/story.py"]'),
+        options=table.text("options", example="--faults killed@5s+1s"),
         environ=_environ(table),
         breaks=table.texts("breaks", example='["I2"]'),
         sometimes=table.texts("sometimes", example='["I25"]'),

@@ -62,7 +62,7 @@ def try_story(server: Server, story: str, load: Load, *, runs: Path, environ: Ma
     """
     root = Path.cwd()
     options = f"--headless -u {load.users} -t {load.seconds}s --seed {load.seed} --target {server.target}"
-    words = ["run", story, *shlex.split(options)]
+    words = ["run", story, *shlex.split(options), *shlex.split(server.options)]
     folder = runs / f"{Path(story).stem}-{load.seed}"
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "run.log"

@@ -16,6 +16,7 @@ from earwitness.harness.cli import main
 from earwitness.harness.dialects.registry import shipped
 from earwitness.harness.evidence.conformance.command import seconds_of
 from earwitness.harness.evidence.conformance.course import Course
+from earwitness.harness.evidence.conformance.kept import keep, kept
 from earwitness.harness.evidence.conformance.page import Tried, lacks, page_text, summary
 from earwitness.harness.evidence.conformance.servers import missing, read_servers
 from earwitness.harness.evidence.conformance.trials import Trial
@@ -152,6 +153,24 @@ def test_what_runs_lack(listed: Callable[..., Path]) -> None:
     assert told(2.0, replace(whole, resumed=0, resumes=False)) == ""
     shown = Tried(server=replace(read_servers(file)[0], timeout_s=2.0), trials=(replace(trial(1), course=Course()),))
     assert "| every promise kept; without a connection" in page_text([shown], "earwitness conform")
+
+
+def test_what_was_tried_before(listed: Callable[..., Path], tmp_path: Path) -> None:
+    """It is taken as it was; not if the server is described otherwise, is asked for more, or had no verdict."""
+    server, asked = read_servers(listed())[0], {"seeds": 1, "users": 4}
+    whole = Tried(
+        server=server, version="1.0", trials=(trial(1, I4={"outcome": "PASS", "examined": 9, "violations": 0}),)
+    )
+    assert kept(tmp_path, server, asked) is None
+    keep(tmp_path, whole, asked)
+    assert kept(tmp_path, server, asked) == whole
+    assert kept(tmp_path, replace(server, breaks=("I4",)), asked) is not None
+    assert kept(tmp_path, server, {**asked, "seeds": 2}) is None
+    assert kept(tmp_path, replace(server, timeout_s=9.0), asked) is None
+    keep(tmp_path, replace(whole, trials=(replace(whole.trials[0], trouble="it did not end"),)), asked)
+    assert kept(tmp_path, server, asked) is None
+    (tmp_path / "tried.json").write_text('{"trials": [')
+    assert kept(tmp_path, server, asked) is None
 
 
 @pytest.mark.parametrize(

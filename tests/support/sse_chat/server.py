@@ -51,7 +51,9 @@ class Chat:
         conversation.append({"role": "user", "content": question})
         response = web.StreamResponse(headers={"content-type": "text/event-stream; charset=utf-8"})
         await response.prepare(request)
-        faults = {name for name in ("cut", "end", "error", "stall", "swap", "lose", "forget") if self.has(name)}
+        faults = {
+            name for name in ("cut", "end", "error", "stall", "swap", "lose", "double", "forget") if self.has(name)
+        }
         self.running[answer_id] = words(text)
         try:
             async for frame in self._frames(answer_id, faults):
@@ -88,6 +90,8 @@ class Chat:
                 return
             if "lose" in faults and k == len(pieces) // 2:
                 continue
+            if "double" in faults and k == len(pieces) // 2:
+                yield chunk(answer_id, {"content": piece})
             others = [other for other in self.running if other != answer_id]
             if "swap" in faults and k == 1 and others:
                 yield chunk(others[0], {"content": self.running[others[0]][k]})
@@ -120,7 +124,8 @@ async def main() -> None:
     for name, what in {
         "cut": "drop the connection in the middle", "end": "end in order, without [DONE]", "error": "an error inside",
         "stall": "say nothing more", "swap": "a chunk of another answer", "leak": "the answer to another user",
-        "lose": "leave out a chunk", "forget": "store another text", "busy": "refuse with 429",
+        "lose": "leave out a chunk", "double": "a chunk twice", "forget": "store another text",
+        "busy": "refuse with 429",
     }.items():  # fmt: skip
         parser.add_argument(f"--{name}", type=int, default=0, metavar="N", help=what)
     chat, app = Chat(parser.parse_args()), web.Application()
