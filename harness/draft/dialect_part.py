@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Final
@@ -32,6 +32,7 @@ class Roles:
     sent      a sent message, and `sent_at`: path of a value in it -> placeholder
     received  events of the kind that delivers messages; `at`: role -> path in their payload
     joins     frames that subscribe to a room; `room`: its label, "" if it was not found
+    echoed    a sent text came back
     values    value -> placeholder, wherever it stands in a frame: the room
     """
 
@@ -41,7 +42,18 @@ class Roles:
     at: dict[str, str]
     joins: Sequence[Said]
     room: str
+    echoed: bool
     values: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def why_sent(self) -> str:
+        """Return why an event sends messages, for a comment."""
+        return "its text came back" if self.echoed else "its texts have several words; none came back"
+
+    @property
+    def why_received(self) -> str:
+        """Return why an event delivers messages, for a comment."""
+        return "a sent text came back in it" if self.echoed else "its texts have several words; no sent text came back"
 
 
 def write_dialect(sheet: Sheet, found: Guesses, dialect: str) -> None:
@@ -91,6 +103,7 @@ def roles_of(said: Sequence[Said]) -> Roles | None:
     at = {"text": path} | _others(received, path, {value for p in ids for value in _at(sent, p)}, room)
     return Roles(
         sent=sent[0] if sent else None, sent_at=sent_at, received=received, at=at, joins=joins, room=room,
+        echoed=bool({*_at(sent, sent_path)} & {*_at(received, path)}),
         values={room: "{room}"} if room else {},
     )  # fmt: skip
 
@@ -110,10 +123,27 @@ def _texts(said: Sequence[Said]) -> tuple[str, str, str, str] | None:
         # Distinct values: a room comes back with every message, but it is always the same.
         return len(back[pair]) * (1 + bool(TEXT_NAME.search(pair[1])) + 2 * (pair[:2] in words))
 
-    if back:
-        return max(back, key=score)
+    best = max(back, key=score, default=None)
+    if best is None or best[:2] not in words:  # a name that comes back is no text where others have several words
+        best = _without_echo([one[:2] for one in sent], [one[:2] for one in got], words) or best
+    if best is not None:
+        return best
     likely = [(event, path) for event, path, _ in got if (event, path) in words]
     return ("", "", *likely[0]) if likely else None
+
+
+def _without_echo(
+    sent: Sequence[tuple[str, str]], got: Sequence[tuple[str, str]], words: Collection[tuple[str, str]]
+) -> tuple[str, str, str, str] | None:
+    """Return (event and path of a sent text, event and path of a received one) where no text comes back to its sender.
+
+    Both have several words, and are the most frequent ones of these. None if one of the ways has no such text.
+    """
+    mine, theirs = (Counter(place for place in places if place in words) for places in (sent, got))
+    if not mine or not theirs:
+        return None
+    said = mine.most_common(1)[0][0]
+    return (*said, *max(theirs, key=lambda place: (place[0] == said[0], theirs[place])))
 
 
 def _at(said: Sequence[Said], path: str) -> list[object]:
@@ -221,10 +251,10 @@ def _calls(sheet: Sheet, found: Guesses, roles: Roles) -> None:
         _option(sheet, "join", template, "it names the room before the first message", check="that it joins")
     sent = _sent(sheet, found, roles, "send")
     if sent is not None and roles.sent is not None:
-        _option(sheet, "send", [roles.sent.event, *sent], "its text came back")
+        _option(sheet, "send", [roles.sent.event, *sent], roles.why_sent)
     message = {"event": roles.received[0].event}
     message |= {role: roles.at[role] for role in ("room", "text", "sender", "id", "seq") if role in roles.at}
-    _option(sheet, "message", message, "a sent text came back in it")
+    _option(sheet, "message", message, roles.why_received)
     sheet.todo("what the answer to a message has", 'answer = { seq = "0.seq", error = "0.error" }')
 
 
@@ -234,10 +264,10 @@ def _phoenix(sheet: Sheet, found: Guesses, roles: Roles) -> None:
     for join in roles.joins[:1]:
         if join.value:
             _option(sheet, "join", _template(found, roles, join.value, {}), "payload of phx_join")
-    _option(sheet, "event", roles.received[0].event, "a sent text came back in it")
+    _option(sheet, "event", roles.received[0].event, roles.why_received)
     sent = _sent(sheet, found, roles, "send")
     if sent is not None:
-        _option(sheet, "send", sent, "its text came back")
+        _option(sheet, "send", sent, roles.why_sent)
     _paths(sheet, roles)
     sheet.todo("the path of the number in the reply to a message, if it has one", 'ack_number = "number"')
 
@@ -266,7 +296,7 @@ def _cable(sheet: Sheet, found: Guesses, roles: Roles) -> None:
         _option(sheet, "identifier", _template(found, roles, join.value, {}), "a subscription of the recording")
     sent = _sent(sheet, found, roles, "data")
     if sent is not None:
-        _option(sheet, "data", sent, "its text came back")
+        _option(sheet, "data", sent, roles.why_sent)
     _paths(sheet, roles)
 
 
@@ -297,6 +327,10 @@ def _contract(sheet: Sheet, roles: Roles) -> None:
     sheet.guess(
         "names_sender", "sender" in roles.at, "a sender was found" if "sender" in roles.at else "none was found"
     )
+    if roles.sent is not None and not roles.sent.asks:
+        sheet.guess("acknowledges", False, "messages asked for no answer")
+    if roles.sent is not None and not roles.echoed:
+        sheet.guess("echo", False, "no own message came back")
     sheet.guess("history", False, "not drafted")
     sheet.guess("durable", False, "not drafted")
     sheet.todo("the bound that is promised for deliveries, if any", "delivery_bound_s = 5.0")

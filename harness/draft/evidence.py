@@ -20,7 +20,9 @@ ID_NAME: Final = re.compile(
     r"|transaction|temp_?id|local_?id",
     re.I,
 )
-SENDER_NAME: Final = re.compile(r"sender|from|author|user|(?:^|_)by$|handle|nick|member|who|owner|posted", re.I)
+SENDER_NAME: Final = re.compile(
+    r"sender|from|author|user|(?:^|_)by$|handle|nick|member|who|owner|posted|(?:^|_)name$", re.I
+)
 SEQ_NAME: Final = re.compile(r"seq|^n$|^no$|num|index|^idx$|offset|^pos|position|order|counter|serial|cursor", re.I)
 TIME_NAME: Final = re.compile(r"time|date|(?:^|_)at$|^ts$|At$|stamp|expir|ttl|age|ms$", re.I)
 IN_LIST: Final = re.compile(r"^(.*?)\.(\d+)\.(.+)$")

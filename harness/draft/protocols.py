@@ -25,7 +25,7 @@ OFFERED: Final = {
     "xmpp": "xmpp",
 }
 """Subprotocol of a handshake -> dialect."""
-SOCKET_IO: Final = re.compile(r"42(?:/[^,]*,)?\d*(?=\[)")
+SOCKET_IO: Final = re.compile(r"42(?:/[^,]*,)?(\d*)(?=\[)")
 """Begin of an event of Socket.IO: engine's message, event, namespace, number of the acknowledgement."""
 SIGNALR: Final = '{"protocol":"json"'
 END: Final = "\x1e"
@@ -42,6 +42,7 @@ class Said:
     event  name of the event or method, "" where the protocol has none
     value  payload, or list of arguments
     place  the protocol's own name of the room, "" where it has none
+    asks   an answer is asked for, where the protocol can say so
     """
 
     sent: bool
@@ -49,6 +50,7 @@ class Said:
     event: str = ""
     value: object = None
     place: str = ""
+    asks: bool = True
 
 
 def dialect_of(socket: Socket) -> str:
@@ -98,7 +100,7 @@ def _socketio(socket: Socket) -> Iterator[Said]:
         begin = SOCKET_IO.match(frame.data or "")
         event = _parsed((frame.data or "")[begin.end() :]) if begin else None
         if isinstance(event, list) and event and isinstance(event[0], str):
-            yield Said(sent=frame.sent, event=event[0], value=event[1:])
+            yield Said(sent=frame.sent, event=event[0], value=event[1:], asks=bool(begin and begin[1]))
 
 
 def _phoenix(socket: Socket) -> Iterator[Said]:

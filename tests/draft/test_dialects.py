@@ -210,3 +210,22 @@ def test_a_greeting_without_anything(tmp_path: Path) -> None:
     code, file = drafted(tmp_path, socket(AT, SESSIONS["action_cable"][2]))
     assert code == 0
     assert "TODO: what tells these frames from others was not found" in file.read_text()
+
+
+def test_a_name_that_comes_back_is_no_text(tmp_path: Path) -> None:
+    """A platform that sends nobody their own messages: the texts are those of several words, not the announced name."""
+    frames: Frames = [(">", "42" + args("enter", "annabel")), ("<", "42" + args("entered", {"all": ["annabel"]}))]
+    frames += [(">", "42" + args("post", text)) for text in SAID]
+    frames += [("<", "42" + args("post", {"username": "bob", "what": "good night to all"}))]
+    url = f"{AT}/socket.io/?EIO=4&transport=websocket"
+    assert (
+        main(["draft", str(write(tmp_path / "s.har", har(socket(url, frames)))), "--write", str(tmp_path / "t.toml")])
+        == 0
+    )
+    said = (tmp_path / "t.toml").read_text()
+    drafted = tomllib.loads(said)
+    assert drafted["options"] == {
+        "send": ["post", "{text}"], "message": {"event": "post", "text": "0.what", "sender": "0.username"},
+    }  # fmt: skip
+    assert (drafted["contract"]["acknowledges"], drafted["contract"]["echo"]) == (False, False)
+    assert "none came back" in said

@@ -21,7 +21,7 @@ from earwitness.harness.described import Faults, Table, read_toml
 from earwitness.harness.errors import PlatformError
 from earwitness.harness.evidence.conformance.guard import Guard
 
-START_S = 60.0
+START_S = 180.0
 STOP_S = 10.0
 POLL_S = 0.05
 VERSION_S = 30.0

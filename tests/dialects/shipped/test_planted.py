@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 from planted_faults import planted
@@ -91,7 +92,7 @@ def target_of(way: Way, folder: Path, direct: int, proxy: int) -> Path:
     return file
 
 
-def trials() -> Iterator[object]:
+def trials() -> Iterator[Any]:
     """Yield a parameter for each way and fault; all but one only in campaigns, or with servers of Debian."""
     for name, way in WAYS.items():
         for fault in FAULTS:
@@ -100,7 +101,7 @@ def trials() -> Iterator[object]:
             yield pytest.param(name, fault, marks=[] if often else marks, id=f"{name}-{fault or 'none'}")
 
 
-@pytest.mark.parametrize(("name", "fault"), trials())
+@pytest.mark.parametrize(("name", "fault"), list(trials()))
 def test_a_planted_fault_is_found(name: str, fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the check for it. Without a fault the run passes; in a way that resumes, connections were resumed."""
     monkeypatch.setenv("PUSHER_APP_SECRET", "app-secret")
