@@ -85,7 +85,7 @@ def test_what_is_missing_counts_as_not_run(
     assert missing(read_servers(file)[0], ROOT) == ["program:no-such-program", "file:nothing"]
     code, page = conform(file, tmp_path)
     assert code == 3
-    assert "| not run | json | 0 | program:no-such-program, file:nothing is missing: `get it` |" in page
+    assert "| not run | json | 0 | – | – | – | – | program:no-such-program, file:nothing is missing: `get it` |" in page
     assert main(["conform", "--servers", str(file), "--list"]) == 0
     assert "missing program:no-such-program, file:nothing: get it" in capsys.readouterr().out
 
