@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
                 f"{server.dialect:<14} {server.name:<34} {f'missing {absent}: {server.get}' if absent else 'installed'}"
             )
         return Exit.PASS
-    seconds_of(args.duration, 0.0)  # a mistake is said before anything is started
+    seconds_of(args.duration)  # a mistake is said before anything is started
     all_tried = _all_tried(servers, args, root)
     names = shlex.join(args.dialects)
     command = (
@@ -110,7 +110,7 @@ def _tried(server: Server, args: argparse.Namespace, root: Path) -> Tried:
         return Tried(server=server, absent=f"{absent} is missing")
     work = args.work / server.name.replace(" ", "-").replace("/", "-")
     work.mkdir(parents=True, exist_ok=True)
-    asked = {"seeds": args.seeds, "users": args.users, "seconds": seconds_of(args.duration, server.timeout_s)}
+    asked = {"seeds": args.seeds, "users": args.users, "seconds": seconds_of(args.duration, server)}
     if args.goes_on and (before := kept(work, server, asked)) is not None:
         say(f"{server.name}: tried before")
         return before
@@ -126,21 +126,24 @@ def _tried(server: Server, args: argparse.Namespace, root: Path) -> Tried:
     return tried
 
 
-def seconds_of(text: str, timeout_s: float) -> int:
-    """Return the seconds of a run: the duration `text` (90, 90s, 1m30s), but more than two timeouts of its server.
+def seconds_of(text: str, server: Server | None = None) -> int:
+    """Return the seconds of a run: the duration `text` (90, 90s, 1m30s), and as long as its server needs.
 
-    Raises SettingsError if the text is no duration.
+    That is two timeouts and a rest, and the server's own least. Raises SettingsError if the text is no duration.
     """
     match = DURATION.fullmatch(text)
     if match is None or not text:
         raise SettingsError("earwitness conform", [f"-t {text} is no duration; for example -t 30s"])
     hours, minutes, seconds = (int(part or 0) for part in match.groups())
-    return max(3600 * hours + 60 * minutes + seconds, ceil(2 * timeout_s) + REST_S if timeout_s else 0)
+    asked = 3600 * hours + 60 * minutes + seconds
+    if server is None:
+        return asked
+    return max(asked, ceil(server.least_s), ceil(2 * server.timeout_s) + REST_S if server.timeout_s else 0)
 
 
 def _trials(server: Server, args: argparse.Namespace, work: Path, guard: Guard) -> Sequence[Trial]:
     done = []
-    seconds = seconds_of(args.duration, server.timeout_s)
+    seconds = seconds_of(args.duration, server)
     for story in server.stories:
         for seed in range(FIRST_SEED, FIRST_SEED + args.seeds):
             load = Load(users=args.users, seconds=seconds, seed=seed)

@@ -42,6 +42,7 @@ class Server:
     version  command that prints its version
     stories  locustfiles of its runs
     options  further options of its runs, such as faults
+    least_s  least seconds of its runs: where users take long to log in
     environ  variables of its runs, such as a secret that the target file names
     breaks   checks that are known to fail with it: promised on purpose, or a known fault of the server
     sometimes  checks that are known to fail with it in some runs only
@@ -61,6 +62,7 @@ class Server:
     version: str
     stories: tuple[str, ...]
     options: str
+    least_s: float
     environ: Mapping[str, str]
     breaks: tuple[str, ...]
     sometimes: tuple[str, ...]
@@ -91,6 +93,7 @@ def _read(table: Table) -> Server:
         version=table.text("version", example="nats-server --version"),
         stories=table.texts("stories", (LASTING,), example='["examples/tiny_chat/story.py"]'),
         options=table.text("options", example="--faults killed@5s+1s"),
+        least_s=table.number("least_s", 0.0, example="30.0") or 0.0,
         environ=_environ(table),
         breaks=table.texts("breaks", example='["I2"]'),
         sometimes=table.texts("sometimes", example='["I25"]'),

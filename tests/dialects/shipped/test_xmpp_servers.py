@@ -8,8 +8,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from planted_faults import Planter, planted
-from server_trials import finds, passes
+from planted_faults import planted
+from server_trials import finds, passes, planter_of
 from story_runs import CUTS, ORDERING, example_file, run_story
 from xmpp_servers import XmppServer, missing
 
@@ -75,7 +75,7 @@ def test_what_a_kill_loses(kind: str, broken: set[str], tmp_path: Path) -> None:
 )
 def test_a_planted_fault_is_found(kind: str, fault: str, checks: set[str], tmp_path: Path) -> None:
     """A proxy spoils one delivery in forty; without a fault it passes."""
-    planter = Planter(fault, 40)
+    planter = planter_of(fault, 40)
     with ExitStack() as stack:
         server = stack.enter_context(running(kind, tmp_path))
         at = urlsplit(server.url)

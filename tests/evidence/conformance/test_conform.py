@@ -174,12 +174,22 @@ def test_what_was_tried_before(listed: Callable[..., Path], tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("given", "timeout_s", "seconds"),
-    [("12s", 0, 12), ("12", 4.5, 12), ("12s", 5, 13), ("1m30s", 5, 90), ("1h", 0, 3600)],
+    ("given", "timeout_s", "least_s", "seconds"),
+    [
+        ("12s", 0, 0, 12),
+        ("12", 4.5, 0, 12),
+        ("12s", 5, 0, 13),
+        ("1m30s", 5, 40, 90),
+        ("1h", 0, 0, 3600),
+        ("9s", 5, 30, 30),
+    ],
 )
-def test_how_long_runs_are(given: str, timeout_s: float, seconds: int) -> None:
-    """As long as was asked for, or two timeouts of the server and a rest."""
-    assert seconds_of(given, timeout_s) == seconds
+def test_how_long_runs_are(
+    given: str, timeout_s: float, least_s: float, seconds: int, listed: Callable[..., Path]
+) -> None:
+    """As long as was asked for, or two timeouts of the server and a rest, or what it needs."""
+    server = replace(read_servers(listed())[0], timeout_s=timeout_s, least_s=least_s)
+    assert seconds_of(given, server) == seconds
 
 
 def test_a_finding_was_seen_three_times(listed: Callable[..., Path]) -> None:
