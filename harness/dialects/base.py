@@ -1,4 +1,4 @@
-"""Start of a dialect in Python: what most platforms have in common, taken from the target file."""
+"""Base class of dialects in Python: a default for each method, and the settings of the target file."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ ADDRESSES: Final = {"http": 'http = "http://127.0.0.1:8000"', "socket": 'socket 
 
 
 class BaseDialect:
-    """Dialect of a platform where names are enough to log in and rooms exist as soon as somebody is in them.
+    """Base class of dialects. Its defaults fit a platform where a name is enough to log in, and joining makes a room.
 
-    A subclass writes `converse`, and whichever of the other methods its platform needs. `settings` are those of the
-    target file.
+    A subclass writes `converse`, and overrides the methods for which its platform needs something else. `settings` are
+    those of the target file.
 
     says_joined  a dialogue reports JOINED for each room; without it, it is unknown what a user should receive
     logins       how many people can log in; None: any number
@@ -32,8 +32,8 @@ class BaseDialect:
     def __init__(self, settings: Settings, parts: Parts | None = None, *, needs: str = "") -> None:
         """Keep the settings.
 
-        - `parts`: optional features of the platform; accounts, faults and databases are added
-        - `needs`: http or socket; a file without that address is a mistake
+        - `parts`: optional features of the platform; `people`, `databases` and `faults` come from the settings
+        - `needs`: "http" or "socket": a file without that address is a mistake; "" if the dialect needs neither
         """
         self.settings = settings
         self.name, self.contract = settings.name, settings.contract
@@ -48,14 +48,17 @@ class BaseDialect:
             self.has_address(needs)
 
     def has_address(self, key: str) -> bool:
-        """Return whether the file has the address `key`, http or socket; without it, collect a mistake."""
+        """Return whether the file has the address `key` ("http" or "socket"); if not, collect a mistake."""
         found = self.settings.http if key == "http" else self.settings.socket
         if not found:
             self.settings.own.faults.add(f"urls.{key}", "is missing", ADDRESSES[key])
         return bool(found)
 
     def reachable(self) -> Flow[None]:
-        """Implement `Target.reachable`: ask the HTTP address, if there is one, for anything but a server error."""
+        """Implement `Target.reachable`: request the HTTP address, if there is one.
+
+        Raises FlowError for a status of 500 or more.
+        """
         if self.settings.http:
             response = yield HttpRequest("GET", self.settings.http, name="reachable")
             if response.status >= 500:
@@ -68,9 +71,10 @@ class BaseDialect:
         return Credentials(person=known, user_id=known.name, token=known.secret)
 
     def account(self, person: Person) -> Person:
-        """Return the account of a planned person with its secret: the plan of a run has none.
+        """Return the account that a planned person uses, with its secret: persons of a plan have none.
 
-        Raises FlowError if the file of accounts is too short.
+        It is the row of the file of accounts with the person's number; `person` itself if there is no such file. Raises
+        FlowError if the file has too few rows.
         """
         if not self.settings.people:
             return person
@@ -89,9 +93,9 @@ class BaseDialect:
         yield from ()
 
     def probe(self, credentials: Credentials) -> Flow[int]:
-        """Implement `Target.probe`: ask the HTTP address. Any answer below 500 counts as 200.
+        """Implement `Target.probe`: request the HTTP address; return 200 without a request if there is none.
 
-        Which page is there is not known.
+        It is not known which page is there, so any status below 500 counts as 200.
         """
         if not self.settings.http:
             return 200
@@ -109,7 +113,7 @@ class BaseDialect:
         return self.converse(Opening(credentials, rooms, resume, previous))
 
     def converse(self, opening: Opening) -> Dialogue:
-        """Return the dialogue of a new socket; each dialect writes its own."""
+        """Return the dialogue of a new socket (hook). Raises NotImplementedError here: each dialect writes its own."""
         raise NotImplementedError
 
     def history(self, credentials: Credentials, room: Room) -> Flow[list[StoredRow]]:
@@ -121,10 +125,11 @@ class BaseDialect:
 def posted(
     name: str, response: HttpResponse, label: str | None, message_id: str, wait_s: float | None = None
 ) -> Sequence[Heard]:
-    """Return what the answer to a request says of the message that it sent: 2xx accepts it, 3xx and 4xx refuse it.
+    """Return the event that the answer to a sent message means: ACK for 2xx, NACK for 3xx and 4xx.
 
-    - `name`: of the request
-    - `wait_s`: seconds after which a refusal says to come back
+    - `name`: of the request, for the error
+    - `label`: of the message's room, None to name none; `message_id`: the client's id of the message
+    - `wait_s`: seconds to wait that a refusal states, None if it states none
 
     Raises FlowError for 5xx, which leaves open whether the message was sent.
     """

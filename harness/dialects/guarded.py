@@ -1,6 +1,7 @@
 """Guard of dialects in Python: a mistake in one becomes a DialectError, and is not blamed on the platform.
 
-If a dialogue raises, or returns something that is no event, the tester ends its connection.
+If a dialogue raises, or returns something that is no event, the tester ends its connection. In a flow of a target a
+mistake becomes a FlowError with the text of the DialectError.
 """
 
 from __future__ import annotations
@@ -31,7 +32,10 @@ class DialectError(TargetError):
 
 
 class GuardedDialogue:
-    """Dialogue of a dialect in Python, whose mistakes become a DialectError."""
+    """Dialogue of a dialect in Python, whose mistakes become a DialectError.
+
+    EarwitnessError, Exceeded and Refused are raised unchanged.
+    """
 
     def __init__(self, dialogue: Dialogue, where: str) -> None:
         """Guard `dialogue`; `where` names the dialect in sentences."""
@@ -53,7 +57,7 @@ class GuardedDialogue:
         return self._events("tick", self.dialogue.tick)
 
     def closing(self) -> None:
-        """Implement `Dialogue.closing`; a failure loses only the goodbye."""
+        """Implement `Dialogue.closing`. If the dialect raises, no goodbye is sent, and no error is raised."""
         try:
             self.dialogue.closing()
             self._take_out()
@@ -90,7 +94,10 @@ class GuardedDialogue:
 
 
 def checked_events(where: str, name: str, events: Any) -> Sequence[Heard]:
-    """Return what the method `name` of a dialect returned. Raises DialectError if these are not events."""
+    """Return `events`, which the method `name` of a dialect returned. Raises DialectError if they are not events.
+
+    `where`: name of the dialect, for the error.
+    """
     if not isinstance(events, list | tuple):
         raise DialectError(f"{where}: {name} returned {shortly(events)}, which is no list of events.")
     for event in events:
@@ -114,7 +121,10 @@ class GuardedStreams:
         text: str,
         happened: Callable[[Sequence[Heard]], None],
     ) -> Flow[Sequence[Heard]]:
-        """Implement `StreamsAnswers.ask`: run the dialect's flow, check its events, guard its errors."""
+        """Implement `StreamsAnswers.ask`: run the dialect's flow and check its events.
+
+        Raises DialectError for an event that is none, or an exception of the dialect; FlowError and OSError pass.
+        """
 
         def told(events: Sequence[Heard]) -> None:
             happened(checked_events(self._where, "ask", events))
@@ -182,7 +192,11 @@ def _extra_fault(what: int, extra: Any) -> str | None:
 
 
 class GuardedDialect:
-    """Target of a dialect in Python, whose mistakes become a DialectError."""
+    """Target of a dialect in Python, with guards.
+
+    A mistake of the dialect becomes a FlowError in the flows of `Target`, and a DialectError in `dialogue`, in the
+    dialogue itself, and in streamed answers. Other parts are passed on without a guard.
+    """
 
     def __init__(self, target: Target, where: str) -> None:
         """Guard `target`; `where` names the dialect in sentences."""

@@ -1,4 +1,4 @@
-"""Optional parts of a target, in addition to the protocol: what only some platforms can do, and facts about one.
+"""Optional parts of a target: features that only some platforms have, and facts about a platform.
 
 A story runs without a part that the target lacks. Checks that need the part are then UNKNOWN, with the reason.
 """
@@ -30,14 +30,18 @@ class Profile:
 class Accounts(Protocol):
     """Protocol of a target's operations on accounts.
 
-    Flows return None if the platform refused. The caller records the request, and the judge decides about the refusal.
+    `rename` and `profile` return None if the platform refused. The caller records the request, and the judge decides
+    about the refusal.
     """
 
     def rename(self, credentials: Credentials, name: str) -> Flow[Profile | None]:
         """Change the name of the logged-in user to `name`; return the changed profile, or None if it was refused."""
 
     def set_active(self, user_id: str, active: bool) -> Flow[int]:
-        """Enable (`active`) or disable the account `user_id` as an administrator; return the HTTP status."""
+        """Enable (`active`) or disable the account `user_id`, as an administrator would.
+
+        Return the HTTP status, also of a refusal.
+        """
         ...
 
     def profile(self, credentials: Credentials, place: Place) -> Flow[Profile | None]:
@@ -48,7 +52,8 @@ class Accounts(Protocol):
 class Sharing(Protocol):
     """Protocol of state that devices share: read marks, edits of own messages, and who is online.
 
-    Flows return None if the platform refused. Pushed state arrives through the dialogue: MARKED, EDITED, PRESENCE
+    `mark_read` and `edit` return None if the platform refused. All flows raise FlowError for an answer that they cannot
+    use. State that the platform pushes arrives through the dialogue, as the events MARKED, EDITED and PRESENCE
     (`harness.client.events`).
     """
 
@@ -88,9 +93,9 @@ class Entrance(Protocol):
         ...
 
     def stranger(self, credentials: Credentials) -> Credentials:
-        """Return credentials of the same person with a token signed by an unknown key.
+        """Return credentials of the same person with a token that is signed by a key of the tester.
 
-        To judge that token, a service must ask the auth service.
+        No service knows this key, so a service that is shown the token must ask the auth service for the key.
         """
         ...
 
@@ -110,12 +115,15 @@ class ReadsHistoryAfter(Protocol):
     """Protocol of a target that can read a room's history from a given sequence number on."""
 
     def history_after(self, credentials: Credentials, room: Room, after: int) -> Flow[HistoryPart]:
-        """Return the messages of a room with a sequence number above `after`, up to the newest, oldest first."""
+        """Return the messages of a room with a sequence number above `after`, up to the newest, oldest first.
+
+        Raises FlowError.
+        """
         ...
 
 
 class SocketReader(Dialogue, Protocol):
-    """Protocol of a dialogue that reads the history of a room and then has nothing more to say.
+    """Protocol of a dialogue that only reads the history of a room.
 
     rows  all messages that the platform has stored, oldest first; None until it has read them
     """
@@ -137,7 +145,7 @@ class RemovesMembers(Protocol):
     def remove_member(self, credentials: Credentials, room: Room, person: Person) -> Flow[None]:
         """Remove a person from a room; the flow ends when the platform has confirmed it.
 
-        `open_room` invites the person again.
+        `open_room` invites the person again. Raises FlowError for a refusal.
         """
         ...
 
@@ -157,7 +165,10 @@ class SharesFrames(Protocol):
     """Protocol of a target that decodes equal frames once for all sockets of a process."""
 
     def share_frames(self, rooms: Collection[str]) -> None:
-        """Decode the messages of `rooms` once from now on: those whose frames reach this process more than once."""
+        """Decode equal frames with messages of `rooms` only once, from now on.
+
+        `rooms`: labels of the rooms whose messages reach this process more than once.
+        """
         ...
 
 
@@ -165,7 +176,7 @@ class PostsBeside(Protocol):
     """Protocol of a target that accepts messages as HTTP requests in addition to frames of its sockets."""
 
     def post_beside(self, credentials: Credentials, label: str, message_id: str, text: str) -> Flow[Sequence[Heard]]:
-        """Send `text` to the room `label` as an HTTP request; return the answer as an event ACK or NACK.
+        """Send `text` to the room `label` as an HTTP request; return the answer as one event, ACK or NACK.
 
         `message_id`: the client's id of the message. Raises FlowError if it is unknown whether the message was
         accepted.
@@ -177,7 +188,7 @@ class SendsByHttp(Protocol):
     """Protocol of a target that accepts messages only as HTTP requests. Deliveries still arrive by its sockets."""
 
     def post(self, credentials: Credentials, label: str, message_id: str, text: str) -> Flow[Sequence[Heard]]:
-        """Send `text` to the room `label` as an HTTP request; return the answer as an event ACK or NACK.
+        """Send `text` to the room `label` as an HTTP request; return the answer as one event, ACK or NACK.
 
         `message_id`: the client's id of the message. Raises FlowError if it is unknown whether the message was
         accepted.
@@ -186,7 +197,7 @@ class SendsByHttp(Protocol):
 
 
 class StreamsAnswers(Protocol):
-    """Protocol of a target where each message is a request, and its answer is a stream of an agent's answer."""
+    """Protocol of a target where each message is an HTTP request, whose response streams an agent's answer."""
 
     def ask(
         self,
@@ -196,13 +207,12 @@ class StreamsAnswers(Protocol):
         text: str,
         happened: Callable[[Sequence[Heard]], None],
     ) -> Flow[Sequence[Heard]]:
-        """Send `text` to the room `label`, and call `happened` with each event of the answer while it arrives.
+        """Send `text` to the room `label`, and call `happened` with the events of the answer while it arrives.
 
-        The flow sends a `StreamedRequest`. Its events are ACK as soon as the platform has accepted the message, then
-        AGENT: started, chunk (numbers from 0), completed or error. It returns what else happened, such as NACK.
-
-        - `message_id`: the client's id of the message
-        - a stream that ends without its terminator has neither completed nor error, but broken
+        The flow yields one `StreamedRequest`. `happened` gets ACK as soon as the platform has accepted the message,
+        then events AGENT: "started", "chunk" for each piece (numbered from 0), and at the end "completed", "error", or
+        "broken" for a stream that ends without its terminator. The flow returns the events that are left then, such as
+        the NACK of a refusal. `message_id`: the client's id of the message.
 
         Raises FlowError if it is unknown whether the message was accepted, or if the answer is not whole.
         """
@@ -224,15 +234,18 @@ class HasRooms(Protocol):
 class Parts:
     """Optional features of a target. A feature that is None, False or empty is not available.
 
+    The fields up to `has_rooms` hold objects with the methods of the protocols above.
+
     agents         sender ids of the platform's own agents
     ids_by_sender  message ids are unique only per sender and room: other senders may use the same client id
     names_rooms    the platform names rooms itself: each process learns the names by calling `open_room`
     people         accounts that exist, as user numbers 0, 1, …; () where the tester makes its own
-    databases      read-only queries of users tables, by Place
+    databases      read-only queries of users tables, by Place of the database
     faults         fault commands by name of the fault
     unjudged       warnings by name of a promise: the target file describes data for it, but [contract] does not
                    mention it
-    history_limits  numbers that the request for a history names: a read of exactly so many rows may be cut short
+    history_limits  numbers that the request for a history contains, each perhaps a limit: a history of exactly so many
+                   rows may be incomplete
     """
 
     tokens: Tokens | None = None

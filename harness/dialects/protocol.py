@@ -1,8 +1,8 @@
-"""Protocol of a dialect: the five facts that describe how to speak to a platform.
+"""Protocol of a dialect: how to speak to one platform.
 
-A target says how to authenticate, what is said on a socket, who is a member of what, and how final state is read. It
-does no I/O: HTTP steps are flows (`harness.client.flow`), what is said on a socket is a dialogue
-(`harness.client.dialogue`), and both are carried out by the client. What only some platforms can do is in its `parts`.
+A target describes how users log in, which frames a socket sends and receives, how rooms get their members, and how
+stored messages are read. It does no I/O: HTTP steps are flows (`harness.client.flow`), the frames of a socket are a
+dialogue (`harness.client.dialogue`), and the client runs both. What only some platforms can do is in its `parts`.
 """
 
 from __future__ import annotations
@@ -45,10 +45,12 @@ class Target(Protocol):
 
     name                   name of the platform in reports
     contract               what the platform promises
-    allow_load, max_users  guard targets that are not on this machine: whether a run is allowed, and its most users
-    network                reaches the hosts that were checked for the target, and no others
+    allow_load             a run may put load on the platform; always True if it is on this machine
+    max_users              most users of a run; None: any number
+    network                how clients reach the platform: its hosts, and no others; TLS; the longest frame
     parts                  optional features of the platform
-    says_joined            a dialogue reports when a room is subscribed; if not, it is unknown what a user is owed
+    says_joined            a dialogue reports JOINED when a room is subscribed; if not, it is unknown which messages a
+                           user should receive
     logins                 how many people can log in; None: any number
     addresses              every address that a run could use; () for the reference platform, which is on this machine
     stated                 promises that the file or the dialect states, by key of the contract; others have defaults
@@ -66,24 +68,28 @@ class Target(Protocol):
     stated: frozenset[str]
 
     def reachable(self) -> Flow[None]:
-        """Send a request that only a working platform answers correctly (no health page).
+        """Check by HTTP that the platform responds. Raises FlowError if it does not.
 
-        Raises FlowError if it does not.
+        The request should be one that only a working platform answers correctly, so not a health page. Without an HTTP
+        address nothing is sent.
         """
         ...
 
     def login(self, person: Person) -> Flow[Credentials]:
-        """Log a person in, from the first request on; return the credentials. Raises FlowError."""
+        """Send all requests of a person's login; return the credentials. Raises FlowError if the login fails."""
         ...
 
     def identity(self, credentials: Credentials) -> Flow[Sequence[Statement]]:
-        """Ask every place that knows the logged-in person for the user id; return one statement for each place."""
+        """Ask every place that knows the logged-in person for the user id; return one statement for each place.
+
+        The result is empty if the dialect knows no such place. Raises FlowError.
+        """
         ...
 
     def open_room(self, credentials: Credentials, room: Room) -> Flow[None]:
         """Create the room with its members unless it exists; invite members that are missing.
 
-        Idempotent: every member may call it.
+        Idempotent: every member may call it. Raises FlowError if the platform refuses.
         """
         ...
 
@@ -98,11 +104,12 @@ class Target(Protocol):
         resume: Mapping[str, int] | None = None,
         previous: Dialogue | None = None,
     ) -> Dialogue:
-        """Return what will be said on a new socket of a logged-in person.
+        """Return the dialogue of a new socket of a logged-in person.
 
         - `rooms`: the dialogue subscribes the socket to them, unless the server does that by itself
-        - `resume`: for each room label the last sequence number received, or None for a new session
-        - `previous`: the dialogue of the connection before, where one is resumed: it may hold a cursor or a session
+        - `resume`: the last sequence number received, by room label; None for a new session
+        - `previous`: the dialogue of the connection that is resumed, which may hold a cursor or a session; None for a
+          new session
         """
         ...
 

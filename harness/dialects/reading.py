@@ -1,4 +1,4 @@
-"""Final reads of a room: by requests, or by a dialogue on a socket of its own. Both end as a list of rows."""
+"""Final reads of a room: by requests, or by a dialogue on a socket of its own. Both return a list of rows."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ async def read_history(
 ) -> list[StoredRow]:
     """Return all messages of a room that the platform has stored, oldest first.
 
-    Raises FlowError; httpx's transport errors pass through.
+    Raises FlowError, also if there are exactly as many rows as a number in the request says (`Parts.history_limits`,
+    from LEAST_LIMIT on): they may be only the first ones. httpx's transport errors pass through.
     """
     by_socket = target.parts.reads_by_socket
     if by_socket is None:

@@ -28,7 +28,7 @@ from earwitness.harness.errors import EarwitnessError, SettingsError, TargetErro
 SECRET_ENDPOINTS = frozenset({"auth_dsn", "main_dsn", "redis", "control"})
 """Endpoints whose addresses carry passwords."""
 SECRETS_VARIABLE = "EARWITNESS_ENDPOINTS"
-"""Environment variable (JSON) by which those endpoints reach the collector, since run.json must not contain them."""
+"""Environment variable (JSON) by which those endpoints reach child processes, since run.json must not contain them."""
 DECLARED: Final = "json"
 """Name of the dialect that a target file declares itself, in tables like [frames] and [send]."""
 SHIPPED: Final = "earwitness.harness.dialects.shipped"
@@ -42,8 +42,8 @@ class Offered:
 
     where     its name for messages: a file, or the name by which it was asked for
     open      its function `open_dialect`
-    promises  its table PROMISES: what the protocol promises, by key of the contract
-    settings  its table SETTINGS: the target file, where the module is one itself
+    promises  its table PROMISES: what the protocol promises, by key of the contract; {} if it has none
+    settings  its table SETTINGS: the content of a target file, so that the module can be opened as one; None without it
     """
 
     where: str
@@ -83,8 +83,9 @@ def open_target(description: Mapping[str, Any]) -> Target:
 def load_target(path: Path | str) -> Target:
     """Return the target of a target file: `target.toml`, or a dialect in Python that has its settings in itself.
 
-    The limits of the file apply to everything that this process reads from now on. Raises SettingsError, which names
-    every mistake of the file, and TargetError if the target is unsafe or its dialect cannot be loaded.
+    The limits of the file apply to everything that this process reads from now on. A target on this machine allows
+    load. Raises SettingsError, which names every mistake of the file, and TargetError if the dialect cannot be loaded,
+    or an address is elsewhere and the file does not allow load.
     """
     path = Path(path)
     target, limits = _opened(path)
@@ -138,7 +139,8 @@ def _read_own(offered: Offered, settings: Settings) -> Target | None:
 def find_dialect(name: str, folder: Path) -> Offered:
     """Return the dialect that a target file in `folder` names: a file `NAME.py`, a shipped one, or an entry point.
 
-    Raises TargetError if there is none of this name, or it cannot be imported.
+    Raises TargetError if there is none of this name, or it cannot be imported; SettingsError if it has no function
+    `open_dialect`.
     """
     if name.endswith(".py"):
         return from_file(folder / name)
@@ -163,7 +165,10 @@ def shipped() -> list[str]:
 
 
 def from_file(path: Path) -> Offered:
-    """Return the dialect of a Python file. Raises TargetError if the file is missing or fails."""
+    """Return the dialect of a Python file.
+
+    Raises TargetError if the file is missing or cannot be imported, SettingsError if it has no function `open_dialect`.
+    """
     if not path.is_file():
         raise TargetError(f"There is no dialect {path}.")
     name = f"earwitness_dialect_{path.stem}"

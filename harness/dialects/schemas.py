@@ -1,8 +1,8 @@
 """`earwitness schema`: JSON schemas of `target.toml` and `earwitness.toml` for editors.
 
 The readers themselves are called with a `Sketch`, which collects each key that is read and returns no values. So a
-schema accepts the keys that the readers accept. It cannot hold what depends on several keys, on placeholders or on
-other files; the readers say that.
+schema accepts the keys that the readers accept. It cannot express rules about several keys, placeholders or other
+files; only the readers check those.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Sketch(Table):
     """Table without values. It collects the keys that a reader asks for, and makes a JSON schema of them."""
 
     def __init__(self, faults: Faults, path: str = "") -> None:
-        """Start without properties; `path` is the table's dotted key in the file."""
+        """Start without properties. `path`: the table's dotted key in the file; `faults`: collects mistakes."""
         super().__init__({}, faults, path)
         self.properties: dict[str, Callable[[], dict[str, object]]] = {}
         self.required: list[str] = []

@@ -25,13 +25,16 @@ from earwitness.harness.dialects.toml.sections import people_of, read_accounts, 
 class Settings:
     """Settings of a target file that every dialect has.
 
+    name                   name of the platform in reports
     path                   the file; relative paths in it belong to its folder
     http, socket           addresses of [urls]; "" where the file has none
     addresses              every address that a run could use
     network                how the hosts are reached
     contract               promises: those of the dialect, changed by [contract]
-    allow_load, max_users  guard of a target that is not on this machine
-    people                 accounts that exist; () where the tester makes its own
+    allow_load, max_users  what the file permits: load at all, and how many users (None: not stated)
+    people                 accounts that exist, by user number; () where the tester makes its own
+    databases, faults      queries by Place, and fault commands by name
+    bounds                 limits on what the platform may send
     own                    table [options]: the dialect's own keys
     stated                 promises that the file or the dialect states, by key of the contract
     """

@@ -20,7 +20,8 @@ from earwitness.harness.dialects.values import Credentials, Person
 class BegunLogin:
     """A login up to its callback, which has not been visited.
 
-    callback     the callback's address, with `state` and `code` in it
+    callback     the callback's address, with `state` and `code` in its query
+    state, code  their values (RFC 6749 §4.1.2)
     browser      has the cookies of the browser that began the login
     """
 
@@ -32,7 +33,7 @@ class BegunLogin:
 
 @dataclass(frozen=True, slots=True)
 class SigningKey:
-    """Key that a platform signs with, as PEM. `private_pem` is known only of the reference platform."""
+    """Key that a platform signs with: its id (`kid`) and its halves as PEM. `private_pem`: None if unknown."""
 
     kid: str
     public_pem: str
@@ -52,7 +53,10 @@ class Tokens(Protocol):
         ...
 
     def dialogue(self, secret: str, way: Way, resume: Mapping[str, int] | None = None) -> Dialogue:
-        """Return the dialogue of a socket that presents a token, or a ticket where the way is TICKET."""
+        """Return the dialogue of a socket that presents `secret`: a token, or a ticket where the way is TICKET.
+
+        `resume`: as of `Target.dialogue`.
+        """
         ...
 
     def begin_login(self, person: Person, ttl_s: float | None = None) -> Flow[BegunLogin]:
@@ -98,7 +102,7 @@ class Tokens(Protocol):
     def signing_key(self) -> Flow[SigningKey]:
         """Return the public half of the key that signs now, as the platform publishes it.
 
-        Raises FlowError.
+        Raises FlowError if the platform publishes no key that can be read.
         """
         ...
 

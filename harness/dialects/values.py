@@ -18,7 +18,8 @@ SECRET_NAMES = ("token", "ticket", "secret", "cookie", "password", "session", "j
 class Person:
     """Virtual user as the plan describes it.
 
-    `name` and `email` contain the run's tag, if the plan made them. `secret`: the password, "" if there is none.
+    `number`: of the user in the plan, from 0. `name` and `email` contain the run's tag, if the plan made them.
+    `secret`: the password, "" if there is none.
     """
 
     number: int
@@ -29,7 +30,11 @@ class Person:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Room:
-    """Planned conversation. `label` is its name at the platform; `members` are persons of the plan."""
+    """Planned conversation.
+
+    `number`: of the conversation in the plan, from 0. `label`: its name in the plan; also its name at the platform, if
+    that does not name rooms itself. `members`: persons of the plan.
+    """
 
     number: int
     label: str
@@ -40,8 +45,8 @@ class Room:
 class Credentials:
     """Result of a login.
 
-    `user_id` is the platform's own id of the person, as the token states it. `token` is presented to sockets and
-    requests; `expires_at`: Unix time in seconds; `extra` belongs to the dialect (refresh token, cookies, expiry).
+    `user_id` is the platform's own id of the person. `token` is presented to sockets and requests. `expires_at`: when
+    the token expires, Unix time in seconds, None if unknown. `extra` belongs to the dialect (refresh token, claims …).
     """
 
     person: Person
@@ -51,9 +56,10 @@ class Credentials:
     extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def secrets(self) -> tuple[str, ...]:
-        """Return every text of the credentials that no record may show.
+        """Return every text of the credentials that no record may show, sorted.
 
-        These are tokens, tickets, cookies and the person's own secret, if they are at least SECRET_MIN characters long.
+        These are the token, the person's secret, and each text in `extra` (also in nested mappings) whose key contains
+        one of SECRET_NAMES; texts of fewer than SECRET_MIN characters are left out.
         """
         texts = {self.token, self.person.secret, *_secret_texts(self.extra)}
         return tuple(sorted(text for text in texts if len(text) >= SECRET_MIN))
@@ -69,11 +75,11 @@ def _secret_texts(value: object, name: str = "") -> Iterator[str]:
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """Connection that is about to be opened: who opens it, for which rooms, and what was before it.
+    """Connection that is about to be opened: for which user and rooms, and which connection it resumes.
 
-    resume    last number received, by the label of its room; None: the device was not connected before, or the contract
-              promises no resuming
-    previous  dialogue of the connection before, under the same condition
+    resume    last sequence number received, by room label; None for a new session: the device was not connected before,
+              or the contract promises no resuming
+    previous  dialogue of the connection that is resumed; None for a new session
     """
 
     credentials: Credentials
@@ -88,13 +94,16 @@ class Opening:
 
     @property
     def back(self) -> bool:
-        """Return whether the device was connected before, and resumes."""
+        """Return whether the device was connected before, and the connection resumes that session."""
         return self.resume is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredRow:
-    """Message in a final read. `seq` is -1, and the other fields are None, where the platform does not state them."""
+    """Message in a final read. Except for `text`, a field is None (`seq`: -1) where the platform does not state it.
+
+    `sender`: platform's id of the user; `message_id`: the client's id; `conversation`: label of the room.
+    """
 
     text: str
     seq: int = -1
@@ -107,8 +116,9 @@ class StoredRow:
 class Statement:
     """Identity of a logged-in person as one place states it.
 
-    place  number of a `checks.history.record.Place`
-    shape  describes the answer without its values
+    place    number of a `checks.history.record.Place`
+    user_id  None if the answer has none
+    shape    describes the answer without its values, "" if it is not described
     """
 
     place: int
@@ -130,7 +140,7 @@ class DatabaseQuery:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Address, and the key of the target file that holds it."""
+    """Address of a target, and the key of the target file that states it."""
 
     key: str
     url: str
@@ -140,7 +150,7 @@ class Address:
 class FaultCommands:
     """Shell commands that switch a fault on and off.
 
-    `check` succeeds while the fault is on ("" if there is none).
+    `check`: exits with status 0 while the fault is on, and with another one while it is off; "" if there is none.
     """
 
     on: str
