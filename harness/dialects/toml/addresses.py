@@ -1,4 +1,4 @@
-"""Addresses of a target file: `[urls]`, every other address in it, and the guard of those that are not this machine."""
+"""Addresses of a target file: `[urls]`, every other address in it, and the check of those on other machines."""
 
 from __future__ import annotations
 
@@ -31,9 +31,10 @@ KEPT_HOSTS = 5
 class Urls:
     """Content of the table `[urls]` of a target file.
 
-    address  the same as socket, with the placeholders of a user, and of a room
-    hosts    hosts besides those of http and socket, which a login function asks or the platform names itself
-    network  how the hosts are reached (proxies, TLS); its own list of hosts is still empty
+    http, socket  addresses; "" where the file has none
+    address       `socket` as a template: it may have placeholders of a user and of a room
+    hosts         hosts besides those of http and socket, which a login function asks or the platform names itself
+    network       TLS files and the longest frame; `network_of` adds the hosts
     """
 
     http: str = ""
@@ -51,7 +52,7 @@ class Urls:
 def read_urls(top: Table, *, any_protocol: bool = False) -> Urls:
     """Return the content of `[urls]`. Mistakes are collected in `top` and raised together later.
 
-    `any_protocol`: the socket may be of TCP, or absent.
+    `any_protocol`: the socket may be of TCP, or be absent if there is an http address.
     """
     table = top.table("urls", example='{ http = "http://127.0.0.1:8000" }', required=True)
     if table is None:
@@ -107,7 +108,10 @@ def _read_network(table: Table) -> Network:
 def all_addresses(
     urls: Urls, requests: Iterable[RequestTemplate], databases: Mapping[Place, DatabaseQuery]
 ) -> tuple[Address, ...]:
-    """Return every address that a run with this file could speak to."""
+    """Return every address that a run with this file could speak to.
+
+    `requests`: only those with an absolute address add one. A database counts by its hosts, without user and password.
+    """
     found = [Address("urls.http", urls.http), Address("urls.socket", urls.socket)]
     found += [Address("urls.hosts", f"http://{host}") for host in urls.hosts]
     found += [Address(one.where, one.url.prefix) for one in requests if is_absolute(one.url.prefix)]
@@ -130,7 +134,7 @@ def _database_hosts(dsn: str) -> Iterator[str]:
 
 
 def network_of(urls: Urls, addresses: Iterable[Address]) -> Network:
-    """Return the network by which every client of this target reaches it."""
+    """Return the network of `urls`, limited to the hosts of `addresses`: every client of the target uses it."""
     return replace(urls.network, hosts=hosts_of(address.url for address in addresses))
 
 
@@ -182,7 +186,7 @@ def proxied(addresses: Iterable[Address]) -> list[str]:
 def check_here(named: Mapping[str, str]) -> None:
     """Raise TargetError if an address of the reference platform is not on this machine.
 
-    `named`: name of the setting or endpoint -> its address.
+    `named`: name of the setting or endpoint -> its value. Values without "://" are no addresses, and are skipped.
     """
     for key, url in named.items():
         if "://" in url and not is_loopback(host := host_of(url)):

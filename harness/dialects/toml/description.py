@@ -45,9 +45,15 @@ from earwitness.harness.dialects.toml.template import Template
 class Description:
     """Everything that a target file states.
 
+    http       base URL of requests, "" if the file has none
+    socket     template of the socket's address
     addresses  every address that a run could use
     network    how a run reaches them
-    exchange   what is said on a socket besides messages
+    accounts   rows of the file of accounts; () if none is named
+    to_socket  how credentials are presented to the socket, and `to_http` to requests
+    exchange   rules for frames of a socket that are no messages
+    resume     None without [resume]; so `history` and `probe` without their tables
+    identity   for each item of [identity]: place, request, path of the user id in its answer
     stated     promises that the file states, by key of the contract
     unjudged   warnings by name of a promise: the file describes data for it, and [contract] does not mention it
     """

@@ -31,7 +31,7 @@ WAIT = re.compile(r"\d{1,9}(\.\d{1,9})?", re.ASCII)
 
 
 class GenericTarget:
-    """Any platform whose messages are JSON over sockets, or HTTP one way and a socket the other.
+    """Target that a target file describes: JSON frames on a WebSocket, or requests to send and a WebSocket to receive.
 
     says_joined    the platform says when a room is subscribed; if not, it is unknown which deliveries a user should get
     logins         how many people the file can log in; None: any number
@@ -195,8 +195,8 @@ class GenericTarget:
     def post(self, credentials: Credentials, label: str, message_id: str, text: str) -> Flow[Sequence[Heard]]:
         """Implement `SendsByHttp.post` by the table [send.request].
 
-        A status of 500 or more is neither ACK nor NACK: it raises FlowError, because it is unknown whether the message
-        was accepted.
+        An accepted status is ACK, any other below 500 is NACK. A status of 500 or more raises FlowError, because it is
+        unknown whether the message was accepted.
         """
         request, room = self._d.send.request, self._room_of.get(label, label)
         if request is None:
@@ -228,7 +228,7 @@ class GenericTarget:
         resume: Mapping[str, int] | None = None,
         previous: Dialogue | None = None,
     ) -> Dialogue:
-        """Implement `Target.dialogue`: apply the tables [socket], [resume] and [rooms]."""
+        """Implement `Target.dialogue`: apply the tables [socket], [resume] and [rooms]. `previous` is not used."""
         values = self._logged_in(credentials)
         if self._scripted:
             return self._scripted_dialogue(credentials, values, rooms, resume)

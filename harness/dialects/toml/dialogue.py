@@ -40,7 +40,10 @@ class GreetedDialogue(BaseDialogue):
         join: Sequence[str],
         envelope: Envelope | None = None,
     ) -> None:
-        """Decode with `hear` and encode with `send`; `first` is sent when the socket opens, `join` after WELCOME."""
+        """Decode with `hear` and encode with `send`; `first` is sent when the socket opens, `join` after WELCOME.
+
+        `envelope`: of frames that `hear` decodes, None if there is none.
+        """
         super().__init__(handshake, first)
         self.envelope = envelope
         self._hear, self._join = hear, join
@@ -57,11 +60,13 @@ class GreetedDialogue(BaseDialogue):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Script:
-    """Everything that the sockets of a target file have in common.
+    """Rules and functions that all sockets of a target share.
 
     hear      decodes a whole frame, perhaps from a cache; `read` decodes one text of it
     send      template of a message, None where messages are sent by HTTP
-    envelope  of frames that `hear` decodes, if there is one
+    exact     replies to an exact text, by that text
+    by_kind   replies to kinds of frames
+    envelope  of frames that `hear` decodes, None if there is none
     """
 
     rules: FrameRules
@@ -75,7 +80,7 @@ class Script:
 
     @property
     def piecewise(self) -> bool:
-        """Return whether each text of a frame is looked at by itself, and not only the frame."""
+        """Return whether each text of a frame must be read by itself, because a reply to it may be due."""
         return bool(self.by_kind or (self.exact and self.rules.separator))
 
 
@@ -83,9 +88,10 @@ class ScriptedDialogue(BaseDialogue):
     """Dialogue with state: steps of opening, replies, heartbeats, counted numbers, answers in order.
 
     values   placeholders of the user, and of the room if the socket belongs to one
-    frames   (template, more placeholders) of the frames that are sent at first, and after the greeting
+    first    frames that are sent when the socket opens: of each its template and further placeholders
+    join     frames that are sent after the greeting, likewise
     rooms    (label, platform's name) of each room of this socket
-    secrets  texts that no sentence may show
+    secrets  texts that no error message may show
     """
 
     def __init__(
@@ -98,7 +104,7 @@ class ScriptedDialogue(BaseDialogue):
         rooms: Sequence[tuple[str, str]],
         secrets: Sequence[str] = (),
     ) -> None:
-        """Start before the first step; nothing is sent yet. The class describes the parameters."""
+        """Prepare the first step; nothing is sent yet. The class describes the parameters."""
         super().__init__(handshake)
         self.beat_s = script.exchange.beat_s
         self._script, self._exchange = script, script.exchange
@@ -149,7 +155,10 @@ class ScriptedDialogue(BaseDialogue):
     # -- opening --------------------------------------------------------------------------------------------------
 
     def opened(self) -> Sequence[Heard]:
-        """Implement `Dialogue.opened`: send the first frames and those of the first steps."""
+        """Implement `Dialogue.opened`: send the first frames, and the steps up to the first that waits for an answer.
+
+        Returns JOINED for each room if opening is joining (`rooms.joined = "open"`).
+        """
         self.out += [self._frame(template, more) for template, more in self._opening]
         events: list[Heard] = []
         if self._exchange.joined == OPEN:

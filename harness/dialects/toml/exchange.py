@@ -22,7 +22,8 @@ BY_FRAME, OPEN, GREETING = "frame", "open", "greeting"
 class Step:
     """One step while a connection is opened: a frame is sent, and its answer awaited before the next step.
 
-    where         its name in sentences
+    where         its name in error messages
+    frame         what is sent; None: the step only waits
     kinds, text   the answer: values of `frames.kind`, or its beginning; both empty if nothing is awaited
     refused       values of `frames.kind` by which the platform refuses the connection
     refused_text  beginning of such a refusal
@@ -44,14 +45,17 @@ class Step:
 
     @property
     def awaited(self) -> str:
-        """Return what is awaited, in words for an error."""
+        """Return words for an error that name the awaited answer."""
         way = f"wait_text = {self.text!r}" if self.text else f"wait_for = {list(self.kinds)!r}"
         return f"answer to {self.where} ({way})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """Frame that is sent whenever a certain frame is received: one of `kinds`, or exactly the text `to`."""
+    """Frame that is sent whenever a certain frame is received: one of `kinds`, or exactly the text `to`.
+
+    `to` is "" if `kinds` says it. `keep`: as of `Step`, with values of the received frame.
+    """
 
     to: str
     kinds: tuple[object, ...]
@@ -61,7 +65,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exchange:
-    """Rules for frames on a socket that are no messages.
+    """Rules for frames on a socket that are no messages, and for how frames are sent.
 
     beat_s, beat  a heartbeat: seconds between two, and its frame; 0.0 and None without one
     end           text at the end of every frame that is sent
@@ -81,7 +85,7 @@ class Exchange:
 
     @property
     def plain(self) -> bool:
-        """Return whether messages are all that is said, so that a socket has no state."""
+        """Return whether every rule has its default: only messages are exchanged, so a socket needs no state."""
         return self == PLAIN
 
 
@@ -89,7 +93,10 @@ PLAIN: Final = Exchange()
 
 
 def kept_names(top: Table) -> frozenset[str]:
-    """Return the placeholders `kept.NAME` of a target file. Mistakes are collected by `read_exchange`."""
+    """Return the placeholders `kept.NAME` that steps and replies of a target file define.
+
+    No mistakes are collected here; `read_exchange` collects them.
+    """
     socket = top.data.get("socket")
     tables = socket if isinstance(socket, dict) else {}
     found = set()
@@ -184,5 +191,5 @@ def needs_kind(steps: Sequence[Step], replies: Sequence[Reply]) -> Iterator[str]
 
 
 def placeholders(kept: Collection[str], *, by_room: bool) -> frozenset[str]:
-    """Return the placeholders of frames that belong to no message."""
+    """Return the placeholders of frames that are no messages. `by_room`: also those of a room."""
     return LOGGED_IN | {COUNTED, *kept} | (frozenset({"room", "label"}) if by_room else frozenset())

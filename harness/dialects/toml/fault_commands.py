@@ -27,7 +27,7 @@ class CommandFault:
     def apply(self) -> None:
         """Run the command `on`.
 
-        Raises TargetError if it fails, or if `check` then reports that the fault is not on.
+        Raises TargetError if it fails or takes longer than COMMAND_S, or if `check` reports that the fault is not on.
         """
         self._run("on", self.commands.on)
         if self.commands.check and self._status(self.commands.check) != 0:
@@ -36,7 +36,7 @@ class CommandFault:
     def lift(self) -> None:
         """Run the command `off`.
 
-        Raises TargetError if it fails, or if `check` still reports that the fault is on.
+        Raises TargetError if it fails or takes longer than COMMAND_S, or if `check` reports that the fault is still on.
         """
         self._run("off", self.commands.off)
         if self.commands.check and self._status(self.commands.check) == 0:

@@ -61,7 +61,7 @@ class Rule:
     items   path to a list inside the frame; each element counts as a frame
     by      how an answer names its message: BY_ID, BY_ORDER or BY_NUMBER
     at      getters of its values by name
-    paths   the same paths, `items`, `has` and `lacks` as text
+    paths   the paths of `at`, `items`, `has` and `lacks` as text, by name
     """
 
     name: str
@@ -76,7 +76,10 @@ class Rule:
     by: str = BY_ID
 
     def fits(self, kind: object, frame: object) -> int:
-        """Return how surely a frame is of this rule: 0 not, 1 by its prefix, 2 by a path, 3 by its kind."""
+        """Return how well the rule recognises a frame: 0 not, 1 by its prefix, 2 by a path, 3 by its kind.
+
+        The caller has compared the prefix. `kind`: the frame's value of `frames.kind`; `frame`: its JSON.
+        """
         if self.lacks is not None and self.lacks(frame) is not None:
             return 0
         if kind.__hash__ is not None and kind in self.values:
@@ -90,9 +93,10 @@ class Rule:
 class Piece:
     """One text of a received frame.
 
-    text   as it came, without separators
-    value  its JSON after the prefix; None if there is none
-    read   False if it is not of the form that the file describes
+    text    as it came, without separators
+    prefix  the prefix of the rules with which it begins, "" if with none
+    value   its JSON after the prefix; None if there is none
+    read    False if it is not of the form that the file describes
     """
 
     text: str
@@ -105,7 +109,8 @@ class Piece:
 class FrameRules:
     """Rules of a target file for received frames.
 
-    split      none, lines (several JSON texts in one frame) or list (a JSON list of messages)
+    split      "none", "lines" (one JSON text a line) or "list" (a JSON list of messages)
+    kind       getter of the kind of a frame
     separator  text at the end of each of several JSON texts in one frame, "" for none
     prefix     text before the JSON of a frame
     kind_path  path to the kind as text, "" if the file names none
@@ -130,15 +135,18 @@ class FrameRules:
 
     @property
     def plain(self) -> bool:
-        """Return whether all frames are read alike: no rule has a prefix of its own, and nothing separates texts."""
+        """Return whether all frames are read alike: without separator, own prefixes of rules, and `lacks`."""
         return not self.separator and all(rule.prefix == self.prefix and rule.lacks is None for rule in self.rules)
 
     def by(self, name: str) -> str:
-        """Return how the answers of the rule `name` name their messages."""
+        """Return how the answers of the rule `name` name their messages: BY_ID, BY_ORDER or BY_NUMBER.
+
+        It is BY_ID if there is no such rule.
+        """
         return next((rule.by for rule in self.rules if rule.name == name), BY_ID)
 
     def pieces(self, data: str | bytes) -> list[Piece]:
-        """Return the texts of a frame, decoded."""
+        """Return the texts of a frame, each with its JSON; a text with several JSON values gives a Piece for each."""
         text = data if isinstance(data, str) else data.decode("utf-8", "replace")
         texts = [part for part in text.split(self.separator) if part] if self.separator else [text]
         prefixes = sorted({self.prefix, *(rule.prefix for rule in self.rules)}, key=len, reverse=True)
@@ -216,7 +224,10 @@ def _read_rule(table: Table, name: str, has_kind: bool, prefix: str) -> Rule:
 
 
 def read_values(table: Table, name: str, example: str) -> tuple[object, ...]:
-    """Return the values of the kind that the key `name` lists; () if it is absent or wrong."""
+    """Return the values of a kind of frame that the key `name` lists; () if it is absent or wrong.
+
+    `example`: a correct value, for the error.
+    """
     given = table.value(name, VALUES, example=f'["{example}"]')
     return () if given is None else tuple(given) if isinstance(given, list) else (given,)
 
@@ -235,7 +246,7 @@ def _read_by(table: Table) -> str:
 
 
 def listener(rules: FrameRules, label_of: Mapping[str, str]) -> Callable[[str | bytes], Sequence[Heard]]:
-    """Return the function that decodes received frames into events; it becomes the target's `hear`.
+    """Return the function that decodes received frames into events.
 
     `label_of`: the platform's name of a room -> its label in the plan.
     """
@@ -266,9 +277,10 @@ def listener(rules: FrameRules, label_of: Mapping[str, str]) -> Callable[[str | 
 
 
 def envelope_of(rules: FrameRules, label_of: dict[str, str], send: tuple[SentPiece, ...]) -> Envelope | None:
-    """Return the envelope of frames that `listener` reads alike; None where a frame is more than one JSON object.
+    """Return the envelope by which the native path decodes usual frames as `listener` does.
 
-    `label_of`: as of `listener`; `send`: of the envelope.
+    Return None where an envelope cannot express the rules, such as a prefix or several JSON texts in a frame.
+    `label_of`: as of `listener`; `send`: pieces of `Envelope.send`.
     """
     by_name = {rule.name: rule for rule in rules.rules}
     message, ack = by_name["message"], by_name.get("ack")

@@ -20,9 +20,12 @@ PAGINGS = ("none", "after", "offset")
 class HistoryRules:
     """Rules of the table [history], by which final reads are made.
 
-    first   cursor of the first page
-    cursor  path to the value of the last item that asks for the next page
-    at      paths to the parts of an item: text, seq, sender, id, room
+    paging        "none": one request reads all; "after": a cursor asks for the next page; "offset": a count of rows
+    newest_first  the platform lists the newest message first
+    first         cursor of the first page
+    items         path to the list of messages in an answer
+    cursor        path in an item to its cursor; that of the last item of a page asks for the next page
+    at            paths in an item to text, seq, sender, id and room, as far as the file gives them
     """
 
     request: RequestTemplate
@@ -34,7 +37,7 @@ class HistoryRules:
     at: Mapping[str, Getter]
 
     def rows(self, page: object) -> list[tuple[StoredRow, object]] | None:
-        """Return (row, cursor value) for each item of a page, in the page's order; None if the answer is not a page."""
+        """Return (row, cursor) for each item of a page, in the page's order; None if the answer is not a page."""
         items = self.items(page)
         if not isinstance(items, list):
             return None
@@ -60,7 +63,7 @@ class HistoryRules:
 
     @property
     def limits(self) -> frozenset[int]:
-        """Return the numbers in the request that may limit its rows; none where pages are read."""
+        """Return the numbers in the request, each perhaps a limit of its rows; empty where pages are read."""
         if self.paging != "none":
             return frozenset()
         return self.request.url.numbers | (self.request.body.numbers if self.request.body else frozenset())
@@ -68,8 +71,9 @@ class HistoryRules:
     def read(self, ask: Callable[[Mapping[str, object]], HttpRequest]) -> Flow[list[StoredRow]]:
         """Read all pages and return their rows, oldest first.
 
-        `ask` returns the request for a mapping with the placeholders `after` and `offset`. Raises FlowError, and
-        Unbounded for more pages or rows than the limits of this process allow.
+        `ask` returns the request for a mapping with the placeholders `after` and `offset`. Raises FlowError for an
+        answer that is no page, or a page without a new cursor; Unbounded for a page that comes twice, and for more
+        pages or rows than `harness.client.bounds` allows.
         """
         rows: list[StoredRow] = []
         after: object = self.first

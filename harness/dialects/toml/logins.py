@@ -31,7 +31,7 @@ ALGORITHMS = ("HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "ES256", "ES
 
 
 class Login(Protocol):
-    """Protocol of a way to get credentials.
+    """Protocol of a way to log in.
 
     requests  the HTTP requests that it sends, as far as the file names them
     most      how many people it can log in; None: any number
@@ -46,7 +46,7 @@ class Login(Protocol):
         values  values of the person's placeholders
         base    base URL of relative addresses
 
-        Raises FlowError.
+        Raises FlowError if the platform refuses, or there is no token or no user id.
         """
         ...
 
@@ -77,7 +77,9 @@ class Claim:
     def credentials(self, person: Person, values: Mapping[str, object], answer: object, token: str) -> Credentials:
         """Return the credentials of a person from an answer and its token.
 
-        Raises FlowError if there is no user id.
+        `values`: the person's placeholders; `answer`: a decoded answer, or a row of a file. If the token is a JWT, its
+        claims are read without verification; they also tell when it expires, unless `expires_in` does. Raises FlowError
+        if there is no user id.
         """
         claims = _claims(token)
         source = {**answer, "claims": claims} if isinstance(answer, dict) else {"claims": claims}
@@ -104,7 +106,10 @@ class Claim:
 
 
 def shape(answer: object) -> str:
-    """Return a description of an answer without its values: they may be secrets."""
+    """Return words that name the keys of an answer, or its type if it is no object.
+
+    Values are left out, because they may be secrets.
+    """
     return (
         f"an object with {', '.join(map(str, answer)) or 'nothing'}" if isinstance(answer, dict) else repr(type(answer))
     )
@@ -273,7 +278,8 @@ def read_rows(table: Table, key: str, path: Path, plain: str) -> list[Mapping[st
     """Return the rows of a file, None after a mistake, which is collected in `table` under `key`.
 
     The file is a JSON list, a CSV file with a header (`*.csv`), or has one row a line. A line is a JSON object, or
-    plain text that counts as `{plain: text}`.
+    plain text that counts as `{plain: text}`. `plain` = "name": it is a file of accounts, whose rows need a name or an
+    email.
     """
     rows: Any
     try:

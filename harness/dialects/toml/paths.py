@@ -17,7 +17,7 @@ PATH: Final = Text(
 
 
 def compile_path(text: str) -> Getter:
-    """Return a function from a decoded JSON value to the value at the path, None if there is nothing.
+    """Return a function that takes a decoded JSON value and returns what is at the path `text`, None if nothing is.
 
     The function never raises. A number in a path is a position in a list, and a key in an object.
     """
@@ -52,7 +52,10 @@ def text_or_none(value: object) -> str | None:
 
 
 def seq_or_none(value: object) -> int | None:
-    """Return a sequence number that a record can hold, from a number or from digits; None for anything else."""
+    """Return a sequence number that a record can hold (0 to 2^62 - 1), from a whole number or a text of ASCII digits.
+
+    Return None for anything else.
+    """
     if type(value) is str and len(value) < 20 and value.isascii() and value.isdigit():
         value = int(value)
     return value if type(value) is int and -1 < value < 1 << 62 else None

@@ -42,7 +42,7 @@ class RequestTemplate:
     """One HTTP request with placeholders.
 
     accept       statuses of success
-    each_member  the request is sent once for each member
+    each_member  the request is sent once for each member of a room
     where        the key of the target file that has its address
     """
 
@@ -60,7 +60,9 @@ class RequestTemplate:
         """Return the request with `values` in its placeholders.
 
         base     base URL of relative addresses
-        headers  headers that present the credentials
+        headers  headers that present the credentials; own headers of the same spelling replace them
+
+        Raises KeyError for a placeholder without a value.
         """
         sent = dict(headers or {})
         if self.body is not None:

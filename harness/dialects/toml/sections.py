@@ -59,7 +59,8 @@ DATABASE_PLACES = {"auth": Place.AUTH_DATABASE, "main": Place.MAIN_DATABASE}
 class Presentation:
     """How credentials are presented to the socket, or to HTTP requests.
 
-    query, subprotocols, first (frames sent first) and exchange (what else is said) apply to the socket only.
+    query, subprotocols, first (frames sent first) and exchange (rules for frames that are no messages) apply to the
+    socket only.
     """
 
     headers: Mapping[str, Template]
@@ -98,7 +99,7 @@ class Rooms:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Send:
-    """Rules for sending a message: as a frame, or as a request.
+    """Rules for sending a message: as a frame, or as a request; the other of the two is None.
 
     seq     path to the message's sequence number in the answer to the request
     end     text at the end of every frame on the socket
@@ -116,7 +117,9 @@ class Send:
 class Resume:
     """Rules for resuming a session.
 
-    `together`: True sends one frame with {seqs} for all rooms, False one frame for each room.
+    query     added to the query of the socket's address
+    frames    frames that are sent first
+    together  True: the frames are sent once, with {seqs} of all rooms; False: once for each room, with {room} and {seq}
     """
 
     query: Mapping[str, Template]
@@ -127,7 +130,8 @@ class Resume:
 def read_presentations(top: Table, *, by_room: bool) -> tuple[Presentation, Presentation]:
     """Return how credentials are presented, as (to the socket, to HTTP requests).
 
-    Without [http] both present the same headers. `by_room`: the address of a socket names a room.
+    Without [http], requests get the headers and cookies of the socket. `by_room`: the address of a socket names a room.
+    Mistakes are collected in `top` and raised together later.
     """
     here = LOGGED_IN | (ROOM_NAMES if by_room else frozenset())
     said = placeholders(kept_names(top), by_room=by_room)
@@ -208,7 +212,10 @@ def read_rooms(top: Table) -> Rooms:
 
 
 def finished_request(table: Table, name: str, url: str, known: frozenset[str] = LOGGED_IN) -> RequestTemplate:
-    """Return a request from its table; every key of the table that was not read is collected as a mistake."""
+    """Return a request from its table; every key of the table that was not read is collected as a mistake.
+
+    `name`, `url`, `known`: as of `read_request`.
+    """
     request = read_request(table, name, known, url=url)
     table.finish()
     return request
@@ -310,7 +317,10 @@ def read_fault_commands(top: Table) -> dict[str, FaultCommands]:
 
 
 def check_exchange(top: Table, exchange: Exchange, frames: FrameRules, send: Send) -> None:
-    """Note a fault for each key of the exchange on a socket that needs another key, or excludes it."""
+    """Collect a mistake in `top` for each key about frames of a socket that lacks or excludes another key.
+
+    `exchange`, `frames`, `send`: what the tables of the file gave.
+    """
     rules = {rule.name: rule for rule in frames.rules}
     if not frames.kind_path:
         for key in needs_kind(exchange.steps, exchange.replies):

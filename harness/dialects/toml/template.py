@@ -93,7 +93,10 @@ class Template:
         return "".join([part if isinstance(part, str) else part[1](values[part[0]]) for part in self._parts])
 
     def pieces(self, values: Mapping[str, Put]) -> tuple[SentPiece, ...]:
-        """Return the template as an envelope's `send` has it; () if that knows not all of its values and filters."""
+        """Return the template as pieces for `Envelope.send`; () if an envelope has no form for one of its parts.
+
+        `values`: placeholder -> the value of an envelope that replaces it.
+        """
         pieces: list[SentPiece] = []
         for part in self._parts:
             if isinstance(part, str):
