@@ -96,7 +96,7 @@ def reference_contract(**changes: object) -> Contract:
 class ReferenceTarget(ReferenceRooms, ReferenceEntrance):
     """The reference platform behind the endpoints that `earwitness up --json` prints.
 
-    endpoints  "edge", "auth" and "frontend" are base URLs; "auth_dsn" and "main_dsn", if given, are for databases.
+    endpoints  "edge", "auth" and "frontend" are base URLs; "auth_dsn" and "main_dsn", if given, are those of databases.
     via        how a socket presents its token. With "ticket" every handshake needs fresh credentials:
                `credentials = yield from target.ticket(credentials)`.
     audience   expected `aud` of access tokens; None: only its presence is checked.
@@ -195,7 +195,7 @@ class ReferenceTarget(ReferenceRooms, ReferenceEntrance):
         return self.credentials("refresh", credentials.person, response)
 
     def ticket(self, credentials: Credentials) -> Flow[Credentials]:
-        """Return the same credentials with a single-use ticket in `extra`, for one handshake.
+        """Return the same credentials with a single-use ticket in `extra["ticket"]`, for one handshake.
 
         Raises FlowError for a refusal.
         """
@@ -254,7 +254,10 @@ class ReferenceTarget(ReferenceRooms, ReferenceEntrance):
         return self.open_with(secret, self.via, resume)
 
     def open_with(self, secret: str, via: Presentation, resume: Mapping[str, int] | None = None) -> Dialogue:
-        """Return the dialogue of a socket that presents a token or, via "ticket", a ticket."""
+        """Return the dialogue of a socket that presents `secret`: a token or, via "ticket", a ticket.
+
+        `resume`: the last sequence number received, by room label, which the first frame states; None: a new session.
+        """
         query: dict[str, str] = {}
         headers: dict[str, str] = {}
         subprotocols: tuple[str, ...] = ()
@@ -277,7 +280,7 @@ class ReferenceTarget(ReferenceRooms, ReferenceEntrance):
         return PlainDialogue(handshake, self._hear, self.encode, first, ENVELOPE)
 
     def encode(self, label: str, message_id: str, text: str) -> str:
-        """Return one frame of type `send`."""
+        """Return the frame of type `send` for a message, as `Dialogue.send` does."""
         label_json = self._json_labels.get(label)
         if label_json is None:
             label_json = self._json_labels[label] = _dumps(label).decode()
@@ -289,7 +292,7 @@ class ReferenceTarget(ReferenceRooms, ReferenceEntrance):
         return f'{self.encode(label, message_id, text)[:-1]},"ask":true}}'
 
     def hear(self, data: str | bytes) -> Sequence[Heard]:
-        """Return the events of one JSON frame; it is the `received` of every dialogue."""
+        """Return the events of one JSON frame, OTHER if it is not understood; the `received` of every dialogue."""
         try:
             frame = _loads(data)
             if frame["type"] == "message":
@@ -306,7 +309,8 @@ class ReferenceTarget(ReferenceRooms, ReferenceEntrance):
     def credentials(self, step: str, person: Person, response: HttpResponse) -> Credentials:
         """Return the credentials in the answer to a login or a refresh.
 
-        Raises FlowError if the answer has none, or another person's.
+        `step`: "login" if the user must be `person`; after any other step the token may name another user, because the
+        judge decides about that. Raises FlowError if the answer has no JWT, or one with wrong claims.
         """
         answer = answer_object(step, response)
         token = answer.get("access_token")

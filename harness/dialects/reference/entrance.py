@@ -16,7 +16,7 @@ from earwitness.harness.dialects.protocol import Credentials
 
 
 class ReferenceEntrance:
-    """Part of `ReferenceTarget` that implements `harness.dialects.parts.Entrance`."""
+    """Base class of `ReferenceTarget` that implements `harness.dialects.parts.Entrance`."""
 
     endpoints: Mapping[str, object]
 

@@ -44,13 +44,13 @@ def unpack(text: str) -> Any:
 
 @functools.cache
 def own_rsa_key() -> rsa.RSAPrivateKey:
-    """Return an RSA key of the tester, made once: making one takes long."""
+    """Return an RSA key (2048 bits) of the tester; it is made once in a process, because that takes long."""
     return rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
 @functools.cache
 def own_ec_key() -> ec.EllipticCurvePrivateKey:
-    """Return an elliptic key (P-256) of the tester, made once."""
+    """Return an elliptic key (P-256) of the tester; it is made once in a process."""
     return ec.generate_private_key(ec.SECP256R1())
 
 
@@ -70,9 +70,11 @@ def read_key(pem: str) -> ec.EllipticCurvePrivateKey:
 class Forger:
     """Maker of forgeries from the tokens of one person, the victim.
 
-    kid, public  name and public half of the key that the platform signs with now
-    other_id     user id of another person
-    key          the private key itself, None if it is not known
+    kid, public           name and public half of the key that the platform signs with now
+    token, refresh_token  the victim's access token and refresh token
+    other_id              user id of another person
+    key                   the private half of the platform's key, None if it is not known; without it the methods that
+                          sign with that key raise AssertionError
     """
 
     kid: str
@@ -191,15 +193,15 @@ class Forger:
         return self.refresh_token
 
     def no_type(self) -> str:
-        """Return a validly signed token without `typ`."""
+        """Return a validly signed token without the claim `typ`, which distinguishes access from refresh tokens."""
         return self.minted(without="typ")
 
     def no_expiry(self) -> str:
-        """Return a validly signed token without `exp`."""
+        """Return a validly signed token without the claim `exp`, so that it would never expire."""
         return self.minted(without="exp")
 
     def no_audience(self) -> str:
-        """Return a validly signed token without `aud`."""
+        """Return a validly signed token without the claim `aud`, so that it names no service."""
         return self.minted(without="aud")
 
     def issued_in_the_future(self) -> str:

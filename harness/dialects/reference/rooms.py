@@ -22,7 +22,7 @@ SEQ_LIMIT = 1 << 62
 
 
 class ReferenceRooms:
-    """Half of `ReferenceTarget` that implements parts of `harness.dialects.parts`."""
+    """Base class of `ReferenceTarget` that reads histories, removes members, and sends messages as requests."""
 
     _edge: str
 
@@ -68,7 +68,7 @@ class ReferenceRooms:
     def post_beside(self, credentials: Credentials, label: str, message_id: str, text: str) -> Flow[Sequence[Heard]]:
         """Implement `PostsBeside.post_beside`: send `POST …/messages`.
 
-        The platform treats it like a message from a socket.
+        The platform treats it like a message from a socket. 201 is ACK, any other status below 500 is NACK.
         """
         url = f"{self._edge}/api/conversations/{quote(label, safe='')}/messages"
         headers = {**bearer(credentials), "content-type": "application/json"}

@@ -97,7 +97,10 @@ def hear_sharing(frame: Mapping[str, Any]) -> Sequence[Heard]:
 
 
 def greeted_marks(frame: Mapping[str, Any]) -> dict[str, dict[str, int]]:
-    """Return `{"read": {room label: read mark}}` from a greeting, {} if it carries no read marks."""
+    """Return `{"read": {room label: read mark}}` from a greeting, {} if it carries no read marks.
+
+    The mark is 0 for a conversation without one. Raises ValueError for a mark that is no sequence number.
+    """
     marks = frame.get("read")
     if not isinstance(marks, dict):
         return {}

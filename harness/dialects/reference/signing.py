@@ -1,4 +1,6 @@
-"""Reader of the signing key of a platform of our own, a process because asyncio and gevent cannot share one.
+"""Program that reads the signing key of a reference platform from its database.
+
+It is a process of its own because it needs asyncio, which cannot share a process with gevent.
 
     python -m earwitness.harness.dialects.reference.signing
 

@@ -120,7 +120,10 @@ class ReferenceTokens:
         return response.status
 
     def signing_key(self) -> Flow[SigningKey]:
-        """Implement `Tokens.signing_key`: return the first key of auth's jwks.json; `private_pem` is None."""
+        """Implement `Tokens.signing_key`: return the first key of auth's jwks.json; `private_pem` is None.
+
+        Raises FlowError if there is none, or it is no elliptic key.
+        """
         step = "reading auth's keys"
         response = yield HttpRequest("GET", f"{self._auth}/.well-known/jwks.json", {}, b"", step)
         try:
