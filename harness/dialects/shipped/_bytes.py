@@ -41,7 +41,10 @@ class Template:
 
 
 def read_template(own: Table, name: str, default: str) -> Template:
-    """Return the template that the option `name` states. Without `{room}` it is a mistake, collected in `own`."""
+    """Return the template that the option `name` states, that of `default` after a mistake.
+
+    A text that does not contain `{room}` exactly once is a mistake, which is collected in `own`.
+    """
     text = own.text(name, default, example=default)
     if text.count(ROOM) != 1:
         own.fault(name, f"= {text!r} needs {ROOM} once: it stands for the room", f'{name} = "{default}"')
@@ -52,26 +55,36 @@ def read_template(own: Table, name: str, default: str) -> Template:
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """Way in which users of a broker are known: by name and secret of each person, by one account, or not at all."""
+    """Way in which users log in at a broker: each with name and secret, all with one account, or not at all.
+
+    each            each person logs in with their own name and secret
+    user, password  the account of all; "" without one
+    """
 
     each: bool
     user: str
     password: str = field(repr=False)
 
     def of(self, credentials: Credentials) -> tuple[str, str]:
-        """Return user and password of a person; "" where there is none."""
+        """Return the user and the password with which a person logs in; "" where there is none."""
         return (credentials.person.name, credentials.token) if self.each else (self.user, self.password)
 
 
 def read_login(own: Table, example: str) -> Login:
-    """Return the login that the options `auth`, `user`, `password` state. `example`: variable with the password."""
+    """Return the login that the options `auth`, `user` and `password` state. Mistakes are collected in `own`.
+
+    `example`: name of an environment variable for the password, shown in the error.
+    """
     by = own.choice("auth", ("none", "person", "shared"), "none")
     user = own.text("user", example="guest") if by == "shared" else ""
     return Login(by == "person", user, own.secret("password", example=f"env:{example}") if by == "shared" else "")
 
 
 def socket_handshake(url: str, network: Network, subprotocols: tuple[str, ...] = ()) -> Handshake:
-    """Return how a socket is opened: TCP for tcp:// and tls://, else a WebSocket with `subprotocols`."""
+    """Return the handshake for an address: of a TCP stream for tcp:// and tls://, else of a WebSocket.
+
+    `subprotocols`: those that a WebSocket offers.
+    """
     if url.startswith(("tcp:", "tls:")):
         return ByteStream(url=url, network=network)
     return Handshake(url=url, network=network, subprotocols=subprotocols)
@@ -86,7 +99,7 @@ def number(text: str, most: int = MOST) -> int | None:
 
 
 def whole(value: object, default: int = -1) -> int:
-    """Return a value of JSON if it is a whole number that an event may carry, else `default`."""
+    """Return a value of JSON if it is a whole number from 0 to MOST, else `default`."""
     return value if type(value) is int and 0 <= value <= MOST else default
 
 
@@ -110,5 +123,5 @@ def raw(data: str | bytes) -> bytes:
 
 
 def not_understood(what: str) -> list[Heard]:
-    """Return the event for something that was received and not understood."""
+    """Return the event OTHER for something that was received and not understood. `what`: its description."""
     return [(OTHER, None, None, -1, None, None, what)]

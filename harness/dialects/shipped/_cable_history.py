@@ -1,4 +1,4 @@
-"""Positions in the streams of Action Cable's extended protocol, and what came before its history was confirmed.
+"""Positions in the streams of Action Cable's extended protocol, and messages held until a history is confirmed.
 
 https://docs.anycable.io/misc/action_cable_protocol describes actioncable-v1-ext-json. A client says on subscribing up
 to which offset it has received each stream. The server confirms the subscription, sends what was missed like other
@@ -18,22 +18,26 @@ MOST_STREAMS: Final = 1000
 
 
 class Positions:
-    """Offset of the last message received in each stream, by identifier of the subscription."""
+    """Position (epoch and offset) of the last message received in each stream of a subscription."""
 
     def __init__(self, before: Positions | None = None) -> None:
-        """Continue where `before` ended."""
+        """Start with the positions of `before`, the connection before; without any if it is None."""
         known = {} if before is None else before._streams
         self._streams: dict[str, dict[str, dict[str, Any]]] = {key: dict(streams) for key, streams in known.items()}
 
     def request(self, identifier: str) -> Mapping[str, object] | None:
-        """Return the history request for a subscription, None if nothing was received there."""
+        """Return the value of `history` in the command that subscribes to `identifier`.
+
+        Return None if nothing with a position was received there.
+        """
         streams = self._streams.get(identifier)
         return {"streams": streams} if streams else None
 
     def noted(self, frame: Mapping[str, Any], heard: Heard) -> Heard:
-        """Note the position of a message; return its event, as REPLAYED if its offset was received before.
+        """Note the position that `frame` states of a message; return its event `heard`.
 
-        The protocol leaves it to the client to tell these: a message may come both live and from the history.
+        A MESSAGE becomes REPLAYED if its offset is not above the last one of its stream and epoch: a message may come
+        both live and from the history, and the protocol leaves it to the client to recognise the second copy.
         """
         stream, epoch, offset = frame.get("stream_id"), frame.get("epoch"), frame.get("offset")
         if type(stream) is not str or type(epoch) is not str or type(offset) is not int:

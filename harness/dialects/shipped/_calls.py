@@ -1,7 +1,7 @@
-"""Platforms of named events with arguments and numbered answers: what Socket.IO and SignalR have in common.
+"""Base of dialects whose frames are named events with arguments and numbered answers: Socket.IO and SignalR.
 
-The target file names the events of its application in [options]. A `Talk` keeps the state of one socket: which number
-asks for what, and which rooms are joined. Framing is the business of the dialects.
+The target file names the events of its application in [options]. A `Talk` keeps the state of one socket: for what each
+number awaits an answer, and which rooms are joined. The dialects encode and decode the frames.
 """
 
 from __future__ import annotations
@@ -45,12 +45,18 @@ class Call:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """Events of an application, as [options] names them. Paths begin at the list of an event's arguments.
+    """Events of an application, as [options] names them. Paths begin at the list of an event's or answer's arguments.
 
+    login          how users log in; None: by name, without a request
+    headers        of the socket's handshake, and of requests; `query`: of the socket's address
     join           sent for each room; None: the server joins connections by itself
-    joined         event that says that a room is joined, and the path of the room; "": the answer to `join` says so
+    joined         name of the event that says that a room is joined; "": the answer to `join` says so
+    joined_room    path of the room in that event
+    joined_seq     path of the room's last sequence number in that event or answer
+    send           sends a message
     messages       name of an event -> paths of the parts of a message
-    answer_seq     path of the number in the answer to a message; `answer_error`: path of what is there if it is refused
+    answer_seq     path of the sequence number in the answer to a message
+    answer_error   path in an answer to a value that is there only if the platform refuses
     history        how the stored messages are read
     """
 
@@ -72,7 +78,9 @@ class Rules:
 class History:
     """How stored messages are read: by an event whose answer lists them, by requests, or not at all.
 
-    items  path of the list in the answer; `row`: paths of the parts of its items
+    event     the event that asks for them; None: none does
+    items     path of the list in its answer; `row`: paths of the parts of its items
+    requests  rules of the requests; None: there are none
     """
 
     event: Call | None = None
@@ -82,7 +90,7 @@ class History:
 
     @property
     def limits(self) -> frozenset[int]:
-        """Return the numbers in the request, one of which may limit its rows, such as 50 in `limit=50`."""
+        """Return the numbers in the request or event, one of which may limit its rows, such as 50 in `limit=50`."""
         if self.requests is not None:
             return self.requests.limits
         return self.event.arguments.numbers if self.event is not None else frozenset()
@@ -160,7 +168,10 @@ def read_messages(own: Table) -> dict[str, dict[str, Getter]]:
 
 
 def read_parts(table: Table, *, needed: bool) -> dict[str, Getter]:
-    """Return the paths of the parts of a message; the text's is a mistake to leave out if `needed`."""
+    """Return a getter for each of PARTS; it finds nothing for a part without a path in `table`.
+
+    A missing path of the text is collected as a mistake if `needed`.
+    """
     paths = {part: read_path(table, part, f"0.{part}", part == "text" and needed) for part in PARTS}
     return {part: getter or ABSENT for part, getter in paths.items()}
 
@@ -179,7 +190,10 @@ def other(what: object) -> Heard:
 
 
 class Asked(NamedTuple):
-    """Reason for which an answer is awaited: a message, a room to join, or a room whose history is read."""
+    """Reason for which an answer is awaited.
+
+    `what`: ACK for a message, JOINED for a room to join, READING for a history. `message_id`: None except for messages.
+    """
 
     what: int
     label: str
@@ -194,7 +208,8 @@ class Talk:
     """State of one socket in terms of events and answers.
 
     joined  labels of the rooms that are joined
-    reads   label of a room whose history is asked for once it is joined, and stored as `rows` of the dialogue
+    reads   label of the room whose history is asked for once it is joined, and stored as `rows` of the dialogue; None
+            if none is to be read
     """
 
     def __init__(self, dialogue: CallingDialogue, rules: Rules, rooms: Sequence[Room]) -> None:
@@ -225,7 +240,7 @@ class Talk:
         return events
 
     def have_joined(self) -> list[Heard]:
-        """Return JOINED for the rooms that were not joined before."""
+        """Note that all rooms are joined; return JOINED for those that were not joined before."""
         missing = [label for label in self._rooms if label not in self.joined]
         return [self._have_joined(label, -1, self._continued) for label in missing]
 
@@ -262,7 +277,10 @@ class Talk:
         return self._dialogue.frame(call.name, arguments, number)
 
     def event(self, name: object, arguments: list[Any]) -> list[Heard] | None:
-        """Return the events that an event of the server means; None for one of no interest."""
+        """Return what the server's event `name` with its `arguments` means.
+
+        Return None for an event that [options] does not name, or one without the values that it needs.
+        """
         rules = self._rules
         at = rules.messages.get(name) if isinstance(name, str) else None
         if at is not None:
@@ -283,9 +301,10 @@ class Talk:
         return [(MESSAGE, label, text, -1 if seq is None else seq, sender, message_id, None)]
 
     def answer(self, number: int, values: list[Any], error: object = None) -> list[Heard] | None:
-        """Return the events that the answer to a numbered event means; None for one that was not asked for.
+        """Return what the answer `values` to the event with this `number` means; a history is stored in `rows`.
 
-        `error`: what the protocol itself says to refuse the event, None if nothing.
+        Return None if no answer with this number is awaited, or if it refuses a join or a history. `error`: reason that
+        the protocol itself states for a refusal, None if it states none.
         """
         asked = self._asked.pop(number, None)
         if asked is None:
@@ -329,12 +348,13 @@ class Talk:
 class CallingDialogue(BaseDialogue):
     """Dialogue of named events on one socket; a subclass writes `received` and `frame`.
 
-    values  placeholders of the person
-    rows    rows of the history that it reads; None until they are there
+    values        placeholders of the person
+    acknowledges  the platform answers messages
+    rows          rows of the history that it reads; None until they are there
     """
 
     def __init__(self, handshake: Handshake, dialect: CallingDialect, credentials: Credentials, rooms: Sequence[Room]):
-        """Start with nothing said."""
+        """Start with no room joined and no answer awaited."""
         super().__init__(handshake)
         self.values = dialect.values(credentials)
         self.acknowledges = dialect.contract.acknowledges
@@ -342,7 +362,7 @@ class CallingDialogue(BaseDialogue):
         self.talk = Talk(self, dialect.rules, rooms)
 
     def received(self, data: str | bytes) -> Sequence[Heard]:
-        """Implement `Dialogue.received`."""
+        """Implement `Dialogue.received` (hook). Raises NotImplementedError here."""
         raise NotImplementedError
 
     def send(self, label: str, message_id: str, text: str) -> str:
@@ -350,15 +370,16 @@ class CallingDialogue(BaseDialogue):
         return self.talk.send(label, message_id, text, asks=self.acknowledges)
 
     def frame(self, name: str, arguments: str, number: int | None) -> str:
-        """Return the frame of an event: its name and its list of arguments as JSON.
+        """Return the frame of an event (hook). Raises NotImplementedError here.
 
-        `number`: that the answer will have, None if none is awaited.
+        - `name`: the event's name, as JSON; `arguments`: its list of arguments, as JSON
+        - `number`: the number that the answer will repeat; None if no answer is awaited
         """
         raise NotImplementedError
 
 
 class CallingDialect(BaseDialect):
-    """Dialect of named events; a subclass writes `dialogue`."""
+    """Dialect of named events; a subclass writes `converse`."""
 
     def __init__(self, settings: Settings, rules: Rules) -> None:
         """Keep the rules; a history over the socket becomes a part of the target."""
@@ -369,7 +390,7 @@ class CallingDialect(BaseDialect):
             self.logins = rules.login.most if self.logins is None else min(self.logins, rules.login.most)
 
     def login(self, person: Person) -> Flow[Credentials]:
-        """Implement `Target.login` by the table [options.login]; without it, nothing is sent."""
+        """Implement `Target.login` by the table [options.login], or by `BaseDialect.login` without it."""
         if self.rules.login is None:
             credentials = yield from super().login(person)
             return credentials
@@ -379,7 +400,7 @@ class CallingDialect(BaseDialect):
         return credentials
 
     def history(self, credentials: Credentials, room: Room) -> Flow[list[StoredRow]]:
-        """Implement `Target.history` by the requests of [options.history]."""
+        """Implement `Target.history` by the requests of [options.history]. Raises FlowError without them."""
         rules = self.rules.history.requests
         if rules is None:
             rows = yield from super().history(credentials, room)
@@ -395,7 +416,7 @@ class CallingDialect(BaseDialect):
         return dialogue
 
     def converse(self, opening: Opening) -> CallingDialogue:
-        """Implement `BaseDialect.converse`; each dialect writes its own."""
+        """Implement `BaseDialect.converse` (hook). Raises NotImplementedError here."""
         raise NotImplementedError
 
     def values(self, credentials: Credentials) -> dict[str, object]:
@@ -409,7 +430,10 @@ class CallingDialect(BaseDialect):
         return {name: template.render(values) for name, template in self.rules.headers.items()}
 
     def address(self, credentials: Credentials, path: str, query: Mapping[str, str]) -> str:
-        """Return the address of the socket with the queries of protocol and file; `path`: where the file has none."""
+        """Return the address of the socket, with `query` and the option `query` in it.
+
+        `path`: its path if the address in the file has none.
+        """
         values, parts = self.values(credentials), urlsplit(self.settings.socket)
         given = {**query, **{name: template.render(values) for name, template in self.rules.query.items()}}
         whole = "&".join(filter(None, (parts.query, urlencode(given))))

@@ -1,4 +1,4 @@
-"""GraphQL operations of a target file: documents with variables, asked by HTTP, and the history among them."""
+"""GraphQL operations of a target file: documents with variables, sent as frames or requests; the query of a history."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ class Operation:
     """GraphQL operation of the options: a document and its variables."""
 
     def __init__(self, own: Table, name: str, known: frozenset[str], variables: Mapping[str, object]) -> None:
-        """Read the document under the key `name`, and NAME_variables; `variables`: those of a table without them."""
+        """Read the document under the key `name`, and its variables under NAME_variables, by default `variables`.
+
+        `known`: placeholders that have values. Mistakes are collected in `own`.
+        """
         document = own.text(name, example="subscription ($room: ID!) { … }", required=True)
         self._head = f'{{"query":{orjson.dumps(document).decode()},"variables":'
         self._variables = messages.read_or(
@@ -29,7 +32,7 @@ class Operation:
         )
 
     def render(self, values: Mapping[str, object], variables: Template | None = None) -> str:
-        """Return the operation as JSON, with `values` in its variables, or in other `variables`."""
+        """Return the operation as JSON with `values` filled into its variables, or into `variables` if given."""
         return f"{self._head}{(variables or self._variables).render(values)}}}"
 
     def ask(
@@ -37,7 +40,7 @@ class Operation:
     ) -> Flow[dict[str, Any]]:
         """Send the operation as a request, and return its result: `data`, `errors`, or both.
 
-        `name` labels it in statistics. Raises FlowError if the answer is none.
+        `name` labels it in statistics. Raises FlowError for a status of 500 or more, or an answer with neither.
         """
         sent = {"content-type": "application/json", "accept": "application/json", **headers}
         response = yield HttpRequest("POST", url, sent, self.render(values).encode(), name)
@@ -66,7 +69,7 @@ class Stored:
 
 
 def read_stored(own: Table) -> Stored | None:
-    """Return the rules of the table [options.history], None if there is none."""
+    """Return the rules of the table [options.history], None if there is none. Mistakes are collected in `own`."""
     table = own.table("history", example='{ query = "query ($room: ID!) { … }", items = "messages", text = "text" }')
     if table is None:
         return None

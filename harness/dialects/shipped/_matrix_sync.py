@@ -30,7 +30,7 @@ NONE: dict[str, list[str]] = {"types": []}
 
 
 class Homeserver(Protocol):
-    """Protocol of what polls need to know of their server.
+    """Protocol of the facts about a server that polls need.
 
     wait_s    longest wait of a poll, in seconds
     page      messages of a room in one answer; where there are more, the rest is read page by page
@@ -132,7 +132,7 @@ class Sync(BaseDialogue):
 
 
 def rows_of(events: object) -> list[StoredRow]:
-    """Return the text messages in a list of events as rows; none if it is no list."""
+    """Return the text messages in a list of events as rows; [] if `events` is no list."""
     found = map(_row, events if isinstance(events, list) else ())
     return [one for one in found if one is not None]
 

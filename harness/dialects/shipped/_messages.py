@@ -109,11 +109,12 @@ def read_or(
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Start of a socket: whose it is, for which rooms, and what it continues, if protocol or application can.
+    """Data with which the dialogue of a new socket starts.
 
     values    placeholders of the user (`LOGGED_IN`)
-    seqs      last number received, by label of the room; None: the session is new
-    previous  the dialogue of the connection before, where one is continued
+    rooms     rooms to join
+    seqs      last sequence number received, by label of the room; None: the session is new
+    previous  the dialogue of the connection that is continued; None: the session is new
     """
 
     values: Mapping[str, object]
@@ -139,7 +140,10 @@ class Numbers(Generic[Asked]):
         return number
 
     def answered(self, number: object) -> Asked | None:
-        """Return what was asked with a number, once; None for anything else, which may have any type."""
+        """Return the `asked` of a number and forget it; None if no answer with this number is awaited.
+
+        `number`: comes from the platform, so it may have any type.
+        """
         return self._open.pop(number, None) if type(number) is str else None
 
 
@@ -147,7 +151,7 @@ class InRooms(BaseDialect):
     """Base class of dialects whose users have one socket each, on which they join all their rooms."""
 
     def __init__(self, settings: Settings) -> None:
-        """Keep the settings; a file without an address for sockets is a mistake."""
+        """Keep the settings. Mistakes are a missing address for sockets, and a promised history without the option."""
         super().__init__(settings, needs="socket")
         own = settings.own
         self.headers: Mapping[str, Template] = {}
@@ -157,11 +161,11 @@ class InRooms(BaseDialect):
             own.fault("history", "is missing, so the promise [contract] history = true cannot be judged", HISTORY)
 
     def converse(self, opening: Opening) -> Dialogue:
-        """Implement `BaseDialect.converse`: start a session, or continue one if protocol or application can."""
+        """Implement `BaseDialect.converse` by `talk`."""
         return self.talk(Start(values_of(opening.credentials), opening.rooms, opening.resume, opening.previous))
 
     def talk(self, start: Start) -> Dialogue:
-        """Return the dialogue of a new socket; each dialect writes its own."""
+        """Return the dialogue of a new socket (hook). Raises NotImplementedError here: each dialect writes its own."""
         raise NotImplementedError
 
     def address(self, start: Start, **more: str) -> str:
@@ -169,7 +173,10 @@ class InRooms(BaseDialect):
         return with_query(self.settings.socket, self.filled(self.query, start.values) | more)
 
     def read_requests(self) -> None:
-        """Read the table [options.history] as the requests that read a room's messages."""
+        """Set `requests` to the rules of the table [options.history], if there is one.
+
+        They also give the part `history_limits`. A missing address `http` is a mistake then.
+        """
         own = self.settings.own
         table = own.table("history", example='{ url = "/rooms/{room}/messages", text = "text" }')
         if table is not None and self.has_address("http"):
@@ -177,7 +184,7 @@ class InRooms(BaseDialect):
             self.parts = replace(self.parts, history_limits=self.requests.limits)
 
     def history(self, credentials: Credentials, room: Room) -> Flow[list[StoredRow]]:
-        """Implement `Target.history` by the requests of [options.history]."""
+        """Implement `Target.history` by the requests of [options.history]. Raises FlowError without them."""
         if self.requests is None:
             return (yield from super().history(credentials, room))
         values = values_of(credentials)
@@ -192,9 +199,11 @@ class InRooms(BaseDialect):
 class Joining(BaseDialogue):
     """Base class of dialogues that join first: the connection is usable once each room was joined or refused.
 
-    A message that is sent before would be refused by the platform, so clients hold it back too.
+    The platform would refuse a message that is sent before, so its own clients wait too.
 
-    values  placeholders of the user
+    values   placeholders of the user
+    name_of  the protocol's name of each room, by label; `label_of`: the other way
+    joined   labels of the rooms that are joined
     """
 
     def __init__(self, handshake: Handshake, name: Template, start: Start) -> None:
@@ -219,10 +228,10 @@ class Joining(BaseDialogue):
         return name[len(self._before) : len(name) - len(self._after)] if inside else None
 
     def joins(self, label: str, continued: bool | None = None, missed: Sequence[Heard] = ()) -> tuple[Heard, ...]:
-        """Return the events of a joined room: JOINED, and WELCOME after the last one.
+        """Note that the room `label` is joined; return its event JOINED, and WELCOME as `decided` does.
 
-        - `continued`: whether nothing was missed; None: the subscription is new, or nobody says so
-        - `missed`: events between the two
+        - `continued`: whether nothing was missed; None: the subscription is new, or the platform does not say
+        - `missed`: events of missed messages; they are returned between JOINED and WELCOME
         """
         self.joined.add(label)
         return ((JOINED, label, None, -1, None, None, continued), *missed, *self.decided(label))
@@ -242,7 +251,7 @@ class Joining(BaseDialogue):
         return template.render({**self.values, "room": label, **more})
 
     def leaves(self, label: str) -> tuple[Heard, ...]:
-        """Return the event of a room that the connection is not subscribed to any more; () if it was not."""
+        """Note that the room `label` is left; return its event LEFT, () if it was not joined."""
         if label not in self.joined:
             return ()
         self.joined.discard(label)
@@ -252,7 +261,10 @@ class Joining(BaseDialogue):
 def ask_history(
     rules: HistoryRules, url: str, values: Mapping[str, object], headers: Mapping[str, str], room: Room
 ) -> Flow[list[StoredRow]]:
-    """Read a room's messages by requests. `values`: the placeholders of the user; `url`: base of relative addresses."""
+    """Return a room's messages, read by the requests of `rules`. Raises FlowError.
+
+    `url`: base of relative addresses; `values`: the placeholders of the user; `headers`: present the credentials.
+    """
     members = [{"number": one.number, "name": one.name, "email": one.email} for one in room.members]
     in_room = {"label": room.label, "room": room.label} | {
         f"members.{key}": [member[key] for member in members] for key in ("number", "name", "email")
@@ -281,7 +293,10 @@ def with_query(url: str, query: Mapping[str, str], path: str = "") -> str:
 
 
 def parsed(data: object) -> Any:
-    """Return the JSON value in a frame or in a text within one, None if that is not JSON. Never raises."""
+    """Return the JSON value in a frame, or in a text inside one; None if that is not JSON. Never raises.
+
+    A value that is neither text nor bytes is returned unchanged.
+    """
     if not isinstance(data, str | bytes):
         return data
     try:
@@ -296,5 +311,5 @@ def at(table: Mapping[str, str], key: object) -> str | None:
 
 
 def not_understood(data: object) -> tuple[Heard]:
-    """Return the event of a frame that no rule reads."""
+    """Return the event OTHER for a frame, or a part of one, that no rule reads."""
     return ((OTHER, None, None, -1, None, None, data),)

@@ -1,4 +1,4 @@
-"""Packets of MQTT 3.1.1: out of bytes that are cut anywhere, and back.
+"""Encoding and decoding of MQTT 3.1.1 packets. What is received may be cut anywhere, also inside a packet.
 
 https://docs.oasis-open.org/mqtt/mqtt/v3.1.1/os/mqtt-v3.1.1-os.html
 """
@@ -22,7 +22,8 @@ Packet = tuple[int, int, bytes]
 def split(data: bytes, most: int) -> tuple[list[Packet], bytes]:
     """Return the whole packets of `data`, and the beginning of the next one. `most`: longest packet, in bytes.
 
-    A packet whose length is broken ends the list: where the next one begins is unknown.
+    A packet whose length cannot be read, or exceeds `most`, is the last one, with the kind BROKEN. The data behind it
+    is dropped, because it is unknown where the next one begins.
     """
     packets: list[Packet] = []
     at = 0
@@ -44,7 +45,7 @@ def split(data: bytes, most: int) -> tuple[list[Packet], bytes]:
 
 
 def packet(kind: int, flags: int, body: bytes = b"") -> bytes:
-    """Return a packet with its fixed header."""
+    """Return a packet: the fixed header with `kind` and `flags` (4 bits each), then `body`."""
     length, left = bytearray(), len(body)
     while True:
         left, low = left >> 7, left & 0x7F
@@ -54,13 +55,13 @@ def packet(kind: int, flags: int, body: bytes = b"") -> bytes:
 
 
 def text(value: str) -> bytes:
-    """Return a text with its length in front (§1.5.3)."""
+    """Return a text in UTF-8 behind its length in bytes, a number of two bytes (§1.5.3)."""
     data = value.encode()
     return len(data).to_bytes(2, "big") + data
 
 
 def connect(client_id: str, keepalive_s: int, *, clean: bool, user: str = "", password: str = "") -> bytes:
-    """Return the packet that opens a session (§3.1). `clean`: the server forgets it with the connection."""
+    """Return the packet that opens a session (§3.1). `clean`: the session ends with its connection."""
     flags = (0x02 if clean else 0) | (0x80 if user else 0) | (0x40 if user and password else 0)
     body = text("MQTT") + bytes([4, flags]) + keepalive_s.to_bytes(2, "big") + text(client_id)
     if user:
@@ -79,7 +80,7 @@ def publish(packet_id: int, topic: str, payload: bytes) -> bytes:
 
 
 def published(flags: int, body: bytes) -> tuple[str, int | None, bytes] | None:
-    """Return (topic, packet id or None at QoS 0, payload) of a PUBLISH; None if it is too short."""
+    """Return (topic, packet id or None at QoS 0, payload) of a PUBLISH packet; None if `body` is too short."""
     length = int.from_bytes(body[:2], "big")
     start, qos = 2 + length, flags >> 1 & 3
     end = start + (2 if qos else 0)

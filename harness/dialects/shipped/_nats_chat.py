@@ -1,4 +1,4 @@
-"""Dialogues with NATS: of a device that chats, and of a socket that reads what a stream has stored."""
+"""Dialogues with NATS: `Chat` of a device, and `Reader`, which reads the messages that a stream has stored."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ EXISTS: Final = 10058
 class Server:
     """Server as the options of a target file describe it.
 
-    subject, stream  names of a room's subject and of the stream that stores it
-    creates, config  whether streams are made, and how
-    ping_s           seconds between PINGs of ours
+    subject, stream  templates of the names of a room's subject and of the stream that stores it
+    creates, config  whether streams are made, and with which configuration
+    ping_s           seconds between two PINGs of the client
     """
 
     handshake: d.Handshake
@@ -34,7 +34,13 @@ class Server:
     ping_s: float
 
     def request(self, what: str, label: str, inbox: str, after: int | None) -> tuple[str, dict[str, Any]]:
-        """Return subject and body of a request to JetStream: to make a stream, to know it, to make a consumer."""
+        """Return subject (without `$JS.API.`) and body of a request to JetStream about the room `label`.
+
+        - `what`: "stream" makes its stream, or asks for it if streams are not made; "state" asks for it; "consumer"
+          makes a consumer
+        - `inbox`: beginning of the subjects that the client has subscribed to
+        - `after`: a consumer delivers the messages above this number; None: only new ones
+        """
         name, subject = self.stream.replace(b.ROOM, label), self.subject.of(label)
         if what == "consumer":
             where: dict[str, Any] = {"deliver_policy": "new"}
@@ -53,7 +59,10 @@ class Chat(d.BaseDialogue):
     """Dialogue of one connection: INFO, CONNECT, a stream and then a consumer for each room, messages."""
 
     def __init__(self, server: Server, connect: bytes, labels: list[str], last: Mapping[str, int]) -> None:
-        """Prepare to join the rooms `labels`. `connect`: what follows INFO; `last`: where a room continues behind."""
+        """Prepare to join the rooms `labels`.
+
+        `connect`: what is sent after the server's INFO; `last`: last number received, by label of rooms that continue.
+        """
         super().__init__(server.handshake)
         self.beat_s = server.ping_s
         self._server, self._connect, self._labels, self._last = server, connect, labels, last
@@ -65,7 +74,7 @@ class Chat(d.BaseDialogue):
         self._step = 0  # 1: CONNECT was sent, 2: it was accepted, 3: all streams are there
 
     def received(self, data: str | bytes) -> Sequence[d.Heard]:
-        """Implement `Dialogue.received`: append `data` to the byte stream; return the events of complete frames."""
+        """Implement `Dialogue.received`: append `data` to the byte stream; return the events of complete messages."""
         items, self._rest = frames.split(self._rest + b.raw(data), self._server.handshake.network.frame_bytes)
         return [event for item in items for event in self._item(*item)]
 
@@ -112,7 +121,7 @@ class Chat(d.BaseDialogue):
         return b"%b.answer.%d %b\r\n%b%b\r\n" % (self._inbox.encode(), self._count, sizes.encode(), head, body)
 
     def send(self, label: str, message_id: str, text: str) -> bytes:
-        """Implement `Dialogue.send`: publish with the message id, by which the stream drops a second sending."""
+        """Implement `Dialogue.send`: publish with the message id, so that the stream stores a message only once."""
         head = b"NATS/1.0\r\nNats-Msg-Id: %b\r\n\r\n" % message_id.encode()
         tail = self._tail("sent", label, message_id, text.encode(), head)
         return b"HPUB %b %b" % (self._server.subject.of(label).encode(), tail)
@@ -177,7 +186,10 @@ class Chat(d.BaseDialogue):
 
 
 class Reader(Chat):
-    """Dialogue that reads all messages of one room: a consumer from the first one on, until none is left."""
+    """Dialogue that reads all messages of one room: a consumer delivers them from the first one on, until none is left.
+
+    rows  the messages, oldest first; None until all have come
+    """
 
     def __init__(self, server: Server, connect: bytes, label: str) -> None:
         """Prepare to read the room `label`."""

@@ -1,4 +1,4 @@
-"""Frames of NATS: protocol messages out of bytes that are cut anywhere, and what their headers and subjects say."""
+"""Decoding of NATS protocol messages, their headers and reply subjects. Received bytes may be cut anywhere."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ Item = tuple[str, list[str], bytes, bytes]
 
 
 def split(data: bytes, most: int) -> tuple[list[Item], bytes]:
-    """Return the whole protocol messages of `data`, and the beginning of the next one. `most`: longest payload."""
+    """Return the whole protocol messages of `data`, and the beginning of the next one.
+
+    `most`: longest headers and payload together, in bytes. What cannot be read has the operation "?".
+    """
     items: list[Item] = []
     at = 0
     while (end := data.find(b"\r\n", at)) >= 0:
@@ -48,7 +51,10 @@ def _sized(op: str, args: list[str], most: int) -> tuple[list[str], int, int] | 
 
 
 def place_of(args: list[str]) -> tuple[int, int] | None:
-    """Return (number in its stream, messages still to come) of a delivery, from its reply subject; None for others."""
+    """Return (number in its stream, messages still to come) of a delivery of JetStream; None for other messages.
+
+    `args`: arguments of MSG or HMSG; the third one is the reply subject, which states both numbers.
+    """
     tokens = args[2].split(".") if args[2:] else []
     if tokens[:2] != ["$JS", "ACK"] or len(tokens) not in (9, 11, 12):
         return None
@@ -58,6 +64,6 @@ def place_of(args: list[str]) -> tuple[int, int] | None:
 
 
 def header(head: bytes, name: str) -> str | None:
-    """Return the value of a header, None if it is missing."""
+    """Return the value of a header, None if it is missing. `head`: all headers; `name`: in lower case."""
     pairs = (line.partition(":") for line in head.decode(errors="replace").split("\r\n")[1:])
     return next((value.strip() for key, _, value in pairs if key.lower() == name), None)

@@ -21,7 +21,7 @@ from earwitness.harness.dialects.toml.template import Template
 class Resume:
     """Table [options.resume].
 
-    asks      template of what is sent instead of the ordinary request to join; it has {seq}
+    asks      template of what is sent in place of the usual value of the option; it has {seq}
     items     path of the list of missed messages in the answer; None: they arrive as others do
     complete  path of a flag in the answer, false where something may be missing; None: nothing is said
     """
@@ -31,9 +31,10 @@ class Resume:
     complete: Getter | None
 
     def missed(self, label: str, paths: messages.Paths, answer: object) -> tuple[bool | None, Sequence[Heard]]:
-        """Return whether the answer to a join continues the room `label`, and the missed messages in it as events.
+        """Return (whether the room `label` continues without a gap, events of the missed messages in it).
 
-        None: it has no list where one is expected, so it is unknown what was missed.
+        `answer`: to the join; `paths`: of the parts of a message. The first value is None if `answer` has no list where
+        `items` expects one, because it is unknown then what was missed. Messages become REPLAYED, other items OTHER.
         """
         whole = self.complete is None or self.complete(answer) is not False
         if self.items is None:
@@ -51,7 +52,8 @@ class Resume:
 def read_resume(own: Table, promised: Contract, key: str, example: Mapping[str, object]) -> Resume | None:
     """Return the rules of the table [options.resume], None without it. Mistakes are collected in `own`.
 
-    `key` has the template with {seq}, such as `example`. The table and the promise need each other, and a number.
+    `key`: the key of the table that holds the template with {seq}; `example`: a correct template. It is a mistake if
+    only one of the table and the promise `resume` is there, or if the option `number` is missing.
     """
     table = own.table("resume", example=f'{{ {key} = {{ after = "{{seq}}" }} }}')
     if table is None:

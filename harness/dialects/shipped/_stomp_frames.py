@@ -1,4 +1,4 @@
-"""Frames of STOMP 1.2: out of bytes that are cut anywhere, and back.
+"""Encoding and decoding of STOMP 1.2 frames. What is received may be cut anywhere, also inside a frame.
 
 https://stomp.github.io/stomp-specification-1.2.html
 """
@@ -31,7 +31,7 @@ def frame(command: str, headers: Mapping[str, str], body: str = "") -> str:
 
 
 def escaped(text: str) -> str:
-    """Return a header's text with the characters escaped that end headers."""
+    """Return a header's name or value with backslashes, ends of lines and colons escaped."""
     for plain, written in ESCAPES:
         text = text.replace(plain, written)
     return text
@@ -49,7 +49,8 @@ def unescaped(text: str) -> str:
 def split(data: bytes, most: int) -> tuple[list[Frame], bytes]:
     """Return the whole frames of `data`, and the beginning of the next one. `most`: longest body, in bytes.
 
-    Ends of lines between frames are heartbeats, which are left out. Behind a broken frame nothing is read.
+    Ends of lines between frames are heartbeats, which are left out. A frame that cannot be read is the last one, with
+    the command BROKEN and its first 200 bytes as body; the data behind it is dropped.
     """
     frames: list[Frame] = []
     at = 0

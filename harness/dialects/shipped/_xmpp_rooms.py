@@ -52,7 +52,7 @@ class Chat(Stream):
     def __init__(
         self, chat: ChatServer, me: Credentials, rooms: Sequence[Room], before: Managed | None, back: bool
     ) -> None:
-        """Prepare to be in `rooms`. `back`: the device was connected earlier."""
+        """Prepare to join `rooms`. `before`: session to continue, None for a new one; `back`: the device returns."""
         super().__init__(chat, me, before, registers=chat.registers and not back)
         self._chat, self._back = chat, back
         self._label_of = {chat.jid(room.label): room.label for room in rooms}
@@ -118,7 +118,10 @@ class Chat(Stream):
         return [(JOINED, label, None, -1, None, None, False if self._back else None), *self._greet()]
 
     def message(self, element: Element) -> Sequence[Heard]:
-        """Implement `Stream.message`. The user's own message, sent back by the room, is its acknowledgement too."""
+        """Implement `Stream.message`: return MESSAGE or REPLAYED, or NACK for an error; () if it has no text.
+
+        A message of this connection that the room sends back to its sender is also its acknowledgement: ACK.
+        """
         what, label, text, sender, number = self.read(element)
         if element.get("type") == "error":
             found = [CODES.get(name.tag.partition("}")[2], 400) for name in element.iterfind(f"{{{CLIENT}}}error/*")]
@@ -133,9 +136,10 @@ class Chat(Stream):
         return [heard, (ACK, label, None, -1, None, number, None)]
 
     def read(self, element: Element) -> tuple[int, str, str | None, str | None, str | None]:
-        """Return (MESSAGE or REPLAYED, room's label, text, sender, id) of a message.
+        """Return (MESSAGE or REPLAYED, room's label, text, sender, id) of a message; None for a value that it lacks.
 
-        It is REPLAYED if its room marks it as delayed (XEP-0203).
+        It is REPLAYED if its room marks it as delayed (XEP-0203). The label of a room that is not the user's is the
+        local part of its address. The sender is the nickname.
         """
         room, _, nick = element.get("from", "").partition("/")
         delay = element.find("{urn:xmpp:delay}delay")

@@ -42,9 +42,10 @@ class Stanzas:
         self._head, self._depth, self._fed, self._broken = "", 0, 0, False
 
     def feed(self, data: str | bytes) -> Iterator[Element]:
-        """Yield the elements that end in `data`. Raises ValueError if it is no XML, or no XML of this protocol.
+        """Yield the elements that end in `data`.
 
-        Raises Exceeded for an element that is longer than allowed. This is only possible on a TCP stream.
+        Raises ValueError if it is no XML, or none that XMPP allows, and in every later call on a TCP stream; Exceeded
+        for an element of more than `most` characters.
         """
         if self._framed:
             self.restart()

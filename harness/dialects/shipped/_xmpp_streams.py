@@ -20,10 +20,11 @@ IGNORED = {f"{{{FRAMING}}}open", f"{{{FRAMING}}}close", f"{{{STREAMS}}}stream"}
 
 
 class Server(Protocol):
-    """Protocol of what a stream needs to know of its server.
+    """Protocol of the facts about a server that a stream needs.
 
-    address    of its socket, ws:// or tcp://
-    registers  accounts are made by the stream that needs them (XEP-0077)
+    address    of its socket: ws://, wss://, tcp:// or tls://
+    domain     its name in addresses of users
+    registers  the stream of a device that was not connected before makes the account (XEP-0077)
     resumes    sessions are resumed where the server offers it
     """
 
@@ -36,10 +37,11 @@ class Server(Protocol):
 
 @dataclass(slots=True)
 class Managed:
-    """Session of stream management, shared by its connections.
+    """Session of stream management (XEP-0198), shared by its connections.
 
-    count  stanzas received
-    rooms  rooms that the session is in
+    id     the server's id of the session; "" if it cannot be resumed
+    count  stanzas received, modulo 2^32
+    rooms  addresses of the rooms that the session is in
     """
 
     id: str = ""
@@ -54,7 +56,10 @@ class Stream(BaseDialogue):
     """
 
     def __init__(self, server: Server, me: Credentials, before: Managed | None, *, registers: bool) -> None:
-        """Prepare to continue the session `before`, or to begin one; `registers`: make the account first."""
+        """Prepare to continue the session `before`, or to begin one (None). `registers`: make the account first.
+
+        `me`: its user id is the name of the account, its token the password.
+        """
         at, network, self._tcp = server.address, server.network, not server.address.startswith("ws")
         web = Handshake(url=at, network=network, subprotocols=("xmpp",))
         super().__init__(ByteStream(url=at, network=network) if self._tcp else web)
@@ -70,7 +75,7 @@ class Stream(BaseDialogue):
         }  # fmt: skip
 
     def opened(self) -> Sequence[Heard]:
-        """Implement `Dialogue.opened`: open the stream, also once more after the login."""
+        """Implement `Dialogue.opened`: send the head of the stream. It is sent a second time after the login."""
         to = f"to={quoteattr(self._server.domain)} version='1.0'"
         names = f"xmlns='{CLIENT}' xmlns:stream='{STREAMS}'"
         tcp = f"<?xml version='1.0'?><stream:stream {names} {to}>"
@@ -91,7 +96,10 @@ class Stream(BaseDialogue):
         self.out.append("</stream:stream>" if self._tcp else f"<close xmlns='{FRAMING}'/>")
 
     def received(self, data: str | bytes) -> Sequence[Heard]:
-        """Implement `Dialogue.received`. Raises Exceeded for a stanza that is too long."""
+        """Implement `Dialogue.received`. Data that is no XML becomes an event OTHER.
+
+        Raises Exceeded for a stanza that is too long.
+        """
         events: list[Heard] = []
         try:
             for element in self._stanzas.feed(data):
@@ -167,7 +175,7 @@ class Stream(BaseDialogue):
         return BEATS
 
     def iq(self, element: Element) -> Sequence[Heard]:
-        """Answer a request, or continue after the answer to one of ours."""
+        """Answer a request of the server, or continue the login after the answer to one of ours; return the events."""
         kind, number = element.get("type"), element.get("id", "")
         if kind in ("get", "set"):
             pinged = element.find("{urn:xmpp:ping}ping") is not None

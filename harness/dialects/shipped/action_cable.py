@@ -61,10 +61,13 @@ class ActionCable(messages.InRooms):
 
 
 class Cable(messages.Joining):
-    """Dialogue of a socket. The server pings every three seconds; nothing answers it."""
+    """Dialogue of a socket. Pings of the server are answered only with the option `pongs`."""
 
     def __init__(self, handshake: Handshake, dialect: ActionCable, start: messages.Start) -> None:
-        """Prepare to subscribe to the rooms of `start`, and to continue the socket before, if there was one."""
+        """Prepare to subscribe to the rooms of `start`.
+
+        With the extended protocol, the streams of its `previous` are continued.
+        """
         super().__init__(handshake, dialect.identifier, start)
         before = start.previous if start.seqs is not None and isinstance(start.previous, Cable) else None
         self._dialect, self._held = dialect, Held()
@@ -106,7 +109,7 @@ class Cable(messages.Joining):
         return () if self.name_of else self.decided()
 
     def send(self, label: str, message_id: str, text: str) -> str:
-        """Implement `Dialogue.send`: perform an action of the channel."""
+        """Implement `Dialogue.send`: return the command that performs an action of the room's channel."""
         data = self.filled(self._dialect.data, label, id=message_id, text=text)
         return _command("message", self.name_of[label], data=data)
 

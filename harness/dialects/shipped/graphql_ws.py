@@ -66,7 +66,7 @@ class GraphQL(messages.InRooms):
         return self.stored.rows(answer)
 
     def answer(self, message_id: str, answer: dict[str, Any]) -> Heard:
-        """Return what the result of a mutation means for its message."""
+        """Return the event for the message whose mutation has the result `answer`: ACK, or NACK if it has errors."""
         if answer.get("errors") or type(answer.get("data")) is not dict:
             return (NACK, None, None, -1, None, message_id, (messages.REFUSED, None))
         return (ACK, None, None, messages.number_at(self.ack_number, answer["data"]), None, message_id, None)
@@ -76,7 +76,7 @@ class Operations(BaseDialogue):
     """Dialogue of a socket: subscriptions r0, r1, …, and mutations m1, m2, … if they are sent here."""
 
     def __init__(self, handshake: Handshake, dialect: GraphQL, start: messages.Start) -> None:
-        """Prepare to subscribe to the rooms of `start`, behind the numbers received there if the schema can."""
+        """Prepare to subscribe to the rooms of `start`; with [options.resume], after the numbers in its `seqs`."""
         first = f'{{"type":"connection_init","payload":{dialect.init.render(start.values)}}}'
         super().__init__(handshake, [first])
         self.beat_s, self._dialect, self._values = dialect.beat_s, dialect, start.values

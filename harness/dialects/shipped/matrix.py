@@ -58,7 +58,7 @@ class Matrix(d.BaseDialect):
             raise d.FlowError("asking for the versions of the API", "a list of versions", response)
 
     def login(self, person: d.Person) -> d.Flow[d.Credentials]:
-        """Implement `Target.login`: register the user, or log in where the name is known."""
+        """Implement `Target.login`: register the user, or log in if the account exists already."""
         known = self.account(person)
         name = (known.name if self.settings.people else known.email.partition("@")[0]).lower()
         response = None
@@ -123,7 +123,7 @@ class Matrix(d.BaseDialect):
         return d.posted("send", response, label, message_id, wait_s)
 
     def history(self, credentials: d.Credentials, room: d.Room) -> d.Flow[list[d.StoredRow]]:
-        """Implement `Target.history`: read all pages, oldest first. Raises FlowError."""
+        """Implement `Target.history`: read all pages, oldest first. Raises FlowError; Unbounded for too many."""
         rows: list[d.StoredRow] = []
         query: dict[str, object] = {"dir": "f", "limit": 500, "filter": '{"types":["m.room.message"]}'}
         for _ in range(bounds().history_pages):
@@ -141,7 +141,7 @@ class Matrix(d.BaseDialect):
         return rows
 
     def converse(self, opening: d.Opening) -> Sync:
-        """Implement `BaseDialect.converse`: continue behind the last answer of the dialogue before."""
+        """Implement `BaseDialect.converse`: continue after the last complete answer of `previous`, if it is resumed."""
         previous = opening.previous
         since = previous.since if isinstance(previous, Sync) and opening.back else ""
         return Sync(self, self.headers(opening.credentials), opening.rooms, since, back=opening.back)

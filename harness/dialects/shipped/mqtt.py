@@ -52,7 +52,7 @@ class Chat(d.BaseDialogue):
     """Dialogue of one connection: CONNECT, SUBSCRIBE, messages both ways, PINGREQ."""
 
     def __init__(self, dialect: Mqtt, credentials: d.Credentials, labels: list[str], before: Chat | None) -> None:
-        """Prepare to join the rooms `labels`. `before`: the connection whose session continues."""
+        """Prepare to join the rooms `labels`. `before`: dialogue whose session continues; None: the session is new."""
         self.client_id: str = before.client_id if before else f"{credentials.user_id}-{secrets.token_hex(4)}"
         first = dialect.connect(self.client_id, credentials)
         super().__init__(b.socket_handshake(dialect.settings.socket, dialect.network, ("mqtt",)), [first])
@@ -65,7 +65,7 @@ class Chat(d.BaseDialogue):
         self._count, self._rest = 0, b""
 
     def received(self, data: str | bytes) -> Sequence[d.Heard]:
-        """Implement `Dialogue.received`: append `data` to the byte stream; return the events of complete frames."""
+        """Implement `Dialogue.received`: append `data` to the byte stream; return the events of complete packets."""
         packets, self._rest = mqtt.split(self._rest + b.raw(data), self._dialect.network.frame_bytes)
         return [event for packet in packets for event in self._packet(*packet)]
 
@@ -141,7 +141,7 @@ class Chat(d.BaseDialogue):
         return ()
 
     def closing(self) -> None:
-        """Implement `Dialogue.closing`."""
+        """Implement `Dialogue.closing`: send DISCONNECT."""
         self.out.append(mqtt.packet(mqtt.DISCONNECT, 0))
 
 

@@ -55,7 +55,7 @@ class Nats(d.BaseDialect):
         return Reader(self.server, self.connect(credentials), room.label)
 
     def connect(self, credentials: d.Credentials) -> bytes:
-        """Return the message CONNECT of a user, and a PING whose answer says that it was accepted."""
+        """Return the message CONNECT of a user, and a PING: its answer says that CONNECT was accepted."""
         said: dict[str, object] = {"verbose": False, "pedantic": False, "headers": True, "no_responders": True}
         said |= {"protocol": 1, "lang": "earwitness", "version": "1", "name": credentials.user_id}
         if self.by == "person":

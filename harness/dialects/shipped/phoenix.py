@@ -49,10 +49,10 @@ class Phoenix(messages.InRooms):
 
 
 class Channels(messages.Joining):
-    """Dialogue of a socket. It counts references: replies name the one of what they answer."""
+    """Dialogue of one socket. Its frames are numbered from 1 (`ref`); a reply repeats the number of its frame."""
 
     def __init__(self, handshake: Handshake, dialect: Phoenix, start: messages.Start) -> None:
-        """Prepare to join the rooms of `start`, and to continue those that have a number, if the application can."""
+        """Prepare to join the rooms of `start`. With [options.resume], rooms with a number in `seqs` are continued."""
         super().__init__(handshake, dialect.topic, start)
         self.beat_s, self._dialect = dialect.heartbeat_s, dialect
         self._seqs = dict(start.seqs or {}) if dialect.resume else {}  # of rooms whose first join is to come

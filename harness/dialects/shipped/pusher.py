@@ -79,12 +79,12 @@ class Pusher(messages.InRooms):
         return posted("events", response, None, message_id)
 
     def signed(self, text: str) -> str:
-        """Return the signature of a text with the application's secret."""
+        """Return the signature of a text with the application's secret: HMAC-SHA256 in hexadecimal."""
         return hmac.new(self.secret.encode(), text.encode(), hashlib.sha256).hexdigest()
 
 
 class Channels(messages.Joining):
-    """Dialogue of a socket: it subscribes when it knows its id, and answers pings."""
+    """Dialogue of a socket: it subscribes when the server has stated the socket's id, and answers pings."""
 
     def __init__(self, handshake: Handshake, dialect: Pusher, start: messages.Start) -> None:
         """Prepare to subscribe to the rooms of `start`."""
@@ -141,7 +141,7 @@ class Channels(messages.Joining):
         return f'{head[:-1]},"data":{data}}}'
 
     def tick(self) -> Sequence[Heard]:
-        """Implement `Dialogue.tick`: send a ping, so that neither side takes the other for gone."""
+        """Implement `Dialogue.tick`: send a ping, so that the server does not end the connection as inactive."""
         self._put("pusher:ping", {})
         return ()
 

@@ -37,7 +37,7 @@ class SignalR(CallingDialect):
         self.keep_alive_s = settings.own.number("keep_alive_s", KEEP_ALIVE_S, example="15", least=0.1) or KEEP_ALIVE_S
 
     def converse(self, opening: Opening) -> Said:
-        """Implement `BaseDialect.converse`; each connection starts anew."""
+        """Implement `BaseDialect.converse`: start a new session each time, because SignalR cannot resume one."""
         who = opening.credentials
         handshake = Handshake(url=self.address(who, "/", {}), headers=self.headers(who), network=self.network)
         return Said(handshake, self, who, opening.rooms, returns=opening.back)
@@ -49,7 +49,7 @@ class Said(CallingDialogue):
     def __init__(
         self, handshake: Handshake, dialect: SignalR, credentials: Credentials, rooms: Sequence[Room], *, returns: bool
     ) -> None:
-        """Prepare the handshake. `returns`: a connection before it ended, and what came since is missed."""
+        """Prepare the handshake. `returns`: the device was connected before, and has missed what was sent since."""
         super().__init__(handshake, dialect, credentials, rooms)
         self.beat_s = dialect.keep_alive_s
         self._first, self._returns, self._accepted = (HELLO,), returns, False

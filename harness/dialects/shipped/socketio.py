@@ -44,7 +44,7 @@ class SocketIo(CallingDialect):
         self.join_answers = own.flag("join_answers", True)
 
     def converse(self, opening: Opening) -> Said:
-        """Implement `BaseDialect.converse`: go on with the session of `previous`, if it had one."""
+        """Implement `BaseDialect.converse`: continue the session of `previous`, if it had one and is resumed."""
         before = opening.previous if isinstance(opening.previous, Said) and opening.back else None
         return Said(self, opening.credentials, opening.rooms, before)
 
@@ -59,7 +59,7 @@ class Said(CallingDialogue):
     offset: str | None = None
 
     def __init__(self, dialect: SocketIo, who: Credentials, rooms: Sequence[Room], before: Said | None) -> None:
-        """Prepare to go on with the session of `before`, or to start a new one."""
+        """Prepare to continue the session of `before`; to start a new one if `before` is None or had no session."""
         url = dialect.address(who, "/socket.io/", {"EIO": "4", "transport": "websocket"})
         super().__init__(Handshake(url=url, headers=dialect.headers(who), network=dialect.network), dialect, who, rooms)
         self._join_answers = dialect.join_answers
@@ -75,7 +75,10 @@ class Said(CallingDialogue):
             self._auth = orjson.dumps({**given, "pid": self._asked_for, "offset": self.offset}).decode()
 
     def received(self, data: str | bytes) -> Sequence[Heard]:
-        """Implement `Dialogue.received`: decode the Engine.IO packet, and the Socket.IO packet that it may contain."""
+        """Implement `Dialogue.received`: decode the Engine.IO packet, and the Socket.IO packet that it may contain.
+
+        Raises Refused if the server refuses or ends the namespace, Exceeded if a session had missed too many messages.
+        """
         kind = data[:1]
         if kind == "4":
             events = self._packet(str(data[1:]))

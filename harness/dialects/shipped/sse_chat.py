@@ -70,7 +70,7 @@ class SseChat(d.BaseDialect):
         self, credentials: Credentials, label: str, message_id: str, text: str,
         happened: Callable[[Sequence[Heard]], None],
     ) -> Flow[Sequence[Heard]]:  # fmt: skip
-        """Implement `StreamsAnswers.ask`."""
+        """Implement `StreamsAnswers.ask`: send the question by POST; return NACK for a status from 400 to 499."""
         values = self._values(credentials, label) | {"text": text, "id": message_id}
         answer = StreamedAnswer((label, message_id, text), happened, self.ids, lacks=f"its end without {self.done}")
         answer.secrets = credentials.secrets()
@@ -95,7 +95,10 @@ class SseChat(d.BaseDialect):
         return ((d.NACK, label, None, -1, None, message_id, (response.status, wait_s)),)
 
     def history(self, credentials: Credentials, room: Room) -> Flow[list[d.StoredRow]]:
-        """Implement `Target.history`: read the conversation of a room at the address of the option `history`."""
+        """Implement `Target.history`: read the conversation of a room at the address of the option `history`.
+
+        Items without a text are left out. Raises FlowError if the answer is no list of messages.
+        """
         assert self.history_url is not None
         url = address(self.settings.http, self.history_url.render(self._values(credentials, room.label)))
         response = yield d.HttpRequest("GET", url, self._headers(credentials), name="history")

@@ -1,7 +1,7 @@
 """STOMP 1.2 over WebSocket or TCP: each room is a destination that every member subscribes to.
 
-A RECEIPT is the acknowledgement of a SEND, and says that a SUBSCRIBE took effect. Message id and sender travel in
-headers of ours, which brokers pass on.
+A RECEIPT is the acknowledgement of a SEND, and says that a SUBSCRIBE took effect. Message id and sender are in headers
+that the tester adds (options `id_header`, `sender_header`); brokers pass them on.
 Protocol: https://stomp.github.io/stomp-specification-1.2.html
 """
 
@@ -62,7 +62,10 @@ class Chat(d.BaseDialogue):
         self._count, self._rest, self._beats = 0, b"", False
 
     def received(self, data: str | bytes) -> Sequence[d.Heard]:
-        """Implement `Dialogue.received`: append `data` to the byte stream; return the events of complete frames."""
+        """Implement `Dialogue.received`: append `data` to the byte stream; return the events of complete frames.
+
+        Ends of lines between frames are heartbeats.
+        """
         if not self._rest and not b.raw(data).strip(b"\r\n"):
             return d.BEATS
         frames, self._rest = stomp.split(self._rest + b.raw(data), self._dialect.network.frame_bytes)
@@ -120,7 +123,7 @@ class Chat(d.BaseDialogue):
         return ()
 
     def closing(self) -> None:
-        """Implement `Dialogue.closing`."""
+        """Implement `Dialogue.closing`: send DISCONNECT."""
         self.out.append(stomp.frame("DISCONNECT", {}))
 
 
