@@ -38,7 +38,7 @@ class GuardedDialogue:
     """
 
     def __init__(self, dialogue: Dialogue, where: str) -> None:
-        """Guard `dialogue`; `where` names the dialect in sentences."""
+        """Guard `dialogue`; `where` names the dialect in error messages."""
         self.dialogue, self._where = dialogue, where
         self.handshake: Handshake = dialogue.handshake
         self.beat_s = dialogue.beat_s
@@ -110,7 +110,7 @@ class GuardedStreams:
     """Part `streams_answers` of a dialect in Python, whose mistakes become a DialectError."""
 
     def __init__(self, streams: StreamsAnswers, where: str) -> None:
-        """Guard `streams`; `where` names the dialect in sentences."""
+        """Guard `streams`; `where` names the dialect in error messages."""
         self._streams, self._where = streams, where
 
     def ask(
@@ -199,7 +199,7 @@ class GuardedDialect:
     """
 
     def __init__(self, target: Target, where: str) -> None:
-        """Guard `target`; `where` names the dialect in sentences."""
+        """Guard `target`; `where` names the dialect in error messages."""
         self.target, self._where = target, where
         self.name, self.contract, self.network, self.parts = target.name, target.contract, target.network, target.parts
         if (streams := target.parts.streams_answers) is not None:

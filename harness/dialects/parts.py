@@ -86,7 +86,7 @@ class Sharing(Protocol):
 
 
 class Entrance(Protocol):
-    """Protocol of a platform whose logins begin at a page of its own."""
+    """Protocol of requests without valid credentials: to begin a login, and with a token of an unknown key."""
 
     def begin_login(self) -> Flow[int]:
         """Send the first request of a login, as a visitor without credentials; return the HTTP status."""
@@ -222,7 +222,7 @@ class StreamsAnswers(Protocol):
 class HasRooms(Protocol):
     """Protocol of a target whose rooms exist before the run.
 
-    Messages of other people in them do not count as leftovers.
+    Messages from outside the run are allowed in them.
     """
 
     def existing_rooms(self, people: Sequence[Person]) -> Sequence[Room]:

@@ -69,7 +69,7 @@ def open_target(description: Mapping[str, Any]) -> Target:
     """Return the target of a run from its description.
 
     The description is `{"kind": "reference", "endpoints": {…}, "options": {…}}` (options as ReferenceTarget's keywords,
-    may be absent) or `{"kind": "file", "path": PATH}`. Raises TargetError or SettingsError.
+    may be absent) or `{"kind": "file", "path": PATH}`. Raises TargetError and SettingsError as `load_target` does.
     """
     kind = description.get("kind")
     if kind == "reference":

@@ -1,7 +1,7 @@
 """Tokens: an optional capability of a target (`target.parts.tokens`) to present, refresh, revoke and forge tokens.
 
 Flows that return a status do not raise for a refusal: the caller records the request, and the judge decides about it.
-The client opens sockets; `dialogue` says how.
+The client opens the sockets; `dialogue` returns their dialogues.
 """
 
 from __future__ import annotations
