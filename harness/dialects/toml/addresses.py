@@ -143,8 +143,8 @@ def check_addresses(
 ) -> bool:
     """Check every address before the first request; return whether all of them are on this machine.
 
-    Raises TargetError for an address elsewhere without `allow_load` and `max_users`, and for a proxy or a TLS file that
-    cannot be used. `path`: the target file, for the error.
+    Raises TargetError for an address elsewhere unless `allow_load` is true and `max_users` is given, and for a proxy or
+    a TLS file that cannot be used. `path`: the target file, for the error.
     """
     away: dict[str, str] = {}
     secure = False

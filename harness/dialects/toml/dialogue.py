@@ -85,7 +85,7 @@ class Script:
 
 
 class ScriptedDialogue(BaseDialogue):
-    """Dialogue with state: steps of opening, replies, heartbeats, counted numbers, answers in order.
+    """Dialogue with state: it runs the steps of opening, sends replies and heartbeats, and counts numbers and answers.
 
     values   placeholders of the user, and of the room if the socket belongs to one
     first    frames that are sent when the socket opens: of each its template and further placeholders

@@ -20,7 +20,8 @@ PAGINGS = ("none", "after", "offset")
 class HistoryRules:
     """Rules of the table [history], by which final reads are made.
 
-    paging        "none": one request reads all; "after": a cursor asks for the next page; "offset": a count of rows
+    paging        "none": one request reads all; "after": a cursor asks for the next page; "offset": the number of rows
+                  read so far does
     newest_first  the platform lists the newest message first
     first         cursor of the first page
     items         path to the list of messages in an answer

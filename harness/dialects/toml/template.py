@@ -1,7 +1,7 @@
 """Templates of target files: text or JSON tables with `{placeholders}`.
 
 A placeholder is a known name in braces; any other brace is itself, so JSON can be written as it is. In a table every
-text is JSON-quoted as it should be. A text that is nothing but one placeholder becomes the value itself: a number stays
+text is quoted as JSON. A text that is nothing but one placeholder becomes the value itself: a number stays
 a number, a list a list. In free text a filter says how to quote: `{text:json}` (with its quotation marks),
 `{text:xml}`, `{text:url}`.
 """
@@ -45,7 +45,7 @@ _FORMS: dict[str, Quoted] = {"": Quoted.RAW, "inner": Quoted.INNER, "json": Quot
 class Template:
     """A compiled template.
 
-    `names` are the placeholders that it uses.
+    `names`: the placeholders that it uses. `unknown_filters`: filters in it that do not exist.
     """
 
     def __init__(self, source: Source, *, quoting: str = "") -> None:
@@ -71,7 +71,7 @@ class Template:
 
     @property
     def numbers(self) -> frozenset[int]:
-        """Return the numbers that the text outside the placeholders names."""
+        """Return the whole numbers in the text outside the placeholders."""
         return frozenset(int(digits) for digits in re.findall(r"[0-9]{1,9}", self.literal))
 
     @property
