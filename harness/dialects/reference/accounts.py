@@ -11,7 +11,7 @@ from earwitness.harness.dialects.protocol import Credentials
 
 
 class ReferenceAccounts:
-    """`harness.dialects.parts.Accounts` of the reference platform.
+    """Implementation of `harness.dialects.parts.Accounts` for the reference platform.
 
     `auth` and `edge` are the base URLs of the auth service and of the reverse proxy.
     """

@@ -85,9 +85,9 @@ _dumps = orjson.dumps
 
 
 def reference_contract(**changes: object) -> Contract:
-    """Return what the reference platform promises.
+    """Return the contract of the reference platform. `changes` replace single promises, such as a rate.
 
-    `changes` replace single promises (e.g. a smaller rate).
+    Raises ContractError for changes that no contract can have.
     """
     text = files("earwitness.harness.dialects.reference").joinpath("contract.toml").read_text("utf-8")
     return Contract.from_dict({**tomllib.loads(text), **changes})

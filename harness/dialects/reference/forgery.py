@@ -1,4 +1,4 @@
-"""Access tokens that must not be accepted, and a control that must.
+"""Access tokens that a platform must not accept, and a control token that it must accept.
 
 A forgery about a single claim is signed with the platform's own key, read from its database. A token with a wrong
 audience and a wrong signature would be refused for the signature, and prove nothing about audiences. Without that key

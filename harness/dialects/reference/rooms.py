@@ -109,7 +109,7 @@ def page_digest(messages: Sequence[Mapping[str, object]]) -> str:
 
 
 def seq_of(value: object) -> int:
-    """Return a sequence number that fits into a record; -1 stands for none.
+    """Return `value` if it is a sequence number that fits into a record (0 to 2^62 - 1), or -1, which stands for none.
 
     Raises ValueError for anything else.
     """

@@ -1,4 +1,4 @@
-"""Shared state of the reference platform: read marks, edits, presence, and news of the own account."""
+"""Shared state of the reference platform: read marks, edits, presence, and changes of the own account."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ REFUSED = (400, 403, 404, 409)
 
 
 class ReferenceSharing:
-    """`harness.dialects.parts.Sharing` of the reference platform.
+    """Implementation of `harness.dialects.parts.Sharing` for the reference platform.
 
     `edge` is a base URL; `url_of` returns the address of a conversation.
     """

@@ -34,7 +34,7 @@ HTTP_PLACES = {Place.AUTH: "/auth/me", Place.BACKEND: "/api/me", Place.FRONTEND:
 
 
 class ReferenceTokens:
-    """`harness.dialects.tokens.Tokens` of a ReferenceTarget."""
+    """Implementation of `harness.dialects.tokens.Tokens` for a ReferenceTarget."""
 
     places: Sequence[tuple[Place, Way]] = (
         (Place.AUTH, Way.HEADER),
