@@ -24,7 +24,7 @@ MOST: Final = (1 << 62) - 1
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """Address of a room at the platform: `{room}` stands for the room's label."""
+    """Template of the addresses of rooms at the platform: the text `before`, the room's label, the text `after`."""
 
     before: str
     after: str
@@ -118,10 +118,10 @@ def table(data: bytes | str) -> Mapping[str, Any]:
 
 
 def raw(data: str | bytes) -> bytes:
-    """Return a frame as bytes."""
+    """Return a frame as bytes; a text is encoded in UTF-8."""
     return data if isinstance(data, bytes) else data.encode("utf-8", "surrogatepass")
 
 
 def not_understood(what: str) -> list[Heard]:
-    """Return the event OTHER for something that was received and not understood. `what`: its description."""
+    """Return a list with one event OTHER, for something that was not understood. `what`: its description."""
     return [(OTHER, None, None, -1, None, None, what)]

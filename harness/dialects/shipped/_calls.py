@@ -49,11 +49,11 @@ class Rules:
 
     login          how users log in; None: by name, without a request
     headers        of the socket's handshake, and of requests; `query`: of the socket's address
-    join           sent for each room; None: the server joins connections by itself
+    join           event that joins a room; None: the server joins connections by itself
     joined         name of the event that says that a room is joined; "": the answer to `join` says so
     joined_room    path of the room in that event
     joined_seq     path of the room's last sequence number in that event or answer
-    send           sends a message
+    send           event that sends a message
     messages       name of an event -> paths of the parts of a message
     answer_seq     path of the sequence number in the answer to a message
     answer_error   path in an answer to a value that is there only if the platform refuses
@@ -126,7 +126,10 @@ def read_rules(settings: Settings) -> Rules:
 
 
 def read_stored(own: Table) -> History:
-    """Return how stored messages are read. Mistakes are collected in `own`."""
+    """Return the rules of the table [options.history]; without it, those that read nothing.
+
+    Mistakes are collected in `own`.
+    """
     table = own.table("history", example='{ event = ["history", "{room}"], text = "text" }')
     if table is None:
         return History()
@@ -156,7 +159,7 @@ def read_call(table: Table, name: str, known: Collection[str], example: str, *, 
 
 
 def read_messages(own: Table) -> dict[str, dict[str, Getter]]:
-    """Return the paths of a message for each event that carries one. Mistakes are collected in `own`."""
+    """Return event name -> part -> getter, for each event that carries a message. Mistakes are collected in `own`."""
     example = '{ event = "message", text = "0.text", room = "0.room" }'
     found = {}
     for table in own.tables("message", example=example):
@@ -227,7 +230,7 @@ class Talk:
 
         kept     rooms that the platform has kept joined in a session that continues
         lost     a session should have continued and does not
-        answers  the server answers `join`
+        answers  the server answers `join`; if not, the caller calls `have_joined` later
         """
         self._continued = False if lost else None
         events = [self._have_joined(label, -1, True) for label in self._rooms if label in kept]
@@ -277,7 +280,7 @@ class Talk:
         return self._dialogue.frame(call.name, arguments, number)
 
     def event(self, name: object, arguments: list[Any]) -> list[Heard] | None:
-        """Return what the server's event `name` with its `arguments` means.
+        """Return, as a list of `Heard`, what the server's event `name` with its `arguments` means.
 
         Return None for an event that [options] does not name, or one without the values that it needs.
         """
@@ -301,10 +304,11 @@ class Talk:
         return [(MESSAGE, label, text, -1 if seq is None else seq, sender, message_id, None)]
 
     def answer(self, number: int, values: list[Any], error: object = None) -> list[Heard] | None:
-        """Return what the answer `values` to the event with this `number` means; a history is stored in `rows`.
+        """Return, as a list of `Heard`, what the answer `values` to the event with this `number` means.
 
-        Return None if no answer with this number is awaited, or if it refuses a join or a history. `error`: reason that
-        the protocol itself states for a refusal, None if it states none.
+        The rows of a history are stored in `rows` of the dialogue. Return None if no answer with this number is
+        awaited, or if it refuses a join or a history. `error`: reason that the protocol itself states for a refusal,
+        None if it states none.
         """
         asked = self._asked.pop(number, None)
         if asked is None:
@@ -382,7 +386,7 @@ class CallingDialect(BaseDialect):
     """Dialect of named events; a subclass writes `converse`."""
 
     def __init__(self, settings: Settings, rules: Rules) -> None:
-        """Keep the rules; a history over the socket becomes a part of the target."""
+        """Keep the rules. A history that is read by an event becomes the part `reads_by_socket`."""
         limits = rules.history.limits
         super().__init__(settings, Parts(reads_by_socket=self if rules.history.event else None, history_limits=limits))
         self.rules = rules

@@ -33,7 +33,7 @@ class Homeserver(Protocol):
     """Protocol of the facts about a server that polls need.
 
     wait_s    longest wait of a poll, in seconds
-    page      messages of a room in one answer; where there are more, the rest is read page by page
+    page      most messages of a room in one answer; where there are more, the rest is read page by page
     room_of   room ids by label, and `label_of` the other way
     """
 

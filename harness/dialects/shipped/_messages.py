@@ -37,7 +37,10 @@ Asked = TypeVar("Asked")
 
 @dataclass(frozen=True, slots=True)
 class Paths:
-    """Getters of a message's parts in what a platform delivers; None for a part that it does not state."""
+    """Getters of a message's parts in what a platform delivers; None for a part that it does not state.
+
+    number  sequence number in the room
+    """
 
     text: Getter
     sender: Getter | None
@@ -71,7 +74,9 @@ def read_paths(own: Table, text: str = "", promised: Contract | None = None) -> 
     """Return the paths that the keys text, sender, number and message_id of a table name.
 
     - `text`: the path of the text where the table has none; "" requires the key
-    - `promised`: promises that need a path; one that cannot be observed is a mistake
+    - `promised`: the contract: a promise whose path is missing is a mistake; None: promises are not compared
+
+    Mistakes are collected in `own`.
     """
     if promised is not None and promised.names_sender and not own.has("sender"):
         own.fault("sender", "is missing, and [contract] names_sender = true needs it", 'sender = "user"')
@@ -98,7 +103,8 @@ def read_or(
 ) -> Template:
     """Return the template under the key `name`, that of `default` if the key is absent or wrong.
 
-    A template without the placeholder `needs` is a mistake: all rooms, or all messages, would be the same.
+    A template without the placeholder `needs` is a mistake: all rooms, or all messages, would be the same. Mistakes are
+    collected in `own`; `known`: placeholders that have values.
     """
     example = f'"{default}"' if isinstance(default, str) else orjson.dumps(default).decode().replace('":', '" = ')
     found = read_template(own, name, known, example=example) or Template(default)
@@ -237,7 +243,10 @@ class Joining(BaseDialogue):
         return ((JOINED, label, None, -1, None, None, continued), *missed, *self.decided(label))
 
     def decided(self, label: str = "") -> tuple[Heard, ...]:
-        """Note that the room `label` was joined or refused; return WELCOME once, when no room is left, else ()."""
+        """Note that the room `label` was joined or refused; "" notes nothing.
+
+        Return WELCOME when no room is undecided any more, but only once; else ().
+        """
         if self._undecided is None:
             return ()
         self._undecided.discard(label)

@@ -61,7 +61,10 @@ def text(value: str) -> bytes:
 
 
 def connect(client_id: str, keepalive_s: int, *, clean: bool, user: str = "", password: str = "") -> bytes:
-    """Return the packet that opens a session (§3.1). `clean`: the session ends with its connection."""
+    """Return the packet that opens a session (§3.1). `clean`: the session ends with its connection.
+
+    `user`, `password`: "" without one.
+    """
     flags = (0x02 if clean else 0) | (0x80 if user else 0) | (0x40 if user and password else 0)
     body = text("MQTT") + bytes([4, flags]) + keepalive_s.to_bytes(2, "big") + text(client_id)
     if user:

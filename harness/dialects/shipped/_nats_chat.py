@@ -56,7 +56,7 @@ class Server:
 
 
 class Chat(d.BaseDialogue):
-    """Dialogue of one connection: INFO, CONNECT, a stream and then a consumer for each room, messages."""
+    """Dialogue of one connection: INFO, CONNECT, a stream for each room, a consumer for each, then messages."""
 
     def __init__(self, server: Server, connect: bytes, labels: list[str], last: Mapping[str, int]) -> None:
         """Prepare to join the rooms `labels`.

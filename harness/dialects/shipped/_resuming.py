@@ -21,7 +21,7 @@ from earwitness.harness.dialects.toml.template import Template
 class Resume:
     """Table [options.resume].
 
-    asks      template of what is sent in place of the usual value of the option; it has {seq}
+    asks      template of what is sent, with {seq}, in place of the option that usually joins a room
     items     path of the list of missed messages in the answer; None: they arrive as others do
     complete  path of a flag in the answer, false where something may be missing; None: nothing is said
     """

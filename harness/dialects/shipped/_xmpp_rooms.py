@@ -150,7 +150,7 @@ class Chat(Stream):
 
 
 class Archive(Chat):
-    """Stream that reads the archive of one room, page by page, and leaves the room unjoined."""
+    """Stream that reads the archive of one room, page by page, without joining the room."""
 
     def __init__(self, chat: ChatServer, me: Credentials, room: Room) -> None:
         """Prepare to read `room`; `rows` is None until all pages have come."""

@@ -1,4 +1,4 @@
-"""Stanzas of an XMPP stream: bytes or frames in, XML elements out. Bounded, without DTDs; it does no I/O."""
+"""Parser of XMPP streams: received bytes or frames become XML elements. It limits their size and refuses DTDs."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class ActionCable(messages.InRooms):
     """Dialect of Action Cable: one socket for each user, one subscription for each room."""
 
     def __init__(self, settings: Settings) -> None:
-        """Read the options."""
+        """Read the options; mistakes are collected in `settings.own`."""
         super().__init__(settings)
         own = settings.own
         self.query = read_texts(own, "query", LOGGED_IN, example='{ token = "{token}" }')

@@ -28,7 +28,7 @@ class GraphQL(messages.InRooms):
     """Dialect of GraphQL: a subscription for each room on one socket; mutations by request or on the socket."""
 
     def __init__(self, settings: Settings) -> None:
-        """Read the options."""
+        """Read the options; mistakes are collected in `settings.own`."""
         super().__init__(settings)
         own = settings.own
         self.init = messages.read_or(own, "init", LOGGED_IN, {})
@@ -73,7 +73,7 @@ class GraphQL(messages.InRooms):
 
 
 class Operations(BaseDialogue):
-    """Dialogue of a socket: subscriptions r0, r1, …, and mutations m1, m2, … if they are sent here."""
+    """Dialogue of a socket. Subscriptions have the ids r0, r1, …; mutations, if they are frames, have m1, m2, …."""
 
     def __init__(self, handshake: Handshake, dialect: GraphQL, start: messages.Start) -> None:
         """Prepare to subscribe to the rooms of `start`; with [options.resume], after the numbers in its `seqs`."""

@@ -1,4 +1,4 @@
-"""Matrix: client-server API v3. Messages go by idempotent requests and come by long polls of /sync (`_matrix_sync`)."""
+"""Matrix, client-server API v3: idempotent requests send messages, long polls of /sync receive (`_matrix_sync`)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """MQTT 3.1.1 over WebSocket or TCP: each room is a topic, messages are published and delivered at QoS 1.
 
-PUBACK is the acknowledgement, SUBACK says that a room is joined. The session outlives its connection: after a cut the
-server delivers what it kept. MQTT states no sender, so a payload is a JSON object with text, sender and message id.
+PUBACK is the acknowledgement, SUBACK says that a room is joined. Unless the option `session` says otherwise, the
+session outlives its connection: after a cut the server delivers what it kept. MQTT states no sender, so a payload is a
+JSON object with text, sender and message id.
 Protocol: https://docs.oasis-open.org/mqtt/mqtt/v3.1.1/os/mqtt-v3.1.1-os.html
 """
 
@@ -28,7 +29,7 @@ class Mqtt(d.BaseDialect):
     """Dialect of an MQTT broker."""
 
     def __init__(self, settings: d.Settings) -> None:
-        """Read the options: topics, fields of a payload, session, how users are known."""
+        """Read the options: topics, fields of a payload, session, how users log in."""
         super().__init__(settings)
         own = settings.own
         self.topic = b.read_template(own, "topic", "earwitness/{room}")
@@ -49,7 +50,7 @@ class Mqtt(d.BaseDialect):
 
 
 class Chat(d.BaseDialogue):
-    """Dialogue of one connection: CONNECT, SUBSCRIBE, messages both ways, PINGREQ."""
+    """Dialogue of one connection: it sends CONNECT, one SUBSCRIBE for all rooms, messages, and PINGREQ as heartbeat."""
 
     def __init__(self, dialect: Mqtt, credentials: d.Credentials, labels: list[str], before: Chat | None) -> None:
         """Prepare to join the rooms `labels`. `before`: dialogue whose session continues; None: the session is new."""

@@ -26,7 +26,7 @@ class Nats(d.BaseDialect):
     """Dialect of a NATS server with JetStream."""
 
     def __init__(self, settings: d.Settings) -> None:
-        """Read the options: names of subjects and streams, how streams are made, how users are known."""
+        """Read the options: names of subjects and streams, how streams are made, how users log in."""
         super().__init__(settings, d.Parts(reads_by_socket=self))
         own = settings.own
         subject = b.read_template(own, "subject", "earwitness.{room}")
@@ -47,7 +47,7 @@ class Nats(d.BaseDialect):
         self.token = own.secret("token", example="env:NATS_TOKEN") if self.by == "token" else ""
 
     def converse(self, opening: d.Opening) -> Chat:
-        """Implement `BaseDialect.converse`: resume each room behind its number in `resume`; `previous` is unused."""
+        """Implement `BaseDialect.converse`: resume each room after its number in `resume`; `previous` is unused."""
         return Chat(self.server, self.connect(opening.credentials), opening.labels, opening.resume or {})
 
     def reader(self, credentials: d.Credentials, room: d.Room) -> Reader:

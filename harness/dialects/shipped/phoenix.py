@@ -29,7 +29,7 @@ class Phoenix(messages.InRooms):
     """Dialect of Phoenix channels: one socket for each user, one topic for each room."""
 
     def __init__(self, settings: Settings) -> None:
-        """Read the options."""
+        """Read the options; mistakes are collected in `settings.own`."""
         super().__init__(settings)
         own = settings.own
         self.query = read_texts(own, "query", LOGGED_IN, example='{ token = "{token}" }')

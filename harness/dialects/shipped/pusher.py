@@ -36,7 +36,7 @@ class Pusher(messages.InRooms):
     """Dialect of the Pusher protocol. It signs subscriptions itself, with the secret of the application."""
 
     def __init__(self, settings: Settings) -> None:
-        """Read the options."""
+        """Read the options; mistakes are collected in `settings.own`."""
         super().__init__(settings)
         own, promised = settings.own, settings.contract
         by_client = own.choice("by", ("http", "client"), "http") == "client"

@@ -1,4 +1,7 @@
-"""Chat APIs of the OpenAI shape: a question is a POST, its answer a stream of server-sent events (docs/dialects)."""
+"""Chat APIs of the OpenAI shape: a question is a POST, its answer a stream of server-sent events.
+
+docs/dialects/sse_chat.md describes the options.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ class SseChat(d.BaseDialect):
     """Chat API whose answers are streamed. It has no socket: each user is connected as soon as the run begins."""
 
     def __init__(self, settings: d.Settings) -> None:
-        """Read the table [options]."""
+        """Read the options; mistakes are collected in `settings.own`."""
         super().__init__(settings, d.Parts(streams_answers=self, agents=(AGENT_ID,)), needs="http")
         own = settings.own
         self.model = own.text("model", example="gpt-4o-mini", required=True)

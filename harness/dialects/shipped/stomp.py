@@ -26,7 +26,7 @@ class Stomp(d.BaseDialect):
     """Dialect of a STOMP broker."""
 
     def __init__(self, settings: d.Settings) -> None:
-        """Read the options: destinations, headers, heartbeats, how users are known."""
+        """Read the options: destinations, headers, heartbeats, how users log in."""
         super().__init__(settings)
         own = settings.own
         self.destination = b.read_template(own, "destination", "/topic/earwitness.{room}")
@@ -50,7 +50,7 @@ class Stomp(d.BaseDialect):
 
 
 class Chat(d.BaseDialogue):
-    """Dialogue of one connection: CONNECT, a SUBSCRIBE for each room, SEND, heartbeats."""
+    """Dialogue of one connection: it sends CONNECT, a SUBSCRIBE for each room, SEND for messages, and heartbeats."""
 
     def __init__(self, dialect: Stomp, credentials: d.Credentials, labels: list[str]) -> None:
         """Prepare to join the rooms `labels`."""

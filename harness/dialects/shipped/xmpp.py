@@ -42,7 +42,7 @@ class Xmpp(BaseDialect):
         return Credentials(person=known, user_id=name.lower(), token=known.secret)
 
     def converse(self, opening: Opening) -> Chat:
-        """Implement `BaseDialect.converse`: resume the session of the stream before, if it has one."""
+        """Implement `BaseDialect.converse`: resume the session of `previous`, if it has one."""
         previous = opening.previous
         before = previous.managed if isinstance(previous, Chat) and previous.managed.id else None
         return Chat(self, opening.credentials, opening.rooms, before, back=opening.back)
