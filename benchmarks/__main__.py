@@ -58,8 +58,9 @@ def rows(seconds: float, k6: bool, k6_binary: str | None, more: bool = False) ->
     def client(mode: str) -> Program:
         return Program("earwitness", ("benchmarks.client", mode, *last), "per_cpu_s")
 
-    def rivals(mode: str, echoed: str = "") -> tuple[Program, ...]:
-        found = [Program("earwitness, Python path", ("benchmarks.client", mode, *last), "per_cpu_s", "off")]
+    def rivals(mode: str, ours: tuple[str, ...] = (), echoed: str = "") -> tuple[Program, ...]:
+        ours = ours or ("benchmarks.client", mode, *last)
+        found = [Program("earwitness, Python path", ours, "per_cpu_s", "off")]
         mode = echoed or mode
         if more:
             found.append(Program("Node, ws", ("benchmarks.rivals", "node", mode, *last), "per_cpu_s"))
@@ -69,6 +70,17 @@ def rows(seconds: float, k6: bool, k6_binary: str | None, more: bool = False) ->
             found.append(Program(K6, words, "per_cpu_s"))
             found.append(Program(K6_ONE, (*words, "--vus", "1"), "per_cpu_s"))
         return tuple(found)
+
+    def through_a_story() -> tuple[Program, ...]:
+        words = ("benchmarks.through_story", "story", *last)
+        plain = ("benchmarks.through_story", "locust", *last)
+        return (
+            Program("earwitness", words, "per_cpu_s"),
+            Program("earwitness, the bare client", ("benchmarks.client", "request-response", *last), "per_cpu_s"),
+            Program("Locust, websocket-client, wsaccel", plain, "per_cpu_s"),
+            Program("the same, nothing reported", (*plain, "--without", "statistics"), "per_cpu_s"),
+            *rivals("request-response", words),
+        )
 
     def platform_burst(room: int, aim: str) -> Row:
         program = Program("delivered", ("benchmarks.burst", "--room", str(room)), "delivered_s")
@@ -81,6 +93,13 @@ def rows(seconds: float, k6: bool, k6_binary: str | None, more: bool = False) ->
         Program("orjson lines", ("benchmarks.record", "lines"), "us_per_event"),
     )
     return [
+        Row(
+            "story",
+            "through a story, 100 users",
+            per_cpu,
+            through_a_story(),
+            "≥ bare client / 1.3; ≥ 2.5 × Locust; ≥ 2 × k6",
+        ),
         Row(
             "request-response",
             "request–response, 100 connections",
@@ -99,7 +118,7 @@ def rows(seconds: float, k6: bool, k6_binary: str | None, more: bool = False) ->
             "burst-coalesced",
             "bursts of 1,000, coalesced",
             per_cpu,
-            (client("burst-coalesced"), *rivals("burst-coalesced", "burst")),
+            (client("burst-coalesced"), *rivals("burst-coalesced", echoed="burst")),
             "≥ 20 × k6",
         ),
         Row("record", "record one event", "µs of CPU", recorder, "≤ 0.7 µs", False),

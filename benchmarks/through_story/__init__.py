@@ -1,0 +1,1 @@
+"""Messages of whole load tests: a story of ours, and a plain user of Locust, both run by `locust`."""
