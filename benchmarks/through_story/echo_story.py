@@ -12,8 +12,11 @@ from benchmarks.through_story.meter import IDLE_S, Meter
 from earwitness import ChatUser, story
 from earwitness.harness.client.link import TRANSPORT
 from earwitness.harness.native import described
+from earwitness.harness.planning.plan import PAYLOADS
 
 METER = Meter()
+TEXT = "x" * 5
+"""Text of each message: with it a frame has 128 bytes, as those of the other programs."""
 PAUSE_S = float(os.environ.get("BENCHMARK_PAUSE_S", "0"))
 
 story(__file__, judged_by=("I1", "I6", "I8", "I10", "I12"), rooms=(1, 1))
@@ -27,6 +30,7 @@ class Chatter(ChatUser):
     def on_start(self):
         super().on_start()
         part = self.part
+        vars(part.plan)["payloads"] = (TEXT,) * PAYLOADS
         METER.begin(part.everyone_here, lambda: sum(user.session.acked for user in part.users), _more)
 
     @task(3)

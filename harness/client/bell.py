@@ -23,28 +23,32 @@ _reads: list[bool] = [False]
 
 
 class _Watch:
-    """Timer that ends the waits of one event loop when their time is over."""
+    """Timer that ends the waits of one event loop when their time is over.
+
+    waits  bell → when the last wait for it ends; that of a bell for which nobody waits any more stays until a tick
+    runs   the timer runs: it stops at a tick without waits
+    """
 
     def __init__(self) -> None:
         self.waits: dict[Bell, float] = {}
+        self.runs = False
         self._timer = gevent.get_hub().loop.timer(TICK_S, TICK_S)
-        self._runs = False
 
-    def add(self, bell: Bell, until: float) -> None:
-        """Watch a bell; of several waits for one bell the last to end counts."""
-        self.waits[bell] = max(until, self.waits.get(bell, until))
-        if not self._runs:
-            self._runs = True
-            self._timer.start(self._tick)
+    def start(self) -> None:
+        """Start the timer."""
+        self.runs = True
+        self._timer.start(self._tick)
 
     def _tick(self) -> None:
-        if not self.waits:
-            self._runs = False
-            self._timer.stop()
         now = monotonic()
         for bell, until in list(self.waits.items()):
-            if until <= now:
+            if not bell.awaited:
+                self.waits.pop(bell, None)
+            elif until <= now:
                 bell.wake()
+        if not self.waits:
+            self.runs = False
+            self._timer.stop()
 
 
 _watches: WeakKeyDictionary[object, _Watch] = WeakKeyDictionary()
@@ -82,27 +86,36 @@ class Bell:
         """Block until it rings; return False if it does not within `timeout_s` seconds (or TICK_S more)."""
         if self.rung:
             return True
+        me, sleepers, watch = getcurrent(), self._sleepers, self._watch
         until = monotonic() + timeout_s
-        self._watch.add(self, until)
-        me = getcurrent()
-        self._sleepers.append(me)
+        watch.waits[self] = max(until, watch.waits[self]) if sleepers else until
+        if not watch.runs:
+            watch.start()
+        sleepers.append(me)
         try:
             while True:
                 self._hub.switch()
                 if self.rung or monotonic() >= until:
                     return self.rung
         finally:
-            self._sleepers.remove(me)
-            if not self._sleepers:
-                self._watch.waits.pop(self, None)
+            sleepers.remove(me)
+
+    @property
+    def awaited(self) -> bool:
+        """Return whether a greenlet is in `wait`."""
+        return bool(self._sleepers)
 
     def wake(self) -> None:
         """Switch to each greenlet in `wait`, which returns if the bell has rung or its time is over, else sleeps on.
 
         Call it only from a callback of the event loop.
         """
-        for sleeper in tuple(self._sleepers):
-            if sleeper in self._sleepers:  # it has not left meanwhile
+        sleepers = self._sleepers
+        if len(sleepers) == 1:
+            sleepers[0].switch()
+            return
+        for sleeper in tuple(sleepers):
+            if sleeper in sleepers:  # it has not left meanwhile
                 sleeper.switch()
 
 

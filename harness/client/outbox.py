@@ -112,6 +112,7 @@ class Speaker(Counts):
         "on_refused",
         "questions",
         "tag",
+        "under_way",
     )
 
     def __init__(
@@ -132,7 +133,7 @@ class Speaker(Counts):
         self._rooms, self._tally = rooms, tally
         self._latency = tally.histogram(ACKNOWLEDGED)
         self._from_plan = tally.histogram(ACKNOWLEDGED_FROM_PLAN)
-        self._pending: dict[str, Sent] = {}
+        self.under_way = self._pending = dict[str, Sent]()
         self._posted: set[str] = set()  # ids of pending messages that were sent as requests, not on the socket
         self._unanswered: dict[str, Sent] = {}
         self._refused: dict[str, Sent] = {}

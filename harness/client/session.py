@@ -70,7 +70,8 @@ class ChatSession(Speaker):
     asked                     room label -> number after which the next connection continues; set it before `connected`
     outside                   labels of the rooms that the user has left or was removed from
     counter                   number of the last new message
-    pending                   messages of this connection without answer
+    pending                   number of messages of this connection without answer
+    under_way                 these messages by their ids; only this object changes it
     acked, refused            answers so far
     heard_count               messages received and recorded
     frames_recorded           frames received

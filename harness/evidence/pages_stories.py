@@ -8,7 +8,9 @@ import pkgutil
 import re
 import runpy
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 from earwitness.checks import ALL
@@ -16,6 +18,7 @@ from earwitness.harness import load, shipped
 from earwitness.harness.evidence.pages_checks import anchor
 from earwitness.harness.load import behaviours
 
+MEMBERS = (FunctionType, property, cached_property)
 ANCHORS = {check.id: anchor(check) for check in ALL}
 
 INTRO = """# Stories
@@ -99,7 +102,7 @@ def _own(kind: type, *, inherited: bool = False) -> list[tuple[str, object]]:
     found: dict[str, object] = {}
     for one in classes:
         for name, member in vars(one).items():
-            if not name.startswith("_") and (inspect.isfunction(member) or isinstance(member, property)):
+            if not name.startswith("_") and isinstance(member, MEMBERS):
                 found.setdefault(name, member)
     return sorted(found.items())
 
@@ -114,8 +117,9 @@ def _class(kind: type, members: list[tuple[str, object]]) -> str:
 
 
 def _method(name: str, member: Any) -> str:
-    if isinstance(member, property):
-        returned = inspect.signature(member.fget).return_annotation if member.fget else "Any"
+    if isinstance(member, property | cached_property):
+        read = member.func if isinstance(member, cached_property) else member.fget
+        returned = inspect.signature(read).return_annotation if read else "Any"
         head, documented = f"{name}: {_plain(returned)}", member.__doc__
     else:
         parameters = inspect.signature(member).parameters

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
+from time import monotonic_ns, time
 from typing import TYPE_CHECKING
+
+from gevent.lock import RLock
 
 from earwitness.harness.client.dialogue import Dialogue
 from earwitness.harness.dialects.protocol import Credentials
@@ -25,25 +27,39 @@ class Account:
     def __init__(self, user: ChatUser) -> None:
         """Keep `user`, whose plan and network are used to log in. Nothing is sent yet."""
         self.user = user
+        self._turn = RLock()
+        self._renewing = False
 
     def log_in(self) -> None:
         """Log in, store the credentials in the user and record the login. Raises FlowError."""
-        user, begin_ns = self.user, time.monotonic_ns()
+        user, begin_ns = self.user, monotonic_ns()
         user.credentials = user.flow(user.part.target.login(user.person))
         user.logged_in(user.credentials, begin_ns)
 
     def hold(self) -> None:
         """Log in again if the platform refused the credentials, or if they expire within HOLDS_S seconds.
 
-        Raises FlowError.
+        It is called before each message, so it takes no lock as long as nothing is due. Raises FlowError.
         """
         user = self.user
-        with user.renewing:
-            ends = user.own_credentials().expires_at
-            if user.unauthorized or (ends is not None and ends - time.time() < HOLDS_S):
+        assert user.credentials is not None
+        ends = user.credentials.expires_at
+        # By the wall clock each time: a deadline reckoned once would be wrong after the clock was set.
+        if self._renewing or user.unauthorized or (ends is not None and ends - time() < HOLDS_S):
+            with self._turn:
+                self._renew_if_due()
+
+    def _renew_if_due(self) -> None:
+        user = self.user
+        ends = user.own_credentials().expires_at
+        if user.unauthorized or (ends is not None and ends - time() < HOLDS_S):
+            self._renewing = True
+            try:
                 with user.recording():
                     self.log_in()
                 user.unauthorized = False
+            finally:
+                self._renewing = False
 
     def valid(self) -> Credentials:
         """Return credentials that stay valid for at least HOLDS_S seconds; log in again if necessary.

@@ -5,12 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
+from functools import cached_property, partial
 from random import Random
 from typing import Any, TypeVar
 
 import gevent
-from gevent.lock import RLock
 from locust import User
 from locust.env import Environment
 from locust.exception import LocustError
@@ -59,6 +58,7 @@ class ConnectedUser(User):
     rng           source of its random choices, from the seed
     session       its ChatSession, over all connections; None before the first one
     poster        its HTTP sender; None if messages are sent on the socket
+    has_waited    it has waited for an answer in this turn of its task loop (`harness.load.turns`)
     behaviours    what the user does besides chatting, see `harness.load.behaviour`
     account       its `Account`: how it logs in and presents its credentials
     unauthorized  the platform refused the credentials with 401
@@ -71,6 +71,7 @@ class ConnectedUser(User):
     rooms: tuple[Room, ...]
     rng: Random
     ready = False
+    has_waited = False
     poster: Poster | StreamPoster | None = None
 
     def __init__(self, environment: Environment) -> None:
@@ -85,7 +86,6 @@ class ConnectedUser(User):
         self._answered = Bell()
         self._reconnecting: gevent.Greenlet | None = None
         self.unauthorized = False
-        self.renewing = RLock()
         self.never_resend: set[str] = set()  # ids of messages whose retry would be longer than permitted
         self._under_way = 0
         self._dialogue: Dialogue | None = None  # of the last connection that opened
@@ -95,7 +95,7 @@ class ConnectedUser(User):
         """Return whether the socket is open."""
         return self.connection is not None and self.connection.open_now
 
-    @property
+    @cached_property
     def answer_s(self) -> float:
         """Return how long the user waits for an answer, in seconds.
 
@@ -299,16 +299,18 @@ class ConnectedUser(User):
 
         `timeout_s`: seconds, at least `answer_s`. Messages that are still unanswered then are recorded as timed out.
         """
-        timeout_s = max(timeout_s, self.answer_s)
+        session, answered, under_way = self.session, self._answered, self.session.under_way
+        if timeout_s < self.answer_s:
+            timeout_s = self.answer_s
         end = time.monotonic() + timeout_s
-        while self.session.pending > most and self.online:
+        while len(under_way) > most and self.online:
             left = end - time.monotonic()
             if left <= 0:
-                self.session.timeouts(time.monotonic_ns(), int(timeout_s * 1e9))
+                session.timeouts(time.monotonic_ns(), int(timeout_s * 1e9))
                 return
-            self._answered.clear()
-            if self.session.pending > most:
-                self._answered.wait(left)
+            answered.clear()
+            answered.wait(left)  # nothing can have been answered since `under_way` was read
+            self.has_waited = True
 
     def own_credentials(self) -> Credentials:
         """Return the current credentials, whether they are still valid or not."""

@@ -8,36 +8,50 @@ from collections.abc import Iterator
 from random import Random
 
 import gevent
+from greenlet import getcurrent
 
 from earwitness.harness.planning.arrivals import Arrivals
+
+
+def pause(seconds: float) -> None:
+    """Block for `seconds`, like `gevent.sleep`, without the objects that make it cost as much as a message."""
+    if seconds <= 0:
+        gevent.sleep(0)
+        return
+    hub = gevent.get_hub()
+    loop = hub.loop
+    loop.update_now()  # the time that the loop knows is that of its last turn
+    timer = loop.timer(seconds)
+    try:
+        timer.start(getcurrent().switch)
+        while timer.active:
+            hub.switch()
+    finally:
+        timer.stop()
+        timer.close()
 
 
 class Pace:
     """Times at which one user acts.
 
     planned_ns  planned start of the current action in monotonic ns, None if it was not planned
+    open        the user acts at planned times and does not wait for answers
     """
 
     def __init__(self) -> None:
         """Start unplanned: a user acts as soon as its task is called."""
         self._starts: Iterator[int] | None = None
+        self.open = False
         self._ahead: deque[int] = deque()  # starts that `actions` has read before their time
         self._taken_starts = 0
         self.planned_ns: int | None = None
 
-    @property
-    def open(self) -> bool:
-        """Return whether the user acts at planned times and does not wait for answers."""
-        return self._starts is not None
+    def wait_s(self) -> float:
+        """Take the next planned start of an open pace as `planned_ns`, and return the seconds until then.
 
-    def wait_s(self, rng: Random, think_s: tuple[float, float]) -> float:
-        """Return the seconds until the next action; an open pace takes its next planned start as `planned_ns`.
-
-        `think_s` bounds the pause of a closed user, which is drawn from `rng`. An open user who is late gets 0: the
-        schedule never shifts.
+        A user who is late gets 0: the schedule never shifts.
         """
-        if self._starts is None:
-            return rng.uniform(*think_s)
+        assert self._starts is not None
         self.planned_ns = self._ahead.popleft() if self._ahead else next(self._starts)
         self._taken_starts += 1
         return max(0.0, (self.planned_ns - time.monotonic_ns()) / 1e9)
@@ -50,9 +64,10 @@ class Pace:
         late_ns = time.monotonic_ns()
         planned = (begin_ns + int(at * 1e9) for at in arrivals.times_s(number, users, rng))
         self._starts = (at_ns for at_ns in planned if at_ns >= late_ns)
+        self.open = True
         self._ahead.clear()
         self._taken_starts = 0
-        gevent.sleep(self.wait_s(rng, (0.0, 0.0)))
+        pause(self.wait_s())
 
     def actions(self, now_ns: int) -> tuple[int, int]:
         """Return (planned, started): how many actions were to begin until `now_ns` (monotonic ns), and how many did.

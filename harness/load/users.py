@@ -19,6 +19,7 @@ from earwitness.harness.load.account import Account
 from earwitness.harness.load.behaviour import bound
 from earwitness.harness.load.connected import ConnectedUser, may_pass, unauthorized
 from earwitness.harness.load.pacing import Pace
+from earwitness.harness.load.turns import Turns
 from earwitness.harness.load.wallet import Wallet
 from earwitness.harness.load.worker import CROWD_WAIT_S, Part
 
@@ -71,7 +72,11 @@ class ChatUser(ConnectedUser):
 
     def wait_time(self) -> float:
         """Return the seconds until the next action. Locust calls it after each task."""
-        return self.pace.wait_s(self.rng, self.think_s)
+        pace = self.pace
+        if pace.open:
+            return pace.wait_s()
+        least, most = self.think_s
+        return least + (most - least) * self.rng.random()  # as `rng.uniform`: the same pauses from the same seed
 
     def on_start(self) -> None:
         """Log in, open the rooms and connect; a user that could not do so runs no task.
@@ -86,6 +91,7 @@ class ChatUser(ConnectedUser):
         if not self.ready:
             self._state = LOCUST_STATE_STOPPING  # Locust then runs no task; to raise StopUser here prints a traceback
             return
+        self._taskset_instance = Turns(self)  # instead of the one that Locust runs next
         arrivals = self.part.arrivals
         if arrivals is not None:
             begin_ns = self.part.arrivals_begin_ns()
@@ -159,8 +165,9 @@ class ChatUser(ConnectedUser):
         if not self.online and not self.come_back():
             self.part.unsaid += 1
             return
-        self._say(room or self.rng.choice(self.rooms), self.pace.planned_ns)
-        if self.pace.open:
+        pace = self.pace
+        self._say(room or self.rng.choice(self.rooms), pace.planned_ns)
+        if pace.open:
             self.session.timeouts(time.monotonic_ns(), int(self.answer_s * 1e9))
         else:
             self.await_answers(0)
@@ -264,13 +271,12 @@ class ChatUser(ConnectedUser):
 
         Raises StopUser if the run is over or the user is not ready, FlowError if no credentials could be obtained.
         """
-        self._stop_if_over()
-        self.account.hold()
-        self._stop_if_over()  # renewing may have taken long
-
-    def _stop_if_over(self) -> None:
-        if self.part.draining or not self.ready:
+        part = self.part
+        if part.draining or not self.ready:
             raise StopUser  # not from on_start: Locust would print a traceback there
+        self.account.hold()
+        if part.draining or not self.ready:  # renewing may have taken long
+            raise StopUser
 
 
 def _forgiving(task: Any) -> Any:

@@ -130,6 +130,7 @@ class Part:
         self._left: list[ChatUser] = []
         self.unsaid = 0
         self.over = Event()
+        self.draining = False
         self.tally = Tally()
         self._taken = self._started = 0
         self._spawned = False
@@ -151,11 +152,6 @@ class Part:
         self._wall = WallClock(self._clock_stepped)
         samples = self.run_dir / "tables" / "services.jsonl"
         self._sampler = SelfSampler(samples, self.journal.name, self._publisher.planned_ack)
-
-    @property
-    def draining(self) -> bool:
-        """Return whether the end of the run has begun."""
-        return bool(self.over.is_set())
 
     def take_place(self, kind: type) -> tuple[int, ChatUser | None]:
         """Return (the next user number of this process, None), or (its number, a user to continue as).
@@ -277,8 +273,12 @@ class Part:
         self._stop_sending(deadline_s)
         self.close()
 
-    def _stop_sending(self, deadline_s: float) -> dict[str, int]:
+    def _end_begins(self) -> None:
+        self.draining = True
         self.over.set()
+
+    def _stop_sending(self, deadline_s: float) -> dict[str, int]:
+        self._end_begins()
         acting = [user for user in self.users if user not in self._left]
         self.attained.add_actions(acting, time.monotonic_ns())
         end = time.monotonic() + deadline_s
@@ -358,7 +358,7 @@ class Part:
     def _close(self) -> None:
         if not self._settled:
             self.attained.leave()
-        self.over.set()
+        self._end_begins()
         # A connection that opened after DRAINED would claim to have received everything, but be closed before it has.
         gevent.joinall([gevent.spawn(user.stay_away) for user in self.users], timeout=10)
         self._stop_users()

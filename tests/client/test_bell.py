@@ -66,7 +66,12 @@ def test_one_who_is_killed_while_waiting_is_not_woken() -> None:
     one.set()
     gevent.sleep(0)
     assert told == []
+    assert not one.awaited
+    gevent.sleep(3 * bell.TICK_S)
     assert not one._watch.waits, "nobody waits any more"
+    assert not one._watch.runs, "so the timer has nothing to do"
+    one.clear()
+    assert not one.wait(0.01), "and begins again when somebody waits"
 
 
 def test_a_wake_that_comes_late_does_not_end_the_next_wait() -> None:

@@ -13,7 +13,7 @@ from earwitness.harness.load.attained import Attained
 from earwitness.harness.load.pacing import Pace
 from earwitness.harness.planning.arrivals import Arrivals
 
-SECOND, THINK_S = 1_000_000_000, (1.0, 2.0)
+SECOND = 1_000_000_000
 
 def begun():
     "A pace of a hundred actions a second whose first one was planned for about now, and that moment."
@@ -26,13 +26,12 @@ pace, first = begun()
 assert [pace.actions(first + 5) for _ in range(3)] == [(1, 1)] * 3
 for number in range(1, 4):
     assert pace.actions(first + SECOND // 10 + 5) == (11, number), pace.actions(first + SECOND // 10 + 5)
-    pace.wait_s(Random(1), THINK_S)
+    pace.wait_s()
     assert abs(pace.planned_ns - first - number * SECOND // 100) < 1_000
 assert pace.actions(first - 1) == (3, 3)  # the present one is planned for later
 
 # a closed user plans nothing
 closed = Pace()
-closed.wait_s(Random(1), THINK_S)
 assert closed.actions(time.monotonic_ns()) == (0, 0)
 
 # those that left stay in the sum, those that act are counted anew each time
