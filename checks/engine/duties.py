@@ -163,15 +163,16 @@ class Duties:
         columns = view.slot, view.conn, self.periods, self.ends
         keep_times(view.records, view.journal, *columns, self.phases_of(view.journal))
 
-    def open_until(self, end: End) -> Array:
+    def open_until(self, end: End, clock_bound_ns: int) -> Array:
         """Return for each slot (begin, end) in ns: the time in which it was joined, on an open connection, by a member.
 
         (0, 0) where that is unknown: the slot was never joined, its journal lacks records, or neither the end of its
-        connection nor DRAINED is on record.
+        connection nor DRAINED is on record. All times are those of the slot's own journal, but for losses of a
+        membership: these count from `clock_bound_ns` earlier on, because another host may have recorded them.
         """
         world = end.world
         w, count = world.tables, world.slots
-        periods = self._ended_by_kicks(end)
+        periods = self._ended_by_kicks(end, clock_bound_ns)
         conns = w.slots["conn"][:count]
         ends = self.ends[conns]
         drained = self._all_phases(end)[w.conns["journal"][conns], 1]
@@ -182,8 +183,11 @@ class Duties:
         times[(periods["joined_rec"] == 0) | torn | (until == NEVER)] = 0
         return times
 
-    def _ended_by_kicks(self, end: End) -> Array:
-        """Return a copy of the periods that also ends them at a loss of membership, even if no device was informed."""
+    def _ended_by_kicks(self, end: End, clock_bound_ns: int) -> Array:
+        """Return a copy of the periods that also ends them at a loss of membership, even if no device was informed.
+
+        A loss ends every period that may have begun before it, at the earliest time at which it may have been.
+        """
         world = end.world
         w = world.tables
         periods = self.periods[: world.slots].copy()
@@ -194,9 +198,10 @@ class Duties:
             user = w.user_of[int(kick["client"])]
             subs = np.flatnonzero((w.sub_conv == int(kick["conv"])) & (w.user_of[w.sub_client] == user))
             held = np.isin(w.slots["sub"][: world.slots], subs) & (periods["state"] > 0)
-            cut = held & (periods["joined_t"] < kick["t"]) & ((periods["state"] == 1) | (periods["left_t"] > kick["t"]))
+            first, last = kick["t"] - clock_bound_ns, kick["t"] + clock_bound_ns
+            cut = held & (periods["joined_t"] < last) & ((periods["state"] == 1) | (periods["left_t"] > first))
             periods["state"][cut] = 2
-            periods["left_t"][cut] = kick["t"]
+            periods["left_t"][cut] = first
         result: Array = periods
         return result
 
@@ -211,16 +216,17 @@ class Duties:
 
         A complete journal without phases of its own gets the earliest of the other journals. `resume`: whether the
         platform promises to continue across reconnects. `clock_bound_ns`: how far clocks of journals may differ; duties
-        start that much later.
+        start that much later, and end that much earlier.
         """
         world = end.world
         w, count = world.tables, world.slots
         duties = np.zeros(world.members, DUTY)
-        periods = self._ended_by_kicks(end)
+        periods = self._ended_by_kicks(end, clock_bound_ns)
         joined = np.flatnonzero(periods["state"][:count] > 0)
         order = joined[np.lexsort((periods["joined_t"][joined], w.slots["sub"][joined]))]
         chain(order, w.slots, w.conns, periods, self.ends, self._all_phases(end), resume, duties)
         duties["start"] += clock_bound_ns
+        duties["end"][duties["end"] < NEVER] -= clock_bound_ns
         return duties
 
     def drained_after_s(self, end: End) -> float:
@@ -246,7 +252,7 @@ class Duties:
         left = [number for number, journal in enumerate(end.journals) if _left(journal)]
         phases[left] = NEVER
         earliest = phases.min(axis=0)
-        for journal in range(number):
+        for journal in range(number) if end.clock_bound_ns() is not None else ():  # else no times can be borrowed
             complete = journal < len(end.journals) and end.journals[journal].complete and journal not in left
             for which in range(2):  # phases[2] is left: a journal states only of itself that its deadline cut it off
                 if phases[journal, which] == NEVER and complete:

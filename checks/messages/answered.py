@@ -18,7 +18,7 @@ from earwitness.checks.engine.fold import FINDINGS, LACKS_FAULTS, PENDING, Descr
 from earwitness.checks.engine.tables import REC_BITS, Array, Int
 from earwitness.checks.engine.world import View, World, grown
 from earwitness.checks.history.kinds import ANSWERS, K_INFO, K_INVOKE, K_PHASE
-from earwitness.checks.history.record import Flag, Phase
+from earwitness.checks.history.record import Flag, Kind, Phase
 from earwitness.checks.roster import Roster
 from earwitness.checks.tester.health import held_up_ns, longest_lag_ns
 from earwitness.checks.verdict import Doubt, Finding, Verdict
@@ -110,7 +110,8 @@ class Answered(Folding):
 
     - A message whose connection ended, or whose sender left the conversation or lost the membership, before the bound
       had passed.
-    - A message with a fault between its sending and its deadline.
+    - A message with a fault between its sending and its deadline. The fault and a loss of membership may stand in
+      another host's journal; where they may have come in time by the clocks' bound, they excuse.
     - A message whose journal lacks its end, or that several journals recorded.
     - An answer that the tester may have read too late, or not yet, because it was behind in reading: UNKNOWN. The
       bound is then longer by all the time in which the tester had more to read than it had read.
@@ -147,7 +148,8 @@ class Answered(Folding):
         """Implement `Fold.finish`: judge the sendings that were answered late or never."""
         if end.lacks_faults:
             return self.conclude(unknown=LACKS_FAULTS.format("what seems unanswered"))
-        if end.clock_bound_ns() is None and self._faults.windows():
+        kicks, _ = end.world.kept.of(Kind.KICK)
+        if end.clock_bound_ns() is None and (self._faults.windows() or len(kicks)):
             return self.conclude(unknown="the journals come from several hosts, and their clocks were not compared")
         rows, deadlines, until = self._unanswered(end)
         held = held_up_ns(end)
@@ -180,8 +182,7 @@ class Answered(Folding):
         deadlines = rows["t"] + self._bound + longest_lag_ns(end)
         clocks = end.clock_bound_ns() or 0
         faults = widened(self._faults.windows(), clocks)
-        begin, until = self._times.open_until(end)[rows["slot"]].T
-        until = np.where(until > 0, until - clocks, 0)  # another host may have recorded the loss of a membership
+        begin, until = self._times.open_until(end, clocks)[rows["slot"]].T
         fair = (until > 0) & (begin <= rows["t"]) & ~overlaps(faults, rows["t"], deadlines)
         fair &= (rows["answer"] == 0) | (rows["answer_t"] > deadlines)
         return rows[fair], deadlines[fair], until[fair]

@@ -240,7 +240,8 @@ class LivenessBound(Folding):
         `faults`: when faults may have been on; `seeming`: the messages that were recorded late.
         """
         world, held = end.world, held_up_ns(end)
-        times, deadlines = self._times.open_until(end), self._deadlines(world, bound, longest_lag_ns(end), faults)
+        times = self._times.open_until(end, clocks)
+        deadlines = self._deadlines(world, bound, longest_lag_ns(end), faults)
         times[times[:, 1] > 0] += (clocks, -clocks)  # what certainly was after the beginning and before the end
         h = self._hearings
         late = seeming[h["t"][seeming] > h["acked"][seeming] + bound + held]

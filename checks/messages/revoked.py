@@ -110,6 +110,7 @@ class Revoked(Folding):
     - The time of sending decides, not that of receiving: what was sent before the confirmation may come later.
     - Between the confirmation and a later JOIN only messages with a number up to that JOIN's head are judged. Others
       may have been delivered after it, and which came first depends on the order of reading.
+    - A JOIN that may have come after the loss, by the bound of the hosts' clocks, ends it.
     - Counted are messages for each device; examined: those sent while it had no membership.
 
     For agents' answers, presence and shared state the time of sending is not known. Where the platform promises a
@@ -192,6 +193,8 @@ class Revoked(Folding):
             last = before[np.lexsort((before["rec"], before["t"]))][-1:]
             if not len(last) or not last["kick"][0] or push["t"] <= last["t"][0] + margin:
                 continue
+            if ((before["kick"] == 0) & (before["t"] > last["t"][0] - clocks)).any():
+                continue  # this JOIN may have come after the loss, by the clock of another host
             if not overlaps(windows, last["t"], np.array([push["t"]]))[0]:
                 late.append((int(push["sub"]), int(push["rec"]), int(last["rec"][0])))
         return len(late), late
@@ -208,7 +211,7 @@ class Revoked(Folding):
         joins = changes[changes["kick"] == 0]
         cause: Array = np.zeros(len(messages), np.int64)
         for kick in changes[changes["kick"] > 0]:
-            later = joins[joins["t"] > kick["t"]]
+            later = joins[joins["t"] > kick["t"] - bound]  # perhaps later, by the clock of another host
             out = messages["invoke_t"] > kick["t"] + bound
             if len(later):
                 again = later[np.argmin(later["t"])]

@@ -235,7 +235,8 @@ class Unreceived(Folding):
     def _belonging(self, end: End, bound: int) -> tuple[Array, Array]:
         """Return by subscription its DUTY and the time (ns) up to which it had to read the history.
 
-        A duty starts with the first joining (after a loss of the membership, with the first one after it).
+        A duty starts with the first joining (after a loss of the membership, with the first one that was certainly
+        after it). `bound` (ns): how far clocks of journals may differ.
         """
         world = end.world
         w = world.tables
@@ -245,9 +246,10 @@ class Unreceived(Folding):
         kicks, _ = world.kept.of(Kind.KICK)
         joined = self._duties.periods[: world.slots]["joined_t"]  # 0: never, which is after no loss
         for kick in kicks[kicks["client"] < len(w.user_of)]:
+            lost = int(kick["t"]) + bound
             same = (w.sub_conv == int(kick["conv"])) & (w.user_of[w.sub_client] == w.user_of[int(kick["client"])])
-            for sub in np.flatnonzero(same & (start <= int(kick["t"]))):
-                later = joined[(w.slots["sub"][: world.slots] == sub) & (joined > int(kick["t"]))]
+            for sub in np.flatnonzero(same & (start <= lost)):
+                later = joined[(w.slots["sub"][: world.slots] == sub) & (joined > lost)]
                 start[sub] = later.min(initial=NEVER - bound)
         duties["start"] = start + bound
         return duties, np.where(stays["told"] > 0, stays["told"] - 1 + bound, -1)

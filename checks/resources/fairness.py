@@ -30,13 +30,18 @@ CROWD = 5
 """Devices with an equal load without which there is no usual value."""
 OPEN = np.dtype([("client", "<i8"), ("mid", "<i8"), ("t", "<i8"), ("since", "<i8"), ("rec", "<i8")])
 """Delivery whose message's sending has not been read yet; `t` in ns, `since` in ns + 1."""
-LATE = np.dtype([("client", "<i8"), ("ns", "<i8"), ("mid", "<i8"), ("rec", "<i8")])
-"""Wait longer than FLOOR_S, with its message and the record of its end."""
+LATE = np.dtype([("client", "<u4"), ("ahead", "<u4"), ("ns", "<i8"), ("mid", "<i8"), ("rec", "<i8")])
+"""Wait longer than FLOOR_S, with its message and the record of its end.
+
+ahead   ns by which the device had joined before the sending; AHEAD_MOST: that or more, or not of interest
+"""
+AHEAD_MOST = 0xFFFF_FFFF
 LATE_MOST = 1 << 21
 """Number of such waits that are kept (64 MB), of deliveries and of answers each; with more the check is UNKNOWN."""
 FLOOR_NS = int(FLOOR_S * 1e9)
 MOMENT_BITS = 28
 """Logarithm to base 2 of a moment in ns (0.27 s): waits are compared by the moment of their sending."""
+MOMENT_NS = 1 << MOMENT_BITS
 STALLED = 3
 """If every third wait of a moment is late, or more, the platform as a whole stood still then: nobody was starved."""
 SETTLE = 1 << 20
@@ -60,11 +65,13 @@ def bucket_of(ns: Int) -> Int:
 
 
 @helper
-def waited(counts: Array, late: Array, kept: Array, of: Array, client: Int, mid: Int, ns: Int, rec: Int) -> None:
+def waited(
+    counts: Array, late: Array, kept: Array, of: Array, client: Int, mid: Int, ns: Int, ahead: Int, rec: Int
+) -> None:
     """Count a wait (ns) of a client for a message, and store it in `late` if it is longer than FLOOR_S.
 
     `counts`: waits by (client, bucket). `kept`: number of rows of `late`; a full table stays as it is. `of`: number of
-    waits by message.
+    waits by message. `ahead`: as in LATE.
     """
     # The histogram counts every wait in fixed memory. Rows, which can be shown, are stored of long waits only.
     counts[client, bucket_of(ns)] += 1
@@ -73,6 +80,7 @@ def waited(counts: Array, late: Array, kept: Array, of: Array, client: Int, mid:
         row = late[kept[0]]
         kept[0] += 1
         row["client"] = client
+        row["ahead"] = min(ahead, AHEAD_MOST)
         row["ns"] = ns
         row["mid"] = mid
         row["rec"] = rec
@@ -106,7 +114,8 @@ def settle(open_rows: Array, messages: Array, counts: Array, late: Array, kept: 
             open_rows[left] = row
             left += 1
         elif row["since"] < m["invoke_t"] + 1:
-            waited(counts, late, kept, of, row["client"], row["mid"], row["t"] - m["invoke_t"], row["rec"])
+            ahead = m["invoke_t"] + 1 - row["since"]
+            waited(counts, late, kept, of, row["client"], row["mid"], row["t"] - m["invoke_t"], ahead, row["rec"])
     used[0] = left
 
 
@@ -147,12 +156,13 @@ def waiting_step(
                 row["rec"] = rec
             elif since[slots[i]] < m["invoke_t"] + 1:
                 ns = r["t"] - m["invoke_t"]
-                waited(heard, late_heard, kept_heard, of_heard, client, mids[i], ns, rec)
+                ahead = m["invoke_t"] + 1 - since[slots[i]]
+                waited(heard, late_heard, kept_heard, of_heard, client, mids[i], ns, ahead, rec)
         elif kind == K_OK:
             if mids[i] >= 0 and r["attempt"] <= 1 and client < len(answered) and messages[mids[i]]["flags"] & INVOKED:
                 m = messages[mids[i]]
                 ns = r["t"] - m["invoke_t"]
-                waited(answered, late_answered, kept_answered, of_answered, client, mids[i], ns, rec)
+                waited(answered, late_answered, kept_answered, of_answered, client, mids[i], ns, AHEAD_MOST, rec)
         elif kind == K_JOIN:
             # A JOIN that continues a subscription leaves its first time: the device was waiting all along.
             if slots[i] >= 0 and (since[slots[i]] == 0 or not r["flags"] & CONTINUED):
@@ -189,7 +199,7 @@ class Waits:
         """
         late = self._late[: int(self._kept[0])]
         shown = np.zeros(len(late), SHOWN)
-        for name in ("client", "ns", "rec"):
+        for name in ("client", "ahead", "ns", "rec"):
             shown[name] = late[name]
         shown["moment"] = messages["invoke_t"][late["mid"]] >> MOMENT_BITS
         shown["sent_rec"] = messages["invoke_rec"][late["mid"]]
@@ -199,8 +209,10 @@ class Waits:
         return Sketch(self.counts.copy(), shown, moments, waits, len(late) >= LATE_MOST)
 
 
-SHOWN = np.dtype([("client", "<i8"), ("ns", "<i8"), ("moment", "<i8"), ("sent_rec", "<i8"), ("rec", "<i8")])
-"""Long wait: client, how long (ns), the moment of sending, and the records of sending and end."""
+SHOWN = np.dtype(
+    [("client", "<i8"), ("ahead", "<i8"), ("ns", "<i8"), ("moment", "<i8"), ("sent_rec", "<i8"), ("rec", "<i8")]
+)
+"""Long wait: client, `ahead` as in LATE, how long (ns), the moment of sending, and the records of sending and end."""
 
 
 @dataclass(slots=True)
@@ -225,6 +237,16 @@ class Sketch:
         waits = np.bincount(which, np.concatenate([self.waits, other.waits]), len(moments)).astype(np.int64)
         late = np.concatenate([self.late, other.late])
         return Sketch(self.counts + other.counts, late, moments, waits, self.full or other.full)
+
+    def leave_out_early(self, clock_bound_ns: int) -> None:
+        """Take the long waits out whose message may have been sent before the device had joined.
+
+        `clock_bound_ns`: by how much the clocks of sender and device may differ.
+        """
+        early = self.late["ahead"] <= clock_bound_ns
+        take_back(self.counts, self.late, early)
+        np.subtract.at(self.waits, np.searchsorted(self.moments, self.late["moment"][early]), 1)
+        self.late = self.late[~early]
 
     def leave_out_stalls(self) -> None:
         """Remove from the histograms the waits that began at moments in which the platform as a whole stood still.
@@ -263,6 +285,8 @@ class Fairness(Folding):
       in which every third wait of all devices was longer than that. The platform as a whole stood still then, and that
       starves nobody. If more than half of the moments are like that, it is the usual state, and these waits are
       compared too.
+    - Waits for deliveries may be wrong by the bound of the hosts' clocks, and so may the order of joining and sending:
+      only what is proven in spite of it counts. Where no bound is known, only shares of answers are compared.
     - UNKNOWN where a fault was on (it may put some devices at a disadvantage on purpose), a journal is torn or missing,
       or a load process stood still.
 
@@ -320,20 +344,16 @@ class Fairness(Folding):
         if factor is None:
             return self.conclude(unknown="the contract promises no fairness")
         clocks = end.clock_bound_ns()
-        if clocks is None:
-            return self.conclude(unknown="the journals come from several hosts, and their clocks were not compared")
         sketches = {
             "hears": self.heard(end.world),
             "answered": self._waits["answered"].sketch(end.world.tables.messages),
         }
         judged: set[int] = set()
         starved: dict[int, Finding] = {}
-        for what, sketch in sketches.items():
-            sketch.leave_out_stalls()
-            for client, ms, usual_ms in _slow(sketch.counts, factor, judged):
-                if clocks and ms - clocks / 1e6 <= factor * (usual_ms + clocks / 1e6):
-                    continue  # clocks of several hosts may differ by that much
-                facts = {"client": client, "ms": ms, "usual_ms": usual_ms}
+        apart = _apart(clocks)
+        for what, sketch in sketches.items() if not apart else ():
+            bound = clocks or 0 if what == "hears" else 0  # an answer stands in the journal of its sending
+            for client, facts in _waiting(sketch, factor, bound, judged).items():
                 records = tuple(unpack(rec) for rec in sketch.longest(client) or () if rec)
                 starved.setdefault(client, Finding(what=what, records=records, facts=facts))
         clients = len(self._waits["answered"].counts)
@@ -347,7 +367,8 @@ class Fairness(Folding):
         if starved and (excuse := self._excuse(end, any(one.full for one in sketches.values()))):
             why = f"{excuse}, and {len(starved)} devices were served much worse than others"
             return self.conclude(examined=len(judged), unknown=why, facts=facts_of_all)
-        return self.conclude(found, examined=len(judged), violations=len(starved), facts=facts_of_all)
+        total = len(starved)
+        return self.conclude(found, examined=len(judged), violations=total, unknown=apart, facts=facts_of_all)
 
     def _excuse(self, end: End, full: bool) -> str:
         """Return why a device may be worse off although the platform is fair; "" if nothing excuses it.
@@ -363,6 +384,15 @@ class Fairness(Folding):
         if full:
             return f"more than {LATE_MOST:,} waits were longer than {FLOOR_S:g} s"
         return ""
+
+
+def _apart(clock_bound_ns: int | None) -> str:
+    """Return why waits of several hosts cannot be compared; "" if they can."""
+    if clock_bound_ns is None:
+        return "the journals come from several hosts, and their clocks were not compared"
+    if clock_bound_ns > MOMENT_NS:  # the moments of the hosts are others
+        return f"the journals come from several hosts, and their clocks may differ by {clock_bound_ns / 1e9:.2f} s"
+    return ""
 
 
 def _count(world: World, flags: int, clients: int) -> Array:
@@ -391,11 +421,17 @@ def _equal(loads: Array) -> Array:
     return result
 
 
-def _slow(counts: Array, factor: float, judged: set[int]) -> list[tuple[int, int, int]]:
-    """Return (client, its ms, usual ms) of devices whose median or tail is far above the usual one."""
+def _waiting(sketch: Sketch, factor: float, clock_bound_ns: int, judged: set[int]) -> dict[int, dict[str, int]]:
+    """Return client -> facts of the devices whose median or tail is far above the usual one.
+
+    `clock_bound_ns`: by how much each wait may be shorter or longer in truth.
+    """
+    sketch.leave_out_early(clock_bound_ns)
+    sketch.leave_out_stalls()
+    counts = sketch.counts
     loads = counts.sum(axis=1)
     equal = _equal(loads)
-    found: dict[int, tuple[int, int, int]] = {}
+    found: dict[int, dict[str, int]] = {}
     for share, least in ((0.5, LEAST), (0.99, TAIL)):
         those = equal[loads[equal] >= least]
         if len(those) < CROWD:
@@ -403,9 +439,11 @@ def _slow(counts: Array, factor: float, judged: set[int]) -> list[tuple[int, int
         judged.update(int(client) for client in those)
         figures = np.array([_quantile_ns(counts[client], share) for client in those])
         usual = np.median(figures)
-        for k in np.flatnonzero((figures > factor * usual) & (figures > FLOOR_S * 1e9)):
-            found[int(those[k])] = (int(those[k]), int(figures[k] / 1e6), int(usual / 1e6))
-    return list(found.values())
+        least_ns = figures - clock_bound_ns
+        for k in np.flatnonzero((least_ns > factor * (usual + clock_bound_ns)) & (least_ns > FLOOR_NS)):
+            client = int(those[k])
+            found[client] = {"client": client, "ms": int(figures[k] / 1e6), "usual_ms": int(usual / 1e6)}
+    return found
 
 
 def _quantile_ns(counts: Array, share: float) -> int:

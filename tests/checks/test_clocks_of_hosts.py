@@ -5,51 +5,31 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from auth_soup import auth_soup
 from compare import fold
 from device_soup import device_soup
+from host_clocks import judged, of_hosts
 from rough import rough
 from seeds import blocks
 from simulator import simulate
 from soup import soup
 from soup_faults import soup_of_faults
 
-from earwitness.checks import Batch, Flag, Kind, Place
+from earwitness.checks import Flag, Kind, Place
 from earwitness.checks.history.record import Artefact, FaultKind, Way
-from earwitness.checks.judge import judge
 from earwitness.checks.verdict import Outcome
-from earwitness.harness.record.clocks import ClockMap
 
 MS = 1_000_000
 ANN, BOB = 0, 1
-LATER_NS = 10_000 * MS
-"""Soups begin near 0; no clock shows less than the time since its host has started."""
 SOUPS: dict[str, Callable[[int], Any]] = {
     "messages": lambda seed: soup(seed, 30 + seed % 50),
     "auth": lambda seed: auth_soup(seed, 30 + seed % 90),
     "devices": lambda seed: device_soup(seed, 20 + seed % 60),
     "faults": lambda seed: soup_of_faults(seed, 8 + seed % 60),
 }
-
-
-def of_hosts(run: Any, rng: random.Random, bound_ns: int) -> tuple[Any, Any]:
-    """The run as it was on one clock, and as hosts recorded it whose clocks were wrong by up to `bound_ns` each."""
-    one = [journal.copy() for journal in run.journals]
-    for journal in one:
-        ClockMap(offset_ns=LATER_NS).apply(journal)
-    wrong = [rng.randint(-bound_ns, bound_ns) for _ in one]
-    shifted = [journal.copy() for journal in one]
-    for journal, ns in zip(shifted, wrong, strict=True):
-        ClockMap(offset_ns=ns).apply(journal)
-    infos = [
-        replace(info, meta={**info.meta, "clock": f"host {number}", "clock_bound_ns": bound_ns})
-        for number, info in enumerate(run.infos)
-    ]
-    return replace(run, journals=one), replace(run, journals=shifted, infos=infos)
 
 
 def failed(run: Any) -> dict[str, int]:
@@ -77,16 +57,6 @@ def test_what_fails_fails_on_one_clock_too(kind: str, block: int) -> None:
         met.update(there)
         assert there.keys() <= failed(one).keys(), (kind, seed)
     assert met, "no soup had a violation"
-
-
-def judged(history: Any, id: str, *bounds_ms: float | None) -> Any:
-    """The verdict of a check about journals of as many hosts as there are bounds; None: nobody measured the clock."""
-    batches = [Batch(journal, records) for journal, records in history.arrays().items()]
-    infos = [
-        replace(info, meta={"clock": f"host {n}"} | ({} if ms is None else {"clock_bound_ns": int(ms * MS)}))
-        for n, (info, ms) in enumerate(zip(history.infos(), bounds_ms, strict=True))
-    ]
-    return next(v for v in judge(history.roster, history.contract, batches, infos) if v.id == id)
 
 
 @pytest.mark.parametrize(

@@ -95,9 +95,15 @@ class History:
     """All records of a run, journal by journal, each journal in its own order."""
 
     def __init__(
-        self, roster: Roster, contract: Contract, journals: Sequence[np.ndarray], facts: Sequence[JournalFacts]
+        self,
+        roster: Roster,
+        contract: Contract,
+        journals: Sequence[np.ndarray],
+        facts: Sequence[JournalFacts],
+        clocks: int = 0,
     ) -> None:
-        self.roster, self.contract = roster, contract
+        """`clocks`: ns by which times of different journals may differ."""
+        self.roster, self.contract, self.clocks = roster, contract, clocks
         self.torn = {number for number, fact in enumerate(facts) if fact.torn}
         self._chosen: dict[tuple[int, ...], list[R]] = {}  # what was asked for once is asked for again
         self.records = [R(number, *row) for number, journal in enumerate(journals) for row in journal.tolist()]

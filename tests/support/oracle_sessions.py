@@ -149,7 +149,7 @@ def timely(h: History) -> Opinion:
         return Opinion(0, 0, promised=False)
     if h.torn:
         return Opinion(0, 0, True, "faults may be missing")
-    bound = int(h.contract.delivery_bound_s * 1e9)
+    bound = int(h.contract.delivery_bound_s * 1e9) + h.clocks
     acknowledged: dict[Any, int] = {}
     for r in h.of(Kind.OK):
         if r.message in h.invokes and r.conv != NOBODY:
@@ -168,7 +168,7 @@ def timely(h: History) -> Opinion:
     late = set()
     for (_, message), (t, since) in heard.items():
         sent, deadline = min(s.t for s in h.invokes[message]), acknowledged[message] + bound
-        if since < sent and not _excused(h, sent, deadline):
+        if since + h.clocks < sent and not _excused(h, sent, deadline):
             examined += 1
             if t > deadline:
                 late.add(message)
@@ -176,7 +176,9 @@ def timely(h: History) -> Opinion:
     for message in acknowledged:
         sent, deadline = min(s.t for s in h.invokes[message]), acknowledged[message] + bound
         if not _disturbed(h, sent, deadline) and any(
-            begin < sent and deadline < end and _missed(h, process, client, conv, message, deadline)
+            begin + h.clocks < sent
+            and deadline < end - h.clocks
+            and _missed(h, process, client, conv, message, deadline)
             for (process, client, conv), (begin, end) in connections.items()
             if conv == h.invokes[message][0].conv and client != message[0]
         ):
@@ -264,7 +266,7 @@ def _held(h: History) -> dict[Any, tuple[int, int]]:
         ends = [h.phase(process[0], Phase.DRAINED), *closed[-1:], *([] if end is None else [end])]
         kicks = [r.t for r in h.of(KICK) if r.conv == conv and h.user(r.client) == h.user(client)]
         if begin is not None:
-            ends += [t for t in kicks if t > begin]
+            ends += [t - h.clocks for t in kicks if t > begin - h.clocks]
             if process[0] not in h.torn and min(ends) < FOREVER:
                 known[process, client, conv] = begin, min(ends)
     return known
@@ -286,8 +288,9 @@ def _excused(h: History, start: int, end: int) -> bool:
 
 
 def _disturbed(h: History, start: int, end: int) -> bool:
-    """Something was switched on in this window, or before it and not off again."""
+    """Something was switched on in this window, or before it and not off again; perhaps, if clocks may differ."""
     on: dict[Any, bool] = {}
+    start, end = start - h.clocks, end + h.clocks
     for r in sorted(h.of(Kind.FAULT), key=lambda r: (r.t, r.journal, r.place)):
         if r.t < start:
             on[r.journal, r.author] = bool(r.flags & Flag.OWN)
@@ -552,14 +555,14 @@ def revoked(h: History) -> Opinion:
     delivered = {(r.client, r.message) for r in h.of(Kind.DELIVER) if r.regular}
     forbidden = set()
     for k in kicks:
-        again = [j for j in joins if (j.client, j.conv) == (k.client, k.conv) and j.t > k.t]
+        again = [j for j in joins if (j.client, j.conv) == (k.client, k.conv) and j.t > k.t - h.clocks]
         until = min(again, key=lambda j: j.t, default=None)
         for message, sendings in h.invokes.items():
             sent = min(s.t for s in sendings)
-            if sendings[0].conv != k.conv or sent <= k.t or not h.member(k.client, k.conv):
+            if sendings[0].conv != k.conv or sent <= k.t + h.clocks or not h.member(k.client, k.conv):
                 continue
             seq = min(h.numbers.get(message, {FOREVER}))
-            if until is None or (sent < until.t and seq <= until.seq):
+            if until is None or (sent < until.t - h.clocks and seq <= until.seq):
                 forbidden.add((k.client, message))
     told = list(_told_later(h))
     return Opinion(len(forbidden) + len(told), len(forbidden & delivered) + len(told))
@@ -573,7 +576,8 @@ def _told_later(h: History) -> Iterator[R]:
             continue
         same = [c for c in h.of(Kind.JOIN, KICK) if (c.client, c.conv) == (r.client, r.conv) and c.t <= r.t]
         last = max(same, key=lambda c: (c.t, c.journal, c.place), default=None)
-        late = last is not None and last.kind == KICK and r.t > last.t + int((bound or 0) * 1e9)
+        late = last is not None and last.kind == KICK and r.t > last.t + int((bound or 0) * 1e9) + h.clocks
+        late = late and not any(c.kind == Kind.JOIN and c.t > last.t - h.clocks for c in same)
         if last is not None and late and not _disturbed(h, last.t, r.t):
             yield r
 

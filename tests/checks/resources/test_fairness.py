@@ -14,6 +14,7 @@ from literal import Told
 from earwitness.checks.engine.tables import MESSAGE
 from earwitness.checks.history.record import FOREIGN, Flag, Kind
 from earwitness.checks.resources.fairness import (
+    AHEAD_MOST,
     BUCKETS,
     FAIRNESS,
     LATE_MOST,
@@ -318,7 +319,7 @@ def late(*rows: tuple[int, int, int, int]) -> Waits:
     waits = Waits(2)
     for client, ns, mid, rec in rows:
         counts, kept_rows, kept, of = waits.columns(1, 8)
-        waited(counts, kept_rows, kept, of, *map(np.int64, (client, mid, ns, rec)))
+        waited(counts, kept_rows, kept, of, *map(np.int64, (client, mid, ns, AHEAD_MOST, rec)))
     return waits
 
 
@@ -401,7 +402,7 @@ def test_too_many_long_waits_to_tell() -> None:
     behind = np.zeros(3, waits._late.dtype)
     kept = np.zeros(1, np.int64)
     for _ in range(3):
-        waited(waits.counts, behind[:2], kept, waits._of, 0, 1, 900 * MS, 7)
+        waited(waits.counts, behind[:2], kept, waits._of, 0, 1, 900 * MS, 1, 7)
     assert (kept[0], behind["rec"].tolist()) == (2, [7, 7, 0]), "nothing is written behind the table"
 
 
