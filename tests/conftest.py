@@ -36,6 +36,7 @@ if SUPPORT not in sys.path:
     sys.path.insert(0, SUPPORT)
 
 from file_order import mixed  # noqa: E402
+from s3_server import serving  # noqa: E402
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -152,3 +153,16 @@ def _names(code: CodeType) -> Iterator[str]:
     for inner in code.co_consts:
         if isinstance(inner, CodeType):
             yield from _names(inner)
+
+
+@pytest.fixture(params=["file", "s3"])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The URL of an empty store; its credentials stand in the environment."""
+    if request.param == "file":
+        yield (tmp_path / "store").as_uri()
+        return
+    pytest.importorskip("obstore")
+    with serving() as (_, environment):
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        yield "s3://loads/some"

@@ -16,6 +16,7 @@ import pytest
 
 from earwitness.harness.errors import Exit
 from earwitness.harness.record.history import open_history
+from earwitness.harness.record.store import open_store
 
 TALK = "tests/load/stories/talking.py"
 
@@ -112,16 +113,16 @@ def test_a_killed_worker_leaves_what_it_had_sealed(apart: Apart) -> None:
     assert torn[0].name in json.dumps(next(row for row in verdict["harness"] if row["id"] == "H1"))
 
 
-def test_collect_judges_a_run_without_its_master(apart: Apart, tmp_path: Path) -> None:
+def test_collect_judges_a_run_without_its_master(store_url: str, apart: Apart, tmp_path: Path) -> None:
     """The master gets SIGKILL: what its workers had put into the store is judged; it is a run that was cut off."""
-    store = tmp_path / "store"
-    master, workers = apart.begin(60, "--store", store.as_uri())
-    until(lambda: len([*store.glob("run=*/shard=*/journal=load-*/*")]) > 6, 90)
+    store = open_store(store_url)
+    master, workers = apart.begin(60, "--store", store_url)
+    until(lambda: sum("/journal=load-" in name for name in store.names("")) > 6, 90)
     master.kill()
     for worker in workers:
         worker.wait(30)
-    run = next(store.glob("run=*")).name
-    command = [sys.executable, "-m", "earwitness.harness.cli", "collect", f"{store.as_uri()}/{run}"]
+    run = next(iter(store.names(""))).partition("/")[0]
+    command = [sys.executable, "-m", "earwitness.harness.cli", "collect", f"{store_url}/{run}"]
     command += ["--into", str(tmp_path / "again")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == Exit.UNKNOWN, done.stdout + done.stderr

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import socket
-import subprocess
 import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,43 +10,10 @@ import pytest
 from earwitness.harness.errors import RecordError, SettingsError
 from earwitness.harness.record.store import Store, file_name, open_store, piece_name, pieces_of
 
-MOTO = all(importlib.util.find_spec(name) for name in ("obstore", "moto"))
-
 
 @pytest.fixture
-def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The URL of an empty folder of a bucket."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    address = f"http://127.0.0.1:{port}"
-    for name, value in {
-        "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "y", "AWS_REGION": "us-east-1", "AWS_ENDPOINT": address,
-        "AWS_ALLOW_HTTP": "true",
-    }.items():  # fmt: skip
-        monkeypatch.setenv(name, value)
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
-        try:
-            import httpx
-
-            end = time.monotonic() + 60
-            while True:
-                try:
-                    httpx.put(f"{address}/loads").raise_for_status()
-                    break
-                except httpx.TransportError:
-                    assert time.monotonic() < end, "the S3 server did not start"
-                    time.sleep(0.1)
-            yield "s3://loads/some"
-        finally:
-            server.kill()
-
-
-@pytest.fixture(params=["file", pytest.param("s3", marks=pytest.mark.skipif(not MOTO, reason="obstore, moto"))])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    url = (tmp_path / "store").as_uri() if request.param == "file" else request.getfixturevalue("s3")
-    return open_store(url)
+def store(store_url: str) -> Store:
+    return open_store(store_url)
 
 
 def test_objects_come_back(store: Store) -> None:
@@ -63,6 +25,22 @@ def test_objects_come_back(store: Store) -> None:
     assert store.get(piece_name("a", 3, "load-3", 13)) is None
     assert sorted(store.names("run=a/")) == sorted([one, other])
     assert list(store.names("run=none/")) == []
+    for number in range(20, 25):  # more than a page of a list
+        store.put(piece_name("a", 3, "load-3", number), b"x")
+    assert len(list(store.names("run=a/"))) == 7
+
+
+@pytest.mark.parametrize("store_url", ["s3"], indirect=True)
+def test_a_store_that_refuses(store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each way of using it says so in a sentence."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "another")
+    store = open_store(store_url)
+    with pytest.raises(RecordError, match=r"Cannot write run=a/files/run\.json to s3://loads/some: "):
+        store.put(file_name("a", "run.json"), b"{}")
+    with pytest.raises(RecordError, match=r"Cannot read run=a/files/run\.json from s3://loads/some: "):
+        store.get(file_name("a", "run.json"))
+    with pytest.raises(RecordError, match="Cannot list run=a/ of s3://loads/some: "):
+        list(store.names("run=a/"))
 
 
 def test_pieces_come_in_their_order() -> None:

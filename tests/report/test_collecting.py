@@ -55,9 +55,11 @@ def put(run: RunDirectory, part: Path, store: str) -> str:
     return f"{store}/run={name}"
 
 
-def test_a_run_from_a_store(run: RunDirectory, part: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_from_a_store(
+    run: RunDirectory, part: Path, store_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Its description, its records and the rows of its side tables; it is UNKNOWN, since it was never concluded."""
-    url = put(run, part, (tmp_path / "store").as_uri())
+    url = put(run, part, store_url)
     assert main(["collect", url, "--into", str(tmp_path / "again")]) == Exit.UNKNOWN
     (view,) = open_history(tmp_path / "again").journals
     assert (view.name, view.count, view.torn, view.faults) == ("load-0", 3, False, [])

@@ -3,15 +3,16 @@
     python tests/support/hosts.py [--only NAME …] [--seconds 12] [--users 30]
 
 Host 0 has the platform, the master and a worker; hosts 1 and 2 have a worker each, and monotonic clocks that are two
-seconds ahead and behind. On each the folder for runs is another disk under the same path. The platform listens on
+seconds ahead and behind. Their wall clocks are 37 seconds ahead and 41 behind, if libfaketime is there (Debian:
+`apt-get install faketime`). On each the folder for runs is another disk under the same path. The platform listens on
 127.0.0.1 of host 0 only; forwarders of this script take the others there. Nothing is bound outside the namespaces.
 
 - `sound`: PASS
-- a defect each: FAIL by a check that must find it on one host too (`earwitness defects`)
+- a defect each: FAIL, and FAIL by the same check in a run with all load processes on host 0, which follows each
 - `worker`: SIGKILL of host 2's worker at half time: its records are in the verdict, which is UNKNOWN and names it
 - `master`: SIGKILL of the master at half time: `earwitness collect` brings the verdict from the store
 
-Prints a line for each; the exit status is 1 if one is not as it must be.
+Prints a row of a table for each; the exit status is 1 if one is not as it must be.
 """
 
 from __future__ import annotations
@@ -33,10 +34,16 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
+if __name__ == "__main__":
+    sys.path[:0] = [str(ROOT)]
+
+from earwitness.harness.record.clocks import mapped_meta  # noqa: E402
+
 STORY = ROOT / "locustfiles" / "ws_ordering.py"
 SHIFTS = (0, 2, -2)
 """Seconds by which the monotonic clock of each host is ahead."""
-PORT = 5557
+WALL_SHIFTS = (0, 37, -41)
+"""Seconds by which the wall clock of each host is ahead."""
 DEFECTS = {
     "swap-pushes": ("backend=swap-pushes:0.02", ("I4", "I1")),
     "swap-at-ingest": ("backend=swap-at-ingest:0.05", ("I1",)),
@@ -53,6 +60,13 @@ DEFECTS = {
 }
 START_S, END_S = 120.0, 240.0
 NAMES = ("sound", *DEFECTS, "worker", "master")
+HEAD = """| scenario | three hosts | one host | records | clocks | wall clocks |
+|---|---|---|---|---|---|"""
+
+
+def libfaketime() -> Path | None:
+    """The library by which a process sees another wall clock."""
+    return next(iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))), None)
 
 
 def sh(*command: str) -> None:
@@ -66,6 +80,15 @@ def until(done: Any, timeout_s: float, what: str) -> Any:
             raise TimeoutError(f"not within {timeout_s:.0f} s: {what}")
         time.sleep(0.1)
     return found
+
+
+def wall(host: int) -> Sequence[str]:
+    """A command before another one that shifts its wall clock; nothing if it is not to be shifted."""
+    library = libfaketime()
+    if library is None or not WALL_SHIFTS[host]:
+        return ()
+    shift = f"FAKETIME={WALL_SHIFTS[host]:+d}s"
+    return ("env", f"LD_PRELOAD={library}", shift, "FAKETIME_DONT_FAKE_MONOTONIC=1")
 
 
 @dataclass
@@ -101,7 +124,7 @@ class Network:
         own_disk = f"mount -t tmpfs tmpfs {self.runs} && " if host else ""
         shift = f"--monotonic={SHIFTS[host]}" if SHIFTS[host] else "--monotonic=0"
         time_space = ("--time", shift) if SHIFTS[host] else ()
-        inside = ("unshare", "--mount", *time_space, "sh", "-c", f'{own_disk}exec "$@"', "sh", *command)
+        inside = ("unshare", "--mount", *time_space, "sh", "-c", f'{own_disk}exec "$@"', "sh", *wall(host), *command)
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("LOCUST_", "EARWITNESS_"))}
         with log.open("ab") as output:
             return subprocess.Popen(
@@ -113,12 +136,16 @@ class Network:
 
 @dataclass
 class Trial:
-    """What a run over the hosts led to."""
+    """What a run over the hosts led to. `walls`: seconds by which the wall clock of each load process is ahead."""
 
     code: int
     verdict: dict[str, Any]
     run: dict[str, Any]
-    seconds: float
+    walls: list[float]
+
+    @property
+    def clocks(self) -> list[dict[str, Any]]:
+        return list(self.run.get("clocks", {}).get("others", {}).values())
 
     def failed(self) -> list[str]:
         return [row["id"] for row in self.verdict["checks"] if row["outcome"] == "FAIL" and row["promised"]]
@@ -128,10 +155,13 @@ class Trial:
 
 
 class Scenario:
-    """One run over the hosts of `network`, with a platform of its own."""
+    """One run over the hosts of `network`, or with all processes on host 0 of it, with a platform of its own."""
 
-    def __init__(self, network: Network, options: argparse.Namespace, defect: str, kill: str) -> None:
-        self.network, self.options, self.defect, self.kill = network, options, defect, kill
+    def __init__(self, network: Network, options: argparse.Namespace, name: str, hosts: Sequence[int]) -> None:
+        """`hosts`: where each load process runs."""
+        self.network, self.options, self.hosts = network, options, hosts
+        self.defect = DEFECTS[name][0] if name in DEFECTS else ""
+        self.kill = name if name in ("worker", "master") else ""
         self.processes: list[subprocess.Popen[bytes]] = []
         self.logs = network.folder / "logs"
         self.store = network.folder / "store"
@@ -180,13 +210,12 @@ class Scenario:
         shutil.rmtree(self.network.runs, ignore_errors=True)
         self.logs.mkdir()
         self.network.runs.mkdir()
-        begun = time.monotonic()
         try:
-            return self._run(begun)
+            return self._run()
         finally:
             self.close()
 
-    def _run(self, begun: float) -> Trial:
+    def _run(self) -> Trial:
         endpoints, options = self.platform(), self.options
         locust = (sys.executable, "-m", "locust", "-f", str(STORY), "--runs", str(self.network.runs))
         store = ("--store", self.store.as_uri()) if self.kill == "master" else ()
@@ -197,8 +226,8 @@ class Scenario:
         )  # fmt: skip
         masters = ("127.0.0.1", "10.77.1.1", "10.77.2.1")
         workers = [
-            self.start(host, f"worker-{host}", *locust, "--worker", "--master-host", there)
-            for host, there in enumerate(masters)
+            self.start(host, f"worker-{number}", *locust, "--worker", "--master-host", masters[host])
+            for number, host in enumerate(self.hosts)
         ]
         if self.kill:
             self.kill_at_half_time(master if self.kill == "master" else workers[2])
@@ -209,7 +238,7 @@ class Scenario:
                 worker.wait(60)
             code, found = self.collect()
         verdict, run = (json.loads((found / name).read_text()) for name in ("verdict.json", "run.json"))
-        return Trial(code, verdict, run, time.monotonic() - begun)
+        return Trial(code, verdict, run, walls(found, run))
 
     def kill_at_half_time(self, process: subprocess.Popen[bytes]) -> None:
         journals = self.network.runs / "latest" / "journals"
@@ -229,13 +258,28 @@ class Scenario:
         return done.returncode, into
 
 
-def wrong(name: str, trial: Trial) -> list[str]:
+def walls(found: Path, run: dict[str, Any]) -> list[float]:
+    """By how many seconds the wall clock of each load process is ahead of that of host 0."""
+    ahead, here = [], 0.0
+    master = run.get("clocks", {}).get("master")
+    for path in sorted((found / "journals").glob("load-*.names.jsonl")):
+        with path.open() as file:
+            meta = mapped_meta(run, json.loads(file.readline())["meta"], 0)
+        ahead.append(meta["wall_minus_monotonic_ns"] / 1e9)
+        here = ahead[-1] if master in (None, meta["clock"]) else here
+    return [one - here for one in ahead]
+
+
+def wrong(name: str, trial: Trial, hosts: Sequence[int]) -> list[str]:
     """Return what is not as it must be."""
     failed, found = trial.failed(), []
-    clocks = trial.run.get("clocks", {}).get("others", {})
-    shifts = sorted(round(one["offset_ns"] / 1e9) for one in clocks.values())
-    if shifts != [-2, 2]:
+    shifts = sorted(round(one["offset_ns"] / 1e9) for one in trial.clocks)
+    if shifts != sorted({-SHIFTS[host] for host in hosts} - {0}):
         found.append(f"clocks were measured as {shifts} s")
+    shown = sorted(round(one) for one in trial.walls)
+    shifted = [WALL_SHIFTS[host] for host in hosts] if libfaketime() else [0] * len(hosts)
+    if shown != sorted(shifted):
+        found.append(f"wall clocks were {shown} s ahead")
     if name == "sound" and trial.code != 0:
         found.append(f"exit code {trial.code}, failed {failed}")
     elif name in DEFECTS and not set(failed) & set(DEFECTS[name][1]):
@@ -246,6 +290,40 @@ def wrong(name: str, trial: Trial) -> list[str]:
             found.append(f"exit code {trial.code}, failed {failed}")
         if name == "worker" and "load-" not in said:
             found.append(f"H1 names no load process: {said}")
+    return found
+
+
+def told(name: str, trial: Trial | None) -> str:
+    """A cell of the table: the outcome, and which checks failed."""
+    if trial is None:
+        return "–" if name not in DEFECTS else "no verdict"
+    return " ".join([f"exit {trial.code}", *trial.failed()])
+
+
+def compared(made: Network, options: argparse.Namespace, name: str) -> list[str]:
+    """Make the runs of one scenario, print its row, and return what is not as it must be."""
+    trials: list[Trial | None] = []
+    found: list[str] = []
+    for hosts in ((0, 1, 2), (0, 0, 0))[: 2 if name in DEFECTS else 1]:
+        where = f"{len(set(hosts))} hosts"
+        try:
+            trial = Scenario(made, options, name, hosts).run()
+            trials.append(trial)
+            found += [f"{where}: {fault}" for fault in wrong(name, trial, hosts)]
+        except TimeoutError as error:
+            trials.append(None)
+            found.append(f"{where}: {error}")
+        if options.keep:
+            shutil.rmtree(options.keep / name / where, ignore_errors=True)
+            shutil.copytree(made.folder, options.keep / name / where, symlinks=True)
+    many, one = (*trials, None)[:2]
+    if many is not None and one is not None and not set(many.failed()) & set(one.failed()) & set(DEFECTS[name][1]):
+        found.append(f"other checks failed on one host: {many.failed()}, {one.failed()}")
+    clocks = many.clocks if many else []
+    bounds = ", ".join(f"{c['offset_ns'] / 1e9:+.4f} s ± {c['bound_ns'] / 1e6:.1f} ms" for c in clocks)
+    ahead = ", ".join(f"{seconds:+.0f} s" for seconds in (many.walls if many else ()) if round(seconds))
+    records = f"{many.verdict.get('records') or 0:,}" if many else "–"
+    print(f"| {name} | {told(name, many)} | {told(name, one)} | {records} | {bounds} | {ahead or '–'} |", flush=True)
     return found
 
 
@@ -270,29 +348,15 @@ def main() -> int:
     if os.geteuid() != 0 or not shutil.which("ip"):
         print("hosts.py makes network namespaces: it needs root and `ip` (Debian: apt-get install iproute2)")
         return 2
+    if libfaketime() is None:
+        print("libfaketime is not installed, so all hosts have the same wall clock")
     bad = 0
+    print(HEAD, flush=True)
     with network() as made:
         for name in options.only or NAMES:
-            defect = DEFECTS[name][0] if name in DEFECTS else ""
-            scenario = Scenario(made, options, defect, name if name in ("worker", "master") else "")
-            try:
-                trial = scenario.run()
-                faults = wrong(name, trial)
-                clocks = trial.run.get("clocks", {}).get("others", {})
-                bounds = ", ".join(
-                    f"{one['offset_ns'] / 1e9:+.4f} s ± {one['bound_ns'] / 1e6:.2f} ms" for one in clocks.values()
-                )
-                records = sum(trial.verdict.get(key, 0) or 0 for key in ("records",))
-                print(f"{name:<17} exit {trial.code} failed {' '.join(trial.failed()) or '-'}; {records:,} records; "
-                      f"clocks {bounds}; {trial.seconds:.0f} s", flush=True)  # fmt: skip
-            except TimeoutError as error:
-                faults = [str(error)]
-            for fault in faults:
-                print(f"  WRONG: {fault}", flush=True)
+            faults = compared(made, options, name)
             bad += bool(faults)
-            if options.keep:
-                shutil.rmtree(options.keep / name, ignore_errors=True)
-                shutil.copytree(made.folder, options.keep / name, symlinks=True)
+            print(*(f"WRONG: {name}, {fault}" for fault in faults), sep="\n", end="\n" * bool(faults), flush=True)
     print(f"{bad} of the scenarios are not as they must be")
     return 1 if bad else 0
 
