@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from compare import fold
 from host_clocks import bounded, judged
-from literal import Told
+from literal import Told, figure
 from oracle_history import History
 from oracle_sessions import answered, revoked, timely
 from seeds import blocks
@@ -322,13 +322,6 @@ def test_a_wait_between_hosts(wait_ns: int, usual_ns: int, over_ns: int) -> None
     assert [fairness(told, bound).violations for bound in (0, most)] == [1, 1]
     found = fairness(told, most + 1)
     assert (found.violations, found.outcome) == (0, UNKNOWN if most == MOMENT_NS else PASS)
-
-
-def figure(wait_ns: int) -> int:
-    """The highest value of the bucket of a wait: buckets are eighths of an octave."""
-    octave = 1 << (wait_ns.bit_length() - 1)
-    eighth = octave // 8
-    return octave + ((wait_ns - octave) // eighth + 1) * eighth
 
 
 @pytest.mark.parametrize(

@@ -57,3 +57,10 @@ class Told:
         rows = [tuple(row[name] for name in RECORD.names or ()) for row in self.rows]
         info = Info(name="told", records=len(rows), footer={"records": len(rows)})
         return Soup(self.roster, self.contract, [np.array(rows, dtype=RECORD)], [info])
+
+
+def figure(wait_ns: int) -> int:
+    """The value (ns) by which I26 reads a wait from 65 µs up: the highest of its eighth of an octave."""
+    octave = 1 << (wait_ns.bit_length() - 1)
+    eighth = octave // 8
+    return octave + ((wait_ns - octave) // eighth + 1) * eighth
