@@ -50,13 +50,17 @@ def missed_live(verdicts: Iterable[Verdict]) -> dict[str, int]:
 def to_first_message_s(recorded: Recorded, journals: Sequence[JournalView], started: float | None) -> float | None:
     """Return the seconds from `started` to the first message sent; None if either time is unknown.
 
-    `started`: Unix time at which the leading process started; `journals`: those of `recorded`.
+    `started`: Unix time at which the leading process started; `journals`: those of `recorded`. The wall clock of that
+    process counts. Other hosts have others, and count only if no journal was stamped by its clock.
     """
+    walls = [journal.sidecar.meta.get("wall_minus_monotonic_ns") for journal in journals]
+    here = [wall for wall, journal in zip(walls, journals, strict=True) if wall is not None and not journal.clock.moves]
     found = []
-    for said, journal in zip(recorded.said_ns, journals, strict=True):
-        offset = journal.sidecar.meta.get("wall_minus_monotonic_ns")
-        if said is not None and offset is not None:
-            found.append((said[0] + offset - journal.clock.offset_ns) / 1e9)
+    for said, journal, wall in zip(recorded.said_ns, journals, walls, strict=True):
+        if journal.clock.moves and wall is not None:
+            wall = here[0] if here else wall - journal.clock.offset_ns
+        if said is not None and wall is not None:
+            found.append((said[0] + wall) / 1e9)
     return round(min(found) - started, 2) if found and started is not None else None
 
 

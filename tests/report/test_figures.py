@@ -7,8 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from earwitness.checks.history.record import NOBODY, Flag, Kind, empty
+from earwitness.harness.record.clocks import ClockMap
+from earwitness.harness.record.reading import JournalView
+from earwitness.harness.record.sidecar import Sidecar
 from earwitness.harness.report import figures
 from earwitness.harness.report.flood import Flood
 from earwitness.harness.report.measures import Measured
@@ -73,6 +77,31 @@ def test_a_burst_is_timed_from_its_first_sending(tmp_path: Path) -> None:
     assert (burst["sent"], burst["acknowledged"], burst["delivered"], burst["hearers"]) == (2, 1, 1, 1)
     assert (burst["sent_s"], burst["acknowledged_s"], burst["delivered_s"]) == (0.1, 0.2, 0.3)
     assert burst["delivery_ms"]["p50"] == 200.0
+
+
+@pytest.mark.parametrize(
+    ("journals", "seconds"),
+    [
+        ([(5, 100, 0)], 5.0),
+        ([(5, 100, 0), (4, 135, -2)], 4.0),  # the other host's wall clock is 37 s ahead
+        ([(None, 100, 0), (4, 135, -2)], 4.0),  # also if the leading host sent nothing
+        ([(4, 135, -2)], 41.0),  # nothing else is known
+        ([(5, None, 0), (None, 100, 0)], None),
+    ],
+)
+def test_the_first_message_by_the_clock_of_the_leading_host(
+    journals: list[tuple[int | None, int | None, int]], seconds: float | None, tmp_path: Path
+) -> None:
+    """Journals: when the first message was sent (mapped), wall clock minus monotonic clock, offset of the latter."""
+    views, recorded = [], []
+    for said_s, wall_s, offset_s in journals:
+        sidecar = Sidecar(tmp_path / "none")
+        sidecar.meta = {} if wall_s is None else {"wall_minus_monotonic_ns": wall_s * 1000 * MS}
+        clock = ClockMap(offset_ns=offset_s * 1000 * MS)
+        views.append(JournalView("load", tmp_path / "none", sidecar, clock=clock))
+        rows = [] if said_s is None else [{"kind": Kind.INVOKE, "t": said_s * 1000 * MS}]
+        recorded.append(records(*rows))
+    assert figures.to_first_message_s(Recorded(recorded), views, 100.0) == seconds
 
 
 def test_replicas_are_named_by_their_connections() -> None:
