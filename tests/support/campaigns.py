@@ -53,7 +53,7 @@ CAMPAIGNS = {
     "kills": Campaign((_script("kills"),), "processes of runs killed at random moments: no completed record is lost"),
     "hosts": Campaign(
         (_script("hosts"),),
-        "runs over three hosts (namespaces; needs root): sound, twelve defects, a killed worker, a killed master",
+        "runs over three hosts (namespaces; needs root): sound, twelve defects, each on one host too, kills",
     ),
     "mutations": Campaign((_script("mutate_checks"),), "small mistakes in the checks: each turns a test red"),
     "coverage": Campaign(

@@ -87,8 +87,9 @@ def wall(host: int) -> Sequence[str]:
     library = libfaketime()
     if library is None or not WALL_SHIFTS[host]:
         return ()
-    shift = f"FAKETIME={WALL_SHIFTS[host]:+d}s"
-    return ("env", f"LD_PRELOAD={library}", shift, "FAKETIME_DONT_FAKE_MONOTONIC=1")
+    # NO_FAKE_STAT: compiled files would seem stale. FORCE_MONOTONIC_FIX: Python's own lock would spin (4 s stalls).
+    shift = (f"FAKETIME={WALL_SHIFTS[host]:+d}s", "FAKETIME_DONT_FAKE_MONOTONIC=1", "NO_FAKE_STAT=1")
+    return ("env", f"LD_PRELOAD={library}", *shift, "FAKETIME_FORCE_MONOTONIC_FIX=0")
 
 
 @dataclass

@@ -189,8 +189,8 @@ def _kill(run: Run, killed: Killed) -> None:
     there = _until(
         lambda: run.process.poll() is not None or all(_records(run, name) >= MID_RUN for name in wanted), START_S
     )
-    victim = run.victim(killed.victim)
-    if not there or run.process.poll() is not None or victim is None:
+    victim = run.victim(killed.victim) if run.process.poll() is None else None
+    if not there or victim is None:
         killed.wrong.append(f"it could not be killed: {run.log.read_text()[-500:]}")
         return
     time.sleep(killed.after_s)  # the moment is what is drawn; nothing is waited for
