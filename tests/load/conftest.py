@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
 import socket
 import subprocess
@@ -17,6 +16,7 @@ from typing import Any
 
 import psutil
 import pytest
+from inherited import inherited
 from warm_starts import WarmStarts
 
 from earwitness.checks.history.record import Kind
@@ -133,11 +133,10 @@ def refused(command: Callable[..., list[str]], runs: Path, warm: WarmStarts) -> 
 
 
 def _environment(platform: Any = None) -> dict[str, str]:
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("LOCUST_", "EARWITNESS_"))}
     # Locust's default is one port for all masters of a machine: two tests at a time would take each other's workers.
     port = str(free_port())
     ports = {"LOCUST_MASTER_BIND_PORT": port, "LOCUST_MASTER_NODE_PORT": port}
-    return {**kept, **ports, "EARWITNESS_PLATFORM": platform.endpoints["control"] if platform else "none"}
+    return {**inherited(), **ports, "EARWITNESS_PLATFORM": platform.endpoints["control"] if platform else "none"}
 
 
 def free_port() -> int:

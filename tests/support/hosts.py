@@ -33,6 +33,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from inherited import inherited
+
 ROOT = Path(__file__).resolve().parents[2]
 if __name__ == "__main__":
     sys.path[:0] = [str(ROOT)]
@@ -126,12 +128,11 @@ class Network:
         shift = f"--monotonic={SHIFTS[host]}" if SHIFTS[host] else "--monotonic=0"
         time_space = ("--time", shift) if SHIFTS[host] else ()
         inside = ("unshare", "--mount", *time_space, "sh", "-c", f'{own_disk}exec "$@"', "sh", *wall(host), *command)
-        kept = {key: value for key, value in os.environ.items() if not key.startswith(("LOCUST_", "EARWITNESS_"))}
         with log.open("ab") as output:
             return subprocess.Popen(
                 ["ip", "netns", "exec", f"{self.tag}-{host}", *inside],
                 stdout=output, stderr=output, cwd=ROOT, start_new_session=True,
-                env={**kept, "PYTHONPATH": str(ROOT), **environment},
+                env={**inherited(), "PYTHONPATH": str(ROOT), **environment},
             )  # fmt: skip
 
 

@@ -20,7 +20,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import random
 import shutil
 import signal
@@ -35,6 +34,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
+from inherited import inherited
 
 ROOT = Path(__file__).resolve().parents[2]
 if __name__ == "__main__":
@@ -88,10 +88,9 @@ class Run:
         self.temporary = place / "tmp"
         self.temporary.mkdir(parents=True)
         self.mark = uuid.uuid4().hex
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("LOCUST_", "EARWITNESS_"))}
         port = str(_free_port())
         self.environment = {
-            **inherited,
+            **inherited(),
             "TMPDIR": str(self.temporary),
             "EARWITNESS_PLATFORM": "none",
             "LOCUST_MASTER_BIND_PORT": port,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from inherited import inherited
 from server_processes import ROOT
 
 EXAMPLES = ROOT / "examples" / "dialects"
@@ -84,7 +84,7 @@ def probe(file: Path) -> tuple[int, str]:
 
 
 def _earwitness(*words: str, within_s: float) -> subprocess.CompletedProcess[str]:
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("LOCUST_", "EARWITNESS_"))}
+    kept = inherited()
     return subprocess.run(
         [sys.executable, "-m", "earwitness.harness.cli", *words], cwd=ROOT, env={**kept, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=within_s, check=False,
