@@ -4,28 +4,36 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import re
+import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from earwitness.harness.errors import EarwitnessError, Exit, RecordError
 from earwitness.harness.platform import clean_up, control, stores
 from earwitness.harness.progress import printable, show
-from earwitness.harness.record import drafts
+from earwitness.harness.record import drafts, shard_folder
+from earwitness.harness.record.journal import NAMES_SUFFIX
 from earwitness.harness.record.rundir import LATEST, RUN_FILE, read_json
 from earwitness.harness.report.follow import GOING_ON, is_going_on
 
 DESCRIPTION = """List what runs left behind on this machine's disk, and remove it: directories of platforms whose owner
-is dead (those that were kept on purpose too), half-written imports and exports, drafts of files, state files of
-platforms that do not answer. Runs that were killed are listed, but they are evidence: only --unfinished removes them.
-Files that a running run, platform, import or export uses are never touched."""
+is dead (those that were kept on purpose too), half-written imports and exports, drafts of files, shards of checks that
+were killed, state files of platforms that do not answer. Runs that were killed are listed, and so is what a worker on
+another host kept because its master did not take it; but they are evidence: only --unfinished removes them. Files that
+a running run, platform, check, import or export uses are never touched."""
 EPILOG = """exit codes: 0 nothing is left (with --dry-run: it was listed), 2 something could not be removed
 example: earwitness clean --dry-run"""
 YOUNG_S = 60.0
 _RUN_NAME = re.compile(r"\d{8}-\d{6}-.+")
+_PART_NAME = re.compile(r"(?P<run>.+)\.(?P<journal>load-\d+)")
+"""Name of the directory of a worker without the master's disk (`harness.run.shipper.own_directory`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +50,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description, parser.epilog = DESCRIPTION, EPILOG
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--dry-run", action="store_true", help="list what would be removed, and change nothing")
-    parser.add_argument("--unfinished", action="store_true", help="remove run directories of killed runs too")
+    parser.add_argument("--unfinished", action="store_true", help="remove directories of killed runs and workers too")
     parser.add_argument(
         "--runs", type=Path, default=Path("runs"), metavar="DIR", help="folder of the run directories (default runs)"
     )
     parser.add_argument(
         "--exports", type=Path, default=Path(), metavar="DIR",
         help="folder of imports and exports (default: this folder)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--shard-dir", type=Path, metavar="DIR",
+        help="folder that was given to `earwitness check --shard-dir` (the temporary folder is searched anyway)",
     )  # fmt: skip
 
 
@@ -57,11 +69,11 @@ def run(args: argparse.Namespace) -> int:
 
     Raises RecordError if --runs or --exports is no folder.
     """
-    for folder in (args.runs, args.exports):
-        if folder.exists() and not folder.is_dir():
-            raise RecordError(f"{folder} is no folder; name the folder of runs (--runs) or of exports (--exports).")
+    for folder, option in ((args.runs, "runs"), (args.exports, "exports"), (args.shard_dir, "shard-dir")):
+        if folder is not None and folder.exists() and not folder.is_dir():
+            raise RecordError(f"{folder} is no folder; name one with --{option}.")
     removed, failed, freed = 0, 0, 0
-    for left in found(args.runs, args.exports, unfinished=args.unfinished):
+    for left in found(args.runs, args.exports, args.shard_dir, unfinished=args.unfinished):
         size = size_of(left.path)
         show(f"{left.path}: {left.what}, {size / 1e6:.1f} MB")
         if args.dry_run or left.remove is None:
@@ -78,11 +90,11 @@ def run(args: argparse.Namespace) -> int:
     return Exit.CANNOT_RUN if failed else Exit.PASS
 
 
-def found(runs: Path, exports: Path, *, unfinished: bool) -> Iterator[Left]:
-    """Yield each leftover of earlier runs: platforms, templates, state files, drafts, and unfinished run directories.
+def found(runs: Path, exports: Path, shards: Path | None = None, *, unfinished: bool) -> Iterator[Left]:
+    """Yield each leftover of earlier runs: platforms, templates, state files, shards, drafts, and unfinished runs.
 
-    It removes nothing. `runs`, `exports`: folders to search; `unfinished`: also mark the directories of killed runs for
-    removal, which otherwise are only listed.
+    It removes nothing. `runs`, `exports`, `shards`: folders to search; `unfinished`: also mark the directories of
+    killed runs, and of workers, for removal, which otherwise are only listed.
     """
     for path in clean_up.left_behind():
         kept = "kept on purpose" if (path / clean_up.KEPT).exists() else "its owner is dead"
@@ -91,11 +103,15 @@ def found(runs: Path, exports: Path, *, unfinished: bool) -> Iterator[Left]:
         yield Left(path, "half-built template of a database", stores.remove_template)
     if (state := control.stale_state(Path())) is not None:
         yield Left(state, "state file of a platform that does not answer")
+    for place in (None, *([shards] if shards is not None else [])):
+        for path in shard_folder.abandoned(place):
+            yield Left(path, "shards of a check that was killed", shard_folder.remove)
     for folder in dict.fromkeys(path.absolute() for path in (exports, runs, *_folders(exports), *_folders(runs))):
         for path in drafts.abandoned(folder, is_run=(folder / RUN_FILE).exists()):
             yield Left(_shown(path), "half-written, its process is dead", _remove_draft)
     for path in _folders(runs):
         yield from _dead_run(path, unfinished)
+        yield from _left_part(path, unfinished)
 
 
 def size_of(path: Path) -> int:
@@ -129,6 +145,32 @@ def _dead_run(path: Path, unfinished: bool) -> Iterator[Left]:
     if described.get("state") in GOING_ON and not is_going_on(described):
         how = "" if unfinished else f"; judge it with `earwitness check {path}`, or remove it with --unfinished"
         yield Left(path, f"run that was killed{how}", drafts.remove if unfinished else None)
+
+
+def _left_part(path: Path, unfinished: bool) -> Iterator[Left]:
+    """Yield the directory of a worker without the master's disk, if it is dead: what the master did not take."""
+    part = _PART_NAME.fullmatch(path.name)
+    if part is None or (path / RUN_FILE).exists() or _is_young(path) or not _is_dead(path, part["journal"]):
+        return
+    hint = f"; `earwitness collect {path.with_name(part['run'])} {path}` adds it to the run; --unfinished removes it"
+    what = "records of a worker that its master did not take"
+    yield Left(path, what + ("" if unfinished else hint), drafts.remove if unfinished else None)
+
+
+def _is_dead(part: Path, journal: str) -> bool:
+    """Return whether the process that wrote a worker's journal has ended; False if it is one of another machine."""
+    side = part / "journals" / f"{journal}{NAMES_SUFFIX}"
+    try:
+        with side.open("rb") as file:
+            meta = json.loads(file.readline())["meta"]
+        if meta["host"] != socket.gethostname():
+            return False
+        # Another process may have its number by now: one that began when the last line had been written.
+        return bool(psutil.Process(meta["pid"]).create_time() > side.stat().st_mtime)
+    except psutil.NoSuchProcess:
+        return True
+    except (OSError, ValueError, KeyError, TypeError, psutil.Error):
+        return False
 
 
 def _is_young(run: Path) -> bool:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
@@ -39,6 +38,7 @@ from earwitness.checks.verdict import Verdict
 from earwitness.harness.errors import SettingsError
 from earwitness.harness.progress import Progress
 from earwitness.harness.record.history import History
+from earwitness.harness.record.shard_folder import shard_folder
 from earwitness.harness.record.shards import Layout, ShardWriter, read_shards
 from earwitness.harness.report.facts import facts_of
 from earwitness.harness.report.reach import Reach, Reached
@@ -249,8 +249,8 @@ def judge_sharded(history: History, checks: Sequence[Check], way: Way) -> tuple[
     `way`: number of shards, executor and folder. Raises RecordError if the shards cannot be written, SettingsError if
     the executor's cluster cannot be reached.
     """
-    with tempfile.TemporaryDirectory(prefix="earwitness-shards-", dir=way.folder) as folder, way.executor() as executor:
-        with ShardWriter(Path(folder), way.shards) as writer:
+    with shard_folder(way.folder) as folder, way.executor() as executor:
+        with ShardWriter(folder, way.shards) as writer:
             splitter = Splitter(history.roster, history.contract, checks, way.shards, writer)
             done, total = 0, sum(view.count for view in history.journals)
             with Progress(f"laying out {history.path.name}", total) as progress:
@@ -265,8 +265,8 @@ def judge_sharded(history: History, checks: Sequence[Check], way: Way) -> tuple[
         context = splitter.router.context(splitter.judge.world)
         ids = tuple(check.id for check in checks)
         task = Task(history.roster, history.contract, journals, facts, context, writer.layout, ids)
-        (Path(folder) / TASK).write_bytes(pickle.dumps(task))
-        futures = [executor.submit(judge_shards, folder, group) for group in splitter.router.groups()]
+        (folder / TASK).write_bytes(pickle.dumps(task))
+        futures = [executor.submit(judge_shards, str(folder), group) for group in splitter.router.groups()]
         others = judge_whole(history, whole)
         with Progress(f"judging {len(futures)} shards of {history.path.name}", len(futures)) as progress:
             parts = []

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -12,12 +15,15 @@ from pathlib import Path
 
 import psutil
 import pytest
+from reported import failed_run
 
 from earwitness.harness import cli
 from earwitness.harness.platform.clean_up import DIRECTORY_VARIABLE, KEPT, PlatformDirectory, is_alive
 from earwitness.harness.platform.control import STATE_FILE
 from earwitness.harness.record.drafts import drafted
+from earwitness.harness.record.journal import Journal
 from earwitness.harness.record.rundir import RunDirectory
+from earwitness.harness.record.shard_folder import shard_folder
 from earwitness.harness.report import clean
 
 DIES = """
@@ -126,6 +132,93 @@ def test_what_lives_or_is_not_ours_stays(place: Path, dead: list[Path]) -> None:
         assert gone - killed == {place / "work" / "imported"}
         assert {elsewhere, young, folder} <= set(Path().rglob("*"))
     directory.close()
+
+
+def part_of(run: str, pid: int, host: str) -> Path:
+    """What a worker without the master's disk recorded, as a process of some machine."""
+    path = Path("runs") / f"{run}.load-1"
+    Journal.create(path / "journals", "load-1", meta={"host": host, "pid": pid}).close({})
+    grow_old(path)
+    return path
+
+
+def test_what_a_dead_worker_kept(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is named with the command that collects it, and removed only with --unfinished; not that of a living worker,
+    of another machine, or of a folder that only has such a name."""
+    here = socket.gethostname()
+    with subprocess.Popen(["true"]) as ended:
+        pass
+    dead, living = part_of("dead", ended.pid, here), part_of("living", os.getpid(), here)
+    elsewhere = part_of("elsewhere", ended.pid, f"not-{here}")
+    os.utime(living / "journals" / "load-1.names.jsonl")
+    young = part_of("young", ended.pid, here)
+    (young / "journals" / "load-1.ewj").touch()
+    other = Path("runs") / "notes.load-1"
+    other.mkdir()
+    assert cli.main(["clean"]) == 0
+    said = capsys.readouterr().out
+    assert f"`earwitness collect runs/dead {dead}`" in said
+    assert not any(str(path) in said for path in (living, elsewhere, young, other))
+    assert dead.exists()
+    assert cli.main(["clean", "--unfinished"]) == 0
+    assert sorted(Path("runs").iterdir()) == sorted([living, elsewhere, young, other])
+
+
+def test_a_worker_whose_number_another_process_has(place: Path) -> None:
+    """The number of a dead process may be given out again; the other process began after its last line."""
+    part = part_of("dead", os.getpid(), socket.gethostname())
+    os.utime(part / "journals" / "load-1.names.jsonl", (psutil.Process().create_time() - 120,) * 2)
+    assert cli.main(["clean", "--unfinished"]) == 0
+    assert not part.exists()
+
+
+KILLED = """
+import os, signal, sys
+from concurrent.futures import Executor
+from pathlib import Path
+from earwitness.harness.report.judging import judge_run
+from earwitness.harness.report.sharded import Way
+
+class Dies(Executor):
+    def submit(self, *args, **kwargs):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+judge_run(Path(sys.argv[1]), way=Way(2, Dies, Path(sys.argv[2]) if sys.argv[2:] else None))
+"""
+
+
+def killed_check(*arguments: Path) -> None:
+    """Judge a run by shards in a process that gets SIGKILL when they are laid out."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", KILLED, *map(str, arguments)], env=environment, check=False)
+    assert done.returncode == -signal.SIGKILL
+
+
+def test_shards_of_a_killed_check(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """SIGKILL leaves a folder as large as the journals: `clean` removes it, and so does the next check by shards in the
+    same place. One that is still judged stays."""
+    failed_run(place / "run")
+    temporary, named = place / "temporary", place / "shards"
+    named.mkdir()
+    with shard_folder() as living, shard_folder(named) as other:
+        killed_check(place / "run")
+        killed_check(place / "run")
+        (left,) = set(temporary.glob("earwitness-shards-*")) - {living}  # the second check removed that of the first
+        assert (left / "shard-001.records").stat().st_size
+        assert cli.main(["clean"]) == 0
+        assert f"{left}: shards of a check that was killed" in capsys.readouterr().out
+        assert set(temporary.glob("earwitness-*")) == {living}
+        killed_check(place / "run", named)
+        assert len(list(named.iterdir())) == len({left, other})
+        copy = shutil.copytree(next(path for path in named.iterdir() if path != other), named / "earwitness-shards-2")
+        cli.main(["check", str(place / "run"), "--shards", "2", "--shard-dir", str(named)])
+        assert set(named.iterdir()) == {other}
+        copy = shutil.copytree(other, copy)
+        assert cli.main(["clean"]) == 0
+        assert copy.exists()
+        assert cli.main(["clean", "--shard-dir", str(named)]) == 0
+        assert set(named.iterdir()) == {other}
+    assert not [*named.iterdir(), *temporary.glob("earwitness-*")]
 
 
 def test_a_process_of_a_dead_platform_is_ended(place: Path) -> None:
