@@ -143,19 +143,29 @@ class Judge:
         """Return the verdicts so far: violations that are certain already; UNKNOWN for what is decided at the end."""
         return [self._verdict(number, lambda fold: fold.peek(self._world)) for number in range(len(self._checks))]
 
-    def finish(self, journals: Sequence[JournalInfo], facts: Mapping[str, Any] = NO_FACTS) -> list[Verdict]:
+    def finish(
+        self, journals: Sequence[JournalInfo], facts: Mapping[str, Any] = NO_FACTS, *, forget: bool = False
+    ) -> list[Verdict]:
         """Return the final verdicts, in the order of the checks. Call it once, after the last `step`.
 
         `journals[n]` describes the journal that batches call n. `facts`: as `harness.report.facts.facts_of` returns
         them; each H-check documents those it reads. `lag_bound_ms`, `load_attained_min` and `standstill_ms` replace
         the defaults of the checks.
+        `forget`: drop the state of each check as soon as it has its verdict, so that the memory of the end is not added
+        to that of all checks; the judge is of no use afterwards.
         """
-        return proven(self.conclude(journals, facts), self._world.roster, journals, facts)
+        return proven(self.conclude(journals, facts, forget=forget), self._world.roster, journals, facts)
 
-    def conclude(self, journals: Sequence[JournalInfo], facts: Mapping[str, Any] = NO_FACTS) -> list[Verdict]:
+    def conclude(
+        self, journals: Sequence[JournalInfo], facts: Mapping[str, Any] = NO_FACTS, *, forget: bool = False
+    ) -> list[Verdict]:
         """Return the final verdicts as `finish` does, but keep FAILs that a wrong roster may have caused (`proven`)."""
-        end = End(self._world, tuple(journals), facts)
-        return [self._verdict(number, lambda fold: fold.finish(end)) for number in range(len(self._checks))]
+        end, verdicts = End(self._world, tuple(journals), facts), []
+        for number in range(len(self._checks)):
+            verdicts.append(self._verdict(number, lambda fold: fold.finish(end)))
+            if forget:
+                self._folds[number] = None
+        return verdicts
 
     def _step(self, number: int, fold: Fold, view: View) -> None:
         self._tried(number, lambda: fold.step(view))

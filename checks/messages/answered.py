@@ -30,24 +30,18 @@ ASKING = 1 << K_INVOKE | ANSWERS | 1 << K_INFO
 SEVERAL = -1
 """Value of `home` for a message that several journals recorded."""
 
-WAITS = np.dtype(
-    [
-        ("mid", "<i8"),
-        ("t", "<i8"),
-        ("rec", "<i8"),
-        ("answer", "<i8"),
-        ("answer_t", "<i8"),
-        ("slot", "<i4"),
-        ("home", "<i4"),
-        ("good", "<i8"),
-    ]
-)
-"""Sending of one message that waits for an answer; times in ns.
+WAIT = np.dtype([("t", "<i8"), ("rec", "<i8"), ("slot", "<i4"), ("home", "<i4"), ("good", "<i8")])
+"""Sending of one message that waits for an answer: by message, so it holds no more than it must.
 
-t, rec, slot      time, record and slot of the sending; rec 0: none waits
-answer, answer_t  record and time of an answer that came too late, 0: none came
-good              sendings of the message that were answered in time
-home              journal + 1, or SEVERAL: no order is known between sendings and answers of different journals
+t, rec, slot  time (ns), record and slot of the sending; rec 0: none waits
+good          sendings of the message that were answered in time
+home          journal + 1, or SEVERAL: no order is known between sendings and answers of different journals
+"""
+LATE = np.dtype([("mid", "<i8"), ("t", "<i8"), ("rec", "<i8"), ("answer", "<i8"), ("answer_t", "<i8"), ("slot", "<i4")])
+"""Sending of a message that was not answered in time.
+
+t, rec, slot      as in WAIT
+answer, answer_t  record and time (ns) of an answer that came too late, 0: none came
 """
 
 
@@ -58,7 +52,7 @@ def answers_step(
 ) -> None:  # fmt: skip
     """Measure for each message the time from its sending to its answer.
 
-    `waits` is WAITS by message; `late` takes copies of WAITS whose answer came after `bound` (ns), `used[0]` of them.
+    `waits` is WAIT by message; `late` takes a LATE row of each whose answer came after `bound` (ns), `used[0]` of them.
     `state[0]` is 1 once this journal was drained: from then on the tester itself closes connections, so an INFO does
     not excuse what waits. `mids` and `slots` belong to the records (-1: none).
 
@@ -84,7 +78,6 @@ def answers_step(
         if kind == K_INVOKE:
             # A sending that waits already stays: a retry gives the platform no more time.
             if wait["rec"] == 0 and slots[i] >= 0:
-                wait["mid"] = mids[i]
                 wait["t"] = r["t"]
                 wait["slot"] = slots[i]
                 wait["rec"] = (np.int64(journal) << REC_BITS) | np.int64(r["index"])
@@ -94,10 +87,14 @@ def answers_step(
                 wait["rec"] = 0
         else:
             if wait["rec"] != 0 and r["t"] > wait["t"] + bound:
-                late[used[0]] = wait
-                late[used[0]]["answer"] = (np.int64(journal) << REC_BITS) | np.int64(r["index"])
-                late[used[0]]["answer_t"] = r["t"]
+                row = late[used[0]]
                 used[0] += 1
+                row["mid"] = mids[i]
+                row["t"] = wait["t"]
+                row["rec"] = wait["rec"]
+                row["slot"] = wait["slot"]
+                row["answer"] = (np.int64(journal) << REC_BITS) | np.int64(r["index"])
+                row["answer_t"] = r["t"]
             else:
                 wait["good"] += 1
             wait["rec"] = 0
@@ -123,8 +120,8 @@ class Answered(Folding):
         """Read the bound from `contract.answer_bound_s`, in ns, and start without waiting messages."""
         super().__init__(check, roster, contract)
         self._bound = int(contract.answer_bound_s * 1e9)
-        self._waits = np.zeros(64, WAITS)
-        self._late = np.zeros(64, WAITS)
+        self._waits = np.zeros(64, WAIT)
+        self._late = np.zeros(64, LATE)
         self._used = np.zeros(1, np.int64)
         self._states: dict[int, Array] = {}
         self._faults = FaultLog()
@@ -174,7 +171,11 @@ class Answered(Folding):
 
         Deadlines include the tester's own longest lag, because it may have recorded an answer that much later.
         """
-        waiting = self._waits[self._waits["rec"] > 0]
+        open_ones = np.flatnonzero(self._waits["rec"] > 0)
+        waiting = np.zeros(len(open_ones), LATE)
+        waiting["mid"] = open_ones
+        for name in ("t", "rec", "slot"):
+            waiting[name] = self._waits[name][open_ones]
         rows = np.concatenate([self._late[: int(self._used[0])], waiting])
         strays = end.world.strays()  # an answer without conversation or attempt is an answer too
         named = [end.world.mid_of(int(stray["author"]), int(stray["counter"])) for stray in strays]

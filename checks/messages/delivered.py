@@ -241,7 +241,8 @@ def by_conversation(world: World, contract: Contract) -> tuple[Array, Array, Arr
     known = np.flatnonzero(messages["conv"] >= 0)
     mids = np.full(int(first[-1]), -1, np.int64)
     mids[first[messages["conv"][known]] + messages["pos"][known]] = known
-    due = np.where(_effective(messages[mids], contract), messages["invoke_t"][mids], NEVER)
+    # Field by field: a copy of whole rows would be as large as the table of messages.
+    due = np.where(_effective(messages, contract)[mids], messages["invoke_t"][mids], NEVER)
     due[mids < 0] = NEVER
     own = messages["author_sub"][mids]
     author = np.where(own >= 0, w.sub_client[np.maximum(own, 0)], -1) if len(w.sub_client) else own

@@ -39,7 +39,7 @@ since     when that device had joined
 
 WAITING = np.dtype([("mid", "<i8"), ("t", "<i8"), ("since", "<i8"), ("rec", "<i8")])
 """Delivery whose message's sending has not been read yet; times in ns + 1."""
-SETTLE = 1 << 20
+SETTLE = 1 << 17
 """Number of waiting deliveries from which on `settle` is tried while stepping."""
 
 

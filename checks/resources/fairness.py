@@ -44,7 +44,7 @@ MOMENT_BITS = 28
 MOMENT_NS = 1 << MOMENT_BITS
 STALLED = 3
 """If every third wait of a moment is late, or more, the platform as a whole stood still then: nobody was starved."""
-SETTLE = 1 << 20
+SETTLE = 1 << 17
 """Number of open rows from which on `settle` is tried while stepping."""
 
 

@@ -78,9 +78,13 @@ def judge_of(history: History, checks: Sequence[Check] = ALL, watchers: Sequence
 
 
 def verdict_by(history: History, judge: Judge, reach: Reach) -> dict[str, Any]:
-    """Return the verdict of a history whose records judge and `reach` have all seen, with the figures of the run."""
+    """Return the verdict of a history whose records judge and `reach` have all seen, with the figures of the run.
+
+    The judge is of no use afterwards.
+    """
     facts, journals = facts_of(history), history.infos()
-    return verdict_of(history, judge.finish(journals, facts), judge.checks, reach.found(journals, facts))
+    verdicts = judge.finish(journals, facts, forget=True)
+    return verdict_of(history, verdicts, judge.checks, reach.found(journals, facts))
 
 
 def verdict_of(

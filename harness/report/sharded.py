@@ -163,7 +163,7 @@ def judge_part(task: Task, batches: Any) -> Part:
     for batch in batches:
         judge.step(batch)
         records += len(batch.records)
-    verdicts = judge.conclude(task.journals, task.facts)
+    verdicts = judge.conclude(task.journals, task.facts, forget=True)
     return Part(
         verdicts=verdicts,
         heard=fairness.heard(judge.world) if fair else None,
@@ -180,7 +180,7 @@ def judge_whole(history: History, checks: Sequence[Check]) -> list[Verdict]:
     judge = Judge(history.roster, history.contract, checks)
     for batch in history.batches():
         judge.step(batch)
-    return judge.conclude(history.infos(), facts_of(history))
+    return judge.conclude(history.infos(), facts_of(history), forget=True)
 
 
 class Splitter:
