@@ -122,8 +122,6 @@ class Router:
     def __init__(self, roster: Roster, shards: int) -> None:
         """Share out the conversations of `roster`; nothing is read yet."""
         self.shards = shards
-        self.requests = 0
-        """REQUEST records so far: with them I34 must see the whole history."""
         self._clients = len(roster.user_of)
         self._shard_of = shared_out(roster, shards)
         self._keys, self._numbers = np.full(1 << 10, -1, np.int64), np.zeros(1 << 10, np.int32)
@@ -151,7 +149,6 @@ class Router:
             if self._used[PAGES] == len(self._homes):
                 self._grow()
         kinds = records["kind"]
-        self.requests += int((kinds == Kind.REQUEST).sum())
         self._join_runs(journal, records[kinds == Kind.RUN])
         return out
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -44,34 +45,30 @@ LAST = np.dtype([("mid", "<i4"), ("rec", "<i8")])
 
 
 @kernel
-def last_delivered(records: Array, journal: Int, mids: Array, conns: Array, last: Array) -> None:
-    """Keep records for counterexamples: the latest delivery on each connection.
+def watch_step(records: Array, journal: Int, mids: Array, conns: Array, last: Array, sent: Array) -> None:
+    """Store the latest delivery on each connection, and for each message the connection of its sendings.
 
     `last` is LAST by connection; each delivery overwrites the row, since the records of a connection come in order. A
     violation is found at the end from bits without record references. A finding shows the message that was sent last,
     which is mostly the last one delivered too; if it is not, the finding shows one record less. So one row for each
     connection is enough.
+
+    `sent`: by message, connection + 1; -1: there were several, and any may have counted. It is 0 for none, so a zeroed
+    array needs no filling; a sending by HTTP, on no connection, leaves 0. A message is judged only if all of its
+    sendings came on one connection, so one number by message is enough: a second connection turns it into -1 for good,
+    in any order of reading. Keeping all connections of a message would need a list or a hash.
     """
     for i in range(len(records)):
-        if records[i]["kind"] == K_DELIVER and mids[i] >= 0 and conns[i] >= 0:
+        kind = records[i]["kind"]
+        if mids[i] < 0:
+            continue
+        if kind == K_DELIVER and conns[i] >= 0:
             # Records of one connection come in order, so the row that is left at the end is that of the latest
             # delivery.
             row = last[conns[i]]
             row["mid"] = mids[i]
             row["rec"] = (np.int64(journal) << REC_BITS) | np.int64(records[i]["index"])
-
-
-@kernel
-def sent_on(records: Array, mids: Array, conns: Array, sent: Array) -> None:
-    """Store for each message the connection + 1 of its sendings; -1: there were several, and any may have counted.
-
-    `sent` is 0 for none, so a zeroed array needs no filling; a sending by HTTP, on no connection, leaves 0. A message
-    is judged only if all of its sendings came on one connection, so one number by message is enough: a second
-    connection turns it into -1 for good, in any order of reading. Keeping all connections of a message would need a
-    list or a hash.
-    """
-    for i in range(len(records)):
-        if records[i]["kind"] == K_INVOKE and mids[i] >= 0:
+        elif kind == K_INVOKE:
             # -1 stays for good: it is neither 0 nor a connection + 1.
             conn = conns[i] + 1
             sent[mids[i]] = conn if sent[mids[i]] in (0, conn) else -1
@@ -109,7 +106,6 @@ class Opened(NamedTuple):
     until   deadline plus the contract's leeway, or confirmed revocation plus its bound: until then messages are allowed
     cause   record reference of the revocation, 0 if the token's deadline ended the authority
     surely  `until` plus what steps of the platform's wall clock may add: messages before it are in doubt
-    last    when the connection itself ended
     """
 
     conn: int
@@ -119,7 +115,45 @@ class Opened(NamedTuple):
     until: int
     cause: int
     surely: int
-    last: int
+
+
+class Message(NamedTuple):
+    """Message by its names in the record, which are the same for all judges. `rec`, `t`: its sending (ns)."""
+
+    rec: int
+    t: int
+    author: int
+    counter: int
+    conv: int
+
+
+class Evidence(NamedTuple):
+    """What the records of some conversations show of one connection after the end of its authority.
+
+    concerned  something was sent in its conversations or by itself
+    seeming    something was delivered on it, or accepted from it, perhaps only because the wall clock was stepped
+    outlived   of what was surely sent too late and delivered on it, the message that was sent last
+    accepted   of what it surely sent too late and the platform accepted, the message that was sent first
+    heard      the latest delivery on it: its record, author and counter; zeros: none
+    """
+
+    concerned: bool
+    seeming: bool
+    outlived: Message | None
+    accepted: Message | None
+    heard: tuple[int, int, int]
+
+    def merged(self, other: Evidence) -> Evidence:
+        """Return what both show, of different conversations."""
+        outlived = [one.outlived for one in (self, other) if one.outlived is not None]
+        accepted = [one.accepted for one in (self, other) if one.accepted is not None]
+        return Evidence(
+            self.concerned or other.concerned,
+            self.seeming or other.seeming,
+            max(outlived, default=None),
+            min(accepted, default=None),
+            max(self.heard, other.heard),
+        )
 
 
 class LiveAuthority(Together):
@@ -141,41 +175,63 @@ class LiveAuthority(Together):
         super().__init__(check, roster, contract)
         self._last = np.zeros(0, LAST)
         self._sent = np.zeros(0, np.int64)
+        self._elsewhere: list[Evidence] | None = None
 
     def step(self, view: View) -> None:
         """Implement `Fold.step`: store the connection of each sending, and the latest delivery on each connection."""
-        if view.world.kept.has(Kind.REQUEST):
-            self._last = grown(self._last, len(view.world.tables.conns))
-            last_delivered(view.records, view.journal, view.mid, view.conn, self._last)
+        self._last = grown(self._last, len(view.world.tables.conns))
         self._sent = grown(self._sent, view.world.mids)
-        sent_on(view.records, view.mid, view.conn, self._sent)
+        watch_step(view.records, view.journal, view.mid, view.conn, self._last, self._sent)
+
+    def add_evidence(self, part: Sequence[Evidence]) -> None:
+        """Add what the records of some conversations show, which are judged elsewhere: one row for each of `opened`.
+
+        From then on this judge's own records of messages are not asked.
+        """
+        known = self._elsewhere
+        self._elsewhere = list(part) if known is None else [a.merged(b) for a, b in zip(known, part, strict=True)]
 
     def look(self, world: World, bound_ns: int, end: End | None) -> None:
         """Implement `Together.look`: look for messages sent after the end of a connection's authority.
 
         Violations are those that were delivered on it or accepted from it.
         """
+        opened = self.opened(world)
+        shown = self.evidence(world, opened, bound_ns) if self._elsewhere is None else self._elsewhere
+        for one, found in zip(opened, shown, strict=True):
+            proven = found.outlived is not None or found.accepted is not None
+            if found.seeming and not proven:
+                self.not_judged += 1
+                continue
+            self.examined += found.concerned
+            if found.outlived is not None:
+                self._outlived(one, "outlived", found.outlived, found)
+            elif found.accepted is not None:
+                self._outlived(one, "accepted", found.accepted, found)
+
+    def evidence(self, world: World, opened: Sequence[Opened], bound_ns: int) -> list[Evidence]:
+        """Return what the records of this world show of each connection. `bound_ns`: as in `look`."""
         messages = world.messages()
         said = (messages["flags"] & INVOKED > 0) & (messages["flags"] & (ACKED | HEARD) > 0) & (messages["conv"] >= 0)
         accepted = (messages["flags"] & (ACKED | HEARD | STORED)) > 0
         sent = grown(self._sent, len(messages))[: len(messages)]
-        for opened in self._opened(world):
-            own = (sent == opened.conn + 1) & (messages["invoke_t"] > opened.until + bound_ns)
-            late = np.flatnonzero(said & (messages["invoke_t"] > opened.until + bound_ns))
-            if not (len(late) or own.any()) or opened.last < opened.ends:
-                continue
-            concerned, heard_here = self._late_on(world, opened, messages["conv"][late], late)
+        found = []
+        for one in opened:
+            after = messages["invoke_t"] > one.until + bound_ns
+            own, late = (sent == one.conn + 1) & after, np.flatnonzero(said & after)
+            concerned, heard_here = self._late_on(world, one, messages["conv"][late], late)
             shown, own_accepted = late[heard_here], np.flatnonzero(own & accepted)
-            doubtful = messages["invoke_t"] <= opened.surely + bound_ns
-            proven, own_proven = shown[~doubtful[shown]], own_accepted[~doubtful[own_accepted]]
-            if not len(proven) and not len(own_proven) and (len(shown) or len(own_accepted)):
-                self.not_judged += 1
-                continue
-            self.examined += bool(concerned.any() or own.any())
-            if len(proven):
-                self._outlived(world, opened, "outlived", int(proven[np.argmax(messages["invoke_rec"][proven])]))
-            elif len(own_proven):
-                self._outlived(world, opened, "accepted", int(own_proven[0]))
+            surely = messages["invoke_t"] > one.surely + bound_ns
+            found.append(
+                Evidence(
+                    concerned=bool(concerned.any() or own.any()),
+                    seeming=bool(len(shown) or len(own_accepted)),
+                    outlived=_picked(world, shown[surely[shown]], np.argmax),
+                    accepted=_picked(world, own_accepted[surely[own_accepted]], np.argmin),
+                    heard=self._heard_on(world, one.conn),
+                )
+            )
+        return found
 
     def _late_on(self, world: World, opened: Opened, convs: Array, late: Array) -> tuple[Array, Array]:
         """Return two bools by message of `late`: the connection was subscribed to its conversation; it came there."""
@@ -189,8 +245,13 @@ class LiveAuthority(Together):
             heard_here[here] |= result
         return concerned, heard_here
 
-    def _opened(self, world: World) -> list[Opened]:
-        """Return the connections whose authority has an end."""
+    def _heard_on(self, world: World, conn: int) -> tuple[int, int, int]:
+        if conn >= len(self._last) or not self._last[conn]["rec"]:
+            return 0, 0, 0
+        return (int(self._last[conn]["rec"]), *world.name_of(int(self._last[conn]["mid"])))
+
+    def opened(self, world: World) -> list[Opened]:
+        """Return the connections whose authority ended while they were open, from records of all conversations."""
         known, clock = credentials_of(world), wall_clock_of(world)
         ends = known.ends(self.contract)
         closed = _closings(world)
@@ -200,8 +261,9 @@ class LiveAuthority(Together):
             if request.place == Place.SOCKET and request.yes and conn >= 0 and request.name in known.tokens:
                 limit = self._limit(known, ends, request.name, clock)
                 if limit is not None:
-                    last = closed.get((request.journal, request.conn), np.iinfo(np.int64).max)
-                    found.append(Opened(conn, request, known.tokens[request.name].rec, *limit, last))
+                    one = Opened(conn, request, known.tokens[request.name].rec, *limit)
+                    if closed.get((request.journal, request.conn), NEVER) >= one.ends:
+                        found.append(one)
         return found
 
     def _limit(
@@ -229,17 +291,24 @@ class LiveAuthority(Together):
         ended, until, cause, _ = min(limits, key=lambda limit: limit[1])
         return ended, until, cause, min(limit[3] for limit in limits)
 
-    def _outlived(self, world: World, opened: Opened, what: str, mid: int) -> None:
-        author, counter = world.name_of(mid)
-        message = world.tables.messages[mid]
-        known = self._last[opened.conn] if opened.conn < len(self._last) else None
-        heard_rec = int(known["rec"]) if known is not None and known["mid"] == mid else 0
-        recs = [opened.token_rec, opened.request.rec, opened.cause, int(message["invoke_rec"]), heard_rec]
-        late_ms = (int(message["invoke_t"]) - opened.ends) // 1_000_000
+    def _outlived(self, opened: Opened, what: str, message: Message, found: Evidence) -> None:
+        rec, *name = found.heard
+        heard_rec = rec if name == [message.author, message.counter] else 0
+        recs = [opened.token_rec, opened.request.rec, opened.cause, message.rec, heard_rec]
+        late_ms = (message.t - opened.ends) // 1_000_000
         self.wrong(
-            what, *(rec for rec in recs if rec), client=opened.request.client, author=author, counter=counter,
-            conv=int(message["conv"]), late=late_ms,
+            what, *(rec for rec in recs if rec), client=opened.request.client, author=message.author,
+            counter=message.counter, conv=message.conv, late=late_ms,
         )  # fmt: skip
+
+
+def _picked(world: World, mids: Array, pick: Callable[[Array], Any]) -> Message | None:
+    """Return that of some messages whose sending's record `pick` chooses; None if there are none."""
+    if not len(mids):
+        return None
+    mid = int(mids[pick(world.messages()["invoke_rec"][mids])])
+    m = world.tables.messages[mid]
+    return Message(int(m["invoke_rec"]), int(m["invoke_t"]), *world.name_of(mid), int(m["conv"]))
 
 
 def _closings(world: World) -> dict[tuple[int, int], int]:

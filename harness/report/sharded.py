@@ -2,8 +2,8 @@
 
 One pass over the journals lays the records out by shard (`harness.record.shards`), and judges meanwhile what concerns
 the run as a whole, from the few records that this needs. Then each shard is judged by a task of its own, and the
-verdicts are merged (`checks.merging`). Only two kinds of checks need all records in one place: I34 where tokens were
-presented, and users' own checks. They are judged by this process, which reads the journals again meanwhile.
+verdicts are merged (`checks.merging`). Only users' own checks need all records in one place: they are judged by this
+process, which reads the journals again meanwhile.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from typing import Any, Final, ParamSpec, TypeVar
 
 import numpy as np
 
-from earwitness.checks.accounts.authority import LIVE_AUTHORITY
+from earwitness.checks.accounts.authority import LIVE_AUTHORITY, Evidence, LiveAuthority, Opened
 from earwitness.checks.catalogue import ALL
 from earwitness.checks.contract import Contract
-from earwitness.checks.engine.fold import Check, JournalInfo
+from earwitness.checks.engine.fold import Check, End, JournalInfo
 from earwitness.checks.engine.tables import DELIVERED
 from earwitness.checks.engine.world import CHUNK, Context
 from earwitness.checks.judge import Batch, Judge, Watcher, proven
@@ -112,6 +112,7 @@ class Task:
     facts, context  those of `facts_of`; what is known of the records of other shards (`checks.engine.world.Context`)
     layout  of the files of the shards
     checks  ids of the checks to judge by
+    opened  connections whose authority ended while they were open, for I34
     """
 
     roster: Roster
@@ -121,6 +122,7 @@ class Task:
     context: Context
     layout: Layout
     checks: tuple[str, ...]
+    opened: tuple[Opened, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +135,7 @@ class Part:
     delivered  how many messages were delivered, for H2
     reached    which deliveries were owed, and which of them came; None: not known
     records    how many records were read
+    authority  what was delivered on the opened connections of the task, or accepted from them, for I34
     """
 
     verdicts: list[Verdict]
@@ -140,6 +143,7 @@ class Part:
     delivered: int
     reached: Reached | None
     records: int
+    authority: tuple[Evidence, ...] = ()
 
 
 def judge_shards(folder: str, shards: tuple[int, ...]) -> Part:
@@ -155,21 +159,25 @@ def judge_part(task: Task, batches: Any) -> Part:
     `batches`: all records of these conversations, and those of no conversation that every judge needs.
     """
     reach, fairness = Reach(task.contract), FAIRNESS.start(task.roster, task.contract)
+    authority = LIVE_AUTHORITY.start(task.roster, task.contract)
     assert isinstance(fairness, Fairness)
+    assert isinstance(authority, LiveAuthority)
     fair = task.contract.fairness_factor is not None and FAIRNESS.id in task.checks
-    watchers: list[Watcher] = [reach, fairness] if fair else [reach]
+    watchers: list[Watcher] = [reach, *([fairness] if fair else []), *([authority] if task.opened else [])]
     checks = [check for check in ALL if check.id in BY_CONVERSATION and check.id in task.checks]
     judge, records = Judge(task.roster, task.contract, checks, watchers, task.context), 0
     for batch in batches:
         judge.step(batch)
         records += len(batch.records)
     verdicts = judge.conclude(task.journals, task.facts, forget=True)
+    bound = End(judge.world, task.journals, task.facts).clock_bound_ns()  # None: I34 is not judged
     return Part(
         verdicts=verdicts,
         heard=fairness.heard(judge.world) if fair else None,
         delivered=int(((judge.world.messages()["flags"] & DELIVERED) > 0).sum()),
         reached=reach.found(task.journals, task.facts),
         records=records,
+        authority=tuple(authority.evidence(judge.world, task.opened, bound or 0)),
     )
 
 
@@ -220,6 +228,11 @@ class Splitter:
             self._waiting.append((self._writer.chunks, journal, waiting))
         self.judge.step(Batch(journal, records[~NOT_ONCE[records["kind"]]]))
 
+    def opened(self) -> tuple[Opened, ...]:
+        """Return the connections that I34 has to examine, when all was read."""
+        authority = self.judge.fold(LIVE_AUTHORITY.id)
+        return tuple(authority.opened(self.judge.world)) if isinstance(authority, LiveAuthority) else ()
+
     def finish(self) -> None:
         """Lay out the records that had to wait, in the shard of the conversation to which their message was sent.
 
@@ -260,11 +273,10 @@ def judge_sharded(history: History, checks: Sequence[Check], way: Way) -> tuple[
                     progress.at(done)
             splitter.finish()
         facts, journals = facts_of(history), tuple(history.infos())
-        whole: list[Check] = [check for check in checks if isinstance(check, Own)]
-        whole += [LIVE_AUTHORITY] if splitter.router.requests and LIVE_AUTHORITY in checks else []
+        whole = [check for check in checks if isinstance(check, Own)]
         context = splitter.router.context(splitter.judge.world)
         ids = tuple(check.id for check in checks)
-        task = Task(history.roster, history.contract, journals, facts, context, writer.layout, ids)
+        task = Task(history.roster, history.contract, journals, facts, context, writer.layout, ids, splitter.opened())
         (folder / TASK).write_bytes(pickle.dumps(task))
         futures = [executor.submit(judge_shards, str(folder), group) for group in splitter.router.groups()]
         others = judge_whole(history, whole)
@@ -284,8 +296,10 @@ def put_together(
     once    the judge of the run as a whole, which has read all records that it needs
     others  verdicts of checks that read everything by themselves
     """
-    fairness = once.fold(FAIRNESS.id)
+    fairness, authority = once.fold(FAIRNESS.id), once.fold(LIVE_AUTHORITY.id)
     for part in parts:
+        if isinstance(authority, LiveAuthority):
+            authority.add_evidence(part.authority)
         once.world.delivered_elsewhere += part.delivered
         if part.heard is not None and isinstance(fairness, Fairness):
             fairness.add_heard(part.heard)

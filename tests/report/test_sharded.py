@@ -10,6 +10,7 @@ from typing import Any
 
 import psutil
 import pytest
+from auth_soup import auth_soup
 from by_shards import by_one, by_shards
 from device_soup import device_soup
 from mutants import mutant
@@ -72,6 +73,17 @@ def test_nonsense(block: int, tmp_path: Path) -> None:
     for seed in range(block * 60, block * 60 + 60):
         bowl = soup(seed, 20 + seed % 120) if seed % 2 else device_soup(seed, 80)
         assert differences(bowl, 2 + seed % 5, tmp_path, seed, window=11) == {}, seed
+
+
+@pytest.mark.parametrize("block", blocks(2))
+def test_tokens_and_connections(block: int, tmp_path: Path) -> None:
+    """What is sent and heard on a connection after its token's end lies in other parts than the token."""
+    found = 0
+    for seed in range(block * 150, block * 150 + 150):
+        bowl = auth_soup(seed, 60 + seed % 100)
+        assert differences(bowl, 2 + seed % 3, tmp_path, seed, window=11) == {}, seed
+        found += sum(verdict.violations for verdict in by_one(bowl) if verdict.id == "I34")
+    assert found > 20
 
 
 def test_judges_end_with_their_parent() -> None:

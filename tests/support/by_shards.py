@@ -51,12 +51,9 @@ def by_shards(
         splitter.finish()
     context = splitter.router.context(splitter.judge.world)
     ids = tuple(check.id for check in checks)
-    task = Task(run.roster, run.contract, infos_of(run), facts, context, writer.layout, ids)
+    task = Task(run.roster, run.contract, infos_of(run), facts, context, writer.layout, ids, splitter.opened())
     groups = splitter.router.groups()
     parts = [judge_part(task, read_shards(folder, writer.layout, group, window)) for group in groups]
     if rng is not None:
         rng.shuffle(parts)
-    others: list[Verdict] = []
-    if splitter.router.requests:  # I34 needs all records in one place
-        others = [verdict for verdict in by_one(run, facts, checks) if verdict.id == "I34"]
-    return put_together(task, checks, splitter.judge, parts, others)[0], groups
+    return put_together(task, checks, splitter.judge, parts)[0], groups
