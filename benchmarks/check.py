@@ -20,8 +20,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from benchmarks.judge import blocks, make_roster
-from earwitness.checks import Contract
+from benchmarks.judge import blocks, make_roster, plant
+from earwitness.checks import Contract, Kind
 from earwitness.checks.history.record import RECORD_BYTES
 from earwitness.harness.record.evidence import conclude
 from earwitness.harness.record.journal import BLOCK_RECORDS, DATA_SUFFIX, NAMES_SUFFIX
@@ -86,8 +86,13 @@ class Bulk:
         self._chain.commit()
 
 
-def make_run(path: Path, records: int, *, connections: int = 100, journals: int = 2, seed: int = 1) -> Path:
-    """Write a healthy run of about `records` records into `path`; devices are shared out among the journals."""
+def make_run(
+    path: Path, records: int, *, connections: int = 100, journals: int = 2, seed: int = 1, planted: int = 0
+) -> Path:
+    """Write a run of about `records` records into `path`; devices are shared out among the journals.
+
+    `planted`: deliveries overwritten by repetitions, in each block of ten million records; 0: a healthy run.
+    """
     rng = np.random.default_rng(seed)
     roster = make_roster(connections, rng)
     directory = RunDirectory.at(path)
@@ -95,7 +100,9 @@ def make_run(path: Path, records: int, *, connections: int = 100, journals: int 
     names = [f"load-{n}" for n in range(journals)]
     directory.update(contract=CONTRACT.to_dict(), journals=names, story="generated", state="running", seed=seed)
     writers = [Bulk(directory.journals, name) for name in names]
-    for block in blocks(roster, records, rng):
+    for place, block in enumerate(blocks(roster, records, rng)):
+        if planted and (block["kind"] == Kind.INVOKE).any():
+            plant(block, planted, seed + place)
         of = block["client"] % journals
         for number, writer in enumerate(writers):
             writer.write(block[of == number])
@@ -146,6 +153,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--records", type=int, default=10_000_000)
     parser.add_argument("--journals", type=int, default=2)
+    parser.add_argument("--planted", type=int, default=0, help="deliveries lost for a repetition in each ten million")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--keep", type=Path, metavar="DIR", help="write the run here, unless it is there, and leave it")
     parser.add_argument("options", nargs="*", help="options of earwitness check, after --")
@@ -153,7 +161,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="earwitness-check-") as folder:
         run = arguments.keep or Path(folder) / "run"
         if not (run / RUN_FILE).exists():
-            make_run(run, arguments.records, journals=arguments.journals)
+            make_run(run, arguments.records, journals=arguments.journals, planted=arguments.planted)
         records = sum(os.path.getsize(path) for path in run.glob(f"journals/*{DATA_SUFFIX}")) // RECORD_BYTES
         for _ in range(arguments.rounds):
             cost = measured(run, arguments.options)

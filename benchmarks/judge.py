@@ -141,6 +141,25 @@ def _stored(talk: Array) -> Array:
     return stored
 
 
+def plant(records: Array, number: int, seed: int) -> None:
+    """Overwrite `number` deliveries of a talk by the one before to the same device in the same conversation.
+
+    Each is a loss (I5b, I47), a jump (I4) and a repetition (I6).
+    """
+    rng = np.random.default_rng(seed)
+    window = min(len(records) // 10, 200_000)
+    for part in np.linspace(0.1 * len(records), 0.8 * len(records), number).astype(int):
+        near = records[part : part + window]
+        # Not an author's own echo, whose loss I47 does not count.
+        heard = np.flatnonzero((near["kind"] == Kind.DELIVER) & (near["client"] != near["author"]))
+        pick = near[heard[rng.integers(len(heard) // 2, len(heard))]]
+        mine = heard[(near["client"][heard] == pick["client"]) & (near["conv"][heard] == pick["conv"])]
+        before, after = mine[-2:]
+        for name in records.dtype.names or ():
+            if name not in ("t", "index"):
+                near[name][after] = near[name][before]
+
+
 def anonymous_mib() -> float:
     """Anonymous memory of this process (Linux), else its largest resident size."""
     try:

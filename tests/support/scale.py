@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.check import CONTRACT  # noqa: E402
-from benchmarks.judge import anonymous_mib, blocks, make_roster  # noqa: E402
+from benchmarks.judge import anonymous_mib, blocks, make_roster, plant  # noqa: E402
 from earwitness.checks.catalogue import ALL  # noqa: E402
 from earwitness.checks.engine.fold import JournalInfo  # noqa: E402
 from earwitness.checks.engine.world import Context  # noqa: E402
@@ -122,7 +122,7 @@ def make(pattern: Pattern, shard: int, folder: Path) -> Layout:
                 records["index"] = first + start + np.arange(1, len(records) + 1)
                 file.write(_moved(pattern, shard, records).view(np.uint8).data)
     if shard % PLANTED_IN == PLANTED_IN - 1:
-        _plant(np.memmap(file_of(folder, shard), RECORD, "r+"), pattern.talk, shard)
+        plant(np.memmap(file_of(folder, shard), RECORD, "r+")[: pattern.talk], PLANTED, shard)
     head, phases = len(pattern.head), len(pattern.phases)
     return Layout(
         {
@@ -155,22 +155,6 @@ def _moved(pattern: Pattern, shard: int, records: np.ndarray) -> np.ndarray:
 def _timed(records: np.ndarray) -> np.ndarray:
     records["t"] = records["index"].astype(np.int64) * 1000
     return records
-
-
-def _plant(records: np.ndarray, talk: int, seed: int) -> None:
-    """Overwrite deliveries by the one before to the same device in the same conversation."""
-    rng = np.random.default_rng(seed)
-    window = min(talk // 10, 200_000)
-    for part in np.linspace(0.1 * talk, 0.8 * talk, PLANTED).astype(int):
-        near = records[part : part + window]
-        # Not an author's own echo, whose loss I47 does not count.
-        heard = np.flatnonzero((near["kind"] == Kind.DELIVER) & (near["client"] != near["author"]))
-        pick = near[heard[rng.integers(len(heard) // 2, len(heard))]]
-        mine = heard[(near["client"][heard] == pick["client"]) & (near["conv"][heard] == pick["conv"])]
-        before, after = mine[-2:]
-        for name in RECORD.names or ():
-            if name not in ("t", "index"):
-                near[name][after] = near[name][before]
 
 
 @dataclass(frozen=True)
