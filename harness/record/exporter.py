@@ -6,7 +6,7 @@ import argparse
 import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import orjson
@@ -14,18 +14,34 @@ import orjson
 from earwitness.harness.errors import RecordError
 from earwitness.harness.progress import Progress, show
 from earwitness.harness.record.clocks import KEY as CLOCKS
-from earwitness.harness.record.columns import COLUMNS, NUMBERS, SCHEMA, Columns
+from earwitness.harness.record.columns import SCHEMA, Columns
 from earwitness.harness.record.drafts import drafted
 from earwitness.harness.record.history import BATCH_RECORDS, History, open_history
+from earwitness.harness.record.parquet import Part, require_pyarrow, write_parquet, write_shards
 from earwitness.harness.record.perfetto import write_perfetto
 from earwitness.harness.record.reading import JournalView, first_clients
+
+Writer = Callable[[History, Path], int]
+"""What writes a history to a path, and returns the number of records."""
+SHARDS_MOST: Final = 1024
+"""Most files of an export by shard: each is open until the end."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `earwitness export` to its parser."""
     parser.add_argument("run", type=Path, help="run directory, e.g. runs/latest")
     parser.add_argument(
-        "-o", "--output", type=Path, required=True, help="FILE.parquet or FILE.jsonl; with --perfetto FILE.json"
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        help="FILE.parquet or FILE.jsonl; with --perfetto FILE.json, with --shards FOLDER.parquet",
+    )
+    parser.add_argument(
+        "--shards",
+        type=int,
+        metavar="N",
+        help="write a folder of Parquet: a file for each of N shards of conversations, and one of rare kinds",
     )
     parser.add_argument(
         "--perfetto",
@@ -40,24 +56,18 @@ def run(args: argparse.Namespace) -> int:
 
     Raises RecordError as `export` does.
     """
-    count = export(args.run, args.output, perfetto=args.perfetto)
+    count = export(args.run, args.output, perfetto=args.perfetto, shards=args.shards)
     show(f"{count:,} records of {args.run} → {args.output}")
     return 0
 
 
-def export(run_dir: Path, output: Path, *, perfetto: bool = False) -> int:
+def export(run_dir: Path, output: Path, *, perfetto: bool = False, shards: int | None = None) -> int:
     """Write the history of `run_dir` to `output`; return the number of records.
 
-    `perfetto`: as a trace, which cannot be imported again. Raises RecordError for an unreadable or damaged run, an
-    unknown ending or an unwritable output.
+    `perfetto`: as a trace; `shards`: as a folder of so many files. Neither can be imported again. Raises RecordError
+    for an unreadable or damaged run, an unknown ending or an unwritable output.
     """
-    writers: dict[str, Callable[[History, Path], int]] = {".parquet": _write_parquet, ".jsonl": _write_lines}
-    if perfetto:
-        writers = {".json": lambda history, path: write_perfetto(history, path, batches(history))}
-    writer = writers.get(output.suffix)
-    if writer is None:
-        hint = ", or add --perfetto for a trace" if output.suffix == ".json" else ""
-        raise RecordError(f"{output}: give the file the ending {' or '.join(writers)}{hint}.")
+    writer = _by_shards(output, shards, perfetto) if shards is not None else _by_ending(output, perfetto)
     history = open_history(run_dir)
     damage = [*history.damage, *(fault for view in history.journals for fault in view.faults)]
     if damage:  # an import of the export would seal the rest of it as if it were whole
@@ -65,12 +75,36 @@ def export(run_dir: Path, output: Path, *, perfetto: bool = False) -> int:
             f"{run_dir} is damaged, it cannot be exported; `earwitness check` reads what it can: {damage[0]}."
         )
     try:
-        with drafted(output) as draft:
+        with drafted(output, folder=shards is not None) as draft:
             count = writer(history, draft)
             draft.replace(output)
     except OSError as error:
         raise RecordError(f"Cannot write {output}: {error.strerror or error}.") from error
     return count
+
+
+def _by_ending(output: Path, perfetto: bool) -> Writer:
+    """Return what writes a file with this ending."""
+    writers: dict[str, Writer] = {".parquet": _write_parquet, ".jsonl": _write_lines}
+    if perfetto:
+        writers = {".json": lambda history, path: write_perfetto(history, path, batches(history))}
+    writer = writers.get(output.suffix)
+    if writer is None:
+        hint = ", or add --perfetto for a trace" if output.suffix == ".json" else ""
+        raise RecordError(f"{output}: give the file the ending {' or '.join(writers)}{hint}.")
+    return writer
+
+
+def _by_shards(output: Path, shards: int, perfetto: bool) -> Writer:
+    """Return what writes a folder of `shards` files. Raises RecordError if `output` or `shards` cannot be."""
+    require_pyarrow()
+    if perfetto or not 1 <= shards <= SHARDS_MOST:
+        raise RecordError(f"--shards writes Parquet, without --perfetto; give a number from 1 to {SHARDS_MOST}.")
+    if output.suffix != ".parquet":
+        raise RecordError(f"{output}: give the folder of an export by shards the ending .parquet.")
+    if output.exists():
+        raise RecordError(f"{output} exists; --shards writes a new folder, so name another one or remove it.")
+    return lambda history, path: write_shards(path, headers(history), parts(history), history.roster, shards)
 
 
 def headers(history: History) -> list[dict[str, Any]]:
@@ -110,18 +144,23 @@ def batches(history: History) -> Iterator[Columns]:
 
     Raises RecordError if a record is damaged.
     """
+    return (part.columns() for part in parts(history))
+
+
+def parts(history: History) -> Iterator[Part]:
+    """Yield the complete records as parts of journals, journal after journal. Raises RecordError like `batches`."""
     clients = first_clients(history.journals)
     users = np.array(history.roster.user_of, dtype=np.int64)
     done = 0
     with Progress(f"exporting {history.path}", sum(view.count for view in history.journals)) as progress:
-        for view, records in _sound(history):
-            yield Columns(records, view.name, view.names, clients, users)
+        for number, view, records in _sound(history):
+            yield Part(number, view.name, records, view.names, clients, users)
             done += len(records)
             progress.at(done)
 
 
-def _sound(history: History) -> Iterator[tuple[JournalView, np.ndarray]]:
-    for view in history.journals:
+def _sound(history: History) -> Iterator[tuple[int, JournalView, np.ndarray]]:
+    for number, view in enumerate(history.journals):
         records = view.records
         for start in range(0, len(records), BATCH_RECORDS):
             batch = records[start : start + BATCH_RECORDS]
@@ -129,7 +168,11 @@ def _sound(history: History) -> Iterator[tuple[JournalView, np.ndarray]]:
                 raise RecordError(
                     f"{view.path} is damaged, it cannot be exported; `earwitness check` reads what it can."
                 )
-            yield view, batch
+            yield number, view, batch
+
+
+def _write_parquet(history: History, path: Path) -> int:
+    return write_parquet(path, headers(history), parts(history))
 
 
 def _write_lines(history: History, path: Path) -> int:
@@ -139,38 +182,5 @@ def _write_lines(history: History, path: Path) -> int:
             file.write(json.dumps(header, separators=(",", ":"), default=str).encode() + b"\n")
         for columns in batches(history):
             file.writelines(orjson.dumps(row) + b"\n" for row in columns.rows())
-            count += columns.count
-    return count
-
-
-def require_pyarrow() -> None:
-    """Raise RecordError with the remedy if pyarrow is not installed."""
-    try:
-        import pyarrow.parquet  # noqa: F401
-    except ImportError:
-        raise RecordError(
-            "Parquet needs pyarrow, which is not installed: run `pip install pyarrow`, or use a .jsonl file."
-        ) from None
-
-
-def _write_parquet(history: History, path: Path) -> int:
-    require_pyarrow()
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    types = {name: pa.int64() if name in NUMBERS else pa.string() for name in COLUMNS}
-    types["flags"] = pa.list_(pa.string())
-    schema = pa.schema(list(types.items()), metadata={"earwitness": json.dumps(headers(history), default=str)})
-    count = 0
-    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-        for columns in batches(history):
-            present = {name: (values, ~there) for name, values, there in columns.present()}
-            arrays = [
-                pa.array(present[name][0], type=kind, mask=present[name][1], from_pandas=False)
-                if name in present
-                else pa.nulls(columns.count, kind)
-                for name, kind in types.items()
-            ]
-            writer.write_batch(pa.record_batch(arrays, schema=schema))
             count += columns.count
     return count

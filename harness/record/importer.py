@@ -20,10 +20,10 @@ from earwitness.harness.record.columns import SCHEMA
 from earwitness.harness.record.derived_roster import Members, derived_roster, members_of
 from earwitness.harness.record.drafts import IMPORT, drafted, remove
 from earwitness.harness.record.evidence import KEY, conclude
-from earwitness.harness.record.exporter import require_pyarrow
 from earwitness.harness.record.forms import JOURNAL, fault_of_run
 from earwitness.harness.record.journal import Journal
 from earwitness.harness.record.latencies import fault_of_latencies
+from earwitness.harness.record.parquet import require_pyarrow
 from earwitness.harness.record.rows import RowError, Rows
 from earwitness.harness.record.rundir import CHECKSUM, RUN_FILE, RunDirectory
 

@@ -193,7 +193,7 @@ def _removed(left: Left) -> str:
 
 def _remove_draft(path: Path) -> None:
     """Remove a draft, and the run directory that an import would have filled, if that is empty."""
-    imported = path.is_dir()
+    imported = path.name.startswith(f".{drafts.IMPORT}.")
     drafts.remove(path)
     if imported and path.absolute().parent != Path.cwd():
         with contextlib.suppress(OSError):  # the folder is not empty

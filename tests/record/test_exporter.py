@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import stat
 import sys
 import tempfile
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -189,6 +192,54 @@ def test_parquet_is_for_other_tools(tmp_path: Path) -> None:
     table = parquet.read_table(tmp_path / "h.parquet", columns=["kind", "seq", "flags", "sender_id"])
     assert [str(field.type) for field in table.schema] == ["string", "int64", "list<element: string>", "string"]
     assert table.column("kind").to_pylist()[: len(Kind)] == [kind.name.lower() for kind in Kind]
+
+
+def test_by_shards(tmp_path: Path) -> None:
+    """Each record is in one file, a conversation in one shard; rare kinds are apart. An answer that names no
+    conversation is with its message, also if that is read later."""
+    blank = dict.fromkeys(NUMBERS, 0) | {"author": 1, "client": 1, "attempt": 1, "counter": 9}
+    said = [
+        blank | {"kind": Kind.OK, "conv": NOBODY},
+        *(blank | {"kind": Kind.INVOKE, "conv": conv, "counter": 9 + conv} for conv in (1, 0, 2)),
+        blank | {"kind": Kind.OK, "conv": NOBODY, "counter": 10},
+        *({name: row[name] for name in NUMBERS} | {"conv": 0} for row in of_every_kind()),
+    ]
+    run = record_run(tmp_path, [{key: int(value) for key, value in row.items()} for row in said], {})
+    run.write_roster(Roster(user_of=(0, 1, 1), conversations=((0, 1), (0, 1), (1,))))
+    output = tmp_path / "h.parquet"
+    count = export(run.path, output, shards=3)
+    rare = pq.read_table(output / "rare" / "records.parquet").to_pylist()
+    table = ds.dataset(output / "records", partitioning="hive").to_table()
+    rows = table.to_pylist()
+    assert str(table.schema.field("shard").type) == "int32"
+    export(run.path, tmp_path / "whole.parquet")
+    whole = pq.read_table(tmp_path / "whole.parquet").to_pylist()
+    key = itemgetter("journal", "index")
+    assert sorted([*rare, *({k: v for k, v in row.items() if k != "shard"} for row in rows)], key=key) == whole
+    assert len(whole) == count
+    assert {row["kind"] for row in rare} >= {"connect", "token", "fault"}
+    assert not {row["kind"] for row in rare} & {"invoke", "ok", "deliver", "join", "stored"}
+    shards: dict[int, set[int]] = {}
+    for row in rows:
+        if row["conversation"] is not None:
+            shards.setdefault(row["conversation"], set()).add(row["shard"])
+    assert sorted(map(len, shards.values())) == [1, 1, 1]
+    answered = {row["counter"]: row["shard"] for row in rows if row["kind"] == "ok" and row["conversation"] is None}
+    assert {n: {shard} for n, shard in answered.items()} == {9: shards[0], 10: shards[1]}
+    assert "journal" in json.loads((output / "headers.json").read_text())[-1]
+
+
+@pytest.mark.parametrize(
+    ("name", "shards", "said"),
+    [("h.jsonl", 2, "ending .parquet"), ("h.parquet", 0, "from 1 to"), ("runs.parquet", 2, "exists")],
+)
+def test_shards_that_cannot_be_written(name: str, shards: int, said: str, tmp_path: Path) -> None:
+    """One sentence, and nothing is left."""
+    run = record_run(tmp_path, [{key: row[key] for key in NUMBERS} for row in of_every_kind()], {})
+    (tmp_path / "runs.parquet").mkdir()
+    with pytest.raises(RecordError, match=said):
+        export(run.path, tmp_path / name, shards=shards)
+    assert sorted(os.listdir(tmp_path)) == ["runs", "runs.parquet"]
 
 
 def test_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
