@@ -4,10 +4,14 @@ A record that names a conversation goes to the judge of that conversation. Begin
 and faults go to all judges. Records that only checks of the whole run read go to none. An answer that names only its
 message goes where that message was sent. Two conversations that name the same message, or the same answer of an agent,
 must be judged together: the judges of both become one.
+
+A conversation with very many members may be split by receiver (`checks.splitting`): what was said goes to a shard of
+its own, which all its parts read, and what a receiver recorded goes to the part of its user.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -103,6 +107,34 @@ def route_step(
     return len(records)
 
 
+LARGE: Final = 20_000
+"""Members from which on a conversation is split by receiver, if there are several shards."""
+SAID = np.zeros(256, bool)
+SAID[
+    [int(kind) for kind in (Kind.INVOKE, Kind.OK, Kind.FAIL, Kind.INFO, Kind.STORED, Kind.READ_END, Kind.IDENTITY)]
+] = True
+"""Kinds, by number, that every part of a split conversation reads."""
+
+
+@dataclass(slots=True)
+class Split:
+    """One conversation that is split by receiver.
+
+    said   shard of what was said
+    parts  shards of what receivers recorded: that of a user is the remainder of its number
+    mixed  receivers cannot be judged apart from each other
+    """
+
+    said: int
+    parts: tuple[int, ...]
+    mixed: bool = False
+
+    @property
+    def shards(self) -> tuple[int, ...]:
+        """Return all its shards."""
+        return self.said, *self.parts
+
+
 def shared_out(roster: Roster, shards: int) -> Array:
     """Return the shard of each conversation. The largest comes first, each goes to the shard with the least so far.
 
@@ -119,17 +151,29 @@ def shared_out(roster: Roster, shards: int) -> Array:
 class Router:
     """Router of the records of one history to `shards` judges."""
 
-    def __init__(self, roster: Roster, shards: int) -> None:
-        """Share out the conversations of `roster`; nothing is read yet."""
+    def __init__(self, roster: Roster, shards: int, large: int | None = None) -> None:
+        """Share out the conversations of `roster`; nothing is read yet.
+
+        `large`: members from which on a conversation is split into `shards` parts; None: none is.
+        """
         self.shards = shards
+        """Shards of whole conversations, and those of split ones."""
         self._clients = len(roster.user_of)
+        self._users = np.asarray(roster.user_of, np.int64)
         self._shard_of = shared_out(roster, shards)
+        self._splits: list[Split] = []
+        for conv, members in enumerate(roster.conversations):
+            if large is not None and shards > 1 and len(members) >= large:
+                first = self.shards
+                self._splits.append(Split(first, tuple(range(first + 1, first + 1 + shards))))
+                self._shard_of[conv] = first
+                self.shards += 1 + shards
         self._keys, self._numbers = np.full(1 << 10, -1, np.int64), np.zeros(1 << 10, np.int32)
         self._homes, self._disputes = np.zeros((0, PAGE), np.int32), np.zeros((64, 2), np.int64)
         self._used = np.zeros(2, np.int64)
         self._speaking: dict[int, Array] = {}
         self._latest = np.full(self._clients, -1, np.int64)
-        self._together = list(range(shards))
+        self._together = list(range(self.shards))
         self._runs: dict[tuple[int, int, int], int] = {}
 
     def route(self, journal: int, records: Array) -> Array:
@@ -150,7 +194,16 @@ class Router:
                 self._grow()
         kinds = records["kind"]
         self._join_runs(journal, records[kinds == Kind.RUN])
+        for split in self._splits:
+            self._share_out_receivers(split, records, kinds, out)
         return out
+
+    def _share_out_receivers(self, split: Split, records: Array, kinds: Array, out: Array) -> None:
+        """Send what receivers of a split conversation recorded to their parts."""
+        heard = np.flatnonzero((out == split.said) & ~SAID[kinds] & (records["client"] < self._clients))
+        out[heard] = np.array(split.parts)[self._users[records["client"][heard]] % len(split.parts)]
+        # Answers of an agent are compared between devices (I24).
+        split.mixed |= bool((kinds[heard] == Kind.RUN).any())
 
     def where(self, records: Array) -> Array:
         """Return the shard of each of `records`, whose destination was WAITING. Call it when all records were routed.
@@ -163,11 +216,22 @@ class Router:
         return result
 
     def groups(self) -> list[tuple[int, ...]]:
-        """Return all shards in groups that must be judged together, in ascending order; most groups have one shard."""
+        """Return all shards in groups that must be judged together, in ascending order; most groups have one shard.
+
+        Those of `splits` are left out.
+        """
+        apart = {shard for split in self.splits() for shard in split.shards}
+        parts = {split.said: split.parts for split in self._splits}
         found: dict[int, list[int]] = {}
         for shard in range(self.shards):
-            found.setdefault(self._root(shard), []).append(shard)
-        return [tuple(group) for group in found.values()]
+            if shard not in apart and not any(shard in split.parts for split in self._splits):
+                found.setdefault(self._root(shard), []).extend((shard, *parts.get(shard, ())))
+        return [tuple(sorted(group)) for group in found.values()]
+
+    def splits(self) -> list[Split]:
+        """Return the conversations that may be judged by receiver: nothing ties them, or their receivers, together."""
+        roots = [self._root(shard) for shard in range(self.shards)]
+        return [split for split in self._splits if not split.mixed and roots.count(roots[split.said]) == 1]
 
     def context(self, world: World) -> Context:
         """Return the facts about the whole history that every judge needs.

@@ -166,6 +166,8 @@ class LivenessBound(Folding):
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
         """Read the bound from `contract.delivery_bound_s`, in ns. None: nothing is judged."""
         super().__init__(check, roster, contract)
+        self.judged = np.zeros(0, np.int64)
+        """Messages that were examined, when it has concluded."""
         bound_s = contract.delivery_bound_s
         self._bound = None if bound_s is None else int(bound_s * 1e9)
         self._since = np.zeros(1024, np.int64)
@@ -224,9 +226,10 @@ class LivenessBound(Folding):
             doubt = Doubt(text, len(seeming), doubt)
         findings = [self._finding(world, int(mid)) for mid in late[:FINDINGS]]
         findings += [_missed(world, row) for row in missed.rows]
+        self.judged = np.flatnonzero(judged | missed.owed)
         return self.conclude(
             findings[:FINDINGS],
-            examined=int((judged | missed.owed).sum()),
+            examined=len(self.judged),
             violations=len(np.unique(np.concatenate([late, missed.mids]))),
             unknown=doubt,
         )

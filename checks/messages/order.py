@@ -135,6 +135,11 @@ class TotalOrder(Folding):
             self._used,
         )
 
+    @property
+    def pairs(self) -> int:
+        """Return how many pairs of messages have an order that must be the same for all receivers."""
+        return int(self._used[0])
+
     def peek(self, world: World) -> Verdict:
         """Implement `Fold.peek`: return the verdict so far; later records cannot undo a violation."""
         return self._judge(world)

@@ -32,7 +32,8 @@ from earwitness.checks.merging import BY_CONVERSATION, merge, replaced
 from earwitness.checks.own_fold import Own
 from earwitness.checks.resources.fairness import FAIRNESS, Fairness, Sketch
 from earwitness.checks.roster import Roster
-from earwitness.checks.routing import NOT_ONCE, NOWHERE, WAITING, Router
+from earwitness.checks.routing import LARGE, NOT_ONCE, NOWHERE, WAITING, Router, Split
+from earwitness.checks.splitting import Apart, delivered, may_split, states_of, together
 from earwitness.checks.tester.health import CLOCK, OWN_ORDER, RECORD_COMPLETE, OwnOrder, Watching
 from earwitness.checks.verdict import Verdict
 from earwitness.harness.errors import SettingsError
@@ -136,6 +137,7 @@ class Part:
     reached    which deliveries were owed, and which of them came; None: not known
     records    how many records were read
     authority  what was delivered on the opened connections of the task, or accepted from them, for I34
+    apart      what it knows of messages, if it is a part of one conversation
     """
 
     verdicts: list[Verdict]
@@ -144,19 +146,24 @@ class Part:
     reached: Reached | None
     records: int
     authority: tuple[Evidence, ...] = ()
+    apart: Apart | None = None
 
 
-def judge_shards(folder: str, shards: tuple[int, ...]) -> Part:
-    """Judge the shards with these numbers together. Any process that can read the folder may run this task."""
+def judge_shards(folder: str, shards: tuple[int, ...], split: bool = False) -> Part:
+    """Judge the shards with these numbers together. Any process that can read the folder may run this task.
+
+    `split`: they are a part of one conversation.
+    """
     task: Task = pickle.loads((Path(folder) / TASK).read_bytes())
     batches = read_shards(Path(folder), task.layout, shards)
-    return judge_part(task, batches)
+    return judge_part(task, batches, split=split)
 
 
-def judge_part(task: Task, batches: Any) -> Part:
+def judge_part(task: Task, batches: Any, *, split: bool = False) -> Part:
     """Judge the records of some conversations.
 
-    `batches`: all records of these conversations, and those of no conversation that every judge needs.
+    `batches`: all records of these conversations, and those of no conversation that every judge needs. `split`: they are
+    a part of one conversation.
     """
     reach, fairness = Reach(task.contract), FAIRNESS.start(task.roster, task.contract)
     authority = LIVE_AUTHORITY.start(task.roster, task.contract)
@@ -169,6 +176,7 @@ def judge_part(task: Task, batches: Any) -> Part:
     for batch in batches:
         judge.step(batch)
         records += len(batch.records)
+    states = states_of(judge)
     verdicts = judge.conclude(task.journals, task.facts, forget=True)
     bound = End(judge.world, task.journals, task.facts).clock_bound_ns()  # None: I34 is not judged
     return Part(
@@ -178,7 +186,30 @@ def judge_part(task: Task, batches: Any) -> Part:
         reached=reach.found(task.journals, task.facts),
         records=records,
         authority=tuple(authority.evidence(judge.world, task.opened, bound or 0)),
+        apart=Apart.of(judge, *states) if split else None,
     )
+
+
+def part_of(said: Part, parts: Sequence[Part]) -> Part | None:
+    """Return what one judge would have found out about a conversation; None if one judge must be asked.
+
+    said   what was found in what was said alone
+    parts  what was found in that and what some of the receivers recorded
+    """
+    aparts = [part.apart for part in parts if part.apart is not None]
+    if said.apart is None or len(aparts) != len(parts):
+        return None
+    pairs = [(part.verdicts, apart) for part, apart in zip(parts, aparts, strict=True)]
+    verdicts = together((said.verdicts, said.apart), pairs)
+    if verdicts is None:
+        return None
+    first, *rest = parts
+    heard, reached, authority = first.heard, first.reached, first.authority
+    for part in rest:
+        heard = heard.merged(part.heard) if heard is not None and part.heard is not None else None
+        reached = reached + part.reached if reached is not None and part.reached is not None else None
+        authority = tuple(one.merged(other) for one, other in zip(authority, part.authority, strict=True))
+    return Part(verdicts, heard, delivered(aparts), reached, sum(part.records for part in parts), authority)
 
 
 def judge_whole(history: History, checks: Sequence[Check]) -> list[Verdict]:
@@ -195,10 +226,10 @@ class Splitter:
     """One pass over a history: lays its records out by shard, and judges what concerns the run as a whole."""
 
     def __init__(
-        self, roster: Roster, contract: Contract, checks: Sequence[Check], shards: int, writer: ShardWriter
+        self, roster: Roster, contract: Contract, checks: Sequence[Check], router: Router, writer: ShardWriter
     ) -> None:
         """Prepare for the records of a history; `checks`: all that the verdict is to have."""
-        self.router = Router(roster, shards)
+        self.router = router
         once = [check for check in checks if check.id not in BY_CONVERSATION and not isinstance(check, Own)]
         self.judge = Judge(roster, contract, once)
         self._writer = writer
@@ -263,8 +294,9 @@ def judge_sharded(history: History, checks: Sequence[Check], way: Way) -> tuple[
     the executor's cluster cannot be reached.
     """
     with shard_folder(way.folder) as folder, way.executor() as executor:
-        with ShardWriter(folder, way.shards) as writer:
-            splitter = Splitter(history.roster, history.contract, checks, way.shards, writer)
+        router = router_of(history.roster, history.contract, checks, way.shards)
+        with ShardWriter(folder, router.shards) as writer:
+            splitter = Splitter(history.roster, history.contract, checks, router, writer)
             done, total = 0, sum(view.count for view in history.journals)
             with Progress(f"laying out {history.path.name}", total) as progress:
                 for batch in history.batches():
@@ -274,18 +306,41 @@ def judge_sharded(history: History, checks: Sequence[Check], way: Way) -> tuple[
             splitter.finish()
         facts, journals = facts_of(history), tuple(history.infos())
         whole = [check for check in checks if isinstance(check, Own)]
-        context = splitter.router.context(splitter.judge.world)
+        context = router.context(splitter.judge.world)
         ids = tuple(check.id for check in checks)
         task = Task(history.roster, history.contract, journals, facts, context, writer.layout, ids, splitter.opened())
         (folder / TASK).write_bytes(pickle.dumps(task))
-        futures = [executor.submit(judge_shards, str(folder), group) for group in splitter.router.groups()]
+        futures = [executor.submit(judge_shards, str(folder), group) for group in router.groups()]
+        rooms = [_Room(str(folder), executor, split) for split in router.splits()]
         others = judge_whole(history, whole)
         with Progress(f"judging {len(futures)} shards of {history.path.name}", len(futures)) as progress:
             parts = []
             for number, future in enumerate(futures, 1):
                 parts.append(future.result())
                 progress.at(number)
+        parts += [room.result() for room in rooms]
     return put_together(task, checks, splitter.judge, parts, others)
+
+
+def router_of(roster: Roster, contract: Contract, checks: Sequence[Check], shards: int, large: int = LARGE) -> Router:
+    """Return the router to so many shards; conversations with `large` members are split, where that is possible."""
+    return Router(roster, shards, large if may_split(contract, [check.id for check in checks]) else None)
+
+
+class _Room:
+    """One split conversation: judged by receiver, and as a whole if the parts cannot be put together."""
+
+    def __init__(self, folder: str, executor: Executor, split: Split) -> None:
+        """Start the judges."""
+        self._folder, self._executor, self._split = folder, executor, split
+        which = [(split.said,), *((split.said, part) for part in split.parts)]
+        self._futures = [executor.submit(judge_shards, folder, shards, True) for shards in which]
+
+    def result(self) -> Part:
+        """Return what one judge would have found out."""
+        said, *parts = (future.result() for future in self._futures)
+        found = part_of(said, parts)
+        return found or self._executor.submit(judge_shards, self._folder, self._split.shards).result()
 
 
 def put_together(

@@ -13,10 +13,12 @@ from compare import batches
 from earwitness.checks.catalogue import ALL
 from earwitness.checks.engine.fold import Check, JournalInfo
 from earwitness.checks.judge import Judge
+from earwitness.checks.routing import Router
 from earwitness.checks.verdict import Verdict
 from earwitness.harness.record.shards import ShardWriter, read_shards
-from earwitness.harness.report.sharded import Splitter, Task, judge_part, put_together
+from earwitness.harness.report.sharded import Part, Splitter, Task, judge_part, part_of, put_together, router_of
 
+TOGETHER, AGAIN = -2, -1
 NO_FACTS: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -38,22 +40,34 @@ def infos_of(run: Any) -> tuple[JournalInfo, ...]:
 
 def by_shards(
     run: Any, shards: int, folder: Path, facts: Mapping[str, Any] = NO_FACTS, *, window: int = 1 << 16,
-    rng: random.Random | None = None, checks: Sequence[Check] = ALL,
+    rng: random.Random | None = None, checks: Sequence[Check] = ALL, large: int | None = None,
 ) -> tuple[list[Verdict], list[tuple[int, ...]]]:  # fmt: skip
     """The verdicts of several judges together, and which shards were judged together.
 
-    `rng`: order in which they end, which must not matter; None: their own.
+    `rng`: order in which they end, which must not matter; None: their own. `large`: conversations with so many members
+    are judged by receiver where that is possible; each is a group that begins with TOGETHER, or with AGAIN if its parts
+    could not be put together.
     """
-    with ShardWriter(folder, shards) as writer:
-        splitter = Splitter(run.roster, run.contract, checks, shards, writer)
+    router = Router(run.roster, shards) if large is None else router_of(run.roster, run.contract, checks, shards, large)
+    with ShardWriter(folder, router.shards) as writer:
+        splitter = Splitter(run.roster, run.contract, checks, router, writer)
         for batch in batches(run.journals, None):
             splitter.step(batch)
         splitter.finish()
-    context = splitter.router.context(splitter.judge.world)
+    context = router.context(splitter.judge.world)
     ids = tuple(check.id for check in checks)
     task = Task(run.roster, run.contract, infos_of(run), facts, context, writer.layout, ids, splitter.opened())
-    groups = splitter.router.groups()
-    parts = [judge_part(task, read_shards(folder, writer.layout, group, window)) for group in groups]
+    groups = router.groups()
+
+    def judged(shards: tuple[int, ...], *, split: bool = False) -> Part:
+        return judge_part(task, read_shards(folder, writer.layout, shards, window), split=split)
+
+    parts = [judged(group) for group in groups]
+    for split in router.splits():
+        said, *some = (judged((split.said, *part), split=True) for part in ((), *((part,) for part in split.parts)))
+        found = part_of(said, some)
+        parts.append(found or judged(split.shards))
+        groups.append((TOGETHER if found else AGAIN, *split.shards))
     if rng is not None:
         rng.shuffle(parts)
     return put_together(task, checks, splitter.judge, parts)[0], groups
