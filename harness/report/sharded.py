@@ -162,8 +162,8 @@ def judge_shards(folder: str, shards: tuple[int, ...], split: bool = False) -> P
 def judge_part(task: Task, batches: Any, *, split: bool = False) -> Part:
     """Judge the records of some conversations.
 
-    `batches`: all records of these conversations, and those of no conversation that every judge needs. `split`: they are
-    a part of one conversation.
+    `batches`: all records of these conversations, and those of no conversation that every judge needs. `split`: they
+    are a part of one conversation.
     """
     reach, fairness = Reach(task.contract), FAIRNESS.start(task.roster, task.contract)
     authority = LIVE_AUTHORITY.start(task.roster, task.contract)
