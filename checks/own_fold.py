@@ -9,7 +9,7 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 
 from earwitness.checks.contract import Contract
-from earwitness.checks.engine.fold import FINDINGS, PENDING, End
+from earwitness.checks.engine.fold import DESCRIBED, PENDING, End
 from earwitness.checks.engine.tables import Array
 from earwitness.checks.engine.world import View, World
 from earwitness.checks.own import Found, History, OwnCheck, history_of, places_of
@@ -172,7 +172,7 @@ class OwnFold:
             nonlocal violations
             sentence, places = places_of(found)
             violations += 1
-            if violations <= FINDINGS:
+            if violations <= DESCRIBED:
                 findings.append(Finding(what="found", records=places, sentence=sentence))
 
         examined = self.check.definition.examine(history, take)

@@ -62,6 +62,8 @@ FORGERY = Described(
     id="I31",
     name="forgery",
     title="Was nothing accepted that the platform had not issued?",
+    unit="forged tokens presented",
+    symptom="Forged tokens were accepted",
     fold=Forgery,
     sentences={
         "accepted": "{place} accepted a forged {artefact} of {person}: {forgery}",

@@ -147,6 +147,8 @@ REFRESH = Described(
     id="I32",
     name="refresh-rotation",
     title="Was every refresh token good for one refresh by the same person, and its reuse punished?",
+    unit="uses of refresh tokens",
+    symptom="Refresh tokens worked more than once, or for others",
     fold=Refresh,
     when=lambda contract: contract.refresh_single_use,
     sentences={
@@ -159,6 +161,8 @@ SINGLE_USE = Described(
     id="I33",
     name="single-use",
     title="Was every state, code and ticket accepted once, and only from its owner?",
+    unit="uses of states, codes and tickets",
+    symptom="Login states, codes or tickets worked twice, or for others",
     fold=SingleUse,
     sentences={
         "twice": "{who} used one {artefact} twice, and both times it was accepted",

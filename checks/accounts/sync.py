@@ -231,6 +231,8 @@ SYNC = Described(
     id="I41",
     name="sync",
     title="Did both databases end up with the same accounts, and did changes arrive within the bound?",
+    unit="accounts and changes",
+    symptom="The databases disagree on accounts",
     fold=Sync,
     when=lambda contract: contract.sync_bound_s is not None,
     sentences={
@@ -246,6 +248,8 @@ UNIQUE_ACCOUNT = Described(
     id="I42",
     name="unique-account",
     title="Has every user one account, although first logins raced?",
+    unit="users who logged in more than once",
+    symptom="Users have more than one account",
     fold=UniqueAccount,
     sentences={
         "accounts": "{person} has {rows} accounts",

@@ -91,6 +91,8 @@ DEADLINE = Described(
     id="I29",
     name="deadline",
     title="Was nothing accepted after its deadline?",
+    unit="expired tokens presented",
+    symptom="Tokens were accepted after their deadline",
     fold=Deadline,
     sentences={
         "late": "{place} accepted {person}'s {artefact} {late} ms after its deadline",
@@ -100,6 +102,8 @@ REVOCATION_BOUND = Described(
     id="I30",
     name="revocation-bound",
     title="Was what had been revoked refused everywhere within the bound?",
+    unit="tokens presented",
+    symptom="Revoked tokens were accepted",
     fold=RevocationBound,
     when=lambda contract: contract.revocation_bound_s is not None,
     sentences={

@@ -20,8 +20,10 @@ from earwitness.checks.history.record import Flag, Kind
 from earwitness.checks.roster import Roster
 from earwitness.checks.verdict import Doubt, Finding, Verdict, conclude
 
-FINDINGS = 8
-"""Number of findings that a verdict keeps."""
+FINDINGS = 500
+"""Number of findings that a verdict keeps: those that are counted by replica, kind and place."""
+DESCRIBED = 8
+"""Number of findings that are described with their records."""
 
 WHAT, REC, REC2, CLIENT, MID, MID2, CONV, X, Y = range(9)
 """Columns of a row that a compiled loop writes for each violation; `REC` is the record that shows it."""
@@ -181,6 +183,8 @@ class Described:
                `checks.findings.sentences` replaces by names
     tally      sentence about all violations together: `{violations}`, `{examined}`, `{are}` and facts of the verdict
                stand in braces; "" if only a general one fits
+    unit       what is counted as examined, in the plural: "resumed conversations"
+    symptom    what users notice of a violation, as a plain sentence without its stop; "" for checks of the tester
     """
 
     id: str
@@ -190,6 +194,8 @@ class Described:
     when: Callable[[Contract], bool] = lambda contract: True
     sentences: Mapping[str, str] = field(default_factory=dict)
     tally: str = ""
+    unit: str = ""
+    symptom: str = ""
 
     @property
     def definition(self) -> str:
@@ -227,6 +233,8 @@ class Suspects:
         self.total += n if count is None else count
         if n == 0:
             return
+        if len(self.rows) == FINDINGS and out[:n, REC].min() >= self.rows[-1][REC]:
+            return  # all of these come after those that are kept
         order = out[:n, REC].argsort(kind="stable")[:FINDINGS]
         self.rows += [tuple(int(value) for value in out[k]) for k in order]
         self.rows.sort(key=lambda row: row[REC])

@@ -7,7 +7,18 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, TypeAlias
 
-from earwitness.checks.findings.names import EVENTS, PHASES, artefact, device, message, person, place, room, state
+from earwitness.checks.findings.names import (
+    EVENTS,
+    PHASES,
+    artefact,
+    device,
+    forgery,
+    message,
+    person,
+    place,
+    room,
+    state,
+)
 from earwitness.checks.history.record import CONTROL, FOREIGN, NOBODY, NONE, SPOOFED, Flag, Kind, State, Way
 from earwitness.checks.roster import Roster
 
@@ -65,7 +76,9 @@ MANNERS: dict[Kind, Manner] = {
     Kind.DELIVER: Manner(IN, "receives {message}{again} in {where}{as_number}", "{numbered}{message}"),
     Kind.REPLAY: Manner(IN, "is replayed {message}{again} in {where}{as_number}", "replayed {numbered}{message}"),
     Kind.CONNECT: Manner(HERE, "connects{to_replica}", "connects{to_replica}"),
-    Kind.DISCONNECT: Manner(HERE, "{ends} the connection, code {counter}{reason}", "{ends} the connection"),
+    Kind.DISCONNECT: Manner(
+        HERE, "{ends} the connection, code {counter}{reason}", "{ends} connection {conn}, code {counter}"
+    ),
     Kind.JOIN: Manner(IN, "joins {where}{at_number}{resuming}", "joins{at_number}{resuming}"),
     Kind.LEAVE: Manner(HERE, "leaves {where}", "leaves {where}"),
     Kind.IDENTITY: Manner(IN, "is named {stated} by {place}", "{place}: “{stated}”"),
@@ -76,14 +89,14 @@ MANNERS: dict[Kind, Manner] = {
     Kind.PHASE: Manner(THERE, "{phase}", "{phase}"),
     Kind.LOGIN: Manner(OUT, "logs in: {counter} after {spent_ms} ms", "logs in: {counter}"),
     Kind.REQUEST: Manner(
-        OUT, "asks {place}{presenting}{way}{asked}: {outcome}{status}", "{place}{presenting}: {outcome}{status}"
+        OUT, "asks {place}{presenting}{way}{asked}: {outcome}{status}", "{outcome}{status}: {place}{showing}"
     ),
     Kind.REVOKE: Manner(
-        OUT, "asks {place} to revoke {artefact_of}: {outcome}{status}", "revokes {artefact_of}: {outcome}"
+        OUT, "asks {place} to revoke {artefact_of}: {outcome}{status}", "{outcome}: revokes {artefact_of}"
     ),
-    Kind.TOKEN: Manner(IN, "{gets} {artefact} {counter}{made_from}", "{gets} {artefact} {counter}"),
-    Kind.WRITE: Manner(OUT, "changes the {whose}{value} at {place}: {outcome}", "changes {state}{value}: {outcome}"),
-    Kind.SEEN: Manner(IN, "is shown the {whose}{value} by {place}", "{whose}{value}"),
+    Kind.TOKEN: Manner(IN, "{gets} {artefact} {counter}{made_from}", "{gets} {artefact} {counter}{how}"),
+    Kind.WRITE: Manner(OUT, "changes the {whose}{value} at {place}: {outcome}", "sets {state}{value}: {outcome}"),
+    Kind.SEEN: Manner(IN, "is shown the {whose}{value} by {place}", "is shown {state}{value}"),
     Kind.PRESENCE: Manner(IN, "is shown that {author} is {online}", "{author} is {online}"),
     Kind.CALL: Manner(THERE, "a service calls {name}: {outcome}{status}{breaker}", "calls {name}: {outcome}{breaker}"),
     Kind.RUN: Manner(IN, "receives of the agent's run {name} in {where}: {event}", "agent: {event}"),
@@ -95,7 +108,7 @@ MANNERS: dict[Kind, Manner] = {
 MARKS: dict[int, str] = {
     int(Flag.CORRUPT): "corrupt",
     int(Flag.MISROUTED): "under another conversation's name",
-    int(Flag.CONTINUED): "nothing was missed",
+    int(Flag.CONTINUED): "platform: nothing was missed",
     int(Flag.FOREIGN_RUN): "not of this run",
     int(Flag.TIMEOUT): "no answer in time",
 }
@@ -103,12 +116,18 @@ MARKS: dict[int, str] = {
 WAYS: dict[int, str] = {way: way.name.lower() for way in Way}
 
 
+def direction_of(told: Told) -> Direction:
+    """Return the direction of a record in a swim-lane: a forged token is made at the device, others are issued."""
+    return HERE if told.kind is Kind.TOKEN and int(told.record["proc"]) else MANNERS[told.kind].direction
+
+
 def line(told: Told, roster: Roster, name_of: NameOf = lambda journal, number: None) -> str:
     """Return the record as a line of text: device, connection, what happened.
 
     `name_of`: function (journal, number) -> interned text, None if unknown.
     """
-    client, conn = int(told.record["client"]), int(told.record["conn"])
+    client = int(told.record["client"])
+    conn = 0 if told.kind is Kind.WRITE else int(told.record["conn"])  # of a change it is the version before
     manner = MANNERS[told.kind]
     who = [device(roster, client)] if client < FOREIGN and manner.direction is not THERE else []
     who += ["the collector"] if client == NOBODY and told.kind is Kind.SEEN else []
@@ -161,7 +180,21 @@ def _fields(told: Told, roster: Roster, name_of: NameOf) -> dict[str, object]:
     }
 
 
-_SLOTS = ("kind", "flags", "attempt", "proc", "client", "conn", "conv", "author", "counter", "seq", "aux", "size")
+_SLOTS = (
+    "kind",
+    "flags",
+    "attempt",
+    "proc",
+    "client",
+    "conn",
+    "conv",
+    "author",
+    "counter",
+    "seq",
+    "aux",
+    "size",
+    "digest",
+)
 
 
 def _resuming(behind: int, flags: int) -> str:
@@ -175,11 +208,26 @@ def _event(r: dict[str, int]) -> str:
     return f"{name} {r['counter']}" if name == "piece" else name
 
 
+def _value(r: dict[str, int]) -> str:
+    """Return the value of a shared state: a number, or the version of an edit and the digest of its text."""
+    if r["proc"] != State.EDIT:
+        return f" = {r['aux']}" if r["aux"] != NONE else ""
+    version = f"version {r['aux']}, " if r["aux"] != NONE else ""
+    return f": {version}text {r['digest']:08x}"
+
+
+def _named_state(r: dict[str, int], roster: Roster) -> str:
+    """Return the name of a kind of shared state; of an edit with its message."""
+    return f"edit of {message(roster, r['author'], r['counter'])}" if r["proc"] == State.EDIT else state(r["proc"])
+
+
 def _whose(r: dict[str, int], roster: Roster) -> str:
     """Return which shared state a row is about, and whose."""
     if r["proc"] == State.TITLE:
         return f"{state(r['proc'])} of {room(roster, r['conv'])}"
     inside = f" in {room(roster, r['conv'])}" if r["conv"] < FOREIGN else ""
+    if r["proc"] == State.EDIT:
+        return f"{_named_state(r, roster)}{inside}"
     return f"{state(r['proc'])} of {person(roster, r['author'])}{inside}"
 
 
@@ -187,21 +235,25 @@ def _exchange(r: dict[str, int], flags: int, roster: Roster) -> dict[str, object
     """Return the fields for records of requests, tokens, shared state and calls between services."""
     way = r["proc"] & ~(SPOOFED | CONTROL)
     owned = f"artefact {r['counter']} of {person(roster, r['author'])}" if r["author"] != NOBODY else "an artefact"
+    how = f" ({forgery(roster, r['proc'])})" if r["proc"] and r["kind"] == Kind.TOKEN else ""
+    shown = f"artefact {r['counter']}" if r["author"] == r["client"] else owned
     asked = [text for bit, text in ((SPOOFED, "from another address"), (CONTROL, "as a control")) if r["proc"] & bit]
     outcome = "accepted" if flags & Flag.ACCEPTED else "refused" if flags & Flag.REFUSED else "outcome not known"
     breaker = {1: "closed", 2: "open", 3: "half-open"}.get(r["counter"])
     return {
         "artefact": artefact(r["attempt"]),
         "gets": "gets" if not r["proc"] else "forges",
-        "made_from": f" from artefact {r['aux']}" if r["aux"] != NONE else "",
+        "made_from": f" from artefact {r['aux']}" if r["aux"] != NONE else how,
+        "how": how,
         "presenting": f" with {owned}" if r["counter"] else " with no token",
+        "showing": f" with {shown}" if r["counter"] else " with no token",
         "artefact_of": owned if r["counter"] else f"all of {person(roster, r['author'])}",
         "way": f" by {WAYS[way]}" if way in WAYS else "",
         "asked": f" ({', '.join(asked)})" if asked else "",
         "outcome": outcome,
         "status": f" ({r['size']})" if r["size"] else "",
-        "state": state(r["proc"]),
+        "state": _named_state(r, roster),
         "whose": _whose(r, roster),
-        "value": f" = {r['aux']}" if r["aux"] != NONE else "",
+        "value": _value(r),
         "breaker": f", breaker {breaker}" if breaker else "",
     }

@@ -13,7 +13,7 @@ PLACES: dict[int, str] = {
     Place.SOCKET: "the socket",
     Place.AUTH_DATABASE: "the auth database",
     Place.MAIN_DATABASE: "the main database",
-    Place.FRONTEND: "a service behind the frontend",
+    Place.FRONTEND: "the API behind the frontend",
 }
 ARTEFACTS: dict[int, str] = {
     Artefact.ACCESS: "access token",

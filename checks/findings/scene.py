@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from earwitness.checks.findings.lines import HERE, IN, MANNERS, OUT, THERE, Direction, NameOf, Told, label
+from earwitness.checks.findings.lines import HERE, IN, OUT, THERE, Direction, NameOf, Told, direction_of, label
 from earwitness.checks.findings.names import device, message, numbers
 from earwitness.checks.findings.wrong import wrong_records
 from earwitness.checks.history.record import FOREIGN
@@ -24,6 +24,8 @@ NEVER: dict[tuple[str, str], tuple[Direction, str]] = {
     ("I5a", "lost"): (THERE, "{message} is not there"),
     ("I5b", "absent"): (HERE, "never receives {message}"),
     ("I20", "skipped"): (HERE, "did not receive {range} before"),
+    ("I25", "missed"): (HERE, "never receives {message}"),
+    ("I47", "missed"): (HERE, "never receives {message}"),
     ("I24", "endless"): (HERE, "never receives the end"),
 }
 """Findings about something that did not happen: the direction, which picks the lane, and the text of that step."""
@@ -95,7 +97,7 @@ def _when(told: Told) -> tuple[int, int, int]:
 
 def _client(told: Told) -> int | None:
     client = int(told.record["client"])
-    return client if client < FOREIGN and MANNERS[told.kind].direction is not THERE else None
+    return client if client < FOREIGN and direction_of(told) is not THERE else None
 
 
 def _lanes(
@@ -108,7 +110,7 @@ def _lanes(
     """
     own = [finding.facts["client"]] if absent and absent[0] is HERE and "client" in finding.facts else []
     order = list(dict.fromkeys([*_clients(proof), *own, *_clients(records)]))[: LANES_MAX - 1]
-    speakers = {_client(told) for told in records if MANNERS[told.kind].direction is OUT}
+    speakers = {_client(told) for told in records if direction_of(told) is OUT}
     return [*(c for c in order if c in speakers), None, *(c for c in order if c not in speakers)]
 
 
@@ -123,7 +125,7 @@ def _between(told: Told, lanes: Sequence[int | None]) -> tuple[int, int]:
         return platform, platform
     if client not in lanes:
         return -1, -1
-    own, direction = lanes.index(client), MANNERS[told.kind].direction
+    own, direction = lanes.index(client), direction_of(told)
     if direction is OUT:
         return own, platform
     return (platform, own) if direction is IN else (own, own)

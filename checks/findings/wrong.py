@@ -50,6 +50,7 @@ WRONG: Mapping[tuple[str, str], Places] = {
     ("I13", "told"): ((-1, "is no member any more"),),
     ("I15", "sender"): ((-1, "says: from {stated}"),),
     ("I15", "identity"): ((-1, ""),),
+    ("I20", "skipped"): ((-1, "skips {range}"),),
     ("I21", "stale"): ((-1, "was stated as past"),),
     ("I25", "late"): ((-1, "too late"),),
 }

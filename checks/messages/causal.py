@@ -95,6 +95,8 @@ CAUSAL_ORDER = Described(
     id="I3",
     name="causal-order",
     title="Did every reply get a higher number than the messages that its sender had received?",
+    unit="messages",
+    symptom="Replies got lower numbers than what they reply to",
     fold=CausalOrder,
     when=lambda contract: contract.total_order and contract.sequence != "none",
     tally="{violations} of {examined} messages {have} a number below one that their sender had received",

@@ -245,6 +245,8 @@ GAP_FREE = Described(
     id="I4",
     name="gap-free",
     title="Did every connection receive each conversation's numbers without a gap?",
+    unit="deliveries",
+    symptom="Connections jumped over numbers of a conversation",
     fold=GapFree,
     when=lambda contract: contract.sequence == "contiguous",
     tally="{violations} of {examined} deliveries jumped over numbers: "

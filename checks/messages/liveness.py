@@ -303,19 +303,23 @@ def _missed(world: World, row: Array) -> Finding:
     told = [0, 0, 0, int(w.sub_client[sub]), mid, -1, int(w.sub_conv[sub]), 0, 0]
     records = int(m["invoke_rec"]), int(m["seq_rec"]), int(row["rec"])
     # Slots are compared by subscription, so this is the order in which misses are found.
-    return finding(world, "missed", told, *records, at=GROUP + sub, seq=int(m["seq"]))
+    what = "missed-then" if row["rec"] else "missed"
+    return finding(world, what, told, *records, at=GROUP + sub, seq=int(m["seq"]))
 
 
 LIVENESS_BOUND = Described(
     id="I25",
     name="liveness-bound",
     title="Did every subscribed member receive each message in time?",
+    unit="messages",
+    symptom="Messages reached waiting devices later than promised, or never",
     fold=LivenessBound,
     when=lambda contract: contract.delivery_bound_s is not None,
-    tally="{violations} of {examined} messages came later than promised",
+    tally="{violations} of {examined} messages came later than promised, or never",
     sentences={
         "late": "{message} was delivered in {where} {low} ms after it was acknowledged, later than promised",
-        "missed": "{who} was connected to {where} until after the deadline of {message}, and it did not "
-        "come on that connection in time",
+        "missed": "{who} was connected to {where} until after the deadline of {message}, and never received it",
+        "missed-then": "{who} was connected to {where} until after the deadline of {message}, and received it "
+        "only later, on another connection",
     },
 )

@@ -223,6 +223,8 @@ READ_YOUR_WRITES = Described(
     id="I16",
     name="read-your-writes",
     title="Did every read show the messages acknowledged to its reader before?",
+    unit="reads after an acknowledgement",
+    symptom="Readers did not see messages that had been acknowledged to them",
     fold=ReadYourWrites,
     when=lambda contract: contract.history and contract.sequence != "none",
     sentences={
@@ -234,6 +236,8 @@ MONOTONIC_READS = Described(
     id="I17",
     name="monotonic-reads",
     title="Did no read lack what its reader had already seen?",
+    unit="reads of a history",
+    symptom="Reads lacked what their readers had seen before",
     fold=MonotonicReads,
     when=lambda contract: contract.history and contract.sequence != "none",
     sentences={

@@ -136,6 +136,8 @@ RECENT_READS = Described(
     id="I44",
     name="recent-reads",
     title="Did every read show all messages acknowledged before it?",
+    unit="reads after an acknowledgement",
+    symptom="Reads lacked messages that had been acknowledged before",
     fold=RecentReads,
     when=lambda contract: contract.recent_reads and contract.history and contract.sequence != "none",
     sentences={

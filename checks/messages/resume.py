@@ -225,6 +225,8 @@ SESSION_CONTINUITY = Described(
     id="I19",
     name="session-continuity",
     title="Did every request to resume learn whether messages were missed?",
+    unit="requests to resume",
+    symptom="Devices that resumed were not told that they had missed messages",
     fold=SessionContinuity,
     when=lambda contract: contract.resume and contract.sequence != "none" and contract.echo,
     sentences={
@@ -235,6 +237,8 @@ RESUME_WITHOUT_GAP = Described(
     id="I20",
     name="resume-without-gap",
     title="Did every resumed conversation continue with the next number?",
+    unit="resumed conversations",
+    symptom="Devices that resumed did not get the next message first",
     fold=ResumeWithoutGap,
     when=lambda contract: contract.resume and contract.sequence == "contiguous",
     sentences={
@@ -247,6 +251,8 @@ WATERMARK_HONESTY = Described(
     id="I21",
     name="watermark-honesty",
     title="Did no message come live that the platform had stated as past?",
+    unit="live deliveries",
+    symptom="Messages came live that were stated as past",
     fold=WatermarkHonesty,
     when=lambda contract: contract.sequence != "none",
     sentences={

@@ -240,6 +240,8 @@ REVOKED = Described(
     id="I13",
     name="isolation-after-revocation",
     title="Did removed members receive nothing that was sent afterwards?",
+    unit="messages to removed members",
+    symptom="Removed members still received messages",
     fold=Revoked,
     sentences={
         "kicked": "{who} had lost the membership of {where}, and then received {message}, which was sent afterwards",

@@ -358,6 +358,8 @@ AGENT_STREAM = Described(
     id="I24",
     name="agent-stream",
     title="Was every agent run delivered completely, once and in order?",
+    unit="streamed answers",
+    symptom="Streamed answers came broken or incomplete",
     fold=AgentStream,
     sentences={
         "headless": "{who} received an agent's run in {where} that never started",

@@ -147,4 +147,10 @@ def _counts(end: End) -> dict[str, int]:
     return total
 
 
-LOAD_ATTAINED = Described(id="H4", name="load-attained", title="Was the intended load reached?", fold=LoadAttained)
+LOAD_ATTAINED = Described(
+    id="H4",
+    name="load-attained",
+    title="Was the intended load reached?",
+    unit="measures of the load",
+    fold=LoadAttained,
+)

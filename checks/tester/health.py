@@ -400,8 +400,14 @@ class EvidenceWhole(Health):
         return self.healthy(examined, faults[:MOST_FAULTS] + more, facts)
 
 
-RECORD_COMPLETE = Described(id="H1", name="record-complete", title="Is the record complete?", fold=RecordComplete)
-NOT_VACUOUS = Described(id="H2", name="not-vacuous", title="Was there anything to judge?", fold=NotVacuous)
-CLOCK = Described(id="H3", name="clock", title="Can times be compared?", fold=Clock)
-OWN_ORDER = Described(id="H5", name="own-order", title="Did the tester record in order?", fold=OwnOrder)
-EVIDENCE_WHOLE = Described(id="H8", name="evidence-whole", title="Is the evidence whole?", fold=EvidenceWhole)
+RECORD_COMPLETE = Described(
+    id="H1", name="record-complete", title="Is the record complete?", unit="records", fold=RecordComplete
+)
+NOT_VACUOUS = Described(
+    id="H2", name="not-vacuous", title="Was there anything to judge?", unit="messages sent", fold=NotVacuous
+)
+CLOCK = Described(id="H3", name="clock", title="Can times be compared?", unit="journals", fold=Clock)
+OWN_ORDER = Described(id="H5", name="own-order", title="Did the tester record in order?", unit="records", fold=OwnOrder)
+EVIDENCE_WHOLE = Described(
+    id="H8", name="evidence-whole", title="Is the evidence whole?", unit="records", fold=EvidenceWhole
+)

@@ -63,4 +63,6 @@ def _times(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
-STORY_SOUND = Described(id="H7", name="story-sound", title="Did the story itself work?", fold=StorySound)
+STORY_SOUND = Described(
+    id="H7", name="story-sound", title="Did the story itself work?", unit="load processes", fold=StorySound
+)

@@ -102,4 +102,10 @@ def _first_other(planned: Sequence[str], found: Sequence[str]) -> tuple[str, str
     return next(((own, other) for own, other in pairs if own != other), None)
 
 
-ROSTER_TRUTH = Described(id="H6", name="roster-truth", title="Is the roster the tester's own?", fold=RosterTruth)
+ROSTER_TRUTH = Described(
+    id="H6",
+    name="roster-truth",
+    title="Is the roster the tester's own?",
+    unit="entries of the roster",
+    fold=RosterTruth,
+)

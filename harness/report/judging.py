@@ -10,6 +10,7 @@ from typing import Any
 
 from earwitness.checks.catalogue import ALL
 from earwitness.checks.engine.fold import Check
+from earwitness.checks.findings.leading import explained
 from earwitness.checks.history.record import Kind
 from earwitness.checks.judge import Judge, Watcher
 from earwitness.checks.outcome import counts, outcome_of_run
@@ -25,6 +26,7 @@ from earwitness.harness.report import figures, opportunities
 from earwitness.harness.report.behind import with_blocks_behind
 from earwitness.harness.report.drift import Drift
 from earwitness.harness.report.endings import endings, stopped
+from earwitness.harness.report.extent import Extents
 from earwitness.harness.report.facts import facts_of, native_path
 from earwitness.harness.report.flood import Flood
 from earwitness.harness.report.junit import junit_xml
@@ -36,6 +38,7 @@ from earwitness.harness.report.reach import Reach, Reached
 from earwitness.harness.report.recorded import Recorded
 from earwitness.harness.report.runbooks import runbook_of
 from earwitness.harness.report.sharded import Way, judge_sharded
+from earwitness.harness.report.summary import unit_of
 from earwitness.harness.report.swim_svg import witness_svg
 from earwitness.harness.report.thresholds import judge_thresholds, missed, parse_all
 from earwitness.harness.report.witnesses import Teller, Witness
@@ -115,7 +118,15 @@ def verdict_of(
     if by := (run.get("interrupted") or {}).get("by"):
         exit_code = worse(exit_code, EXIT_OF_SIGNAL[by])
     witnesses = Teller(history, checks).witnesses(verdicts)
-    told = [told_of(verdict, judged_by, witnesses[verdict.id]) for verdict in verdicts]
+    extents, same = Extents(history), explained(verdicts)
+    told = [
+        {
+            **told_of(verdict, judged_by, witnesses[verdict.id]),
+            "extent": extents.of(verdict),
+            "same_defect_as": same.get(verdict.id),
+        }
+        for verdict in verdicts
+    ]
     files = {check.id: {"file": check.file} for check in checks if isinstance(check, Own)}
     told = [{**row, **files.get(row["id"], {})} for row in told]
     return {
@@ -221,6 +232,7 @@ def told_of(verdict: Verdict, judged_by: Collection[str] | None, witnesses: Sequ
         "upper_bound_95": upper_bound_95(verdict.examined) if not verdict.violations else None,
         "facts": dict(verdict.facts),
         "runbook": runbook_of(verdict.id),
+        "unit": unit_of(verdict.id),
         "witnesses": list(witnesses),
     }
 

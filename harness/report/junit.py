@@ -11,6 +11,7 @@ from xml.etree import ElementTree as ET
 
 from earwitness.harness.progress import printable
 from earwitness.harness.report.runbooks import runbook_of
+from earwitness.harness.report.summary import broken_sentence, same_defect
 from earwitness.harness.report.swim_text import witness_text
 
 Row = Mapping[str, Any]
@@ -59,8 +60,8 @@ def _check(suite: ET.Element, check: Row) -> None:
         ET.SubElement(case, "skipped", message="not exercised")
     elif check["outcome"] == "FAIL":
         first = printable(witnesses[0]["sentence"]) if witnesses else check["why"]
-        failure = ET.SubElement(case, "failure", message=f"{check['violations']:,} violations: {first}")
-        failure.text = f"{found}\n{runbook}"
+        failure = ET.SubElement(case, "failure", message=f"{broken_sentence(check)}: {first}")
+        failure.text = "\n".join(filter(None, (same_defect(check), found, runbook)))
     elif check["outcome"] == "UNKNOWN":
         why = printable(check["why"])
         ET.SubElement(case, "error", message=f"unknown: {why}").text = f"{why}\n{runbook}"

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from earwitness.checks.engine.fold import DESCRIBED
 from earwitness.checks.engine.tables import Array
 from earwitness.checks.engine.traffic import Traffic
 from earwitness.checks.engine.world import View
@@ -137,7 +138,7 @@ class LiveVerdict:
         """Store the findings that are new, and report the first of a check."""
         if not verdict.violations:
             return
-        fresh = [finding for finding in verdict.findings if self._new(verdict.id, finding)]
+        fresh = [finding for finding in verdict.findings[:DESCRIBED] if self._new(verdict.id, finding)]
         told = [
             {"check": verdict.id, "name": verdict.name, **in_short(finding, verdict, self._history)}
             for finding in fresh

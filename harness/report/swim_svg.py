@@ -16,7 +16,11 @@ TIME, LANE, ROW, TOP, MARGIN = 96, 190, 40, 34, 20
 ALONE = 3
 """Width of a picture with one lane, in lanes: its labels stand beside the lane and need the room."""
 LETTER = 7.4
-"""Average width in px of a letter of the labels (12 px). Longer texts are cut, and are whole in the tooltip."""
+"""Average width in px of a letter of the labels (12 px). Longer labels are wrapped."""
+LINE = 15
+"""Height in px of each further line of a label; its row is as much higher."""
+LINES_MAX = 4
+"""Most lines of a label. The rest is cut, and is whole in the tooltip; no label that the checks make is that long."""
 TITLE_LETTER = 9.2
 """The same for the title (15 px, bold). Both are of DejaVu Sans, a wide face, so other fonts leave some room."""
 
@@ -81,7 +85,8 @@ def witness_svg(witness: Witness, check: Mapping[str, Any], *, styled: bool = Tr
     letters = int((width - 2 * MARGIN) / LETTER)
     notes = [line for note in _notes(witness) for line in textwrap.wrap(printable(note), letters)]
     keys = _keys(steps, width)
-    height = top + TOP + ROW * len(steps) + 34 + 20 * (len(keys) + len(notes))
+    rows = [_row_height(step, columns) for step in steps]
+    height = top + TOP + sum(rows) + 34 + 20 * (len(keys) + len(notes))
     marked = {} if styled else {"class": "swim"}
     size = {"viewBox": f"0 0 {width} {height}", "width": str(width), "height": str(height)}
     svg = ET.Element("svg", {"xmlns": "http://www.w3.org/2000/svg", **size, **marked, "role": "img"})
@@ -95,9 +100,11 @@ def witness_svg(witness: Witness, check: Mapping[str, Any], *, styled: bool = Tr
     for text, kind, line in head:
         _text(svg, MARGIN, y + line - 6, text, kind)
         y += line
-    _lanes(svg, lanes, top, ROW * len(steps))
-    for number, step in enumerate(steps):
-        _step(svg, step, top + TOP + ROW * number + ROW * 0.7, columns)
+    _lanes(svg, lanes, top, sum(rows))
+    y = top + TOP
+    for step, high in zip(steps, rows, strict=True):
+        _step(svg, step, y + _above(step, columns) + ROW * 0.7, columns)
+        y += high
     _legend(svg, keys, notes, height + 2 - 20 * (len(keys) + len(notes)))
     return bytes(ET.tostring(svg, encoding="utf-8", xml_declaration=True))
 
@@ -153,17 +160,47 @@ def _step(svg: ET.Element, step: Step, y: float, lanes: int) -> None:
     # At the device's end of an arrow over many lanes: there is always one whole lane of room.
     near = start if step["to"] < step["from"] else end
     x = near - LANE / 2 if abs(end - start) > LANE else (start + end) / 2
-    _label(svg, x, y - 7, step["label"], words, "middle", LANE - 24)
-    if wrong := step.get("wrong"):
-        _label(svg, x, y + 15, wrong, words, "middle", LANE - 4)
+    told = _wrapped(step["label"], LANE - 24)
+    for line, part in enumerate(told):
+        _label(svg, x, y - 7 - LINE * (len(told) - 1 - line), part, words, "middle", 0)
+    for line, part in enumerate(_wrapped(step.get("wrong") or "", LANE - 4)):
+        _label(svg, x, y + LINE * (line + 1), part, words, "middle", 0)
 
 
 def _beside(svg: ET.Element, step: Step, x: float, y: float, lanes: int, kind: str) -> None:
     """Draw a text at a lane: right of it, over the following lanes; left of the last lane, where the card ends."""
+    at = (x + 12, "start") if lanes - 1 - step["from"] else (x - 12, "end")
+    for line, words in enumerate(_told_beside(step, lanes)):
+        _label(svg, at[0], y + 4 + LINE * line, words, kind, at[1], 0)
+
+
+def _told_beside(step: Step, lanes: int) -> list[str]:
+    """Return the lines of a step that stands at one lane: its label, and why it is wrong."""
     behind = lanes - 1 - step["from"]
-    at = (x + 12, "start", LANE * (behind + 0.5) - 24) if behind else (x - 12, "end", LANE * (lanes - 0.5) - 24)
-    for line, words in enumerate(filter(None, (step["label"], step.get("wrong")))):
-        _label(svg, at[0], y + 4 + 15 * line, words, kind, at[1], at[2])
+    room = LANE * (behind + 0.5) - 24 if behind else LANE * (lanes - 0.5) - 24
+    return [line for words in (step["label"], step.get("wrong")) if words for line in _wrapped(words, room)]
+
+
+def _wrapped(words: str, room: float) -> list[str]:
+    """Return a label in lines that fit into `room` px, at most LINES_MAX; the last one takes the rest."""
+    letters = int(room / LETTER)
+    lines = textwrap.wrap(printable(words), letters, break_on_hyphens=False)
+    if len(lines) > LINES_MAX:
+        lines[LINES_MAX - 1 :] = [lines[LINES_MAX - 1][: letters - 1] + "…"]
+    return lines
+
+
+def _above(step: Step, lanes: int) -> int:
+    """Return by how many px the label of an arrow is higher than a single line."""
+    return 0 if step["from"] == step["to"] else LINE * max(0, len(_wrapped(step["label"], LANE - 24)) - 1)
+
+
+def _row_height(step: Step, lanes: int) -> int:
+    """Return the height of a step's row in px: ROW, and LINE for each line of its words beyond the first."""
+    if step["from"] == step["to"]:
+        return ROW + LINE * max(0, len(_told_beside(step, lanes)) - 1)
+    below = _wrapped(step.get("wrong") or "", LANE - 4)
+    return ROW + _above(step, lanes) + LINE * max(0, len(below) - 1)
 
 
 def _label(svg: ET.Element, x: float, y: float, text: str, kind: str, anchor: str, room: float) -> None:

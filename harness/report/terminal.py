@@ -14,8 +14,17 @@ from typing import Any
 from earwitness.harness.progress import one_line
 from earwitness.harness.report import opportunities
 from earwitness.harness.report.endings import ending_line, stopped_line
+from earwitness.harness.report.extent import extent_sentence
 from earwitness.harness.report.runbooks import runbook_of
-from earwitness.harness.report.summary import PLANTED, broken_sentence
+from earwitness.harness.report.summary import (
+    PLANTED,
+    broken_first,
+    broken_sentence,
+    counted_by,
+    same_defect,
+    symptom_of,
+    unit_of,
+)
 from earwitness.harness.report.swim_text import record_lines
 from earwitness.harness.report.witnesses import DRAWN
 
@@ -126,7 +135,9 @@ def _groups(verdict: Row) -> list[str]:
     seen = [check for check in checks if check["counts"] or check["examined"]]
     promised = [check for check in seen if check["promised"]]
     of = {outcome: [c for c in promised if c["outcome"] == outcome] for outcome in ("FAIL", "UNKNOWN", "PASS")}
-    lines = _group("Broken", of["FAIL"], _broken_line)
+    lines = _group("Broken", broken_first(of["FAIL"]), _broken_line)
+    if note := counted_by(of["FAIL"]):
+        lines += _filled(note, "  ", "")
     lines += _group("Not known", of["UNKNOWN"], _unknown_lines)
     lines += _group("Held", of["PASS"], _held_line, "examined   violations, at 95 %")
     lines += _group("Not promised, only observed", [c for c in seen if not c["promised"]], _observed_lines)
@@ -155,12 +166,13 @@ def _names(checks: Iterable[Row]) -> str:
 
 def _broken_line(check: Row) -> list[str]:
     violations = f"{check['violations']:,} violation{'s' if check['violations'] != 1 else ''}"
-    head = f"{_name(check)}{violations} in {check['examined']:,} examined"
-    return [head, *_filled(broken_sentence(check), "       ", "")]
+    told = (same_defect(check) or symptom_of(check), broken_sentence(check), extent_sentence(check))
+    lines = [line for words in told for line in _filled(words, "       ", "")]
+    return [f"{_name(check)}{violations}", *lines]
 
 
 def _unknown_lines(check: Row) -> list[str]:
-    return [f"{_name(check)}{check['examined']:>8,} examined", *_filled(check["why"], "       ", "")]
+    return [f"{_name(check)}{check['examined']:>8,} {unit_of(check['id'])}", *_filled(check["why"], "       ", "")]
 
 
 def _held_line(check: Row) -> list[str]:
@@ -172,7 +184,7 @@ def _held_line(check: Row) -> list[str]:
 def _observed_lines(check: Row) -> list[str]:
     what = f"{check['violations']:,} violations in " if check["violations"] else ""
     why = _filled(check["why"], "       ", "") if check["outcome"] == "UNKNOWN" and check["why"] else []
-    return [f"{_name(check)}{what}{check['examined']:,} examined", *why]
+    return [f"{_name(check)}{what}{check['examined']:,} {unit_of(check['id'])}", *why]
 
 
 def _tester_lines(checks: Sequence[Row]) -> list[str]:
@@ -182,7 +194,7 @@ def _tester_lines(checks: Sequence[Row]) -> list[str]:
     for check in checks:
         if check not in held:
             count = f", {check['violations']:,} violations" if check["violations"] else ""
-            lines.append(f"{_name(check)}{check['outcome']}: {check['examined']:,} examined{count}")
+            lines.append(f"{_name(check)}{check['outcome']}: {check['examined']:,} {unit_of(check['id'])}{count}")
             lines += _filled(check["why"], "       ", "")
     return lines
 

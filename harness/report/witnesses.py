@@ -14,10 +14,11 @@ from typing import Any, NotRequired, TypedDict
 import numpy as np
 
 from earwitness.checks.contract import Contract
-from earwitness.checks.engine.fold import Check, Described
+from earwitness.checks.engine.fold import DESCRIBED, Check, Described
 from earwitness.checks.findings.lines import Told, line
 from earwitness.checks.findings.names import message, person, room
 from earwitness.checks.findings.scene import Scene, scene
+from earwitness.checks.findings.scene import Step as Drawn
 from earwitness.checks.findings.sentences import said_by, sentence, tell
 from earwitness.checks.findings.wrong import wrong_records
 from earwitness.checks.history.record import FOREIGN, Kind
@@ -30,7 +31,7 @@ from earwitness.harness.record.reading import first_clients
 from earwitness.harness.report.neighbours import Wanted, choose, gather, wanted_of
 from earwitness.harness.report.own_checks import OPTION
 
-MOST = 10
+MOST = DESCRIBED
 """Most findings of each check that are described."""
 DRAWN = 3
 """Most counterexamples of each failed check that are printed in the terminal and drawn."""
@@ -211,11 +212,21 @@ class Teller:
 
     def _lanes(self, drawn: Scene) -> Lanes:
         steps: list[Step] = [
-            {"at_ms": step.at_ms, "from": step.start, "to": step.end, "label": self._short(step.label),
+            {"at_ms": step.at_ms, "from": step.start, "to": step.end, "label": self._short(self._labelled(step)),
              "proof": step.proof, "wrong": None if step.wrong is None else self._short(step.wrong)}
             for step in drawn.steps
         ]  # fmt: skip
         return {"lanes": [self._short(name) for name in drawn.lanes], "steps": steps}
+
+    def _labelled(self, step: Drawn) -> str:
+        """Return the label of a step; where it names a connection, with the replica that this one reached."""
+        if step.record is None or "connection " not in step.label:
+            return step.label
+        journal, index = step.record
+        record = self._history.journals[journal].record(index)
+        conn = 0 if record is None else int(record["conn"])
+        replica = self._replicas.of(journal, conn) if conn else None
+        return step.label.replace(f"connection {conn}", f"connection {conn} to {replica}", 1) if replica else step.label
 
     def _name_of(self, journal: int, number: int) -> str | None:
         text = self._history.journals[journal].names.get(number)

@@ -41,7 +41,7 @@ PARTS = {
     "fan-out latency by room size": ("#rooms", "p99 ms"),
     "reach by room size": ("#rooms", "reach"),
     "question of a check": ("#check-I4 .question", "without a gap?"),
-    "examined and violations": ("#check-I4", "examined · "),
+    "examined and violations": ("#check-I4", "deliveries · "),
     "upper bound": ("#check-I1", "violation rate below "),
     "contract line": ("#check-I4 .contract", 'contract: sequence = "contiguous" (promised)'),
     "link to its page": ('#check-I4 a[href="#page-I4"]', "how it is judged"),
@@ -57,7 +57,7 @@ PARTS = {
     "link to the runbook": ('#counterexamples a[href^="#runbook-"]', "docs/runbooks/I4.md"),
     "runbook": ("#runbook-I4", "What to examine next"),
     "command to see it again": (FOUND, "--only I4 --witness 1"),
-    "jump to the first violation": ('header a[href="#first-error"]', "jump to the first violation"),
+    "link to the first violation": ('main > p a[href="#first-error"]', "the violation that happened first"),
     "how often it broke": ("header .broken li", "received numbers|jumped over numbers"),
     "health of the tester": ("#health", "H1 record-complete"),
     "losses by sender": ("#losses", "prefix|no delivery counts as owed"),
@@ -137,7 +137,7 @@ async def test_each_part_is_filled(kind: str, runs: dict[str, Path]) -> None:
 async def test_jump_and_lanes_with_the_keyboard(runs: dict[str, Path]) -> None:
     """Enter on the link shows the first violation; Space on a box hides its lane there, and in no other picture."""
     async with opened(runs["failed"]) as page:
-        await page.focus('header a[href="#first-error"]')
+        await page.focus('main > p a[href="#first-error"]')
         await page.keyboard.press("Enter")
         first = page.locator("article:has(#first-error)")
         await first.wait_for()

@@ -27,9 +27,11 @@ def row(id: str, violations: int, examined: int, *hit: tuple[str | None, str | N
         (row("I4", 5, 200, reorder=3, open=2),
          "5 of 200 deliveries jumped over numbers: 3 jumps whose numbers came late, "
          "2 whose numbers never came (2.5 %)"),
-        (row("I4", 5, 200), "5 violations in 200 examined (2.5 %)"),
-        (row("I36", 1, 9), "1 violation in 9 examined (11.1 %)"),
+        (row("I4", 5, 200), "5 of 200 deliveries (2.5 %)"),
+        (row("I36", 1, 9), "1 of 9 grants (11.1 %)"),
         (row("U1", 2, 0), "2 violations in 0 examined"),
+        (row("U1", 1, 5), "1 violation in 5 examined (20 %)"),
+        (row("I24", 9, 4), "9 violations in 4 streamed answers (225 %)"),
         (row("I6", 3, 30, (None, "ann")),
          "3 of 30 deliveries brought a message again (10 %); the first 1 are for 1 user"),
     ],

@@ -14,7 +14,7 @@ from earwitness.harness.report.opportunities import BY_ID
 from earwitness.harness.report.page.runbook import runbook_link
 from earwitness.harness.report.page.words import MARKS, Row, counted, paragraph, section, table, text
 from earwitness.harness.report.runbooks import runbook_of
-from earwitness.harness.report.summary import KNOWN, per_cent
+from earwitness.harness.report.summary import KNOWN, per_cent, unit_of
 from earwitness.harness.report.witnesses import promise
 from earwitness.harness.shipped import judged_by
 
@@ -54,7 +54,7 @@ def exercised(check: Row) -> bool:
 
 def _card(check: Row, contract: Contract) -> str:
     mark, bound = MARKS.get(check["outcome"], "unknown"), check["upper_bound_95"]
-    facts = [f"{check['examined']:,} examined", counted(check["violations"], "violation")]
+    facts = [f"{check['examined']:,} {unit_of(check['id'])}", counted(check["violations"], "violation")]
     if check["violations"]:
         facts.append(f"rate {per_cent(check['violations'], check['examined']) or 'not known'}")
     elif bound and check["outcome"] == "PASS" and not check["id"].startswith("H"):

@@ -6,16 +6,19 @@ from collections.abc import Sequence
 from typing import Final
 
 from earwitness.checks.history.record import Kind
+from earwitness.harness.report.extent import extent_sentence
 from earwitness.harness.report.page.runbook import runbook_link
-from earwitness.harness.report.page.timeline import Axis
+from earwitness.harness.report.page.timeline import Axis, Band
 from earwitness.harness.report.page.words import TEXT_MOST, Row, counted, paragraph, picture, section, text
-from earwitness.harness.report.summary import broken_sentence
+from earwitness.harness.report.summary import broken_first, broken_sentence, counted_by, same_defect
 from earwitness.harness.report.swim_svg import witness_svg
 from earwitness.harness.report.swim_text import clock
 from earwitness.harness.report.witnesses import Witness, promise_words
 
-LIVE: Final = frozenset(kind.name.lower() for kind in (Kind.INVOKE, Kind.OK, Kind.FAIL, Kind.INFO, Kind.DELIVER))
-"""Kinds of records of a message while it is under way, as verdict.json names them."""
+LIVE: Final = frozenset(
+    kind.name.lower() for kind in (Kind.INVOKE, Kind.OK, Kind.FAIL, Kind.INFO, Kind.DELIVER, Kind.DISCONNECT)
+)
+"""Kinds of records of a message under way, and of a lost connection, as verdict.json names them."""
 DRAWN: Final = 3
 """Most counterexamples of a check that are drawn; all that verdict.json has are listed."""
 FRAME_MOST: Final = 4_000
@@ -26,13 +29,15 @@ BYTES_MOST: Final = 1_500_000
 """Size of all counterexamples: later ones are listed by their sentence and command alone."""
 
 
-def counterexamples(checks: Sequence[Row], axis: Axis | None = None) -> str:
+def counterexamples(checks: Sequence[Row], axis: Axis | None = None, bands: Sequence[Band] = ()) -> str:
     """Return the section with the counterexamples of all failed checks, at most about BYTES_MOST long.
 
-    Those of a check stand in the order in which they happened. `axis`: the time axis of the run, for their times.
+    The checks stand as on the first screen, the counterexamples of a check in the order in which they happened. `axis`:
+    the time axis of the run, for their times; `bands`: its faults.
     """
-    failed = [check for check in checks if check["outcome"] == "FAIL"]
-    first = first_error(checks)
+    promised = broken_first(checks)
+    failed = promised + [check for check in checks if check["outcome"] == "FAIL" and check not in promised]
+    first, lead = first_error(checks), leading(checks)
     broken_by = _broken_by(failed)
     parts, size = [], 0
     for check in failed:
@@ -42,13 +47,16 @@ def counterexamples(checks: Sequence[Row], axis: Axis | None = None) -> str:
             article = _article(
                 check,
                 group,
-                _about(check, group, axis, broken_by),
+                _about(check, group, axis, broken_by, bands),
                 drawn=n < DRAWN,
                 brief=size > BYTES_MOST,
                 first=first in group,
+                lead=lead in group,
             )
             size += len(article)
             parts.append(article)
+    if note := counted_by(checks):
+        parts.insert(0, paragraph(note, "note"))
     body = "".join(parts) or paragraph("No check found a violation in this run, so there is no counterexample.")
     return section("counterexamples", "Counterexamples", body)
 
@@ -70,14 +78,15 @@ def _head(check: Row, cards: int) -> str:
     note = "" if check["promised"] else " (never promised: an observation)"
     heading = f"{check['id']} {check['name']}: {counted(check['violations'], 'violation')}{note}"
     shown = len(check["witnesses"])
-    parts = [f"{broken_sentence(check)}."]
+    parts = [f"{words[:1].upper()}{words[1:]}." for words in (same_defect(check), broken_sentence(check)) if words]
+    parts += [f"Of all {check['violations']:,}: {words}." if (words := extent_sentence(check)) else ""]
     if shown < check["violations"]:
-        parts.append(f"Shown {shown:,} of {check['violations']:,}: the verdict describes the first ones only.")
+        parts.append(f"Shown {shown:,} of {check['violations']:,} with their records.")
     if cards < shown:
         parts.append(f"{shown:,} violations stand in {counted(cards, 'card')}: those of one message together.")
     promise = next((promise_words(witness["promise"]) for witness in check["witnesses"]), "")
     return (
-        f'<h3><a href="#check-{text(check["id"])}">{text(heading)}</a></h3>{paragraph(" ".join(parts))}'
+        f'<h3><a href="#check-{text(check["id"])}">{text(heading)}</a></h3>{paragraph(" ".join(filter(None, parts)))}'
         f"{paragraph(f'{broken(check)}: {promise}' if promise else '', 'soft')}"
         f'<p class="soft">Likely causes, and what to examine next: {runbook_link(check["id"])}</p>'
     )
@@ -92,6 +101,14 @@ def first_error(checks: Sequence[Row]) -> Witness | None:
     )
 
 
+def leading(checks: Sequence[Row]) -> Witness | None:
+    """Return the counterexample that a report shows first, None without any.
+
+    It is the one that happened first of the check that stands at the top (see `checks.findings.leading`).
+    """
+    return first_error(broken_first(checks)[:1]) or first_error(checks)
+
+
 def _counts(checks: Sequence[Row], witness: Witness) -> bool:
     return any(check["id"] == witness["check"] and check["counts"] for check in checks)
 
@@ -99,9 +116,9 @@ def _counts(checks: Sequence[Row], witness: Witness) -> bool:
 def happened_ns(witness: Witness) -> int | None:
     """Return the time (ns) at which a violation happened; None without records.
 
-    If a sending, an answer or a live delivery is among its records (LIVE), it happened with the first of these. The
-    final read that proves it may come much later, and a joining much earlier. Other violations happened with the last
-    of their records.
+    If a sending, an answer, a live delivery or the end of a connection is among its records (LIVE), it happened with
+    the first of these. The final read that proves it may come much later, and a joining much earlier. Other violations
+    happened with the last of their records.
     """
     timed = [(record["time_ns"], record.get("kind")) for record in witness["records"]]
     known = [(time, kind) for time, kind in timed if isinstance(time, int)]
@@ -114,12 +131,15 @@ def swim(witness: Witness, check: Row) -> str:
     return witness_svg(witness, check, styled=False).decode().partition("?>")[2].strip()
 
 
-def _article(check: Row, group: Sequence[Witness], about: str, *, drawn: bool, brief: bool, first: bool) -> str:
+def _article(
+    check: Row, group: Sequence[Witness], about: str, *, drawn: bool, brief: bool, first: bool, lead: bool
+) -> str:  # fmt: skip
     witness = group[0]
     id = f"{text(check['id'])}-{int(witness['number'])}"
     # Links by the number of a counterexample lead here, also to those that stand together with another one.
     anchor = "".join(f'<span id="witness-{text(check["id"])}-{int(one["number"])}"></span>' for one in group[1:])
     anchor += '<span id="first-error"></span><p class="first">The first violation of this run.</p>' if first else ""
+    anchor += '<span id="leading"></span>' if lead else ""
     most = BRIEF_MOST if brief else TEXT_MOST
     head = (
         f'<article id="witness-{id}" class="witness">{anchor}<p class="sentence">{text(witness["sentence"], most)}</p>'
@@ -130,7 +150,7 @@ def _article(check: Row, group: Sequence[Witness], about: str, *, drawn: bool, b
         note = "Its records are left out here, because this page is full; the command below shows them."
         return head + paragraph(note) + command
     lanes = _lanes(check, witness, id) if drawn and witness["steps"] else ""
-    if first and lanes:  # the head of the page has the same picture, without the boxes that hide lanes
+    if lead and lanes:  # the head of the page has the same picture, without the boxes that hide lanes
         lanes = (
             f"<details><summary>its picture stands at the top of the page; show it here too</summary>{lanes}</details>"
         )
@@ -152,11 +172,16 @@ def _wrong_places(witness: Witness) -> list[tuple[object, object]]:
 
 
 def _about(
-    check: Row, group: Sequence[Witness], axis: Axis | None, broken_by: dict[tuple[object, object], list[str]]
-) -> str:
+    check: Row, group: Sequence[Witness], axis: Axis | None, broken_by: dict[tuple[object, object], list[str]],
+    bands: Sequence[Band] = (),
+) -> str:  # fmt: skip
     """Return when a group of counterexamples happened, who saw it, and what else the same wrong record violates."""
     at_ns = happened_ns(group[0])
     parts = [f"at {axis.at_s(at_ns):.3f} s of the run"] if axis is not None and at_ns is not None else []
+    if axis is not None and at_ns is not None:
+        at_s = axis.at_s(at_ns)
+        during = [band.name for band in bands if band.kind == "fault" and band.start_s <= at_s <= band.end_s]
+        parts += [f"during {', '.join(during)}"] if during else []
     if len(group) > 1:
         users = list(dict.fromkeys(user for one in group if (user := one.get("user"))))
         parts.append(f"seen {len(group)} times" + (f", by {', '.join(users)}" if users else "") + "; one is shown")

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from earwitness.harness.record.history import History
+from earwitness.harness.report.extent import extent_sentence
 from earwitness.harness.report.page.cards import cards, not_exercised, pages
-from earwitness.harness.report.page.counterexamples import counterexamples, first_error, happened_ns, swim
+from earwitness.harness.report.page.counterexamples import counterexamples, first_error, happened_ns, leading, swim
 from earwitness.harness.report.page.repeat import repeat
 from earwitness.harness.report.page.rooms import figures, losses, rooms
 from earwitness.harness.report.page.runbook import runbooks
@@ -18,7 +19,7 @@ from earwitness.harness.report.page.terms import terms
 from earwitness.harness.report.page.timeline import Axis, Band, Plot, axis_of, bands_of, plots_of
 from earwitness.harness.report.page.words import MARKS, Row, paragraph, picture, section, text
 from earwitness.harness.report.recorded import Recorded
-from earwitness.harness.report.summary import PLANTED, broken_sentence
+from earwitness.harness.report.summary import PLANTED, broken_first, broken_sentence, same_defect, symptom_of
 from earwitness.harness.report.witnesses import Witness
 
 SECTIONS: Final = (
@@ -49,7 +50,7 @@ def report_html(history: History, verdict: Row) -> bytes:
     links = "".join(f'<a href="#{id}">{name}</a>' for id, name in SECTIONS)
     body = [
         _first_screen(history, verdict, axis, plots, bands),
-        counterexamples(verdict["checks"], axis),
+        counterexamples(verdict["checks"], axis, bands),
         _plots(verdict, axis, plots, bands),
         rooms(verdict),
         losses(verdict),
@@ -89,25 +90,46 @@ def _first_screen(
     ]
     listed = "".join(f"<dt>{text(name)}</dt><dd>{text(value)}</dd>" for name, value in facts)
     warnings = "".join(paragraph(warning, "warning") for warning in verdict["warnings"])
-    first = first_error(verdict["checks"])
-    jump = '<p><a href="#first-error">jump to the first violation</a></p>' if first is not None else ""
+    first = leading(verdict["checks"])
+    jump = ""
+    if first is not None:
+        jump = (
+            '<p><a href="#leading">the records of this violation</a> · '
+            '<a href="#first-error">the violation that happened first</a></p>'
+        )
     return (
         f'<header class="{mark}"><h1>{text(verdict["headline"])}</h1>'
         f"{paragraph(verdict['why'] or 'Every check that counts passed.', 'why')}{_broken(verdict['checks'])}"
-        f"{_planted(verdict)}{jump}</header>"
-        f'<dl id="facts">{listed}</dl>{warnings}{_picture(verdict, first, axis, plots, bands)}'
+        f"{_planted(verdict)}</header>"
+        f'{_picture(verdict, first, axis, plots, bands)}{jump}<dl id="facts">{listed}</dl>{warnings}'
     )
 
 
 def _broken(checks: Sequence[Row]) -> str:
-    """Return a list with one sentence for each broken promise: how often, at what rate, and who was hit."""
+    """Return a list of the broken promises: what users notice, how often, who was hit, where; what leads comes first.
+
+    Checks that probably show the same defect as another one say that instead, below it.
+    """
     rows = "".join(
-        f'<li><a href="#check-{text(check["id"])}">{text(check["id"])} {text(check["name"])}</a>: '
-        f"{text(broken_sentence(check))}.</li>"
-        for check in checks
-        if check["outcome"] == "FAIL" and check["promised"]
+        f"<li>{_noticed(check)}"
+        f'<a href="#check-{text(check["id"])}">{text(check["id"])} {text(check["name"])}</a>: '
+        f"{text(broken_sentence(check))}.{_where(check)}</li>"
+        for check in broken_first(checks)
     )
     return f'<ul class="broken">{rows}</ul>' if rows else ""
+
+
+def _noticed(check: Row) -> str:
+    """Return the plain sentence of a check that leads, or that another one probably shows the same defect."""
+    if same := same_defect(check):
+        return f"{text(same)}: "
+    return f"<b>{text(symptom)}.</b> " if (symptom := symptom_of(check)) else ""
+
+
+def _where(check: Row) -> str:
+    """Return all violations by replica, kind and place, for a check that leads."""
+    words = "" if check.get("same_defect_as") else extent_sentence(check)
+    return f" {text(words[:1].upper() + words[1:])}." if words else ""
 
 
 def _planted(verdict: Row) -> str:
@@ -144,7 +166,7 @@ def _picture(
     if first is not None and first["steps"]:
         check = next(check for check in verdict["checks"] if check["id"] == first["check"])
         name = f"{check['id']} {check['name']}: {first['sentence']}"
-        return paragraph(name, "sentence") + picture(swim(first, check), "the first violation")
+        return paragraph(name, "sentence") + picture(swim(first, check), "the leading violation")
     drawn = next((plot for plot in plots if plot.drawn), None)
     if axis is None or drawn is None:
         return paragraph("There is no picture, because nothing was recorded that could be drawn.", "note")
@@ -177,7 +199,7 @@ def _planned(run: dict[str, Any]) -> Iterator[str]:
         if value:
             yield words.format(f"{value:g}" if isinstance(value, float) else value)
     if run.get("planned_faults"):
-        yield "faults " + ", ".join(map(str, run["planned_faults"]))
+        yield f"faults {', '.join(map(str, run['planned_faults']))}, counted from when all users were there"
 
 
 def _reached(verdict: Row) -> Iterator[str]:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from earwitness.checks import ALL, Finding, Kind, Outcome, Roster, Verdict, tell
-from earwitness.checks.findings.lines import MANNERS, Told, label, line
+from earwitness.checks.findings.lines import HERE, IN, MANNERS, Told, direction_of, label, line
 from earwitness.checks.findings.names import device
 from earwitness.checks.findings.scene import LANES_MAX, NEVER, PLATFORM, scene
 from earwitness.checks.findings.sentences import SENTENCES, sentence
@@ -73,7 +73,7 @@ def test_behind_the_frontend() -> None:
     """What a service states through the frontend's proxy is not the frontend's own word."""
     words = sentence(Finding(what="identity", facts=FACTS | {"stated": 1, "place": int(Place.FRONTEND)}),
                      verdict("I15"), ROSTER)  # fmt: skip
-    assert words == "a service behind the frontend took user 1 on tab 2 for user 1"
+    assert words == "the API behind the frontend took user 1 on tab 2 for user 1"
 
 
 @pytest.mark.parametrize(
@@ -288,6 +288,9 @@ def test_words_of_credentials_and_shared_state() -> None:
         "ann (connection 1) asks the backend with artefact 3 of user 1 by header (as a control): refused (401)"
     )
     forged = {"counter": 4, "attempt": int(Artefact.ACCESS), "proc": 2, "aux": 3}
+    assert label(told(Kind.TOKEN, 1, conn=0, **forged), ROSTER) == "forges access token 4 (forgery 2)"
+    assert direction_of(told(Kind.TOKEN, 1, conn=0, **forged)) is HERE
+    assert direction_of(told(Kind.TOKEN, 1, conn=0, counter=4)) is IN
     assert line(told(Kind.TOKEN, 1, conn=0, **forged), ROSTER) == "ann forges access token 4 from artefact 3"
     seen = {"proc": int(State.READ_MARK), "author": 1, "conv": 0, "aux": 9, "attempt": int(Place.SOCKET)}
     assert line(told(Kind.SEEN, 1, **seen), ROSTER) == (
@@ -334,3 +337,24 @@ def test_a_scene_never_has_more_lanes_than_can_be_followed() -> None:
     assert len(drawn.lanes) == LANES_MAX
     assert {"user 0", "user 49", PLATFORM} <= set(drawn.lanes)
     assert sum(step.proof for step in drawn.steps) == 2
+
+
+@pytest.mark.parametrize("version", [3, NONE])
+def test_an_edit_shows_its_text(version: int) -> None:
+    """Which message was edited, and the version and digest of the text on both sides; a base is no connection."""
+    edit = {"proc": int(State.EDIT), "author": 0, "counter": 7, "conv": 0, "attempt": int(Place.BACKEND)}
+    text = "version 3, text 0000abcd" if version == 3 else "text 0000abcd"
+    changed = told(Kind.WRITE, 1, conn=2, aux=version, digest=0xABCD, flags=int(Flag.ACCEPTED), **edit)
+    assert line(changed, ROSTER) == (
+        f"ann changes the edit of #7 of ann in conversation 0: {text} at the backend: accepted"
+    )
+    assert label(changed, ROSTER) == f"sets edit of #7 of ann: {text}: accepted"
+    seen = told(Kind.SEEN, 1, aux=version, digest=0xABCD, **edit)
+    assert label(seen, ROSTER) == f"is shown edit of #7 of ann: {text}"
+
+
+def test_the_outcome_stands_first() -> None:
+    """A label names the outcome, then the place; a lost connection names its number and code."""
+    asked = {"author": 0, "counter": 3, "attempt": int(Place.SOCKET), "size": 101, "flags": int(Flag.ACCEPTED)}
+    assert label(told(Kind.REQUEST, 1, **asked), ROSTER) == "accepted (101): the socket with artefact 3"
+    assert label(told(Kind.DISCONNECT, 1, conn=4, counter=1006), ROSTER) == "loses connection 4, code 1006"

@@ -85,7 +85,7 @@ def test_a_failed_run(page_of: Callable[..., str]) -> None:
     """Outcome, sentence, picture, records, the command to see it again, plots, cards, and what was not exercised."""
     page = page_of()
     for words in (
-        "<h1>FAIL</h1>", "jump to the first violation", ">Counterexamples</h2>", "see it again: <code>",
+        "<h1>FAIL</h1>", "the violation that happened first", ">Counterexamples</h2>", "see it again: <code>",
         "--only I4 --witness 1",
         "Messages a second", ": 1 violation<", ">Checks of the platform</h2>", ">Health of the tester</h2>",
         ">Not exercised</h2>", ">Again</h2>",
