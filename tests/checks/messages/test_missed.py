@@ -67,7 +67,9 @@ def test_resumed_too_late(new_history: Callable[..., Any], at: int, violations: 
     """It comes after a reconnection: in time is good, after the deadline it had been missed."""
     history = open_until(new_history(delivery_bound_s=0.1), 300 if at > 300 else 121)
     history.join(BOB, conn=9, t=(at - 5) * MS, flags=int(Flag.CONTINUED)).hear(BOB, ANN, 1, 1, conn=9, t=at * MS)
-    assert history.judge()["I25"].violations == violations
+    verdict = history.judge()["I25"]
+    assert verdict.violations == violations
+    assert [found.what for found in verdict.findings] == ["missed-then"] * violations
 
 
 @pytest.mark.parametrize(
