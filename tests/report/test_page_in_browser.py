@@ -135,15 +135,15 @@ async def test_each_part_is_filled(kind: str, runs: dict[str, Path]) -> None:
 
 
 async def test_jump_and_lanes_with_the_keyboard(runs: dict[str, Path]) -> None:
-    """Enter on the link shows the first violation; Space on a box hides its lane there, and in no other picture."""
+    """Enter on the link shows the leading violation; Space on a box hides its lane there, and in no other picture."""
     async with opened(runs["failed"]) as page:
-        await page.focus('main > p a[href="#first-error"]')
+        await page.focus('main > p a[href="#leading"]')
         await page.keyboard.press("Enter")
-        first = page.locator("article:has(#first-error)")
+        first = page.locator("article:has(#leading)")
         await first.wait_for()
         box = await first.bounding_box()
         assert 0 <= box["y"] < chrome.DESKTOP[1] / 2
-        lanes = page.locator("article.witness:has(svg.swim)")
+        lanes = page.locator("article.witness:has(> .lanes svg.swim)")
         one, other = lanes.nth(0), lanes.nth(1)
         names = await one.locator(".lanes label").all_text_contents()
         assert len(names) >= 2
