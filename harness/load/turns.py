@@ -48,7 +48,7 @@ class Turns(DefaultTaskSet):
                 user._state = LOCUST_STATE_RUNNING
             user.has_waited = False
             if not queue:
-                tasks = user.tasks  # drawn as `random.choice` does, from the same generator
+                tasks = user.tasks  # equal chances, from the generator that Locust uses
                 queue.append(tasks[int(random() * len(tasks))] if tasks else self._none())
 
     def _run_nested(self, task: type) -> None:
