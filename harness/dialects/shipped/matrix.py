@@ -20,7 +20,7 @@ PROMISES = {
     "resume": True, "misses_nothing": True, "at_most_once": "device", "durable": True, "history": True,
     "delivers": True, "delivery_bound_s": 5.0,
 }  # fmt: skip
-ADMIN, JOIN_TRIES = "/_synapse/admin/v1", 60
+ADMIN, JOIN_TRIES = "/_synapse/admin/v1", 10
 
 
 class Matrix(d.BaseDialect):
