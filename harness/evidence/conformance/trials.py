@@ -16,9 +16,9 @@ from earwitness.harness.errors import Exit, RecordError
 from earwitness.harness.evidence.conformance.course import Course, course_of
 from earwitness.harness.evidence.conformance.servers import Server, environment
 from earwitness.harness.progress import one_line
+from earwitness.harness.report.comparison.rerun import wait_for
 
 RUN_S = 300.0
-END_S = 30.0
 """Seconds that a run has to close after SIGTERM."""
 LAST_CHARS = 300
 
@@ -75,7 +75,7 @@ def try_story(server: Server, story: str, load: Load, *, runs: Path, environ: Ma
                 "PYTHONPATH": _import_path(root),
             },
         )  # fmt: skip
-        code = _wait(process)
+        code = wait_for(process, RUN_S)
     run_dir = None if code is None else _newest(folder)
     verdict, course = _told(run_dir)
     last = one_line((log.read_text("utf-8", "replace").strip().splitlines() or [""])[-1])[-LAST_CHARS:]
@@ -87,22 +87,6 @@ def try_story(server: Server, story: str, load: Load, *, runs: Path, environ: Ma
         trouble="" if verdict else how, course=course,
         command=" ".join([*(f"{name}={value}" for name, value in server.environ.items()), "earwitness", *words]),
     )  # fmt: skip
-
-
-def _wait(process: subprocess.Popen[bytes]) -> int | None:
-    """Return the exit code, None after RUN_S. A run that does not end by itself gets END_S after SIGTERM."""
-    try:
-        return process.wait(RUN_S)
-    except subprocess.TimeoutExpired:
-        return None
-    finally:  # also when we are interrupted
-        if process.poll() is None:
-            process.terminate()
-            try:
-                process.wait(END_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
 
 
 def _import_path(root: Path) -> str:

@@ -75,9 +75,9 @@ def _one(words: list[str], folder: Path, name: str) -> tuple[Path, int]:
             )  # fmt: skip
         except OSError as error:
             raise SettingsError("--rerun", [f"{words[0]} cannot be run: {error.strerror}"]) from error
-        code = _wait(process)
+        code = wait_for(process)
     made = _runs_in(folder) - before
-    if code not in MEASURED or len(made) != 1:
+    if code is None or code not in MEASURED or len(made) != 1:
         what = f"ended with exit code {code}" if code not in MEASURED else f"made {len(made)} runs in {folder}, not one"
         raise RecordError(
             f"{shlex.join(words)} {what}; its output is in {log}. The runs before it are kept in {folder.parent}."
@@ -85,18 +85,24 @@ def _one(words: list[str], folder: Path, name: str) -> tuple[Path, int]:
     return made.pop(), code
 
 
-def _wait(process: subprocess.Popen[bytes]) -> int:
-    """Return the exit code; a process that is interrupted with us gets END_S to close its run."""
+def wait_for(process: subprocess.Popen[bytes], timeout_s: float | None = None) -> int | None:
+    """Return the exit code of a run, None if it does not end within `timeout_s` seconds (None: wait for ever).
+
+    The process has ended when this returns or raises: one that is late or is interrupted with us gets END_S to close
+    its run.
+    """
     try:
-        return process.wait()
-    except BaseException:
-        process.terminate()
-        try:
-            process.wait(END_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        raise
+        return process.wait(timeout_s)
+    except subprocess.TimeoutExpired:
+        return None
+    finally:  # also when we are interrupted
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(END_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
 
 def _runs_in(folder: Path) -> set[Path]:
