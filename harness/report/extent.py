@@ -34,7 +34,7 @@ class Extents:
 
         of                       findings that were counted; fewer than the violations if there are very many
         replicas, kinds, places  name → number of violations; without those that name none
-        rooms, users             how many different ones they concern
+        rooms, users             how many different ones they concern; rooms 0 if a finding names none
         forgeries                of I31: for each forgery and place how often it was tried and accepted
         """
         findings = verdict.findings
@@ -42,7 +42,7 @@ class Extents:
             return None
         roster = self._history.roster
         users = {roster.user_of[c] for f in findings if 0 <= (c := f.facts.get("client", -1)) < len(roster.user_of)}
-        rooms = {c for f in findings if 0 <= (c := f.facts.get("conv", -1)) < len(roster.conversations)}
+        rooms = {self._room(finding) for finding in findings}
         places = [place(f.facts["place"]) for f in findings if f.facts.get("place")]
         replicas = [name for f in findings if not f.facts.get("place") and (name := self._replica(f))]
         return {
@@ -50,10 +50,22 @@ class Extents:
             "replicas": _counted(replicas),
             "kinds": _counted([f.what for f in findings]),
             "places": _counted(places),
-            "rooms": len(rooms),
+            "rooms": 0 if None in rooms else len(rooms),
             "users": len(users),
             **({"forgeries": forgeries(self._history)} if verdict.id == "I31" else {}),
         }
+
+    def _room(self, finding: Finding) -> int | None:
+        """Return the conversation of a finding, as it or one of its records names it; None: neither does."""
+        known = len(self._history.roster.conversations)
+        conv = int(finding.facts.get("conv", -1))
+        if 0 <= conv < known:
+            return conv
+        for journal, index in finding.records:
+            record = self._history.journals[journal].record(index)
+            if record is not None and 0 <= int(record["conv"]) < known:
+                return int(record["conv"])
+        return None
 
     def _replica(self, finding: Finding) -> str | None:
         """Return the replica to which the device of a finding was connected, None if it names none."""

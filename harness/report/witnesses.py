@@ -77,6 +77,7 @@ class Witness(Lanes, Where):
     """Finding in detail, as verdict.json has it.
 
     check, number     id of the check, and the number of the finding, from 1
+    kind              which of the check's kinds of findings it is
     command           shell command that shows it again
     records, context  columns of each record that proves it, and of others about the same
     room, members     name of the conversation and how many members it has, None if it names none
@@ -86,6 +87,7 @@ class Witness(Lanes, Where):
 
     check: str
     number: int
+    kind: str
     sentence: str
     records: list[dict[str, object]]
     context: list[dict[str, object]]
@@ -158,6 +160,7 @@ class Teller:
         return {
             "check": verdict.id,
             "number": n,
+            "kind": finding.what,
             "sentence": self._short(sentence(finding, verdict, roster, said)),
             **self._where(finding),
             "records": [self._proving(told, first, wrong.get((told.journal, told.index))) for told in proven],

@@ -31,16 +31,16 @@ def history(tmp_path: Path) -> History:
     east, west = journal.intern("east"), journal.intern("west")
 
     def write(at: int, kind: Kind, client: int, conn: int, **slots: int) -> None:
-        values = {"attempt": 0, "proc": 0, "author": NOBODY, "counter": 0, "flags": 0, **slots}
+        values = {"attempt": 0, "proc": 0, "author": NOBODY, "counter": 0, "flags": 0, "conv": NOBODY, **slots}
         journal.write(
-            at * MS, kind, values["flags"], values["attempt"], values["proc"], client, conn, NOBODY, values["author"],
-            values["counter"], NONE, NONE, 0, 0,
+            at * MS, kind, values["flags"], values["attempt"], values["proc"], client, conn, values["conv"],
+            values["author"], values["counter"], NONE, NONE, 0, 0,
         )  # fmt: skip
 
     write(1, Kind.CONNECT, ANN, 1, author=east)
     write(2, Kind.CONNECT, BOB, 2, author=west)
     write(5, Kind.CONNECT, ANN, 3, author=west)
-    write(6, Kind.INVOKE, BOB, 2, author=BOB, counter=1)
+    write(6, Kind.INVOKE, BOB, 2, author=BOB, counter=1, conv=0)
     write(7, Kind.DISCONNECT, BOB, 2, counter=1006)
     write(8, Kind.TOKEN, ANN, 0, counter=4, proc=1)
     for place, flags in ((Place.AUTH, Flag.REFUSED), (Place.SOCKET, Flag.ACCEPTED), (Place.SOCKET, Flag.REFUSED)):
@@ -65,10 +65,20 @@ def test_by_replica_and_kind(history: History) -> None:
     found = extent(history, cut, absent, before, nobody)
     assert found["replicas"] == {"west": 2, "east": 1}
     assert found["kinds"] == {"absent": 3, "cut": 1}
-    assert (found["of"], found["rooms"], found["users"]) == (4, 1, 2)
+    assert (found["of"], found["users"]) == (4, 2)
     words = extent_sentence({"violations": 4, "extent": found})
     assert words == "by replica: west 2, east 1; by kind: absent 3, cut 1"
     assert extent_sentence({"violations": 9, "extent": found}) == f"of the first 4; {words}"
+
+
+def test_rooms_that_were_hit(history: History) -> None:
+    """As findings or their records name them; a number of some findings only would look like that of all."""
+    named = Finding(what="cut", records=((0, 5),), facts={"client": BOB, "conv": 0})
+    by_record = Finding(what="absent", records=((0, 1), (0, 4)), facts={"client": ANN, "conv": NOBODY})
+    nowhere = Finding(what="absent", records=((0, 2),), facts={"client": ANN})
+    assert extent(history, named, by_record)["rooms"] == 1
+    assert extent(history, by_record)["rooms"] == 1
+    assert extent(history, named, nowhere)["rooms"] == 0
 
 
 def test_forgeries_that_were_tried(history: History) -> None:

@@ -104,9 +104,18 @@ def first_error(checks: Sequence[Row]) -> Witness | None:
 def leading(checks: Sequence[Row]) -> Witness | None:
     """Return the counterexample that a report shows first, None without any.
 
-    It is the one that happened first of the check that stands at the top (see `checks.findings.leading`).
+    It is of the check that stands at the top (see `checks.findings.leading`), and of that check's commonest kind. Of
+    these it is the one with the fewest steps, which shows the least beside what is wrong, and then the first.
     """
-    return first_error(broken_first(checks)[:1]) or first_error(checks)
+    top = next(iter(broken_first(checks)), None)
+    if top is None:
+        return first_error(checks)
+    kinds: dict[str, int] = (top.get("extent") or {}).get("kinds", {})
+    return min(
+        top["witnesses"],
+        key=lambda one: (-kinds.get(one.get("kind", ""), 0), len(one["steps"]), happened_ns(one) or 0),
+        default=first_error(checks),
+    )
 
 
 def _counts(checks: Sequence[Row], witness: Witness) -> bool:

@@ -21,6 +21,7 @@ from earwitness.checks.history.record import FOREIGN, Kind, empty
 from earwitness.harness.record.history import open_history
 from earwitness.harness.report.page import runbook
 from earwitness.harness.report.page.cards import prose, ways
+from earwitness.harness.report.page.counterexamples import leading
 from earwitness.harness.report.page.html import platform_of, report_html
 from earwitness.harness.report.page.repeat import run_again
 from earwitness.harness.report.page.rooms import ROOMS_MOST, rooms, share_of
@@ -231,6 +232,24 @@ def test_the_first_picture_is_open_once(page: str) -> None:
     article = article[: article.index("</article>")]
     assert article.index("<details>") < article.index('class="lanes"') < article.index("</details>")
     assert page.count("<details>") == 1
+
+
+def test_the_first_picture_is_typical(run: Path) -> None:
+    """Of the commonest kind, then with the fewest steps; a verdict of before kinds were stated has its first one."""
+    checks = json.loads((run / "verdict.json").read_text("utf-8"))["checks"]
+    bad = next(check for check in checks if check["id"] == "I4")
+    one = bad["witnesses"][0]
+    rare = {**one, "number": 1, "kind": "rare", "steps": one["steps"][:1]}
+    long, short = ({**one, "number": 2 + n, "kind": "usual", "steps": one["steps"][: 3 - n]} for n in range(2))
+    found = {**bad, "witnesses": [rare, long, short], "extent": {"kinds": {"usual": 2, "rare": 1}}}
+    first = leading([found])
+    assert first is not None
+    assert first["number"] == 3
+    old = [{name: value for name, value in each.items() if name != "kind"} for each in (long, rare)]
+    first = leading([{**bad, "witnesses": old, "extent": None}])
+    assert first is not None
+    assert first["number"] == 1
+    assert leading([]) is None
 
 
 def test_a_runbook_is_a_link_into_the_page(page: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
