@@ -44,7 +44,7 @@ def may_split(contract: Contract, checks: Sequence[str]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Apart:
-    """What a part knows of messages, by which it is compared with the others.
+    """Facts about messages that one part of a split room has recorded; parts are compared by them.
 
     said       fingerprint of all that is known of messages, except who received them
     ordered    pairs of messages whose order is compared between receivers

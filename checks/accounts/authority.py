@@ -128,7 +128,7 @@ class Message(NamedTuple):
 
 
 class Evidence(NamedTuple):
-    """What the records of some conversations show of one connection after the end of its authority.
+    """Facts about one connection after the end of its authority, as the records of some conversations show them.
 
     concerned  something was sent in its conversations or by itself
     seeming    something was delivered on it, or accepted from it, perhaps only because the wall clock was stepped

@@ -35,4 +35,4 @@ class Patient(ChatUser):
         if age_s >= SILENT_S[1] and self.number % 2 and not self.was_cut:
             self.was_cut = True
             self.cutting.cut()
-        self.say()  # whoever was cut comes back first
+        self.say()  # a user whose connection was cut reconnects first

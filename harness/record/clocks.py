@@ -38,7 +38,7 @@ _TIMED = [
 
 
 class Stated(TypedDict):
-    """What `run.json` states of one clock; the module describes the keys.
+    """Entry of one clock in `run.json`; its keys are described in the docstring of the module.
 
     `bound_ns` None: the clock jumped, and its times cannot be mapped.
     """

@@ -22,7 +22,7 @@ from earwitness.harness.record.perfetto import write_perfetto
 from earwitness.harness.record.reading import JournalView, first_clients
 
 Writer = Callable[[History, Path], int]
-"""What writes a history to a path, and returns the number of records."""
+"""Function that writes a history to a path and returns the number of records."""
 SHARDS_MOST: Final = 1024
 """Most files of an export by shard: each is open until the end."""
 

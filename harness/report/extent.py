@@ -1,4 +1,4 @@
-"""Where the violations of a check are: counts by replica, kind and place, and how many rooms and users they concern.
+"""Extent of a check's violations: counts by replica, kind and place, and the number of rooms and users concerned.
 
 A verdict keeps the first FINDINGS violations of a check, which are far more than are described.
 """

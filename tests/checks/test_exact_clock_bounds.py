@@ -248,7 +248,7 @@ LOSSES = [(49, 0, 1), (51, 0, 0), (48 - NS, 2, 1), (48 + NS, 2, 0), (51, 2, 0)]
 def test_belonging_after_a_loss(
     new_history: Callable[..., Any], id: str, lost_ms: float, bound_ms: float, violations: int
 ) -> None:
-    """Who joined perhaps before the loss is owed nothing."""
+    """A device that may have joined before the loss is owed nothing."""
     history = belonging(new_history(**PROMISES), lost_ms, 300)
     assert judged(history, id, 0, bound_ms).violations == violations
 
@@ -330,7 +330,7 @@ def test_a_wait_between_hosts(wait_ns: int, usual_ns: int, over_ns: int) -> None
 )
 @pytest.mark.parametrize("sender_first", [True, False])
 def test_joined_about_the_sending(joined_ns: int, bound_ns: int, violations: int, sender_first: bool) -> None:
-    """Who had perhaps not joined yet was perhaps not kept waiting, whichever journal is read first."""
+    """A device that may not have joined yet does not count as waiting, whichever journal is read first."""
     told = hosts()
     say(told[0], 0, 100)
     for client in range(8):

@@ -108,7 +108,7 @@ class Way:
         self.told: list[object] = []
         self.before: dict[str, int] = {}
         self.numbers: Counter[str] = Counter()
-        """Where the platform is that is played: for a script that counts edits, or the pieces of an answer."""
+        """Counters of the simulated platform: a script counts edits, or the pieces of an answer."""
         self.latencies: Mapping[str, Summary] = {}
         self.written: list[bytes] = []
         self.session.on_answer = lambda: self.told.append(("answer", self.session.acked, self.session.pending))

@@ -18,7 +18,7 @@ SECOND_NS = 1e9
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Course:
-    """What happened to the connections of a run.
+    """Counts of heartbeats, cuts and resumes in one run.
 
     heartbeats  of the server, and its answers to ours; also pings and pongs of WebSockets
     cuts        connections that we ended, and after which the device connected again

@@ -1,4 +1,4 @@
-"""Results of servers that were tried already, so that a command that was interrupted can go on."""
+"""Results of servers that were tried already, so that an interrupted command can continue."""
 
 from __future__ import annotations
 
