@@ -7,31 +7,25 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import fcntl
 import os
 import shutil
 import signal
-import stat
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 
 from earwitness.harness.errors import PlatformError
+from earwitness.harness.owned_folders import OwnedFolders
 
-PREFIX = "earwitness-"
-_UNBORN = ".earwitness-new-"
+FOLDERS = OwnedFolders(prefix="earwitness-", unborn=".earwitness-new-", lock="lock")
 KEPT = "kept"
-_LOCK = "lock"
 DIRECTORY_VARIABLE = "EARWITNESS_PLATFORM_DIRECTORY"
 """Environment variable that every process of a platform carries: the path of the platform's directory."""
 _FREE_MB_MIN = 128
 """Free disk space in MB that a start requires; the databases alone take 60 MB."""
-_BIRTH_S = 60.0
-"""Seconds during which a directory without its final name may not be locked yet."""
 _IPC_RMID = 0
 
 
@@ -45,12 +39,7 @@ class PlatformDirectory:
         hundred lines.
         """
         _require_space(Path(tempfile.gettempdir()))
-        # Locked under another name first: a cleaner must never see it unlocked.
-        unborn = Path(tempfile.mkdtemp(prefix=_UNBORN))
-        self._lock = os.open(unborn / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
-        self.path = unborn.with_name(PREFIX + unborn.name.removeprefix(_UNBORN))
-        unborn.rename(self.path)
+        self.path, self._lock = FOLDERS.make(Path(tempfile.gettempdir()))
 
     def keep(self) -> None:
         """Mark the directory so that `close` and later clean-ups do not remove it."""
@@ -84,13 +73,7 @@ def left_behind(folder: Path | None = None) -> list[Path]:
 
     `folder`: where to search, by default the system's temporary folder.
     """
-    place = folder or Path(tempfile.gettempdir())
-    found = []
-    for path in sorted([*place.glob(f"{PREFIX}*"), *place.glob(f"{_UNBORN}*")]):
-        with _held(path) as held:
-            if held:
-                found.append(path)
-    return found
+    return FOLDERS.abandoned(folder)
 
 
 def remove(path: Path) -> bool:
@@ -98,30 +81,11 @@ def remove(path: Path) -> bool:
 
     False also if another process is removing it.
     """
-    with _held(path) as held:
+    with FOLDERS.held(path) as held:
         if held:
             (path / KEPT).unlink(missing_ok=True)
             clean_up(path)
     return held and not path.exists()
-
-
-@contextlib.contextmanager
-def _held(path: Path) -> Iterator[bool]:
-    """Hold the lock of a platform's directory; False if it is not one of ours, or if its owner lives."""
-    lock = None
-    try:
-        lock = os.open(path / _LOCK, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        described = path.lstat()
-        young = path.name.startswith(_UNBORN) and time.time() - described.st_mtime < _BIRTH_S
-        held = stat.S_ISDIR(described.st_mode) and described.st_uid == os.geteuid() and not young
-    except OSError:  # BlockingIOError: its owner is alive; else not a platform's directory, or just removed
-        held = False
-    try:
-        yield held
-    finally:
-        if lock is not None:
-            os.close(lock)
 
 
 def clean_up(path: Path) -> None:

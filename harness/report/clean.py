@@ -104,7 +104,7 @@ def found(runs: Path, exports: Path, shards: Path | None = None, *, unfinished: 
     if (state := control.stale_state(Path())) is not None:
         yield Left(state, "state file of a platform that does not answer")
     for place in (None, *([shards] if shards is not None else [])):
-        for path in shard_folder.abandoned(place):
+        for path in shard_folder.FOLDERS.abandoned(place):
             yield Left(path, "shards of a check that was killed", shard_folder.remove)
     for folder in dict.fromkeys(path.absolute() for path in (exports, runs, *_folders(exports), *_folders(runs))):
         for path in drafts.abandoned(folder, is_run=(folder / RUN_FILE).exists()):

@@ -21,7 +21,7 @@ import pytest
 import redis
 
 from earwitness.harness.errors import PlatformError, SettingsError
-from earwitness.harness.platform.clean_up import PREFIX, processes_in
+from earwitness.harness.platform.clean_up import FOLDERS, processes_in
 from earwitness.harness.platform.launch import Platform, attach, launch, offered
 from earwitness.harness.platform.ports import ReservedPort
 from earwitness.harness.platform.stack import Stack, StackOptions, check_fits, settings_missing, with_settings
@@ -106,12 +106,12 @@ def test_a_second_platform_does_not_meet_the_first_and_dies_with_its_owner(
     with owner("gevent", "fork") as (process, about):
         assert about["ticks"] > about["seconds"] * 20  # other greenlets ran while it waited
         assert not set(ports_of(about["endpoints"])) & set(ports_of(platform.endpoints))
-        assert len(list(temporary.glob(f"{PREFIX}*"))) == 1
+        assert len(list(temporary.glob(f"{FOLDERS.prefix}*"))) == 1
         process.kill()
         process.wait()
 
         def gone() -> bool:
-            left = any(alive(pid) for pid in about["pids"]) or list(temporary.glob(f"{PREFIX}*"))
+            left = any(alive(pid) for pid in about["pids"]) or list(temporary.glob(f"{FOLDERS.prefix}*"))
             return not left and not any(listening(port) for port in ports_of(about["endpoints"]))
 
         until(gone, 5)
@@ -152,7 +152,7 @@ def test_up_prints_json_is_found_and_ends_on_ctrl_c(
             offered()
         assert attach(endpoints["control"]).endpoints == endpoints
         assert found.stop() is None  # it is not ours
-        (directory,) = temporary.glob(f"{PREFIX}*")
+        (directory,) = temporary.glob(f"{FOLDERS.prefix}*")
         assert len(processes_in(directory)) > 6
         up.send_signal(signal.SIGINT)
         assert up.wait(10) == 0

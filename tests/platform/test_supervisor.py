@@ -17,7 +17,7 @@ import pytest
 from earwitness.harness.errors import PlatformError, ServiceDied
 from earwitness.harness.platform import clean_up
 from earwitness.harness.platform.children import family_of
-from earwitness.harness.platform.clean_up import PREFIX, PlatformDirectory, left_behind, remove_stale
+from earwitness.harness.platform.clean_up import FOLDERS, PlatformDirectory, left_behind, remove_stale
 from earwitness.harness.platform.supervisor import Supervisor
 
 pytestmark = pytest.mark.usefixtures("temporary")
@@ -69,7 +69,7 @@ async def test_a_directory_is_kept_only_when_asked(standins: Any, temporary: Pat
             told = str(died)
         await supervisor.shut_down()
         assert directory.path.exists() == (logs == "kept")
-    assert sorted(temporary.glob(f"{PREFIX}*")) == left_behind(temporary)
+    assert sorted(temporary.glob(f"{FOLDERS.prefix}*")) == left_behind(temporary)
     assert remove_stale(temporary) == []
     if logs == "removed":
         assert "To keep it: earwitness up --keep" in told
