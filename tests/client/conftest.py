@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from certificates import Certificates, make_certificates
+from tied import tied
 
 from earwitness.checks.history.record import FOREIGN, RECORD, Kind
 from earwitness.harness.client import asyncio_shell, gevent_shell
@@ -115,7 +116,7 @@ class Server:
 @pytest.fixture(scope="session")
 def server(certificates: Certificates) -> Iterator[Server]:
     program = Path(__file__).with_name("ws_server.py")
-    process = subprocess.Popen(
+    process = tied(
         [sys.executable, str(program), certificates.certificate, certificates.key],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -17,6 +17,7 @@ from typing import Any
 import psutil
 import pytest
 from inherited import inherited
+from tied import tied
 from warm_starts import WarmStarts
 
 from earwitness.checks.history.record import Kind
@@ -94,7 +95,7 @@ def locust(command: Callable[..., list[str]], runs: Path) -> Callable[..., Run]:
     """Run Locust to its end. `platform`: use this running one instead of starting one."""
 
     def run(*args: str, platform: Any = None, **options: str) -> Run:
-        with subprocess.Popen(
+        with tied(
             command("--headless", *args, **options),
             cwd=ROOT,
             env=_environment(platform),
@@ -202,7 +203,7 @@ def other_chat(tmp_path: Path) -> Iterator[Callable[..., Path]]:
     started: list[subprocess.Popen[str]] = []
 
     def start(*args: str, file: str = "target.toml") -> Path:
-        server = subprocess.Popen(
+        server = tied(
             [sys.executable, str(OTHER / "server.py"), "--port", "0", *args], stdout=subprocess.PIPE, text=True
         )
         started.append(server)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tied import tied
 
 FEW = ("-u", "2", "-t", "2s")
 
@@ -100,7 +101,7 @@ def test_a_fixed_port_that_is_taken(
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         settings = {"EARWITNESS_BACKEND_PORT": str(port), "TMPDIR": str(tmp_path / "temporary")}
-        with subprocess.Popen(
+        with tied(
             command("--headless", *FEW),
             env={**environment(), **settings},
             stdout=subprocess.PIPE,
@@ -179,7 +180,7 @@ def test_killed_in_mid_run(
     """kill -9 of Locust: the platform is gone within 5 s; the rest can still be judged, as UNKNOWN."""
     args = command("--headless", "-u", "10", "-r", "10", "-t", "60s")
     with (tmp_path / "locust.log").open("w") as log:
-        process = subprocess.Popen(args, stdout=log, stderr=log, env=environment())
+        process = tied(args, stdout=log, stderr=log, env=environment())
     family = family_of(process.pid)
     try:
         wait_for(lambda: any(runs.glob("latest/journals/load-0.ewj")), 40)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tied import tied
 
 from earwitness.checks.history.record import Kind
 from earwitness.harness.record.history import open_history
@@ -45,7 +45,7 @@ class Started:
     def __init__(self, args: list[str], environment: dict[str, str], family_of: Any, log: Path) -> None:
         self.log = log
         with log.open("w") as output:
-            self.process = subprocess.Popen(args, stdout=output, stderr=output, env=environment)
+            self.process = tied(args, stdout=output, stderr=output, env=environment)
         self.family = family_of(self.process.pid)
 
     def end(self, timeout_s: float = 120) -> int:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tied import tied
 
 from earwitness.harness.errors import Exit
 from earwitness.harness.record.history import open_history
@@ -43,7 +44,7 @@ class Apart:
     def start(self, name: str, *args: str) -> subprocess.Popen[bytes]:
         log = self._stack.enter_context((self.folder / f"{name}.log").open("wb"))
         full = [*self._command(*args, *self._ports, story=TALK), "--runs", str(self.folder / name)]
-        process = subprocess.Popen(full, stdout=log, stderr=log, env=self._environment)
+        process = tied(full, stdout=log, stderr=log, env=self._environment)
         self._stack.callback(process.wait)
         self._stack.callback(process.kill)
         return process

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tied import tied
 
 from earwitness.checks.history.record import Kind, Phase
 from earwitness.harness.record.history import open_history
@@ -26,7 +26,7 @@ class Goes:
     def __init__(self, args: list[str], environment: dict[str, str], runs: Path, log: Path, family_of: Any) -> None:
         self.runs, self.log = runs, log
         with log.open("w") as output:
-            self.process = subprocess.Popen(args, stdout=output, stderr=output, env=environment, start_new_session=True)
+            self.process = tied(args, stdout=output, stderr=output, env=environment, start_new_session=True)
         self.family = family_of(self.process.pid)
 
     def until(self, done: Callable[[], bool], timeout_s: float = 60) -> None:

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tied import tied
+
 from earwitness.harness.record.history import open_history
 
 TALK = "tests/load/stories/talking.py"
@@ -25,7 +27,7 @@ events.init.add_listener(lambda **_: print("worker is ready", flush=True))
 
 @contextmanager
 def started(args: list[str], environment: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    with log.open("w") as output, subprocess.Popen(args, stdout=output, stderr=output, env=environment) as process:
+    with log.open("w") as output, tied(args, stdout=output, stderr=output, env=environment) as process:
         try:
             yield process
         finally:
@@ -71,7 +73,7 @@ def test_workers_end_with_their_master(
         family = family_of(process.pid)
         until(lambda: talking(runs / "latest", 2), 60)
         (tmp_path / "talking.py").write_text(f"{Path(TALK).read_text()}\n{SAYS_THAT_IT_IS_READY}")
-        apart = subprocess.Popen(
+        apart = tied(
             command("--worker", *ports, *where, story=str(tmp_path / "talking.py")),
             stdout=said,
             stderr=said,
@@ -155,7 +157,7 @@ def test_two_runs_side_by_side_share_no_worker(
         root = Path(args[args.index("--runs") + 1]).with_name(f"runs-{users}")
         args[args.index("--runs") + 1] = str(root)
         log = (tmp_path / f"{users}.log").open("w+")
-        going.append((users, root, log, subprocess.Popen(args, stdout=log, stderr=log, env=shared)))
+        going.append((users, root, log, tied(args, stdout=log, stderr=log, env=shared)))
     for users, root, log, process in going:
         with log:
             assert process.wait(90) in (0, 3, 4), log.seek(0) or log.read()  # 2 s may be too short for a probe

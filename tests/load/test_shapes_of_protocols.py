@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tied import tied
 
 from earwitness.harness.dialects.registry import load_target
 from earwitness.harness.probe.rehearsal import Unfit, rehearse, unheard
@@ -38,7 +39,7 @@ def shape(tmp_path: Path) -> Iterator[Callable[..., Path]]:
     started: list[subprocess.Popen[str]] = []
 
     def start(name: str, *args: str) -> Path:
-        server = subprocess.Popen(
+        server = tied(
             [sys.executable, str(SHAPES / "server.py"), "--port", "0", *args], stdout=subprocess.PIPE, text=True
         )
         started.append(server)
@@ -143,7 +144,7 @@ def channels(tmp_path: Path, port: int) -> Iterator[Path]:
     """Start the tutorial of Django Channels on the real library; gives its target file."""
     if importlib.util.find_spec("channels") is None or importlib.util.find_spec("daphne") is None:
         pytest.skip("needs Django Channels: pip install channels daphne")
-    with subprocess.Popen([sys.executable, str(ROOT / "tests/support/channels_tutorial.py"), str(port)]) as server:
+    with tied([sys.executable, str(ROOT / "tests/support/channels_tutorial.py"), str(port)]) as server:
         (tmp_path / "key.txt").write_text((SHAPES / "key.txt").read_text())
         text = (SHAPES / "tutorial.toml").read_text()
         (tmp_path / "chat.toml").write_text(text.replace(":8766/room/{room}", f":{port}/ws/chat/{{room}}/"))

@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from tied import tied
 from web_form import answers, until, web_ui
 
 from earwitness.checks.history.record import Kind
@@ -403,7 +404,7 @@ def test_metrics_without_web_ui(
     )
     log = tmp_path / "locust.log"
     with log.open("w") as out:
-        process = subprocess.Popen(arguments, stdout=out, stderr=out, env=environment(platform))
+        process = tied(arguments, stdout=out, stderr=out, env=environment(platform))
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
 

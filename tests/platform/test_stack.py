@@ -19,6 +19,7 @@ import asyncpg
 import psutil
 import pytest
 import redis
+from tied import tied
 
 from earwitness.harness.errors import PlatformError, SettingsError
 from earwitness.harness.platform.clean_up import FOLDERS, processes_in
@@ -135,7 +136,7 @@ def test_up_prints_json_is_found_and_ends_on_ctrl_c(
     )
     monkeypatch.setenv("EARWITNESS_BACKEND_PORT", str(edge))
     command = [sys.executable, "-m", "earwitness.harness.cli", "up", "--json", "--replicas", "1"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as up:
+    with tied(command, stdout=subprocess.PIPE, text=True) as up:
         assert up.stdout is not None
         endpoints = json.loads(up.stdout.readline())
         found = offered()
@@ -207,9 +208,7 @@ def free_ports(count: int) -> list[int]:
 @contextlib.contextmanager
 def owner(*options: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
     """A program that owns a platform, and what it says about it."""
-    process = subprocess.Popen(
-        [sys.executable, str(OWNER), *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+    process = tied([sys.executable, str(OWNER), *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdin is not None
     assert process.stdout is not None
     about: dict[str, Any] = {}

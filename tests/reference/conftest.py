@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import importlib.util
 import json
 import os
@@ -22,6 +21,7 @@ import asyncpg
 import httpx
 import pytest
 from forked import Forked, Forker
+from tied import tied
 
 DEADLINE_S = 60.0
 
@@ -76,13 +76,9 @@ class Running:
         _ended(self.process, signal.SIGKILL)
 
 
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-
-
 def _popen(log: Path, command: Sequence[str], **more: Any) -> subprocess.Popen[bytes]:
     with log.open("wb") as output:
-        return subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, preexec_fn=_die_with_parent, **more)
+        return tied(command, stdout=output, stderr=subprocess.STDOUT, **more)
 
 
 def _ended(process: subprocess.Popen[bytes] | Forked, number: signal.Signals) -> int:
@@ -249,7 +245,7 @@ Spawn = Callable[..., Running]
 @pytest.fixture(scope="session")
 def forker() -> Iterator[Forker]:
     """What services are forked from."""
-    forker = Forker(_die_with_parent)
+    forker = Forker()
     yield forker
     forker.close()
 

@@ -16,8 +16,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from tied import tied
 
 SERVICES = ("provider", "auth", "backend", "frontend")
 ANSWER_S = 60.0
@@ -57,9 +59,9 @@ class Forked:
 
 
 class Forker:
-    """A nursery of our own; its children die with it, and it with us."""
+    """A fork server of the tests; its children end with it, and it ends with pytest."""
 
-    def __init__(self, die_with_parent: Callable[[], None]) -> None:
+    def __init__(self) -> None:
         self._channel, theirs = socket.socketpair()
         self._running: dict[int, Forked] = {}
         self._told: list[dict[str, int]] = []
@@ -67,7 +69,7 @@ class Forker:
         modules = [f"earwitness.harness.reference.{name}" for name in SERVICES]
         command = [sys.executable, "-m", "earwitness.harness.platform.fork_server", str(theirs.fileno()), *modules]
         with theirs:
-            self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], preexec_fn=die_with_parent)
+            self._process = tied(command, pass_fds=[theirs.fileno()])
 
     def fork(
         self, module: str, arguments: Sequence[str], *, env: Mapping[str, str], output: int, pass_fds: Sequence[int]
@@ -81,18 +83,18 @@ class Forker:
             socket.send_fds(self._channel, [b"\n"], [paper.fileno(), output, output, *pass_fds])
         end = time.monotonic() + ANSWER_S
         while not self._told:
-            assert time.monotonic() < end, "the nursery does not answer"
+            assert time.monotonic() < end, "the fork server does not answer"
             self.hear(end - time.monotonic())
         service = Forked(self, self._told.pop()["forked"], [module, *arguments])
         self._running[service.pid] = service
         return service
 
     def hear(self, timeout: float) -> None:
-        """Take in what the nursery says within `timeout` seconds: who was forked, who has ended."""
+        """Take in what the fork server says within `timeout` seconds: who was forked, who has ended."""
         if not select.select([self._channel], [], [], max(timeout, 0))[0]:
             return
         data = self._channel.recv(65536)
-        assert data, "the nursery has ended"
+        assert data, "the fork server has ended"
         *lines, self._held = (self._held + data).split(b"\n")
         for line in lines:
             event: dict[str, int] = json.loads(line)

@@ -39,6 +39,8 @@ ROOT = Path(__file__).resolve().parents[2]
 if __name__ == "__main__":
     sys.path[:0] = [str(ROOT)]
 
+from tied import tied  # noqa: E402
+
 from earwitness.harness.record.clocks import mapped_meta  # noqa: E402
 
 STORY = ROOT / "locustfiles" / "ws_ordering.py"
@@ -129,7 +131,7 @@ class Network:
         time_space = ("--time", shift) if SHIFTS[host] else ()
         inside = ("unshare", "--mount", *time_space, "sh", "-c", f'{own_disk}exec "$@"', "sh", *wall(host), *command)
         with log.open("ab") as output:
-            return subprocess.Popen(
+            return tied(
                 ["ip", "netns", "exec", f"{self.tag}-{host}", *inside],
                 stdout=output, stderr=output, cwd=ROOT, start_new_session=True,
                 env={**inherited(), "PYTHONPATH": str(ROOT), **environment},

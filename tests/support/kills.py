@@ -40,6 +40,8 @@ ROOT = Path(__file__).resolve().parents[2]
 if __name__ == "__main__":
     sys.path[:0] = [str(ROOT)]
 
+from tied import tied  # noqa: E402
+
 from earwitness.checks.history.record import RECORD_BYTES  # noqa: E402
 from earwitness.harness.errors import Exit  # noqa: E402
 from earwitness.harness.record.journal import DATA_SUFFIX, NAMES_SUFFIX  # noqa: E402
@@ -101,7 +103,7 @@ class Run:
         words += ["-r", str(options.users), "-t", f"{options.seconds}s", "--runs", str(self.runs), "--seed", str(seed)]
         words += ["--processes", str(processes)] if processes > 1 else []
         with self.log.open("w") as output:
-            self.process = subprocess.Popen(
+            self.process = tied(
                 [sys.executable, "-m", "locust", *words], stdout=output, stderr=output, env=self.environment, cwd=place
             )
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from tied import tied
 
 DASHBOARDS = Path(__file__).resolve().parents[2] / "dashboards"
 WHOLE = "1h"
@@ -103,7 +104,7 @@ def serving(program: str, folder: Path, port: int, target: int) -> Iterator[Prom
         f"--web.listen-address=127.0.0.1:{port}", "--log.level=warn",
     ]  # fmt: skip
     with (folder / "prometheus.log").open("w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
+        process = tied(command, stdout=log, stderr=log)
     try:
         prometheus = Prometheus(f"http://127.0.0.1:{port}")
         _await_scrapes(prometheus, process, folder / "prometheus.log")

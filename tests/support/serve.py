@@ -23,6 +23,7 @@ from our_servers import PACKAGES, SERVERS
 from server_processes import ROOT, Program, free_port
 from story_runs import example_file
 from synapse_server import SynapseServer
+from tied import tied
 from xmpp_servers import XmppServer
 
 from earwitness.harness.platform.stores import find_valkey
@@ -67,7 +68,7 @@ def two_processes(folder: Path) -> Program:
     """Start Valkey in the same group of processes, and configure two processes of socket.io that share it."""
     port = free_port()
     with (folder / "valkey.log").open("w") as log:
-        subprocess.Popen(
+        tied(
             [str(find_valkey()), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log,
         )  # fmt: skip

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from tied import tied
 
 ROOT = Path(__file__).resolve().parents[2]
 START_S = 60.0
@@ -61,7 +62,7 @@ def running(program: Program, folder: Path) -> Iterator[Program]:
     """Run a server in `folder` until the block ends; the block begins when it accepts connections on all its ports."""
     log = folder / "server.log"
     with log.open("w") as output:
-        process = subprocess.Popen(
+        process = tied(
             program.command, cwd=folder, env={**os.environ, **program.environ}, stdout=output, stderr=output,
             start_new_session=True,
         )  # fmt: skip
@@ -76,7 +77,7 @@ def running(program: Program, folder: Path) -> Iterator[Program]:
 @contextmanager
 def saying_its_port(*command: str) -> Iterator[int]:
     """Run a server of ours until the block ends; it prints {"port": N} when it listens, and that is the value."""
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    process = tied(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True)
     assert process.stdout is not None
     try:
         ready, _, _ = select.select([process.stdout], [], [], START_S)

@@ -11,6 +11,7 @@ import subprocess
 from pathlib import Path
 
 from server_processes import ROOT, until_it_listens
+from tied import tied
 
 GET = "python -m venv build/synapse && build/synapse/bin/pip install matrix-synapse==1.163.2"
 """Command that gets what the tests need: 144 MB, so it has an environment of its own."""
@@ -78,7 +79,7 @@ class SynapseServer:
         """Start it; return when it answers."""
         command = self.configured()
         with (self.folder / "output.txt").open("ab") as output:
-            self.process = subprocess.Popen(command, stdout=output, stderr=output, cwd=self.folder)
+            self.process = tied(command, stdout=output, stderr=output, cwd=self.folder)
         until_it_listens(self.port, self.process, self.folder / "output.txt")
 
     def end(self, how: signal.Signals = signal.SIGTERM) -> None:

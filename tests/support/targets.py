@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tied import tied
 
 from earwitness.harness.dialects.protocol import Person, Room
 
@@ -25,7 +26,7 @@ class OtherChat:
 
 
 def start_other_chat(folder: Path, *options: str) -> OtherChat:
-    process = subprocess.Popen(
+    process = tied(
         [sys.executable, str(OTHER_CHAT / "server.py"), "--port", "0", *options],
         stdout=subprocess.PIPE,
         text=True,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from tied import tied
 
 UP_S, END_S = 90.0, 30.0
 """Seconds within which the web UI answers, and within which the process ends after SIGTERM."""
@@ -25,7 +25,7 @@ def web_ui(
     `log`: file of its output, which is the message if it ends too early or with another code.
     """
     with log.open("w") as out:
-        process = subprocess.Popen([*arguments, "--web-port", str(port)], stdout=out, stderr=out, env=environment)
+        process = tied([*arguments, "--web-port", str(port)], stdout=out, stderr=out, env=environment)
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=UP_S) as ui:
 
