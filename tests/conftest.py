@@ -74,6 +74,15 @@ running: list[str] = []
 """The test that runs now, if it must not start a process."""
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not even import what `make check` leaves out: rooms of processes, and files of generated histories."""
+    if not collection_path.is_relative_to(TESTS) or collection_path == TESTS:
+        return None
+    place, marks = collection_path.relative_to(TESTS), config.option.markexpr
+    left_out = place.as_posix() in SLOW and "not slow" in marks
+    return left_out or (place.parts[0] in ROOMS_OF_PROCESSES and "not processes" in marks) or None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mix the files that wait and those that compute; mark what starts processes."""
     for item in items:
