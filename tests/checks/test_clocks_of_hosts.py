@@ -46,7 +46,7 @@ def test_correct_runs(block: int) -> None:
         assert [id for id, v in verdicts.items() if v.outcome is Outcome.FAIL and v.promised] == [], seed
 
 
-@pytest.mark.parametrize("block", blocks(4))
+@pytest.mark.parametrize("block", blocks(4, 1))
 @pytest.mark.parametrize("kind", SOUPS)
 def test_what_fails_fails_on_one_clock_too(kind: str, block: int) -> None:
     """On nonsense: a violation that the hosts' clocks alone made is never reported."""

@@ -12,6 +12,7 @@ from compare import fold
 from golden_auth import GOLDEN_AUTH, PROMISES
 from literal import Told
 from rough import rate, rough
+from seeds import rest
 from simulator import SimulatedRun, simulate
 
 from earwitness.checks.catalogue import ALL
@@ -64,8 +65,9 @@ def _rejecting(run: Any, checks: Any = ALL) -> set[str]:
     return {id for id, v in fold(run, checks=checks).items() if v.promised and v.outcome == Outcome.FAIL}
 
 
+@pytest.mark.parametrize("wanted", [1, rest(2)])
 @pytest.mark.parametrize("check", ONLY)
-def test_a_defect_that_only_this_check_finds(check: str) -> None:
+def test_a_defect_that_only_this_check_finds(check: str, wanted: int) -> None:
     """Among the runs with its defect there are some that only this check rejects; without it they would pass."""
     without = [c for c in ALL if c.id != check]
     alone = 0
@@ -75,7 +77,7 @@ def test_a_defect_that_only_this_check_finds(check: str) -> None:
         if _rejecting(run) == {check}:
             assert _rejecting(run, without) == set()
             alone += 1
-        if alone == 2:
+        if alone == wanted:
             return
     pytest.fail(f"{alone} of 40 runs with {ONLY[check]} are rejected by {check} alone")
 

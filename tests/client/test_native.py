@@ -11,6 +11,7 @@ from random import Random
 from typing import Any
 
 import pytest
+from seeds import blocks
 
 from benchmarks import client
 from earwitness.harness.client import link
@@ -298,7 +299,7 @@ def played(directory: Path, make: Callable[[], Dialogue], play: Callable[[Way], 
     return way
 
 
-@pytest.mark.parametrize("seed", range(25))
+@pytest.mark.parametrize("seed", blocks(25, 8))
 @pytest.mark.parametrize("name", DIALECTS)
 def test_odd_streams_cut_anywhere_leave_the_same(tmp_path: Path, name: str, seed: int) -> None:
     make, shape = DIALECTS[name]
@@ -358,6 +359,8 @@ def test_blocks_and_pages_turn_alike(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_said_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The page that cannot be reserved ends the connection after the record is safe; the next one goes on."""
+    firsts = range(1, 6 * STEP_RECORDS + 5000, 1000)
+    reads = {first: b"".join(heard(counter) for counter in range(first, first + 1000)) for first in firsts}
 
     def play(way: Way) -> None:
         steps = [1]
@@ -370,11 +373,11 @@ def test_a_full_disk_is_said_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
         with monkeypatch.context() as patched:
             patched.setattr(journal, "_allocate", allocate)
-            for first in range(1, 7 * STEP_RECORDS, 1000):
+            for first, read in reads.items():
                 if way.link.over:
                     way.told.append((first, type(way.link.error), way.journal.records))
                     way.connect(first)
-                way.link.receive(first, b"".join(heard(counter) for counter in range(first, first + 1000)))
+                way.link.receive(first, read)
         assert len(way.told) > 2, "it was full, and said so"
 
     played(tmp_path, reference, play)

@@ -15,6 +15,7 @@ import pytest
 import valid_inputs as valid
 from json_schema import accepts
 from mutations import as_toml, tree
+from seeds import blocks
 
 from earwitness.harness.cli import main
 from earwitness.harness.described import Faults, Table
@@ -23,7 +24,7 @@ from earwitness.harness.dialects.toml.description import read_tables
 from earwitness.harness.errors import SettingsError
 from earwitness.harness.settings import read_environment
 
-MUTATIONS = 1500
+MUTATIONS = 500
 OF_KEYS_AND_TYPES = re.compile(
     r"is not known here|is missing;|is none of|is (below|above) |(?s:= .*) is (not|neither|no (path|http|ws|data)) |"
     r"is empty|is neither a name"
@@ -58,9 +59,9 @@ def faults_of_settings(data: dict[str, Any]) -> list[str]:
     return faults.found
 
 
-def mutated(inputs: list[dict[str, Any]], count: int) -> Iterator[dict[str, Any]]:
-    """Yield inputs with one mistake each, as they come from TOML."""
-    rng = random.Random(20)
+def mutated(inputs: list[dict[str, Any]], block: int) -> Iterator[dict[str, Any]]:
+    """Yield inputs with one mistake each, as they come from TOML; each block others."""
+    rng, count = random.Random(20 + block), MUTATIONS
     while count:
         try:
             text = as_toml(tree(rng, copy.deepcopy(rng.choice(inputs))))
@@ -85,19 +86,21 @@ def test_valid_targets(faults_of_target: Callable[[dict[str, Any]], list[str]]) 
         assert accepts(target_schema(), data)
 
 
-def test_targets_with_one_mistake(faults_of_target: Callable[[dict[str, Any]], list[str]]) -> None:
+@pytest.mark.parametrize("block", blocks(3, 1))
+def test_targets_with_one_mistake(block: int, faults_of_target: Callable[[dict[str, Any]], list[str]]) -> None:
     """The schema is never stricter, and laxer only where a fault is not of keys and types."""
     schema = target_schema()
-    cases = [(data, faults_of_target(data)) for data in mutated(valid.targets(), MUTATIONS)]
+    cases = [(data, faults_of_target(data)) for data in mutated(valid.targets(), block)]
     assert [told for data, faults in cases if (told := disagreement(schema, data, faults))] == []
     refused = [data for data, _ in cases if not accepts(schema, data)]
     assert 0.2 * MUTATIONS < len(refused) < 0.9 * MUTATIONS
 
 
-def test_settings_with_one_mistake() -> None:
+@pytest.mark.parametrize("block", blocks(3, 1))
+def test_settings_with_one_mistake(block: int) -> None:
     schema, inputs = settings_schema(), [valid.settings()]
     assert disagreement(schema, inputs[0], faults_of_settings(inputs[0])) == ""
-    cases = [(data, faults_of_settings(data)) for data in mutated(inputs, MUTATIONS)]
+    cases = [(data, faults_of_settings(data)) for data in mutated(inputs, block)]
     assert [told for data, faults in cases if (told := disagreement(schema, data, faults))] == []
     assert sum(not accepts(schema, data) for data, _ in cases) > 0.2 * MUTATIONS
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from seeds import blocks
 
 from earwitness.harness.draft.recording import read_recording
 from earwitness.harness.draft.secrets import REMOVED, Secrets
@@ -123,7 +124,7 @@ ODD = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("seed", range(150))
+@pytest.mark.parametrize("seed", blocks(150, 50))
 def test_no_damage_breaks_a_draft(seed: int, drafted: Callable[..., Any]) -> None:
     """Each value may be of any type: the draft is a valid file without secrets, or one sentence states the fault."""
     chosen = random.Random(seed)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from oracle_streams import streams_by_hand
+from seeds import blocks
 
 from earwitness.checks.engine.fault_windows import FaultLog
 from earwitness.checks.history.record import AGENT, FOREIGN, RECORD, Flag, Kind, Phase, empty
@@ -328,7 +329,7 @@ def _as_dicts(rows: Sequence[Row]) -> list[dict[str, int]]:
     return [dict(zip(names, map(int, row), strict=True)) for row in records(rows).tolist()]
 
 
-@pytest.mark.parametrize("block", range(6))
+@pytest.mark.parametrize("block", blocks(6, 2))
 def test_as_the_slow_oracle_finds(block: int) -> None:
     """Times, shares and counts of many random histories; the file counts what they contained, so that none is idle."""
     seen_at_all: set[str] = set()

@@ -8,6 +8,7 @@ import limiters
 import numpy as np
 import pytest
 from limiters import BROKEN, HEALTHY, Network, simulate, verdicts
+from seeds import blocks
 
 from earwitness.checks import Outcome
 from earwitness.checks.resources.budget import Budget, Uses
@@ -79,7 +80,7 @@ def test_least_left_holds_however_things_were_charged(seed: int) -> None:
 # -- limiters, right and wrong, behind a network --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", blocks(12, 6))
 def test_a_right_limiter_is_never_blamed(seed: int) -> None:
     """However long the network takes and whatever it loses."""
     network = Network(mean_s=(0.002, 0.02, 0.3)[seed % 3], lost=(0.0, 0.02)[seed % 2])
@@ -96,7 +97,7 @@ CAUGHT = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", blocks(3, 1))
 def test_a_wrong_limiter_is_caught_by_the_check_that_is_meant(name: str, seed: int) -> None:
     """And what is I39's (another address, another token) is not I36's."""
     found = verdicts(simulate(seed, BROKEN[name]()), CHECKS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from seeds import blocks
 
 from earwitness.harness.report.comparison.within import Blocks, compare_pair, word
 from earwitness.harness.report.drift import slope_with_interval, windows
@@ -30,11 +31,13 @@ def test_a_run_that_is_half_as_slow_again_is_slower() -> None:
     assert words(run_of(15, 1), run_of(10, 2)) == {"ack p50": "faster", "ack p99": "faster"}
 
 
-def test_noise_is_called_noise() -> None:
-    """Of forty pairs of runs of the same platform hardly one row is told as anything else, and none as slower beyond
+@pytest.mark.parametrize("block", blocks(4, 1))
+def test_noise_is_called_noise(block: int) -> None:
+    """Of ten pairs of runs of the same platform hardly one row is told as anything else, and none as slower beyond
     the tolerance."""
-    told = [w for seed in range(40) for w in words(run_of(10, seed), run_of(10, 1000 + seed)).values()]
-    assert told.count("noise") >= 74
+    seeds = range(block * 10, block * 10 + 10)
+    told = [w for seed in seeds for w in words(run_of(10, seed), run_of(10, 1000 + seed)).values()]
+    assert told.count("noise") >= 18
     assert "slower" not in told
 
 
