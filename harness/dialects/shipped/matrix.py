@@ -13,6 +13,7 @@ from earwitness import dialects as d
 from earwitness.checks.history.record import Place
 from earwitness.harness.client.bounds import bounds
 from earwitness.harness.client.flow import Unbounded
+from earwitness.harness.dialects.shipped._matrix_rooms import enter
 from earwitness.harness.dialects.shipped._matrix_sync import API, Sync, as_table, as_text, rows_of
 
 PROMISES = {
@@ -20,7 +21,7 @@ PROMISES = {
     "resume": True, "misses_nothing": True, "at_most_once": "device", "durable": True, "history": True,
     "delivers": True, "delivery_bound_s": 5.0,
 }  # fmt: skip
-ADMIN, JOIN_TRIES = "/_synapse/admin/v1", 10
+ADMIN = "/_synapse/admin/v1"
 
 
 class Matrix(d.BaseDialect):
@@ -82,17 +83,16 @@ class Matrix(d.BaseDialect):
             return (yield from self._ask("POST", f"{API}/register", "register", body))
         response = yield from self._ask("GET", f"{ADMIN}/register", "nonce")
         nonce = as_text((as_table(response.body) or {}).get("nonce"))
-        text = "\0".join((nonce, name, secret, "notadmin"))
-        mac = hmac.new(self._secret.encode(), text.encode(), hashlib.sha1).hexdigest()
+        text = "\0".join((nonce, name, secret, "notadmin")).encode()
+        mac = hmac.new(self._secret.encode(), text, hashlib.sha1).hexdigest()
         body |= {"nonce": nonce, "mac": mac, "admin": False}
         return (yield from self._ask("POST", f"{ADMIN}/register", "register", body))
 
     def identity(self, credentials: d.Credentials) -> d.Flow[Sequence[d.Statement]]:
         """Implement `Target.identity`: ask the server whose token it is."""
         response = yield from self._ask("GET", f"{API}/account/whoami", "whoami", me=credentials)
-        return [
-            d.Statement(place=Place.BACKEND, user_id=as_text((as_table(response.body) or {}).get("user_id")) or None)
-        ]
+        user_id = as_text((as_table(response.body) or {}).get("user_id")) or None
+        return [d.Statement(place=Place.BACKEND, user_id=user_id)]
 
     def probe(self, credentials: d.Credentials) -> d.Flow[int]:
         """Implement `Target.probe`: ask the server whose token it is, as `identity` does."""
@@ -101,26 +101,16 @@ class Matrix(d.BaseDialect):
 
     def open_room(self, credentials: d.Credentials, room: d.Room) -> d.Flow[None]:
         """Implement `Target.open_room`: join the room by its alias; the first member makes it."""
-        join = f"{API}/join/{quote(f'#{room.label}:{self.server}', safe='')}"
-        for _ in range(JOIN_TRIES):  # the alias of a room that is being made exists before others may join
-            response = yield from self._ask("POST", join, "join", {}, credentials)
-            if response.status == 404:
-                body = {"room_alias_name": room.label, "preset": "public_chat", "visibility": "private"}
-                response = yield from self._ask("POST", f"{API}/createRoom", "create room", body, credentials)
-            if response.status == 200:
-                room_id = as_text((as_table(response.body) or {}).get("room_id"))
-                self.room_of[room.label], self.label_of[room_id] = room_id, room.label
-                return
-        raise d.FlowError("open room", "the id of a room that was joined or made", response)
+        room_id = yield from enter(self._ask, room, f"#{room.label}:{self.server}", credentials)
+        self.room_of[room.label], self.label_of[room_id] = room_id, room.label
 
     def post(self, credentials: d.Credentials, label: str, message_id: str, text: str) -> d.Flow[Sequence[d.Heard]]:
         """Implement `SendsByHttp.post`: PUT with the message's id as transaction id. Raises FlowError for 5xx."""
         room_id, body = self.room_of.get(label, label), {"msgtype": "m.text", "body": text}
         path = f"{API}/rooms/{quote(room_id)}/send/m.room.message/{quote(message_id, safe='')}"
         response = yield from self._ask("PUT", path, "send", body, credentials)
-        wait_ms = (as_table(response.body) or {}).get("retry_after_ms")
-        wait_s = wait_ms / 1000 if isinstance(wait_ms, int | float) else None
-        return d.posted("send", response, label, message_id, wait_s)
+        ms = (as_table(response.body) or {}).get("retry_after_ms")
+        return d.posted("send", response, label, message_id, ms / 1000 if isinstance(ms, int | float) else None)
 
     def history(self, credentials: d.Credentials, room: d.Room) -> d.Flow[list[d.StoredRow]]:
         """Implement `Target.history`: read all pages, oldest first. Raises FlowError; Unbounded for too many."""

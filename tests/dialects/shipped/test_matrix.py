@@ -199,20 +199,51 @@ def test_login_with_the_shared_secret(chat: Callable[..., Any]) -> None:
     assert json.loads(asked[1].body)["mac"] == hmac.new(b"s3cret of the server", text, hashlib.sha1).hexdigest()
 
 
+BOB = Person(number=1, name="Bob-1", email="Bob-1.t@people.example", secret="toil")
+NO_ROOM, NOT_YET, POLL, MADE = (404, {}), (403, {}), (200, {"next_batch": "s1"}), (200, {"room_id": "!a:x.org"})
+
+
+def names(asked: list[HttpRequest]) -> list[str]:
+    return [one.name for one in asked]
+
+
 def test_rooms(chat: Callable[..., Any]) -> None:
-    """Joined by their alias; made where there is none; a room that is being made is joined a little later."""
-    target, room_id = chat(), {"room_id": "!a:x.org"}
-    _, asked = run(target.open_room(ME, ROOM), (200, room_id))
+    """Joined by their alias; made by the first member, and named once others may join."""
+    target = chat()
+    _, asked = run(target.open_room(ME, ROOM), MADE)
     assert asked[0].url.endswith("/join/%23t-r0%3Ax.org")
     assert (target.room_of["t-r0"], target.label_of["!a:x.org"]) == ("!a:x.org", "t-r0")
-    _, asked = run(target.open_room(ME, ROOM), (404, {}), (200, room_id))
-    assert json.loads(asked[1].body)["room_alias_name"] == "t-r0"
-    _, asked = run(
-        target.open_room(ME, ROOM), (404, {}), (400, {"errcode": "M_ROOM_IN_USE"}), (403, {}), (200, room_id)
-    )
-    assert [one.name for one in asked] == ["join", "create room", "join", "join"]
+    _, asked = run(target.open_room(ME, ROOM), NO_ROOM, MADE, (200, {}))
+    assert names(asked) == ["join", "create room", "name room"]
+    assert "room_alias_name" not in json.loads(asked[1].body)
+    assert (asked[2].method, asked[2].url.rpartition("/v3")[2]) == ("PUT", "/directory/room/%23t-r0%3Ax.org")
+    assert json.loads(asked[2].body) == {"room_id": "!a:x.org"}
+
+
+def test_a_room_that_another_makes(chat: Callable[..., Any]) -> None:
+    """Others wait between their tries, as the server holds a poll; after ten of them any member makes it."""
+    target, room = chat(), Room(number=0, label="t-r0", members=(BOB, ALICE))
+    _, asked = run(target.open_room(ME, room), NO_ROOM, POLL, NOT_YET, POLL, MADE)
+    assert names(asked) == ["join", "pause", "join", "pause", "join"]
+    polls = [parse_qs(urlsplit(asked[n].url).query) for n in (1, 3)]
+    assert [(one.get("since"), one["timeout"]) for one in polls] == [(None, ["0"]), (["s1"], ["1000"])]
+    _, asked = run(target.open_room(ME, room), *[NO_ROOM, POLL] * 10, NO_ROOM, MADE, (409, {}), POLL, MADE)
+    assert names(asked)[-5:] == ["join", "create room", "name room", "pause", "join"]
     with pytest.raises(FlowError, match="open room"):
-        run(target.open_room(ME, ROOM), *[(403, {})] * 10)
+        run(target.open_room(ME, ROOM), *[NOT_YET, POLL] * 60)
+
+
+def test_a_join_without_an_answer(chat: Callable[..., Any]) -> None:
+    """It is repeated, because it may have taken effect; the sixth one is the last."""
+    target, lost = chat(), FlowError("join", "an answer", detail="TimeoutError")
+    flow = target.open_room(ME, ROOM)
+    assert [next(flow).name, flow.throw(lost).name] == ["join", "join"]
+    with pytest.raises(StopIteration):
+        flow.send(HttpResponse(200, {}, b'{"room_id": "!a:x.org"}'))
+    flow = target.open_room(ME, ROOM)
+    assert [next(flow).name, *(flow.throw(lost).name for _ in range(5))] == ["join"] * 6
+    with pytest.raises(FlowError, match="an answer"):
+        flow.throw(lost)
 
 
 def test_sending(chat: Callable[..., Any]) -> None:
