@@ -19,7 +19,7 @@ from earwitness.checks.roster import Roster
 from earwitness.checks.verdict import Finding, Verdict
 
 NEVER = np.iinfo(np.int64).max
-STARTED, THINKING, TOOL_STARTED, TOOL_COMPLETED, CHUNK, COMPLETED, ERROR = range(1, 8)
+STARTED, THINKING, TOOL_STARTED, TOOL_COMPLETED, CHUNK, COMPLETED, ERROR, BROKEN_OFF = range(1, 9)
 """Events of a run, as in `attempt` of a RUN record."""
 FINE, HEADLESS, RESTARTED, CHUNKS, TOOLS, AFTER, ENDLESS, CUT_OFF, HOLE, DIFFERS, RESTATED, STORED_OTHERWISE = range(12)
 """Rules that a run may break; FINE: none."""
@@ -68,7 +68,7 @@ content      hash of all chunks that came, by number and digest; digests: how ma
 name         CRC-32 of the run's id, the same in all journals; without one its number in this journal
 answer       CRC-32 of the whole answer, 0: not recorded
 joined       time (ns) of the connection's JOIN + 1, 0 unknown; parted: how often the connection had left before
-ended        1 by an error, 2 completed; whole: the run's start came on this connection
+ended        1 by an error or broken off, 2 completed; whole: the run's start came on this connection
 continued    the platform had said that nothing was missed before
 broken       the first rule that was broken, by the record `last`; first: the run's first record here
 """
@@ -78,9 +78,9 @@ broken       the first rule that was broken, by the record `last`; first: the ru
 def broken_rule(run: Array, event: Int, chunk: Int) -> Int:
     """Process one event of an agent's answer; return the rule that it breaks, or FINE.
 
-    `run`: its RUN row, updated. `event`: STARTED … ERROR; the STARTED that begins a run is not passed. `chunk`: number
-    of the event's chunk. `run["chunk"]` is the next number that must come; it starts at 0, or at -1 (any) for a run
-    whose beginning was missed.
+    `run`: its RUN row, updated. `event`: STARTED … BROKEN_OFF; the STARTED that begins a run is not passed. `chunk`:
+    number of the event's chunk. `run["chunk"]` is the next number that must come; it starts at 0, or at -1 (any) for a
+    run whose beginning was missed.
 
     Tools are counted and not named: records do not say which tool it was, so only a completion without a start, and a
     tool open at the completion, can be found. A run without its beginning (`headless`) may complete tools that started
@@ -104,6 +104,10 @@ def broken_rule(run: Array, event: Int, chunk: Int) -> Int:
         run["tools"] -= 1
         if run["tools"] < 0 and not run["headless"]:
             return TOOLS
+    elif event == BROKEN_OFF:
+        # The platform ended the answer without an end: no connection needs to last for that to be known.
+        run["ended"] = 1
+        return ENDLESS
     elif event in (COMPLETED, ERROR):
         run["ended"] = 2 if event == COMPLETED else 1
         if event == COMPLETED and run["tools"] > 0:
@@ -151,7 +155,7 @@ def runs_step(
         elif slots[i] >= 0 and r["kind"] == K_LEAVE:
             joined[slots[i]] = 0
             parted[slots[i]] += 1
-        if r["kind"] != K_RUN or conns[i] < 0 or r["attempt"] < STARTED or r["attempt"] > ERROR:
+        if r["kind"] != K_RUN or conns[i] < 0 or r["attempt"] < STARTED or r["attempt"] > BROKEN_OFF:
             continue
         rec = (np.int64(journal) << REC_BITS) | np.int64(r["index"])
         key = (np.int64(conns[i]) << 32) | np.int64(r["author"])
@@ -215,7 +219,9 @@ class AgentStream(Folding):
     """State of I24: on each connection an agent's answer (a "run") is delivered once and in order.
 
     That is: started, chunks without a hole, each completed tool was started, one completed or error, nothing after it.
-    Counted are answers on connections.
+    An answer that its platform breaks off has no such end.
+    Counted are answers on connections, but not one whose end did not come and was not due, such as one that the tester
+    cut.
 
     All devices that receive one answer agree. A device that got its completion has received every piece that another
     device received (*cut-off*), with the same content (*differs*). Where the contract has `resume` and
@@ -309,7 +315,8 @@ class AgentStream(Folding):
         bad = np.flatnonzero(broken)
         bad = bad[np.argsort(runs["last"][bad], kind="stable")]
         findings = [_finding(world, runs[k], int(broken[k])) for k in bad[:FINDINGS]]
-        return self.conclude(findings, examined=len(runs), violations=len(bad))
+        judged = np.count_nonzero((broken != FINE) | (runs["ended"] > 0))
+        return self.conclude(findings, examined=int(judged), violations=len(bad))
 
 
 def _disagreement(runs: Array) -> Array:

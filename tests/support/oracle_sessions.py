@@ -12,7 +12,7 @@ from oracle_history import FOREVER, KICK, READ, History, Opinion, R
 
 from earwitness.checks.history.record import AGENT, NOBODY, NONE, Flag, Kind, Phase, State
 
-STARTED, THINKING, TOOL_STARTED, TOOL_COMPLETED, CHUNK, COMPLETED, ERROR = range(1, 8)
+STARTED, THINKING, TOOL_STARTED, TOOL_COMPLETED, CHUNK, COMPLETED, ERROR, BROKEN_OFF = range(1, 9)
 
 
 def causal_order(h: History) -> Opinion:
@@ -300,7 +300,7 @@ def _disturbed(h: History, start: int, end: int) -> bool:
 
 
 def agent_streams(h: History) -> Opinion:
-    """I24: each run of an agent is one well-formed stream on its connection. Counted are runs.
+    """I24: each run of an agent is one well-formed stream on its connection. Counted are runs that ended or are broken.
 
     Who began to listen in the middle hears no beginning: only who had joined before anything was sent in the
     conversation can say that there was none, and only if nothing of the record is missing.
@@ -337,7 +337,11 @@ def agent_streams(h: History) -> Opinion:
             ends = [r for r in events if r.attempt == COMPLETED and r.digest]
             if ends and ends[0].conv in rooms and (ends[0].conv, ends[0].digest) not in kept:
                 broken.add(key)
-    return Opinion(len(runs), len(bad) + len(broken))
+    ended = {
+        key for key, events in runs.items()
+        if any(r.attempt in (COMPLETED, ERROR) for r in _until_leaving(h, events))
+    }  # fmt: skip
+    return Opinion(len(ended | bad | broken), len(bad) + len(broken))
 
 
 def _left_later(h: History, first: R) -> bool:
@@ -414,6 +418,8 @@ def _well_formed(h: History, events: list[R]) -> bool:
             if r.counter != chunks:
                 return False
             chunks += 1
+        if r.attempt == BROKEN_OFF:
+            return False
         tools += (r.attempt == TOOL_STARTED) - (r.attempt == TOOL_COMPLETED)
         if (tools < 0 and whole) or (r.attempt == COMPLETED and tools > 0):
             return False

@@ -200,7 +200,7 @@ class _Cook:
             journal.write(Kind.FAULT, t, author=FOREIGN + rng.randint(0, 1), flags=rng.choice((0, int(Flag.OWN))))
         else:
             run, events = rng.choice(list(self.runs.items()))
-            event, number = events.pop(0) if events and rng.random() < 0.9 else (rng.randint(1, 7), rng.randint(0, 2))
+            event, number = events.pop(0) if events and rng.random() < 0.9 else (rng.randint(1, 8), rng.randint(0, 2))
             journal.write(
                 Kind.RUN, t, **place, author=FOREIGN + run, attempt=event, counter=number, conv=conv, seq=t % 9 - 1
             )

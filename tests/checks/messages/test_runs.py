@@ -11,13 +11,22 @@ from earwitness.checks import Flag, Kind, Outcome
 
 ANN, BOB, BOB2, EVE = range(4)
 RUN = 1 << 31
-STARTED, THINKING, TOOL, TOOL_DONE, CHUNK, COMPLETED, ERROR = range(1, 8)
+STARTED, THINKING, TOOL, TOOL_DONE, CHUNK, COMPLETED, ERROR, BROKEN_OFF = range(1, 9)
 WHOLE = "s t ( ) 0 1 2 c"
 
 
 def tell(history: Any, events: str, client: int = BOB, run: int = RUN, **slots: int) -> Any:
-    """s(tarted) t(hinking) ( ) tool, digits: chunks, c(ompleted), e(rror), ?: an event that nobody knows."""
-    known = {"s": STARTED, "t": THINKING, "(": TOOL, ")": TOOL_DONE, "c": COMPLETED, "e": ERROR, "?": 0}
+    """s(tarted) t(hinking) ( ) tool, digits: chunks, c(ompleted), e(rror), b(roken off), ?: an unknown event."""
+    known = {
+        "s": STARTED,
+        "t": THINKING,
+        "(": TOOL,
+        ")": TOOL_DONE,
+        "c": COMPLETED,
+        "e": ERROR,
+        "b": BROKEN_OFF,
+        "?": 0,
+    }
     for event in events.split():
         chunk = int(event) if event.isdecimal() else 0
         number = CHUNK if event.isdecimal() else known[event]
@@ -46,6 +55,8 @@ def tell(history: Any, events: str, client: int = BOB, run: int = RUN, **slots: 
         ("s e 0", "after-end"),
         ("s c s", "after-end"),
         ("s 0 1", "endless"),
+        ("s 0 b", "endless"),
+        ("s e b", "after-end"),
         ("s s c c 9", "restarted"),
     ],
 )
@@ -96,6 +107,16 @@ def test_who_is_owed_an_end(new_history: Callable[..., Any], end: str, violation
         assert history.tell(verdict).sentence == "bob on tab 1 never received the end of an agent's run in room-1"
 
 
+@pytest.mark.parametrize(("ending", "counts"), [("0", (0, 0)), ("0 b", (1, 1)), ("0 c", (1, 0))])
+def test_an_answer_on_a_connection_that_the_tester_cut(
+    new_history: Callable[..., Any], ending: str, counts: tuple[int, int]
+) -> None:
+    """The one that was under way is not counted; one that the platform had broken off before is."""
+    history = tell(new_history().join(BOB), f"s {ending}").cut(BOB, own=True).drained()
+    verdict = history.judge()["I24"]
+    assert (verdict.examined, verdict.violations) == counts
+
+
 def test_a_run_that_began_earlier_owes_no_beginning(new_history: Callable[..., Any]) -> None:
     """Somebody asked, then Bob joined: he hears the rest of it. The rest must be in order."""
     history = tell(new_history().send(ANN, 1).join(BOB), ") 3 4 c")
@@ -119,7 +140,7 @@ def test_nothing_is_judged_after_leaving(new_history: Callable[..., Any], client
     """Not what still comes of a run, nor its end, also if the connection joins again; what broke before counts."""
     history = tell(new_history().join(client), "s 0", client).leave(client).join(client)
     verdict = tell(history, after, client).drained().judge()["I24"]
-    assert (verdict.examined, verdict.violations) == (1, 0)
+    assert (verdict.examined, verdict.violations) == (0, 0)
     broken = tell(new_history().join(client), "s 1", client).leave(client)
     assert tell(broken, after, client).drained().judge()["I24"].violations == 1
 
