@@ -10,7 +10,7 @@ import pytest
 from sse_server import sse_chat
 
 __all__ = ["sse_chat"]  # fixture
-STORY = "examples/dialects/ask_story.py"
+STORY, CUTS = "examples/dialects/ask_story.py", "examples/dialects/ask_cut.py"
 
 
 def test_it_passes(locust: Callable[..., Any], sse_chat: Callable[..., Path]) -> None:
@@ -56,3 +56,19 @@ def test_answers_that_outlast_the_run(locust: Callable[..., Any], sse_chat: Call
     assert run.check("I24")["violations"] == 0, run.out
     assert run.recorded("LEAVE") >= 1
     assert run.code in (0, 3)
+
+
+@pytest.mark.parametrize(
+    ("switches", "broken"), [((), []), pytest.param(("--cut", "10"), ["I24"], marks=pytest.mark.campaign)]
+)
+def test_answers_that_the_tester_cuts(
+    locust: Callable[..., Any], sse_chat: Callable[..., Path], switches: tuple[str, ...], broken: list[str]
+) -> None:
+    """They are neither missed nor counted, users ask again, and an answer that the server cuts is still found."""
+    file = sse_chat("--gap-s", "0.02", *switches, strict=True)
+    run = locust("-u", "6", "-r", "6", "-t", "8s", "--target", str(file), story=CUTS)
+    assert (run.code, run.broken) == (1 if broken else 0, broken), run.out
+    cut = run.verdict["streams"]["cut_short"]
+    assert 1 <= cut <= 3, "one answer of each second user; one that ended by itself at that moment is not cut"
+    assert run.check("I24")["examined"] == run.recorded("OK") - cut
+    assert run.recorded("CONNECT") == 9

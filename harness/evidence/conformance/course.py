@@ -27,6 +27,7 @@ class Course:
     read        rooms whose history was read at the end of the run
     longest_s   seconds for which the longest connection was open
     resumes     the target file promises that sessions go on after a cut
+    answers_cut  streamed answers that we cut while they arrived, of which no end is judged
     """
 
     heartbeats: int = 0
@@ -36,10 +37,11 @@ class Course:
     read: int = 0
     longest_s: float = 0.0
     resumes: bool = False
+    answers_cut: int = 0
 
 
 def course_of(run_dir: Path) -> Course:
-    """Return the course of the run in a directory. Raises RecordError if it cannot be read."""
+    """Return the course of the run in a directory, without `answers_cut`. Raises RecordError if it cannot be read."""
     history = open_history(run_dir)
     beats = sum(_count(view.footer or {}, name) for view in history.journals for name in ("heartbeats", "pings"))
     opened: dict[tuple[int, int], int] = {}

@@ -150,6 +150,9 @@ def _server(tried: Tried) -> Iterator[str]:
         yield f"| {name} | " + " | ".join(_cell(trial, name) for trial in tried.trials) + " |"
     for name, said in ROWS:
         yield f"| {name} | " + " | ".join(said(trial.course) for trial in tried.trials) + " |"
+    if any(trial.course.answers_cut for trial in tried.trials):
+        counts = " | ".join(f"{trial.course.answers_cut:,}" for trial in tried.trials)
+        yield f"| answers cut by us while they arrived | {counts} |"
     yield ""
     yield from _findings(tried)
     yield "To repeat the first run, with the server running:"

@@ -8,7 +8,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -105,8 +105,9 @@ def _told(run_dir: Path | None) -> tuple[dict[str, Any], Course]:
         return {}, Course()
     try:
         verdict: dict[str, Any] = json.loads((run_dir / "verdict.json").read_text("utf-8"))
-        return verdict, course_of(run_dir)
-    except (OSError, ValueError, RecordError):
+        streams = verdict.get("streams") or {}
+        return verdict, replace(course_of(run_dir), answers_cut=int(streams.get("cut_short", 0)))
+    except (OSError, ValueError, TypeError, RecordError):
         return {}, Course()
 
 
