@@ -27,12 +27,12 @@ def passes(file: Path, story: str = CHAT, seconds: int = SECONDS, *, unknown: bo
     return judged
 
 
-def finds(planter: Planter, checks: Collection[str], file: Path, story: str = CHAT) -> Judged:
+def finds(planter: Planter, checks: Collection[str], file: Path, story: str = CHAT, seconds: int = SECONDS) -> Judged:
     """Run a story against `file`, which leads to the planter: one of `checks` fails, or, without any, the run passes.
 
     Return the run. A planter of no fault has planted nothing.
     """
-    judged = run_story(story, file, SECONDS)
+    judged = run_story(story, file, seconds)
     assert bool(planter.planted) == bool(planter.fault)
     assert judged.code == (1 if checks else 0), judged.out
     assert bool(judged.broken.intersection(checks)) == bool(checks), judged.out

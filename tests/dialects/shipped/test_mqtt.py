@@ -201,11 +201,15 @@ def test_a_real_server(tmp_path: Path, server: Any) -> None:
 @pytest.mark.servers
 @pytest.mark.parametrize("server", [mosquitto, rabbitmq])
 def test_sessions_of_a_real_server(tmp_path: Path, server: Any) -> None:
-    """Users whose sockets are cut get what came meanwhile. RabbitMQ may send it in another order (seen once, I1)."""
+    """Users whose sockets are cut get what came meanwhile; mosquitto sends it in order.
+
+    RabbitMQ need not: `test_mqtt_takeover` shows that it does not keep the order, so I1 may only be known, not open.
+    """
     with server(tmp_path) as ports:
         ws = ports[1] if server is mosquitto else ports[0]
         judged = run_story(CUTS, example_file(tmp_path, "mqtt", port=ws), 8)
-    assert judged.broken <= ({"I1"} if server is rabbitmq else set()), judged.out
+    assert judged.checks["I1"]["outcome"] in (("PASS", "FAIL") if server is rabbitmq else ("PASS",)), judged.out
+    assert judged.broken <= {"I1"}, judged.out
     assert {"I5b", "I47", "I12"} <= judged.held
 
 

@@ -69,4 +69,4 @@ def test_a_planted_fault_is_found(synapse: SynapseServer, fault: str, checks: se
     """A proxy spoils some deliveries; without a fault it passes."""
     planter = planter_of(fault, 30)
     with planted_polls(synapse.url, planter) as address:
-        finds(planter, checks, target(tmp_path, address))
+        finds(planter, checks, target(tmp_path, address), seconds=20)  # users take long to log in and join
