@@ -1,11 +1,12 @@
-"""Streamed answer to one question, as a dialect reads it: it becomes events, and shows whether users are mixed up.
+"""Conversion of an agent's streamed answer into events, and detection of text in it that belongs to another user.
 
-Two things show an answer, or a piece of one, that belongs to another user:
+Two things show that an answer, or a piece of one, belongs to another user:
 
-- The id of an answer, where each piece states it. A piece with another id than the first one belongs to that answer.
-- A question that an answer repeats. A body names its author and its conversation (`harness.client.body`), so the record
-  gets a message with these names, and a check sees a question of somebody else (I12). An agent need not repeat a body
-  exactly: its head is enough to know whose it is.
+- The id of an answer, where each piece states it. A piece with another id than the first piece belongs to that other
+  answer.
+- A question that an answer repeats. A message body names its author and its conversation (`harness.client.body`), so
+  the record states both, and a check finds the question of another user (I12). The head of a body is enough for that,
+  because an agent need not repeat the whole body unchanged.
 """
 
 from __future__ import annotations
@@ -19,46 +20,44 @@ from earwitness.harness.client.events import ACK, AGENT, MESSAGE, OTHER, Heard
 from earwitness.harness.client.flow import HIDDEN, FlowError, Unbounded
 
 KEPT_CHARS: Final = 1 << 20
-"""Characters of one answer that are searched for questions."""
+"""Number of characters of one answer after which later text is not searched for questions."""
 KEPT_IDS: Final = 10_000
 LONGEST_ID: Final = 64
 
 
 class AnswerIds:
-    """Ids of the answers that a process has received lately, and the rooms of their questions."""
+    """Room labels by the ids of answers, for the KEPT_IDS answers that this process received last."""
 
     def __init__(self) -> None:
-        """Start without ids; of more than KEPT_IDS the oldest are dropped."""
+        """Start empty. With more than KEPT_IDS ids, the oldest is dropped."""
         self._rooms: dict[str, str] = {}
 
     def room_of(self, answer_id: str, label: str) -> str:
-        """Return the label of the room in which the answer with this id was asked for.
-
-        `label`: the room that is stored for an id that is new.
-        """
+        """Return the room label that is stored for `answer_id`; for a new id, store `label` and return it."""
         if answer_id not in self._rooms and len(self._rooms) >= KEPT_IDS:
             del self._rooms[next(iter(self._rooms))]
         return self._rooms.setdefault(answer_id, label)
 
 
 class StreamedAnswer:
-    """Streamed answer to one question. A dialect calls its methods for what the stream says, in the order of arrival.
+    """Streamed answer to one question. A dialect calls its methods as the parts of the stream arrive.
 
-    Each report goes to the callback `happened` as events (`harness.client.events`).
+    Each call reports events (`harness.client.events`) to the callback `happened`.
 
     accepted  the platform has begun to answer
-    lacks     what the answer lacks so far; "" once it is whole
-    secrets   texts that no message may show, because a platform may repeat in its answer what it was sent
+    lacks     what is missing from the answer, in words; "" once the answer is complete
+    secrets   texts that `lacks` must not show, because a platform may repeat in its answer what it was sent
     """
 
     def __init__(
         self, letter: tuple[str, str, str], happened: Callable[[Sequence[Heard]], None], ids: AnswerIds, *, lacks: str
     ) -> None:
-        """Start before the answer.
+        """Prepare for an answer of which nothing has arrived.
 
         - `letter`: room label, message id and body of the question
         - `happened`: takes the events
-        - `lacks`: what an answer lacks that breaks off before its last event, in words such as "no [DONE]"
+        - `ids`: the ids of answers of this process
+        - `lacks`: words for what is missing if the answer ends before its last event, such as "no [DONE]"
         """
         self._label, self._run, self._question = letter
         self._happened, self._ids = happened, ids
@@ -68,7 +67,7 @@ class StreamedAnswer:
         self.secrets: Sequence[str] = ()
 
     def opened(self) -> None:
-        """Report that the question was accepted, and its answer begins."""
+        """Report that the platform accepted the question and begins its answer: the events ACK and AGENT "started"."""
         self.accepted = True
         self._happened([(ACK, self._label, None, -1, None, self._run, None), self._agent("started", None, 0)])
 
@@ -93,13 +92,13 @@ class StreamedAnswer:
             self._happened([self._numbered(text, run, self._ids.room_of(answer_id, self._label))])
 
     def completed(self) -> None:
-        """Report the end of the answer; no-op after an error, which was its end."""
+        """Report the regular end of the answer; no-op after `failed`, which was its end."""
         if not self._failed:
             self.lacks = ""
             self._happened([self._agent("completed", None, 0)])
 
     def failed(self, error: str) -> None:
-        """Report an error inside the stream."""
+        """Report an error that the stream states, and store the text `error` in `lacks` with the `secrets` hidden."""
         said = error
         for secret in self.secrets:
             said = said.replace(secret, HIDDEN)
@@ -107,21 +106,21 @@ class StreamedAnswer:
         self._happened([self._agent("error", error, 0)])
 
     def unread(self, frame: str) -> None:
-        """Report an event of the stream that cannot be understood."""
+        """Report a part of the stream that the dialect cannot decode, as the event OTHER."""
         self._happened([(OTHER, self._label, None, -1, None, None, frame)])
 
     def missing(self) -> str:
-        """Return what the answer lacks, "" once it is whole. To be used as `StreamedRequest.missing`."""
+        """Return `lacks`, for use as `StreamedRequest.missing`."""
         return self.lacks
 
     def ended(self, error: FlowError | None = None, *, exactly: bool) -> None:
-        """Report the end of the stream: that the answer was broken off, if so, and the questions that it repeats.
+        """Report the end of the stream: "broken" for an incomplete answer, and the questions that the answer repeats.
 
         Call it once, however the stream ended.
 
         - `error`: the error of its request. If the answer only exceeded a limit of the tester (`Unbounded`), it is not
-          reported as broken off
-        - `exactly`: the agent promises to repeat its question unchanged; judged only if the answer is whole
+          reported as broken
+        - `exactly`: the agent promises to repeat its question unchanged; ignored for an incomplete answer
         """
         if self.accepted and self.lacks and not self._failed and not isinstance(error, Unbounded):
             self._happened([self._agent("broken", None, 0)])
@@ -141,17 +140,18 @@ class StreamedAnswer:
 _HEAD: Final = re.compile(
     r"ew1:([^:\s]{1,64}):(\d{1,9}):(\d{1,9}):(\d{1,9}):(\d{1,3})\.(\d{1,3}):([0-9a-f]{8}):", re.ASCII
 )
-"""Head of a body: tag, author, conversation, counter, proc, attempt, checksum."""
+"""Pattern of the head of a message body: tag, author, conversation, counter, proc, attempt, checksum."""
 
 
 def repeated(answer: str, question: str, label: str, message_id: str, *, exactly: bool) -> Iterator[Heard]:
-    """Yield a MESSAGE event for each body in the text `answer`: the question itself, and bodies of other messages.
+    """Yield a MESSAGE event for each message body in the text `answer`: the question's own body, and bodies of others.
 
     - `question`, `label`, `message_id`: body, room and id of the question that is answered
-    - `exactly`: the agent promises to repeat the question unchanged; if False, a changed copy of it is skipped
+    - `exactly`: the agent promises to repeat the question unchanged; if False, a changed copy of the question is
+      skipped
 
-    A body of another message that is changed or incomplete is yielded with the fields that its head states.
-    Never raises. Time and results are bounded by the length of `answer`.
+    A body of another message that is changed or incomplete is yielded with the fields that its head states. Never
+    raises. Run time and number of events are bounded by the length of `answer`.
     """
     if question and question in answer:
         yield _message(label, question, message_id, None)
@@ -170,7 +170,7 @@ def repeated(answer: str, question: str, label: str, message_id: str, *, exactly
 
 
 def _fields(head: re.Match[str]) -> Fields:
-    """Return the fields of a body as its head says them."""
+    """Return the fields that the head of a body states, marked as `sound`, with the stated checksum as `digest`."""
     tag, author, conv, counter, proc, attempt, digest = head.groups()
     return tag, int(author), int(conv), int(counter), int(proc) % 256, int(attempt) % 256, int(digest, 16), True
 

@@ -22,7 +22,7 @@ RECV_BYTES = 65536
 class AsyncConnection(Link, asyncio.Protocol):
     """Connection of a session under asyncio, over any wire (`harness.client.wires`); it can be opened once.
 
-    As `async with` it opens and closes the connection.
+    `async with` opens the connection at the beginning of the block, and closes it at the end.
     """
 
     __slots__ = ("_beats", "_changed", "_loop", "_lost", "_socket", "_soon", "timeout_s")
@@ -75,7 +75,7 @@ class AsyncConnection(Link, asyncio.Protocol):
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Close the connection; what the block raised is raised on."""
+        """Close the connection; an exception of the block is not suppressed."""
         await self.close()
 
     def send(self, frame: str | bytes) -> None:
@@ -88,7 +88,7 @@ class AsyncConnection(Link, asyncio.Protocol):
             self._write(self._frame(frame))
 
     def send_soon(self, frame: str | bytes) -> None:
-        """Queue one message; all messages of this turn of the event loop are written together."""
+        """Queue one message; all messages of one iteration of the event loop are written together."""
         self._queue(self._frame(frame))
 
     def _queue(self, framed: bytes) -> None:
@@ -97,9 +97,10 @@ class AsyncConnection(Link, asyncio.Protocol):
         self._soon.append(framed)
 
     def say(self, now_ns: int, label: str, payload: str) -> bool:
-        """Record one message to the room `label` natively and queue it; return whether the native core did it.
+        """Record and queue one message to the room `label` in the native core; return whether the core did both.
 
-        After False nothing was recorded or sent: call `ChatSession.send` and `send_soon` instead.
+        After False nothing was recorded or sent: call `ChatSession.send` and `send_soon` instead. `now_ns`: monotonic
+        ns; `payload`: text of the message.
         """
         framed = self.said(now_ns, label, payload)
         if framed is not None:
@@ -107,7 +108,7 @@ class AsyncConnection(Link, asyncio.Protocol):
         return framed is not None
 
     async def wait(self, done: Callable[[], bool], timeout_s: float) -> bool:
-        """Wait until `done()` is true; return False if it is not within `timeout_s` seconds.
+        """Wait until `done()` is true; return False if it is still false after `timeout_s` seconds.
 
         `done` is called at once, after every read and after the end of the connection.
         """
@@ -245,7 +246,7 @@ class ManyAsyncConnections(ManyLinks[AsyncConnection]):
             raise
 
     def say(self, now_ns: int, label: str, payload: str) -> bool:
-        """Return False: the sockets of one connection have no native core."""
+        """Return False: a connection of several sockets has no native core. Nothing is recorded or sent."""
         return False
 
     async def wait(self, done: Callable[[], bool], timeout_s: float) -> bool:
@@ -268,7 +269,10 @@ class ManyAsyncConnections(ManyLinks[AsyncConnection]):
 def connect(
     session: Hears, dialogue: Dialogue, *, timeout_s: float = 10.0, transport: Transport = TRANSPORT
 ) -> AsyncConnection | ManyAsyncConnections:
-    """Return the connection that a dialogue needs: of one socket, or of one for each room. Await its `open`."""
+    """Return an unopened connection for `dialogue`: of several sockets for `ManyDialogues`, else of one.
+
+    Await its `open`.
+    """
     if isinstance(dialogue, ManyDialogues):
         return ManyAsyncConnections(session, dialogue, timeout_s=timeout_s, transport=transport)
     return AsyncConnection(session, dialogue, timeout_s=timeout_s, transport=transport)
@@ -298,7 +302,7 @@ async def reach(url: str) -> socket.socket:
 
 
 async def _connected(place: tuple[str, int]) -> socket.socket:
-    """Return a socket connected to the first address of `place` that accepts it.
+    """Return a socket connected to the first address of `place`, a (host, port), that accepts the connection.
 
     Raises OSError.
     """

@@ -1,9 +1,9 @@
-"""Bell: wakes users who wait for an answer, without a timer for each wait and without another turn of the event loop.
+"""Event with a timeout that wakes waiting users in the current iteration of the event loop, with one timer for all.
 
-gevent's `Event.wait(timeout)` starts and stops a timer, and `set` wakes the waiter in the next turn of the loop. That
-costs more than a message itself. Here one timer watches the deadlines of all who wait, so that a wait which ends
-without an answer ends up to TICK_S later than asked. A bell that rings while a socket is read wakes its users as soon
-as all that was read is recorded.
+gevent's `Event.wait(timeout)` starts and stops a timer, and `set` wakes the waiting greenlet in the next iteration of
+the loop. Both cost more than sending a message. Here one timer watches the deadlines of all waits, so a wait without an
+answer may end up to TICK_S late. If `Bell.set` is called while a socket is read, the waiting greenlets continue as soon
+as all bytes of that read are recorded.
 """
 
 from __future__ import annotations
@@ -18,15 +18,16 @@ from greenlet import getcurrent, greenlet
 TICK_S: Final = 0.25
 
 _rung: list[Bell] = []
-"""Bells that rang while a socket was read: `end_reading` wakes their users."""
+"""Bells that were set while a socket was read; `end_reading` wakes the greenlets that wait for them."""
 _reads: list[bool] = [False]
 
 
 class _Watch:
-    """Timer that ends the waits of one event loop when their time is over.
+    """Timer of one event loop that ends each `Bell.wait` when its time is over.
 
-    waits  bell → when the last wait for it ends; that of a bell for which nobody waits any more stays until a tick
-    runs   the timer runs: it stops at a tick without waits
+    waits  bell → time of `time.monotonic()`, in s, at which its last wait ends; a bell for which no greenlet waits any
+           more is removed at the next tick
+    runs   the timer is started; it stops at a tick without waits
     """
 
     def __init__(self) -> None:
@@ -55,15 +56,15 @@ _watches: WeakKeyDictionary[object, _Watch] = WeakKeyDictionary()
 
 
 class Bell:
-    """Event that several greenlets can wait for, as `gevent.event.Event`; use it in one event loop only.
+    """Event that several greenlets can wait for, like `gevent.event.Event`; use it in one event loop only.
 
-    rung  it has rung since the last `clear`
+    rung  `set` was called since the last `clear`
     """
 
     __slots__ = ("__weakref__", "_hub", "_sleepers", "_watch", "rung")
 
     def __init__(self) -> None:
-        """Start silent."""
+        """Start with `rung` False."""
         self._hub = gevent.get_hub()
         self._watch = _watches.get(self._hub) or _watches.setdefault(self._hub, _Watch())
         self._sleepers: list[greenlet] = []
@@ -74,7 +75,10 @@ class Bell:
         self.rung = False
 
     def set(self) -> None:
-        """Ring: every call of `wait` returns True. May be called from a callback of the loop, or from a greenlet."""
+        """Set `rung`, so that every call of `wait` returns True.
+
+        May be called from a callback of the event loop, or from a greenlet.
+        """
         self.rung = True
         if self._sleepers:
             if _reads[0]:
@@ -83,7 +87,7 @@ class Bell:
                 self._hub.loop.run_callback(self.wake)
 
     def wait(self, timeout_s: float) -> bool:
-        """Block until it rings; return False if it does not within `timeout_s` seconds (or TICK_S more)."""
+        """Block until `set` is called and return True; return False after `timeout_s` seconds or up to TICK_S later."""
         if self.rung:
             return True
         me, sleepers, watch = getcurrent(), self._sleepers, self._watch
@@ -106,7 +110,7 @@ class Bell:
         return bool(self._sleepers)
 
     def wake(self) -> None:
-        """Switch to each greenlet in `wait`, which returns if the bell has rung or its time is over, else sleeps on.
+        """Resume each greenlet in `wait`; it returns if `rung` is set or its time is over, else it continues to wait.
 
         Call it only from a callback of the event loop.
         """
@@ -120,7 +124,7 @@ class Bell:
 
 
 def begin_reading() -> None:
-    """Delay the wake-up of users whose bell rings from now on until `end_reading`.
+    """Delay the wake-up of greenlets whose bell is set from now on until `end_reading`.
 
     The same callback of the event loop must call `end_reading`.
     """
@@ -128,7 +132,7 @@ def begin_reading() -> None:
 
 
 def end_reading() -> None:
-    """Wake the users of the bells that rang since `begin_reading`."""
+    """Wake the greenlets that wait for the bells that were set since `begin_reading`."""
     _reads[0] = False
     while _rung:
         _rung.pop(0).wake()

@@ -1,4 +1,4 @@
-"""Message bodies that carry their own identity, so that any platform can be judged whatever its envelope.
+"""Message bodies that state their author, conversation and number, so that any platform can be judged.
 
     ew1:<run tag>:<author>:<conversation>:<counter>:<proc>.<attempt>:<crc32 hex>:<payload>
 
@@ -19,7 +19,7 @@ class Body(NamedTuple):
     """Parsed body of a message; the module describes the fields.
 
     digest  CRC-32 computed from the text that was received
-    sound   it is the checksum that the body states; if False, no field can be trusted
+    sound   `digest` equals the checksum that the body states; if False, any field may be wrong
     """
 
     tag: str
@@ -33,10 +33,10 @@ class Body(NamedTuple):
 
 
 Fields: TypeAlias = tuple[str, int, int, int, int, int, int, bool]
-"""The fields of `Body`, in its order, as a plain tuple: building a `Body` costs a sixth of a message."""
+"""The fields of `Body`, in its order, as a plain tuple: making a `Body` takes a sixth of the time of a message."""
 
 _sendings: dict[str, tuple[int, int]] = {}
-"""Cache of `<proc>.<attempt>` → both numbers: there are few of them, and each message has one."""
+"""Cache of `<proc>.<attempt>` → (proc, attempt). A run has few different ones, and each message has one."""
 
 
 def encode(tag: str, author: int, conv: int, counter: int, proc: int, attempt: int, payload: str) -> tuple[str, int]:
@@ -52,7 +52,7 @@ def overhead(tag: str, author: int, conv: int, counter: int, proc: int, attempt:
 
 
 def decode(text: str) -> Body | None:
-    """Return the parsed body `text`, or None if it is no body of ours. Never raises."""
+    """Return the parsed body `text`, or None if the text has another form. Never raises."""
     fields = decode_fields(text)
     return None if fields is None else Body(*fields)
 
@@ -79,7 +79,7 @@ def decode_fields(text: str) -> Fields | None:
 
 
 def _parse_sending(sending: str) -> tuple[int, int]:
-    """Return both numbers of `<proc>.<attempt>`.
+    """Return (proc, attempt) of the text `<proc>.<attempt>`.
 
     Raises ValueError if `sending` is not of that form.
     """

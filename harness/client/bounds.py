@@ -1,8 +1,7 @@
 """Bounds on what one server may send: the table `[bounds]` of a target file, and its defaults.
 
-Without bounds a server decides how much memory the tester uses. Input that exceeds a bound ends its request or its
-connection, from the tester's side and with a sentence that names the bound. Data that is missing for that reason makes
-no check fail.
+Without bounds a server decides how much memory the tester uses. When input exceeds a bound, the tester ends the request
+or the connection with an error that names the bound. Data that is missing for that reason makes no check fail.
 
 One process speaks to one target, so the bounds belong to the process: `use` sets them when a target is opened.
 """
@@ -60,7 +59,10 @@ def bounds() -> Bounds:
 
 
 def use(these: Bounds) -> None:
-    """Set the limits of this process. Call it when a target is opened, before anything is received from it."""
+    """Set the limits of this process to `these`.
+
+    Call it when a target is opened, before anything is received from it.
+    """
     _used[0] = these
 
 

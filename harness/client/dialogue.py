@@ -1,8 +1,8 @@
-"""Dialogue: what is said on one socket. A dialect makes one for each connection; the shells do the I/O.
+"""Dialogue: decoder and encoder of the frames of one socket. A dialect makes one for each connection.
 
-A dialogue decodes what arrives, encodes what a user sends, and decides what else must be sent: an answer to the
-server's ping, the next step of a handshake, a heartbeat. It keeps the state of its socket: counters, half a packet,
-which number stands for which room. It has no clock and does no I/O, so both shells run it, and a test needs no server.
+A dialogue decodes received frames, encodes what a user sends, and decides what else must be sent: an answer to the
+server's ping, the next step of a handshake, a heartbeat. It stores the state of its socket: counters, half a packet,
+which number stands for which room. It has no clock and does no I/O, so both shells can use it and tests need no server.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ class Dialogue(Protocol):
     beat_s: float
 
     def opened(self) -> Sequence[Heard]:
-        """Start when the socket is open, before any frame is received: put the first frames into `out`.
+        """Put the first frames into `out`; the shell calls it when the socket is open, before any frame is received.
 
-        Returns the events that opening means on this platform, such as JOINED where opening is joining.
+        Returns the events that opening the socket implies, such as JOINED on platforms where opening joins the room.
         """
         ...
 
     def received(self, data: str | bytes) -> Sequence[Heard]:
-        """Decode a received frame into events (`harness.client.events`); () for one that matters to no check.
+        """Decode a received frame into events (`harness.client.events`); () for a frame that no check needs.
 
         A frame that cannot be decoded becomes an event OTHER. If the handshake says `welcome`, the connection is usable
-        only after the event WELCOME. Raises only Refused: the platform refuses or ends the connection in a frame, and
-        leaves it to its clients to close the socket.
+        only after the event WELCOME. Raises only Refused, if the platform refuses or ends the connection by a frame and
+        expects the client to close the socket.
         """
         ...
 
@@ -48,21 +48,25 @@ class Dialogue(Protocol):
         ...
 
     def tick(self) -> Sequence[Heard]:
-        """Do what is due every `beat_s` seconds: put a heartbeat into `out`. Returns events, mostly none."""
+        """Put a heartbeat, if the platform needs one, into `out`; called every `beat_s` seconds.
+
+        Returns events, mostly none.
+        """
         ...
 
     def closing(self) -> None:
-        """Put the frames into `out` that say goodbye, before the closing handshake that the tester begins."""
+        """Put the farewell frames of the protocol, if it has any, into `out`, before the tester's closing handshake."""
         ...
 
 
 class BaseDialogue:
-    """Base class of dialogues: it opens with the frames `first`, and has neither heartbeat nor goodbye.
+    """Base class of dialogues: it sends the frames `first` on opening, and neither heartbeats nor farewell frames.
 
     A subclass adds `received` and `send`.
 
     awaited   name of what the platform must send before the connection is usable; shown in the error if it is late
-    envelope  where the values of usual frames are, None where `received` alone knows it (`harness.client.envelope`)
+    envelope  where the values of usual frames are; None: only the method `received` can read them
+              (`harness.client.envelope`)
     """
 
     beat_s = 0.0
@@ -70,7 +74,7 @@ class BaseDialogue:
     envelope: Envelope | None = None
 
     def __init__(self, handshake: Handshake, first: Sequence[str | bytes] = ()) -> None:
-        """Store how the socket is opened, and the frames `first`, which are sent as soon as it is open."""
+        """Store `handshake`, which states how to open the socket, and the frames `first`, which are sent then."""
         self.handshake = handshake
         self.out: list[str | bytes] = []
         self._first = tuple(first)
@@ -91,7 +95,7 @@ class BaseDialogue:
 class PlainDialogue(BaseDialogue):
     """Dialogue without state: every socket decodes and encodes with the same two functions.
 
-    The session calls them directly, so this class costs nothing on the hot path.
+    The session calls the functions directly, so this class costs no time on the hot path.
     """
 
     def __init__(
@@ -126,18 +130,21 @@ class SilentDialogue(BaseDialogue):
         return ((OTHER, None, None, -1, None, None, data),)
 
     def send(self, label: str, message_id: str, text: str) -> str:
-        """Implement `Dialogue.send`: messages are sent as requests, so nobody writes this frame."""
+        """Implement `Dialogue.send`: return `text`.
+
+        It is never written to a socket, because messages are sent as requests.
+        """
         return text
 
 
 class TextTo(str):
-    """Text frame with the label of the room to whose socket it belongs."""
+    """Text frame for one of several sockets. `label`: label of the room that the socket belongs to."""
 
     label: str
 
 
 class BytesTo(bytes):
-    """Binary frame with the label of the room to whose socket it belongs."""
+    """Binary frame for one of several sockets. `label`: label of the room that the socket belongs to."""
 
     label: str
 
@@ -145,8 +152,8 @@ class BytesTo(bytes):
 class ManyDialogues:
     """Dialogues of a user who has one socket for each room. A dialect returns it from `Target.dialogue`.
 
-    The client opens all sockets, one after the other, and treats them as one connection: it is over as soon as one of
-    them is over (`harness.client.many_links`).
+    The client opens all sockets, one after the other, and treats them as one connection, which ends as soon as one of
+    the sockets ends (`harness.client.many_links`).
 
     by_room  the dialogue of each socket, by the label of its room; at least one
     room     label of the socket whose frame is decoded; the client sets it before it calls `received`
@@ -194,7 +201,7 @@ class ManyDialogues:
         return ()
 
     def closing(self) -> None:
-        """Implement `Dialogue.closing`: no-op, because each socket says its own goodbye."""
+        """Implement `Dialogue.closing`: no-op, because each socket sends its own farewell frames."""
 
 
 __all__ = ["BaseDialogue", "BytesTo", "Dialogue", "ManyDialogues", "PlainDialogue", "SilentDialogue", "TextTo"]

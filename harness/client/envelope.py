@@ -1,10 +1,10 @@
-"""Envelope of a dialect: where the values of its usual frames are, so that the native path can read and write them.
+"""Envelope of a dialect: paths to the values of its usual frames, by which the native path reads and writes them.
 
-A dialect declares it beside the functions `received` and `send` of its dialogue. These stay the definition of what is
-right: frames that the native path (`harness.native`) does not know are passed to them. An envelope describes frames
+A dialect declares its envelope beside the functions `received` and `send` of its dialogue, with the same results.
+Frames that the native path (`harness.native`) does not know are passed to these functions. An envelope describes frames
 that are one JSON object. Paths walk its keys and those of objects inside it (`payload.text`); a path that is declared
-must find a value of its type, else the frame is not usual. Frames in other forms (lists, prefixes, answers by number)
-have no envelope: Python decodes and encodes them.
+must find a value of its type, else the frame is not usual. Frames in other forms (lists, prefixes, acknowledgements by
+number) have no envelope: Python decodes and encodes them.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ SLOTS: Final[Mapping[int, tuple[str, ...]]] = {
     PRESENCE: ("room", "users"),
     PROFILE: ("user", "email", "name"),
 }
-"""Values of frames that are neither messages nor acknowledgements, by event, in the order of the native path.
+"""Names of the values of frames that are neither messages nor acknowledgements, by event, in the native path's order.
 
 `unless`: a value whose presence means that the frame refuses no message. `conversations`, `read` (room -> sequence
 number) and `users` (user -> whether they are online) are objects.
@@ -92,8 +92,8 @@ class Values:
 class Rare:
     """Paths to the values of a kind of frame that is neither a message nor an acknowledgement.
 
-    what   the event that it is (`harness.client.events`), a key of SLOTS
-    kind   the text at the envelope's path `kind` that identifies it
+    what   event that the frame stands for (`harness.client.events`), a key of SLOTS
+    kind   text at the envelope's path `kind` that identifies such a frame
     paths  name of the value, as in SLOTS -> its path; a value that frames of this kind do not have is missing
     """
 
@@ -102,7 +102,7 @@ class Rare:
     paths: Mapping[str, str]
 
     def __post_init__(self) -> None:
-        """Raise ValueError for a value that such an event does not have."""
+        """Raise ValueError if `paths` has a value that SLOTS does not list for the event."""
         unknown = sorted(set(self.paths) - set(SLOTS[self.what]))
         if unknown:
             raise ValueError(f"an event {self.what} has no {', '.join(unknown)}")
@@ -110,16 +110,17 @@ class Rare:
 
 @dataclass(slots=True, kw_only=True)
 class Envelope:
-    """Declaration of the usual frames of a dialect. Make one for a target: it is compiled once.
+    """Declaration of the usual frames of a dialect. Make one for each target, because it is compiled only once.
 
-    kind     path to the kind of a frame; "" if frames state none: then each with the values of `message` is a message
-    message  a message: its room, text and sender are texts, its number is a whole number
-    ack      the acknowledgement of an own message, which it names by the client's id; None: there is none
-    labels   the platform's name of a room -> its label in the plan; it may grow
-    rare     other frames whose events are usual too
+    kind     path to the text that states the kind of a frame; "" if frames state no kind: then each frame that has all
+             values of `message` is a message
+    message  paths of a message: room, text and sender are texts, `seq` is a whole number
+    ack      paths of the acknowledgement of an own message, which states the client's message id; None: there is none
+    labels   the platform's name of a room -> its label in the plan; entries may be added later
+    rare     other frames that the native path reads
     send     pieces of a frame that sends a message; (): Python encodes it
     ask      pieces of a frame that sends a question to the platform's agent
-    before   what comes before the number of its question in the id of an agent's answer, which ends with that number
+    before   text before the number in the id of an agent's answer; the id ends with the number of the question
     """
 
     kind: str = ""
@@ -133,7 +134,7 @@ class Envelope:
     _compiled: list[Any] = field(default_factory=list, repr=False, compare=False)
 
     def compiled(self) -> Any:
-        """Return the envelope in the form of the native path; None if that is not used, or has too little room."""
+        """Return the envelope in the native path's form; None if there is no native path, or a limit is exceeded."""
         if not self._compiled:
             self._compiled.append(None if HOT is None else self._compile(HOT))
         return self._compiled[0]

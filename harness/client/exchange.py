@@ -1,4 +1,4 @@
-"""Exchanges of a flow: when each request was sent and what was answered."""
+"""Exchange: one HTTP request of a flow with its answer and both times."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """One request and its answer.
+    """One HTTP request and its answer.
 
     sent_ns      `time.monotonic_ns()`, read before the first byte was sent
-    received_ns  `time.monotonic_ns()`, read after the last byte was received
-    status       HTTP status; 0: no answer
-    timeout      there was no answer in time
+    received_ns  `time.monotonic_ns()`, read after the last byte was received, or when the request had failed
+    status       HTTP status of the answer; 0: no answer
+    headers      headers of the answer; empty without an answer
+    timeout      no answer came within the time limit
     """
 
     request: HttpRequest
@@ -31,9 +32,9 @@ class Exchange:
 
 
 def observed(flow: Flow[T], saw: Callable[[Exchange], None], headers: Mapping[str, str] | None = None) -> Flow[T]:
-    """Return the same flow, which calls `saw` with each exchange before it continues.
+    """Return a flow that does what `flow` does, and calls `saw` with each exchange before it continues.
 
-    It works with any HTTP client. `headers` are added to each request.
+    Any HTTP client can run it. `headers` are added to each request. A failed request is passed to `saw` with status 0.
     """
     try:
         request = next(flow)

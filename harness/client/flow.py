@@ -52,15 +52,15 @@ class HttpRequest:
 
 
 def _ignore() -> None:
-    """Do nothing: nobody waits for the head of the answer."""
+    """No-op: default of `StreamedRequest.on_open`."""
 
 
 def _drop(event: str) -> None:
-    """Do nothing: nobody reads the events."""
+    """No-op: default of `StreamedRequest.on_event`."""
 
 
 def _complete() -> str:
-    """Return "": whatever came is a whole answer."""
+    """Return "", so that any stream counts as complete: default of `StreamedRequest.missing`."""
     return ""
 
 
@@ -69,11 +69,12 @@ class StreamedRequest(HttpRequest):
     """HTTP request whose answer is a stream of server-sent events, which are passed on while they arrive.
 
     The callbacks must not block. They are called only for an answer with status 200 and the type `text/event-stream`;
-    the flow is then sent a response without a body. Any other answer is a plain one.
+    the flow is then sent a response without a body. Any other answer is read whole, and sent to the flow with its body.
 
     on_open   called when the head of the answer has arrived
     on_event  called with the lines of each event (`server_events.parse_event` reads them)
-    missing   called at the end of the stream; returns what its answer lacks, for a FlowError, or "" if it is whole
+    missing   called at the end of the stream; returns words for what is missing, which become a FlowError, or "" if the
+              answer is complete
 
     `answer_s` of `harness.client.bounds` limits the wait for the first byte, and each silence. `stream_s` and `body_mb`
     limit the whole stream.
@@ -86,9 +87,9 @@ class StreamedRequest(HttpRequest):
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
-    """HTTP response that a flow is sent.
+    """HTTP response, as it is sent into a flow.
 
-    Header names are in lower case; `set_cookies` are separate because there may be several.
+    Header names are in lower case. `set_cookies` has each `Set-Cookie` header separately, because there may be several.
     """
 
     status: int
@@ -116,9 +117,10 @@ class FlowError(Exception):
     """
 
     def __init__(self, step: str, expected: str, response: HttpResponse | None = None, detail: str = "") -> None:
-        """Make a message of one line; of the response's body only the first 200 bytes are quoted.
+        """Make the message, one line; of the response's body only the first 200 bytes are quoted.
 
-        `detail` replaces the answer if there is no response.
+        `step`: what was tried; `expected`: what the answer should have been; `detail`: what came instead, if there is
+        no response.
         """
         self.step, self.expected, self.response = step, expected, response
         if response is not None:
@@ -143,7 +145,7 @@ class FlowError(Exception):
 class Unbounded(FlowError):
     """Error of a flow whose answer, or whose answers together, exceed a limit of `harness.client.bounds`.
 
-    A retry does not help: the answer would be the same.
+    A retry would not help, because the answer would exceed the limit again.
     """
 
 
@@ -155,14 +157,14 @@ def redirect_of(status: int, location: str) -> str:
 
 
 def _spellings(secret: str) -> set[str]:
-    """Return the forms in which a secret may appear in an answer, and in the part of its bytes that we show."""
+    """Return the forms in which `secret` may appear in an answer, or in the quoted `repr` of the answer's bytes."""
     plain = {secret, quote(secret), quote(secret, safe=""), quote_plus(secret)}
     plain |= {json.dumps(secret, ensure_ascii=ascii_only)[1:-1] for ascii_only in (True, False)}
     return plain | {repr(form.encode("utf-8", "replace"))[2:-1] for form in plain}
 
 
 def hiding(flow: Flow[T], secrets: Iterable[str]) -> Flow[T]:
-    """Return the same flow, whose FlowError shows none of `secrets`."""
+    """Return a flow that does what `flow` does, but whose FlowError shows none of `secrets`."""
     try:
         return (yield from flow)
     except FlowError as error:
@@ -230,7 +232,7 @@ class Browser:
 
 
 class Streaming:
-    """Answer to a `StreamedRequest` whose head has arrived: bytes become events.
+    """Decoder of the answer to a request whose head has arrived. It passes the events of a stream to the request.
 
     live  the answer is a stream; False: it is a plain answer, and the caller collects its bytes
     """
@@ -252,7 +254,7 @@ class Streaming:
             self._pass_on(event)
 
     def end(self) -> None:
-        """Process the end of the stream. Raises FlowError if the request says that something is missing."""
+        """Process the end of the stream. Raises FlowError if the request's `missing` returns a text."""
         rest = self._events.rest()
         if rest is not None:
             self._pass_on(rest)
@@ -286,7 +288,7 @@ def from_httpx(response: httpx.Response, body: bytes) -> HttpResponse:
 
 
 class _Reading:
-    """Body of an answer that is being read from httpx, within the limits of `harness.client.bounds`."""
+    """Body of an answer that httpx is reading, within the limits of `harness.client.bounds`."""
 
     def __init__(self, request: HttpRequest, since_s: float) -> None:
         self._request, self._since_s, self._length = request, since_s, 0
@@ -295,7 +297,7 @@ class _Reading:
         self._stream: Streaming | None = None
 
     def head(self, response: httpx.Response) -> None:
-        """Process the head of the answer."""
+        """Process the status and headers of the answer: decide whether it is a stream."""
         kind = response.headers.get("content-type", "")
         self._stream = Streaming(self._request, response.status_code, kind)
 
@@ -313,12 +315,12 @@ class _Reading:
             self.body += part
 
     def end(self) -> None:
-        """Process the end of the answer. Raises FlowError if a stream lacks something."""
+        """Process the end of the answer. Raises FlowError if the request's `missing` returns a text."""
         if self._stream is not None and self._stream.live:
             self._stream.end()
 
     def too_slow(self) -> FlowError:
-        """Return the error for an answer that takes too long."""
+        """Return the error for an answer that takes longer than `most_s` seconds."""
         expected = f"the whole answer within {self.most_s} s"
         return FlowError(self._request.name or "a request", expected, detail="an answer that had not ended by then")
 

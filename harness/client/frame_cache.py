@@ -1,7 +1,7 @@
-"""Frame cache: a frame that arrives many times is parsed once.
+"""Frame cache: a frame that arrives many times is parsed only the first time.
 
 A message to a hundred members arrives a hundred times, byte for byte the same. The key of the cache is the whole frame,
-never an id inside it. A copy that differs in one byte is parsed anew, so no mistake of a platform is overlooked.
+never an id inside it. A copy that differs in one byte is parsed separately, so no error of a platform is overlooked.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from earwitness.harness.client.events import MESSAGE, Heard
 Hear: TypeAlias = Callable[[str | bytes], Sequence[Heard]]
 
 KEPT: Final = 512
-"""Most frames in the cache; more than are under way at a time.
+"""Most frames in the cache; more than are in transit at a time.
 
 A full cache is emptied at once, because that is cheaper than tracking the oldest entry.
 """
@@ -29,7 +29,7 @@ def hearing(hear: Hear, rooms: Collection[str]) -> Hear:
     - `hear`: function of a dialect that decodes a frame into events
     - `rooms`: labels of the rooms whose messages reach this process more than once
 
-    All other frames are parsed each time, among them messages without a planned room: a dialect may read them
+    All other frames are parsed each time, among them messages without a planned room, because a dialect may decode them
     differently once it knows the room. The fields of a cached message's body are passed on as the event's `extra`.
     """
     if not rooms:

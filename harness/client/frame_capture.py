@@ -1,6 +1,6 @@
 """Frame capture: a session that stores raw frames with its records, for `--keep-frames`.
 
-It is a class of its own, so that sessions that store no frames pay nothing for it.
+It is a separate class, so that it costs no time in sessions that store no frames.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from earwitness.harness.client.session import ChatSession
 
 
 class Keeper(Protocol):
-    """Protocol of what a session needs of `harness.record.frames.FrameStore`."""
+    """Protocol of `harness.record.frames.FrameStore`, with the methods that a session calls."""
 
     def hearing(self, first: int, frame: str | bytes, secrets: tuple[bytes, ...] = ()) -> None:
         """Hold a received frame until `heard` stores it, with `secrets` blotted out.
@@ -29,7 +29,7 @@ class Keeper(Protocol):
 
 
 class Secretive(Protocol):
-    """Protocol of credentials that name the texts that must not be stored."""
+    """Protocol of credentials that can list their secret texts."""
 
     def secrets(self) -> tuple[str, ...]:
         """Return every text of the credentials that no file of the run may contain."""
@@ -46,7 +46,8 @@ class Counted(Record, Protocol):
 class KeepingSession(ChatSession):
     """ChatSession that also stores every raw frame that it sends and receives.
 
-    `credentials` returns the user's current credentials. A platform may send a token back; it is blotted out.
+    `credentials` returns the user's current credentials. Their secret texts are blotted out of the stored frames,
+    because a platform may send a token back.
     """
 
     __slots__ = ("_credentials", "_frames", "_held", "_records", "_secrets")
@@ -54,7 +55,7 @@ class KeepingSession(ChatSession):
     def __init__(
         self, *, frames: Keeper, credentials: Callable[[], Secretive], journal: Counted, **settings: Any
     ) -> None:
-        """Store frames in `frames`; `settings` are those of ChatSession."""
+        """Store frames in `frames`. `journal` and `settings` are the parameters of ChatSession."""
         super().__init__(journal=journal, **settings)
         self._frames, self._credentials, self._records = frames, credentials, journal
         self._held: Secretive | None = None

@@ -1,6 +1,6 @@
-"""Encoder of a client's WebSocket data frames, only for whole messages in one frame.
+"""Encoder of a client's WebSocket data frames. Each frame holds one whole message.
 
-It is used instead of the encoder of the library `websockets`, which takes 10 µs for such a frame.
+The encoder of the library `websockets` is not used because it takes 10 µs for such a frame.
 """
 
 from __future__ import annotations

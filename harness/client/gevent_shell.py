@@ -1,9 +1,9 @@
 """Gevent shell: blocking calls for the user, and one libev watcher per connection for incoming bytes.
 
-There is no reader greenlet. The watcher's callback runs in the hub: it reads once, stamps the time, records, and
-returns. Nothing in it may switch (locks, DNS, logging to a patched stream, `sendall`): gevent would raise
-BlockingSwitchOutError and never call the watcher again. So every exception of a callback ends the connection and is
-kept in `Connection.error`.
+There is no reader greenlet. The watcher's callback runs in gevent's hub: it reads once, takes the time, records, and
+returns. Nothing in the callback may switch to another greenlet (locks, DNS, logging to a patched stream, `sendall`):
+gevent would raise BlockingSwitchOutError and never call the watcher again. So every exception of a callback ends the
+connection and is kept in `Connection.error`.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Watcher(Protocol):
 class Connection(Link):
     """Connection of a session under gevent, over any wire (`harness.client.wires`); it can be opened once.
 
-    `error`: the exception of a callback of ours that failed, or None.
+    `error`: the exception that was raised in a callback of this class, or None.
     """
 
     __slots__ = (
@@ -122,12 +122,12 @@ class Connection(Link):
             self._write(self._frame(frame))
 
     def request(self, frame: str | bytes) -> None:
-        """Write one frame at once of which nothing is recorded, such as a subscription; no-op if there is no socket."""
+        """Write one frame at once without recording it, such as a subscription; no-op if there is no socket."""
         if self._sock is not None:
             self._write(self._unrecorded_frame(frame))
 
     def send_soon(self, frame: str | bytes) -> None:
-        """Queue one message; all messages of this turn of the event loop are written together."""
+        """Queue one message; all messages of one iteration of the event loop are written together."""
         if not self._soon:
             gevent.get_hub().loop.run_callback(self._flush)
         self._soon.append(self._frame(frame))
@@ -136,13 +136,14 @@ class Connection(Link):
         self, now_ns: int, label: str, payload: str, planned_ns: int | None = None, *, soon: bool = False,
         asks: bool = False,
     ) -> bool:  # fmt: skip
-        """Record one message to the room `label` and send it, both natively; return whether the native core did it.
+        """Record one message to the room `label` and send it in the native core; return whether the core did both.
 
         After False nothing was recorded or sent: call `ChatSession.send` and then `send` or `send_soon` instead.
 
         - `now_ns`: monotonic ns; `planned_ns`: planned start of the message, None means `now_ns`
-        - `soon`: send it as `send_soon` does
-        - `asks`: it is a question to the platform's agent
+        - `payload`: text of the message
+        - `soon`: queue the message, as `send_soon` does, instead of writing it at once
+        - `asks`: the message is a question to the platform's agent
         """
         core = self._core
         if core is None or self._sock is None:
@@ -175,7 +176,10 @@ class Connection(Link):
         return True
 
     def say_again(self, now_ns: int, message_id: str) -> bool:
-        """Record an unanswered message as sent again and send it natively; False: `ChatSession.retry` with `send`."""
+        """Record and resend the unanswered message `message_id` in the native core; return whether the core did both.
+
+        `now_ns`: monotonic ns. After False nothing was recorded or sent: call `ChatSession.retry` and `send` instead.
+        """
         framed = None if self._sock is None else self.said_again(now_ns, message_id)
         if framed is not None:
             self.transport.frames_out += 1
@@ -188,7 +192,7 @@ class Connection(Link):
         return len(self._backlog)
 
     def wait(self, done: Callable[[], bool], timeout_s: float) -> bool:
-        """Block until `done()` is true; return False if it is not within `timeout_s` seconds.
+        """Block until `done()` is true; return False if it is still false after `timeout_s` seconds.
 
         `done` is called at once, after every read and after the end of the connection.
         """
@@ -270,7 +274,7 @@ class Connection(Link):
             end_reading()
 
     def _pull(self, core: Core) -> None:
-        """Read natively, which records what is usual; what is left goes the way of Python."""
+        """Read the socket in the native core, which records the usual frames; pass the remaining bytes to Python."""
         transport, taken = self.transport, None
         try:
             taken = core.pull(self._fd)
@@ -313,10 +317,11 @@ class Connection(Link):
             self._eof()
 
     def _lag_behind(self, now_ns: int, more: bool) -> None:
-        """Note for how long this socket has had more to read than was read.
+        """Measure for how long the kernel has held received bytes that this process had not read.
 
-        A read that filled its buffer has left something. From the first such read to the next that has not, incoming
-        bytes may have waited for us, and not we for them.
+        A read that filled its buffer has probably left some. From the first such read to the next that did not fill the
+        buffer, incoming bytes may have waited for the tester, and the tester did not wait for them. `more`: this read
+        filled its buffer.
         """
         if self._behind_since:
             self.transport.behind_ns = max(self.transport.behind_ns, now_ns - self._behind_since)
@@ -355,7 +360,7 @@ class Connection(Link):
             self._keep(data[sent:])
 
     def _keep(self, rest: bytes) -> None:
-        """Keep what the kernel has not accepted, and write it as soon as it does."""
+        """Store the bytes `rest`, which the kernel has not accepted, and write them once the kernel accepts more."""
         assert self._sock is not None
         self._backlog += rest
         writer = gevent.get_hub().loop.io(self._sock.fileno(), WRITE)
@@ -408,7 +413,10 @@ class Connection(Link):
 
 
 def _wait(connections: Collection[Connection], done: Callable[[], bool], timeout_s: float) -> bool:
-    """Block until `done()` is true; it is called when something happens on one of the connections."""
+    """Block until `done()` is true or `timeout_s` seconds have passed; return the last result of `done`.
+
+    `done` is called at once, and whenever something happens on one of the connections.
+    """
     if done():
         return True
     changed = Event()
@@ -454,11 +462,11 @@ class ManyConnections(ManyLinks[Connection]):
         self, now_ns: int, label: str, payload: str, planned_ns: int | None = None, *, soon: bool = False,
         asks: bool = False,
     ) -> bool:  # fmt: skip
-        """Return False: the sockets of one connection have no native core."""
+        """Return False: a connection of several sockets has no native core. Nothing is recorded or sent."""
         return False
 
     def say_again(self, now_ns: int, message_id: str) -> bool:
-        """Return False: the sockets of one connection have no native core."""
+        """Return False: a connection of several sockets has no native core. Nothing is recorded or sent."""
         return False
 
     def wait(self, done: Callable[[], bool], timeout_s: float) -> bool:
@@ -479,14 +487,17 @@ class ManyConnections(ManyLinks[Connection]):
 def connect(
     session: Hears, dialogue: Dialogue, *, timeout_s: float = 10.0, transport: Transport = TRANSPORT
 ) -> Connection | ManyConnections:
-    """Return the connection that a dialogue needs: of one socket, or of one for each room. Call its `open`."""
+    """Return an unopened connection for `dialogue`: of several sockets for `ManyDialogues`, else of one.
+
+    Call its `open`.
+    """
     if isinstance(dialogue, ManyDialogues):
         return ManyConnections(session, dialogue, timeout_s=timeout_s, transport=transport)
     return Connection(session, dialogue, timeout_s=timeout_s, transport=transport)
 
 
 def _reach(url: str, place: tuple[str, int], timeout_s: float) -> gevent.socket.socket:
-    """Return a TCP connection to `place`, through the proxy of `url` if it has one.
+    """Return a TCP connection to `place` (host, port), through the proxy that the environment names for `url`, if any.
 
     Raises OSError (ProxyError if the proxy is at fault), and TargetError for a proxy's address that cannot be read.
     """

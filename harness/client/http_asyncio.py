@@ -1,4 +1,4 @@
-"""httpx client that reaches a platform as its `Network` prescribes, for the rehearsal and the final read."""
+"""httpx client for asyncio that applies the TLS, hosts and proxies of a target's `Network`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from earwitness.harness.client.network import Network, Proxy, proxy_of
 def http_client(network: Network, *, timeout_s: float) -> httpx.AsyncClient:
     """Return an httpx client for `run_flow_async`.
 
-    `timeout_s` limits each step of a request. Raises TargetError if a file that the network names cannot be used.
+    `timeout_s` limits each step of a request: connecting, each write, each read. Raises TargetError if a file that the
+    network names cannot be used.
     """
     network.tls()
     return httpx.AsyncClient(transport=_Transport(network), timeout=timeout_s, trust_env=False)

@@ -1,4 +1,4 @@
-"""HTTP flows inside Locust, on geventhttpclient. Pytest and tools run the same flows on httpx."""
+"""Runner of HTTP flows in load processes, on geventhttpclient. Pytest and tools run the same flows on httpx."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Pool:
     per_origin   most connections to one origin; further requests wait
 
     geventhttpclient's own client is not used: it repeats GET, PUT and DELETE silently up to a hundred times when the
-    server closes without an answer, which is exactly what a tester must see.
+    server closes without an answer, and a tester must see such a failure.
     """
 
     def __init__(self, network: Network = ANY, *, timeout_s: float = 10.0, per_origin: int = 100) -> None:
@@ -81,7 +81,7 @@ class Pool:
 
         A GET or HEAD whose answer is not streamed is sent again on another connection if the server dropped the kept
         one. Raises Unsendable; OSError or HTTPParseError if there was no valid answer; FlowError if a streamed answer
-        ended in order, but incomplete; TargetError for certificates or a proxy's address that cannot be used.
+        ended regularly, but incomplete; TargetError for certificates or a proxy's address that cannot be used.
         """
         url = URL(request.url)
         pool = self._pool(url)
@@ -119,7 +119,7 @@ class Pool:
 class _Origin(ConnectionPool):
     """Connections to one origin, direct or through a proxy.
 
-    `forwarder`: the proxy that forwards plain requests, None without one. Requests over TLS go through a tunnel
+    `forwarder`: the proxy that forwards requests without TLS, or None. Requests over TLS go through a tunnel (CONNECT)
     instead.
     """
 
@@ -179,7 +179,7 @@ class _Bounded(HTTPSocketPoolResponse):
         super().feed(data)
 
     def some(self) -> bytes:
-        """Return the bytes of the body that have arrived, at least one; b"" at its end."""
+        """Block until bytes of the body arrive and return them; return b"" at the end of the body."""
         try:
             while not self._body_buffer and not self.message_complete and self._sock is not None:
                 self.feed(self._sock.recv(self.block_size))
@@ -215,7 +215,10 @@ def _exchange(pool: ConnectionPool, sock: gevent.socket.socket, request: HttpReq
 
 
 def _read_stream(raw: _Bounded, request: HttpRequest, headers: Mapping[str, str]) -> bytes:
-    """Pass on the events of a streamed answer until it ends; return the body of an answer that is no stream."""
+    """Pass the events of a streamed answer to the request until the answer ends; return b"".
+
+    If the answer is no stream, return its body.
+    """
     try:
         streaming = Streaming(request, raw.status_code, headers.get("content-type", ""))
         if not streaming.live:

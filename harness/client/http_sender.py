@@ -1,4 +1,4 @@
-"""HTTP senders: each message is sent as a request, whose answer acknowledges it, or streams what an agent answers."""
+"""HTTP senders: each message is sent as a request. The answer acknowledges it, or streams the answer of an agent."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from earwitness.harness.errors import Exceeded, TargetError
 class Poster:
     """HTTP sender of one user, with one request at a time.
 
-    A message is ordered behind another only if it is sent after the other one's answer; concurrent requests would
-    arrive in an order that nothing promises.
+    Two messages have an order only if the second is sent after the answer to the first. No platform promises an order
+    for concurrent requests.
 
-    post     sends (room label, message id, text) and returns the answer as ACK or NACK; raises FlowError if the
-             outcome is unknown
+    post     sends (room label, message id, text) and returns the answer as ACK or NACK; raises FlowError if the outcome
+             is unknown
     session  the user's session
     """
 
     session: ChatSession
 
     def __init__(self, post: Callable[[str, str, str], Sequence[Heard]]) -> None:
-        """Start idle; messages wait until the request before them is answered."""
+        """Start without messages. Each message waits until the request before it is answered."""
         self._post = post
         self._turn = BoundedSemaphore(1)
         self._letter = ("", "", "")
@@ -90,7 +90,7 @@ class Poster:
 Happened: TypeAlias = Callable[[Sequence[Heard]], None]
 """Callback that records events at the time of the call."""
 STREAMS_AT_ONCE: Final = 200
-"""Most answers of one user that are streamed at once: fewer than there are values of `proc`, which tells them apart."""
+"""Most streamed answers of one user at a time: fewer than the 256 values of `proc`, which distinguishes them."""
 Letter: TypeAlias = tuple[str, str, str]
 """Room label, message id and text of a message."""
 
@@ -98,9 +98,9 @@ Letter: TypeAlias = tuple[str, str, str]
 class StreamPoster:
     """HTTP sender of one user whose messages are answered by streams. Several may be in progress at once.
 
-    If a stream breaks off before its last event, or falls silent, the record has the answer without an end. The
-    acknowledgement of the message is not affected. If the tester itself ends a stream, it records that the user left
-    the room, so that no check reports a missing end.
+    If a stream breaks off before its last event, or sends nothing for too long, the record has an answer without an
+    end. The acknowledgement of the message is not affected. If the tester itself ends a stream, it records that the
+    user left the room, so that no check reports a missing end.
 
     ask      sends (room label, message id, text, callback), calls back with each event, and returns further events;
              raises FlowError if it is unknown whether the message was accepted, or if the answer is not whole
@@ -110,7 +110,7 @@ class StreamPoster:
     session: ChatSession
 
     def __init__(self, ask: Callable[[str, str, str, Happened], Sequence[Heard]]) -> None:
-        """Start idle."""
+        """Start without messages. `ask`: see the class."""
         self._ask = ask
         self._streams: dict[gevent.Greenlet, Letter] = {}
         self._letter: Letter = ("", "", "")
@@ -202,7 +202,10 @@ class StreamPoster:
 
 
 def _lost(label: str) -> Sequence[Heard]:
-    """Return events for a user that has lost the thread of a room by our own doing: the platform owes no end there."""
+    """Return the events LEFT and JOINED of a room, for a user whose stream the tester itself has ended.
+
+    After them the checks do not expect the end of the answer in that room.
+    """
     return [_event(LEFT, label), _event(JOINED, label)]
 
 

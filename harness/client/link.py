@@ -1,4 +1,4 @@
-"""Common part of both shells: pass a socket's bytes to the session as frames, answer a close, close the socket.
+"""Common part of both shells: passes the bytes of a socket to the session as frames, and closes the socket.
 
 A `Link` belongs to one socket. Its shell implements `_write` (pass on bytes, never raise) and `_shut` (drop the
 socket); it calls `_received`, `_ended` and `_broken`.
@@ -20,17 +20,17 @@ from earwitness.harness.native import HOT, Core
 
 
 class Transport:
-    """Totals of the sockets of this process, counted apart from the sessions so that both can be compared (H1).
+    """Totals of the sockets of this process, counted apart from the sessions so that both can be compared (check H1).
 
-    frames_in, frames_out  data messages
-    frames_native          those of both directions that took the native path: read or made by it, and recorded
-    bytes_in, bytes_out    of the WebSocket stream, before TLS, upgrade and control frames included
-    opened, refused        upgrades that succeeded and that did not, for whatever reason
+    frames_in, frames_out  data messages received and sent
+    frames_native          data messages of both directions that the native path read or made, and recorded
+    bytes_in, bytes_out    bytes of the WebSocket stream, before TLS, upgrade and control frames included
+    opened, refused        connections that became open, and connections that ended before, for whatever reason
     failed                 connections ended by an error of the tester
-    exceeded               connections that we ended because they exceeded a bound (`harness.client.bounds`)
+    exceeded               connections that the tester ended because they exceeded a bound (`harness.client.bounds`)
     pings                  ping and pong frames received on WebSockets
-    behind_ns              longest time (ns) for which a socket had more to read than we had read; not in `snapshot`
-    held_up_ns             total time (ns) in which any socket had more to read than we had read; not in `snapshot`
+    behind_ns              longest time (ns) for which a socket had more to read than was read; not in `snapshot`
+    held_up_ns             total time (ns) in which any socket had more to read than was read; not in `snapshot`
     """
 
     COUNTS = (
@@ -51,7 +51,7 @@ class Transport:
         self._behind = self._behind_from = 0
 
     def fell_behind(self, now_ns: int) -> None:
-        """Note that at `now_ns` (monotonic ns) a socket has more to read than was read; `caught_up` must follow."""
+        """Note that at `now_ns` (monotonic ns) a socket has more to read than was read; call `caught_up` later."""
         if self._behind == 0:
             self._behind_from = now_ns
         self._behind += 1
@@ -72,11 +72,11 @@ class Transport:
 
 
 TRANSPORT = Transport()
-"""Totals of this process, used by every connection that is not given its own."""
+"""Totals of this process; a connection uses them unless it is given others."""
 
 
 class Hears(Protocol):
-    """Protocol of what a socket calls in `harness.client.session.ChatSession`."""
+    """Protocol of a session, with what a socket needs of it; `harness.client.session.ChatSession` implements it."""
 
     @property
     def welcomed(self) -> bool:
@@ -85,18 +85,18 @@ class Hears(Protocol):
     def connected(self, dialogue: Dialogue, now_ns: int, handshake_ns: int, replica: str | None = None) -> int:
         """Record a connection that opened at `now_ns`, and return its number in the journal (epoch).
 
-        `dialogue`: what is said on it; `handshake_ns`: duration of the handshake; `replica`: its name, if the platform
-        states it.
+        `dialogue`: decoder and encoder of its frames; `handshake_ns`: duration of the handshake in ns; `replica`: name
+        of the platform's replica, if known.
         """
 
     def heard(self, now_ns: int, data: str | bytes) -> None:
         """Record one received frame. `now_ns`: monotonic ns of its arrival."""
 
     def happened(self, now_ns: int, events: Sequence[Heard]) -> None:
-        """Record events that no frame carried: those that opening or a heartbeat of the dialogue returned."""
+        """Record events without a frame: those that the dialogue returned on opening or on a heartbeat."""
 
     def closed(self, now_ns: int, code: int, own: bool, reason: str = "") -> None:
-        """Record the end of the connection, with its close code; `own`: the tester ended it."""
+        """Record the end of the connection, with its close code. `own`: the tester ended the connection."""
 
 
 class Link:
@@ -104,7 +104,7 @@ class Link:
 
     A shell subclasses it and implements `_write`, `_shut` and `_beat`.
 
-    open_now  the upgrade is done and the connection not over: frames can be sent
+    open_now  frames can be sent: the upgrade is done and the connection has not ended
     over      the connection has ended; `error` holds the exception if the tester itself failed
     native    the native path may record usual frames; set it before the connection opens
     """
@@ -127,7 +127,7 @@ class Link:
     )
 
     def __init__(self, session: Hears, dialogue: Dialogue, *, transport: Transport = TRANSPORT) -> None:
-        """Prepare the upgrade by the handshake of `dialogue`; the frames of the socket are counted in `transport`."""
+        """Prepare a connection as `dialogue.handshake` describes; its bytes and frames are counted in `transport`."""
         self.session, self.dialogue, self.transport = session, dialogue, transport
         self.handshake = dialogue.handshake
         self.wire: Framing = make_wire(self.handshake)
@@ -148,7 +148,7 @@ class Link:
 
     @property
     def awaited(self) -> str:
-        """Return what the connection lacks before it is usable, in words: the greeting, or the answer to a step."""
+        """Return words for what the connection lacks before it is usable: the greeting, or the answer to a step."""
         return self.dialogue.awaited if isinstance(self.dialogue, BaseDialogue) else "greeting"
 
     def check_usable(self) -> None:
@@ -177,13 +177,13 @@ class Link:
         raise NotImplementedError
 
     def _reached(self, now_ns: int) -> None:
-        """Begin on a socket that is connected: send the upgrade, or start at once where there is none."""
+        """Start on a connected socket: send the upgrade request, or count as open at once if the wire has none."""
         self._write(self.wire.take_output())
         if self.wire.opened:
             self._opened(now_ns)
 
     def _received(self, now_ns: int, data: bytes) -> None:
-        """Record everything that came out of one read, in its order."""
+        """Process the bytes of one read: record their frames in order, and write the answers of dialogue and wire."""
         wire = self.wire
         self.transport.bytes_in += len(data)
         opened = wire.opened
@@ -225,7 +225,7 @@ class Link:
             self._exceed(str(error))
 
     def _hear_usual(self, now_ns: int, data: bytes, core: Core) -> None:
-        """Let the native core record the usual frames of a read; each other one goes the way of Python."""
+        """Let the native core record the usual frames of one read, and pass every other frame to Python."""
         wire, transport = self.wire, self.transport
         assert isinstance(wire, Wire)
         data = wire.joined(data)
@@ -251,8 +251,9 @@ class Link:
     ) -> bytes | None:
         """Record one message to the room `label` in the native core, and return its frame as bytes to write.
 
-        None: the native core did not do it, and nothing was recorded; call `ChatSession.send` instead. `planned_ns`:
-        planned start of the message in monotonic ns, None means `now_ns`. `asks`: it is a question to the agent.
+        None: the native core could not do so, and nothing was recorded; call `ChatSession.send` instead. `planned_ns`:
+        planned start of the message in monotonic ns, None means `now_ns`. `asks`: the message is a question to the
+        agent.
         """
         framed = None if self._core is None or self.over else self._core.send(now_ns, label, payload, planned_ns, asks)
         if framed is not None:
@@ -260,7 +261,10 @@ class Link:
         return framed
 
     def said_again(self, now_ns: int, message_id: str) -> bytes | None:
-        """Record an unanswered message as sent again in the native core, as `said` does; else `ChatSession.retry`."""
+        """Record in the native core that an unanswered message is sent again, and return its frame as bytes to write.
+
+        None: the native core could not do so, and nothing was recorded; call `ChatSession.retry` instead.
+        """
         framed = None if self._core is None or self.over else self._core.again(now_ns, message_id)
         if framed is not None:
             self.transport.frames_native += 1
@@ -281,20 +285,23 @@ class Link:
             self._beat(dialogue.beat_s)
 
     def _say(self) -> None:
-        """Send what the dialogue wants to be sent."""
+        """Write the frames that wait in `dialogue.out`, and empty it."""
         out = self.dialogue.out
         data = b"".join(map(self._unrecorded_frame, out))
         out.clear()
         self._write(data)
 
     def _unrecorded_frame(self, frame: str | bytes) -> bytes:
-        """Return the bytes of a frame that is written now, and of which nothing is recorded."""
+        """Count a frame that is written now without a record, and return its bytes."""
         self.transport.frames_out += 1
         self.transport.frames_native += self._core is not None and isinstance(frame, str)
         return self._frame(frame)
 
     def _tick(self) -> None:
-        """Do what is due on an open connection; the shell calls it at the intervals that it was given by `_beat`."""
+        """Call the dialogue's `tick` and send what it returns; no-op if the connection is not open.
+
+        The shell calls this method at the interval that `_beat` was called with.
+        """
         if not self.open_now or self.over:
             return
         try:
@@ -306,7 +313,7 @@ class Link:
             self._broken(error)
 
     def _ended(self, now_ns: int) -> None:
-        """End the connection: the one way out for close frame, end of stream, reset, deadline or error of ours.
+        """End the connection after a close frame, end of stream, reset, deadline or an error of the tester.
 
         Idempotent.
         """
@@ -332,7 +339,7 @@ class Link:
         self._ended(monotonic_ns())
 
     def _broken(self, error: BaseException) -> None:
-        """End the connection because the tester itself failed on it: it must not continue unrecorded."""
+        """End the connection because of an error of the tester: what follows could not be recorded."""
         if self.error is None:
             self.error = error
             self.transport.failed += 1
@@ -348,9 +355,9 @@ class Link:
             self._give_up()
 
     def _turned_away(self, refused: Refused) -> None:
-        """Let the connection be over because the platform said so in a frame, and leaves it to us to drop the socket.
+        """Mark a connection as over that the platform has refused or ended by a frame; the tester closes the socket.
 
-        Before it was usable, it was refused.
+        If the connection was not usable yet, `refused` becomes the refusal that `check_usable` raises.
         """
         if not self.usable:
             self.wire.refusal = refused
@@ -358,7 +365,7 @@ class Link:
         self.wire.over = True
 
     def _give_up(self) -> None:
-        """End the connection at once, from our side. Idempotent."""
+        """End the connection at once, as an end by the tester. Idempotent."""
         if not self.over:
             self._own = True
             self.wire.over = True

@@ -1,7 +1,8 @@
-"""One connection of several sockets: a user has one socket for each room (`harness.client.dialogue.ManyDialogues`).
+"""One connection that consists of several sockets, one for each room (`harness.client.dialogue.ManyDialogues`).
 
-The session knows one connection. It begins with the first socket that opens. It is over as soon as one socket is over:
-then all are closed, and the user reconnects as a whole. So a record of a connection means the same for every platform.
+The session sees one connection. It begins with the first socket that opens. It is over as soon as one socket is over:
+then all sockets are closed, and the user reconnects as a whole. So the records of a connection mean the same on every
+platform.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from earwitness.harness.client.wires import Framing
 
 
 class Socket(Protocol):
-    """Protocol of a `Link` of either shell, as far as several of them are one connection."""
+    """Protocol of a `Link` of either shell, with the members that `ManyLinks` uses."""
 
     open_now: bool
     error: BaseException | None
@@ -30,7 +31,7 @@ class Socket(Protocol):
 
     @property
     def awaited(self) -> str:
-        """Return what the socket lacks before it is usable, in words."""
+        """Return words for what the socket lacks before it is usable."""
 
     def check_usable(self) -> None:
         """Raise Refused (or the tester's own error) if the socket ended before it was usable."""
@@ -39,7 +40,7 @@ class Socket(Protocol):
         """Write one message at once."""
 
     def send_soon(self, frame: str | bytes) -> None:
-        """Queue one message for the end of this turn of the event loop."""
+        """Queue one message, to be written at the end of this iteration of the event loop."""
 
     def abort(self) -> None:
         """Drop the socket at once."""
@@ -51,14 +52,14 @@ L = TypeVar("L", bound=Socket)
 class ManyLinks(Generic[L]):
     """Several sockets of one user as one connection; the shells add `open`, `wait` and `close`.
 
-    session, dialogue  as of a `Link`; the dialogue has one for each socket
+    session, dialogue  as of a `Link`; `dialogue` holds one dialogue for each socket
     links              the socket of each room, by its label
     over               one of the sockets has ended, or all were closed
-    closing            we have begun to close: then the end of one socket does not cut the others
+    closing            the tester has begun to close the sockets, so the end of one does not end the others
     """
 
     def __init__(self, session: Hears, dialogue: ManyDialogues, make: Callable[[Hears, Dialogue], L]) -> None:
-        """Prepare a socket for each room by `make`, which gets the session and the dialogue of that socket."""
+        """Prepare a socket for each room. `make` returns the link for the session and the dialogue that it is given."""
         self.session, self.dialogue = session, dialogue
         self.handshake = dialogue.handshake
         self.links: dict[str, L] = {label: make(Ear(self, label), one) for label, one in dialogue.by_room.items()}
@@ -94,7 +95,7 @@ class ManyLinks(Generic[L]):
 
     @property
     def awaited(self) -> str:
-        """Return what the socket that is opened lacks before it is usable, in words."""
+        """Return words for what the socket that is being opened lacks before it is usable."""
         return "greeting" if self._opening is None else self._opening.awaited
 
     def check_usable(self) -> None:
@@ -109,12 +110,15 @@ class ManyLinks(Generic[L]):
         link.send(plain)
 
     def send_soon(self, frame: str | bytes) -> None:
-        """Queue one message; all messages of this turn of the event loop to one socket are written together."""
+        """Queue one message; all messages of one iteration of the event loop to one socket are written together."""
         link, plain = self._of(frame)
         link.send_soon(plain)
 
     def _of(self, frame: str | bytes) -> tuple[L, str | bytes]:
-        """Return the socket of a frame, and the frame as it is sent. A frame without a room goes to the first one."""
+        """Return the socket of a frame, and the frame as it is sent.
+
+        A frame without a room goes to the first socket.
+        """
         if isinstance(frame, TextTo):
             return self.links[frame.label], str(frame)
         if isinstance(frame, BytesTo):
@@ -128,7 +132,7 @@ class ManyLinks(Generic[L]):
                 link.abort()
 
     def _failed_to_open(self, error: BaseException) -> None:
-        """Drop all sockets after an error; raise that of the socket that ended first, if it is the cause of `error`."""
+        """Drop all sockets after an error on opening. If another socket had ended before, raise that socket's error."""
         cut = self._first_over is not None and self._first_over is not self._opening
         self.abort()
         if cut and isinstance(error, Refused):
@@ -137,15 +141,15 @@ class ManyLinks(Generic[L]):
     # -- called by the ears -------------------------------------------------------------------------------------------
 
     def began(self, now_ns: int, handshake_ns: int, replica: str | None) -> int:
-        """Record the connection when its first socket opens; return its number in the journal, one for all sockets."""
+        """Record the connection when its first socket opens; return its number, which all sockets share."""
         if not self._epoch:
             self._epoch = self.session.connected(self.dialogue, now_ns, handshake_ns, replica)
         return self._epoch
 
     def ended(self, label: str, now_ns: int, code: int, own: bool, reason: str) -> None:
-        """Process the end of one socket. If it ends the connection, record that and drop the other sockets.
+        """Process the end of one socket. If the connection ends with it, record that and drop all sockets.
 
-        The first socket that ends ends the connection; while the tester closes it (`closing`), the last one does.
+        The connection ends with the first socket that ends; while the tester closes it (`closing`), with the last.
 
         label   room of the socket that has ended
         now_ns  monotonic ns
@@ -161,12 +165,12 @@ class ManyLinks(Generic[L]):
 
 
 class Ear:
-    """Receiver of one of several sockets, between it and the session; it implements `harness.client.link.Hears`."""
+    """Adapter between one of several sockets and the session; it implements `harness.client.link.Hears`."""
 
     __slots__ = ("_label", "_many", "_session")
 
     def __init__(self, many: ManyLinks[Any], label: str) -> None:
-        """Pass on to the session of `many` what the socket of the room `label` receives."""
+        """Prepare to pass what the socket of the room `label` receives to the session of `many`."""
         self._many, self._label, self._session = many, label, many.session
 
     @property
@@ -175,7 +179,7 @@ class Ear:
         return self._label in self._many.dialogue.greeted
 
     def connected(self, dialogue: Dialogue, now_ns: int, handshake_ns: int, replica: str | None = None) -> int:
-        """Implement `Hears.connected`."""
+        """Implement `Hears.connected`: record the connection if this is its first socket."""
         return self._many.began(now_ns, handshake_ns, replica)
 
     def heard(self, now_ns: int, data: str | bytes) -> None:
@@ -184,14 +188,14 @@ class Ear:
         self._session.heard(now_ns, data)
 
     def happened(self, now_ns: int, events: Sequence[Heard]) -> None:
-        """Implement `Hears.happened`."""
+        """Implement `Hears.happened`: pass the events to the session, and note a greeting."""
         if events:
             self._many.dialogue.room = self._label
             self._many.dialogue.note(events)
             self._session.happened(now_ns, events)
 
     def closed(self, now_ns: int, code: int, own: bool, reason: str = "") -> None:
-        """Implement `Hears.closed`."""
+        """Implement `Hears.closed`: pass the end of this socket to `ManyLinks.ended`."""
         self._many.ended(self._label, now_ns, code, own, reason)
 
 

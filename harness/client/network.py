@@ -1,7 +1,7 @@
 """Network of a run: the hosts it may reach, TLS, proxies and the longest frame.
 
-Each target has one `Network`. The rehearsal, the load and the final read open all their connections by it, so the same
-rules hold for all of them.
+Each target has one `Network`. The rehearsal, the load and the final reads use it for all their connections, so the same
+rules hold for all.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PORTS = {"http": 80, "ws": 80, "https": 443, "wss": 443}
 SECURE = ("https", "wss", "tls")
 HERE = "localhost"
 ANSWER_MAX = 65536
-"""Bytes of a proxy's answer that are read."""
+"""Most bytes of a proxy's answer that are read."""
 
 
 class Unlisted(TargetError, ConnectionError):
@@ -50,17 +50,17 @@ class Proxy:
     login: str = field(default="", repr=False)
 
     def __str__(self) -> str:
-        """Return how an error names the proxy: without its login."""
+        """Return words for error messages that name the proxy, without its login."""
         return f"the proxy {self.url} named by {self.variable}"
 
     @property
     def url(self) -> str:
-        """Return the proxy's address, without the password."""
+        """Return the proxy's address, `http://HOST:PORT`, without user and password."""
         return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
 
     @property
     def headers(self) -> dict[str, str]:
-        """Return the headers that log in to the proxy; empty if it asks for no login."""
+        """Return the headers that log in to the proxy; empty if the proxy has no login."""
         return {"proxy-authorization": f"Basic {self.login}"} if self.login else {}
 
     @classmethod
@@ -87,9 +87,10 @@ class Network:
     """Settings for connections to a target.
 
     hosts             hosts (results of `host_of`) that were checked before the first request; None: any
-    ca_file           file of the user's own authority; None: SSL_CERT_FILE and SSL_CERT_DIR, else the system's
-    certificate_file  client certificate, and `key_file` its key; None: the key is in the same file
-    frame_bytes       the longest WebSocket message
+    ca_file           file of a certificate authority to trust; None: SSL_CERT_FILE and SSL_CERT_DIR, else the system's
+                      authorities
+    certificate_file  client certificate; its key is in `key_file`, None: in the same file
+    frame_bytes       most bytes of one WebSocket message
     compress          sockets offer permessage-deflate
     """
 
@@ -111,7 +112,8 @@ class Network:
     def tls(self, create: Callable[..., ssl.SSLContext] = ssl.create_default_context) -> ssl.SSLContext:
         """Return a TLS context that verifies servers and presents the client certificate.
 
-        `create`: gevent's function for sockets of gevent. Raises TargetError if a file cannot be used.
+        `create`: makes the context; gevent's sockets need gevent's function. Raises TargetError if a file cannot be
+        used.
         """
         return _context(create, self.ca_file, self.certificate_file, self.key_file, os.environ.get("SSL_CERT_FILE"))
 
@@ -155,16 +157,13 @@ def shown(url: str) -> str:
 
 
 def place_of(url: str) -> tuple[str, int]:
-    """Return (host, port) of an address: "" without a host; without a port that of its scheme, 0 if none is known.
-
-    Raises ValueError for a port that is not a number.
-    """
+    """Return (host, port) of an address: "" if it has no host; the port of its scheme if it states none, else 0."""
     parts = urlsplit(url)
     return parts.hostname or "", parts.port or PORTS.get(parts.scheme, 0)
 
 
 def proxy_of(url: str) -> Proxy | None:
-    """Return the proxy that the environment names for an address, None if it is to be reached directly.
+    """Return the proxy that the environment names for an address, None if the address is reached directly.
 
     Raises TargetError if its address cannot be used.
     """
@@ -180,7 +179,10 @@ def proxy_of(url: str) -> Proxy | None:
 
 
 def _passed_by(host: str, port: int, no_proxy: str) -> bool:
-    """Return whether NO_PROXY covers a host: hosts and the domains below them, with or without a port; `*` is all."""
+    """Return whether NO_PROXY covers a host and port.
+
+    It lists hosts, which stand for their subdomains too; `*` is all.
+    """
     for entry in filter(None, (part.strip().lower() for part in no_proxy.split(","))):
         name, colon, number = entry.rpartition(":")
         if not (colon and number.isdigit()):
@@ -198,10 +200,7 @@ def by_way_of(url: str) -> str:
 
 
 class Tunnel:
-    """CONNECT through a proxy (RFC 9110 §9.3.6), as bytes.
-
-    Send `request`, then pass all received bytes to `answered` until it returns True.
-    """
+    """HTTP tunnel through a proxy (CONNECT, RFC 9110 §9.3.6), without I/O."""
 
     def __init__(self, proxy: Proxy, url: str) -> None:
         """Make the CONNECT request for the host and port of `url`."""
@@ -254,7 +253,7 @@ def _context(
 
 
 class _Encrypted(Exception):
-    """The key needs a password, which OpenSSL would ask the terminal for."""
+    """Error for a key with a password, which OpenSSL would request on the terminal."""
 
 
 def _refuse_password() -> NoReturn:

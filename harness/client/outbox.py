@@ -18,14 +18,14 @@ from earwitness.harness.described import whole_number
 from earwitness.harness.native import HOT
 
 KEPT: Final = 1000
-"""Messages without (or with a refusing) answer that a session keeps for `retry`; older ones are dropped."""
+"""Most unanswered messages, and most refused ones, that a session keeps for `retry`; older ones are dropped."""
 
 # Plain integers: an IntEnum member costs more in a call of the journal.
 _INVOKE, _OK, _FAIL, _INFO = int(Kind.INVOKE), int(Kind.OK), int(Kind.FAIL), int(Kind.INFO)
 
 
 class Record(Protocol):
-    """Protocol of what a session needs of `harness.record.journal.Journal`."""
+    """Protocol of `harness.record.journal.Journal`, with the methods that a session calls."""
 
     @property
     def write(self) -> Callable[..., int]:
@@ -42,7 +42,7 @@ Encode: TypeAlias = Callable[[str, str, str], str | bytes]
 """Encoder of a dialogue: `encode(room label, message id, text)` returns one frame."""
 
 Sent: TypeAlias = tuple[int, int, int, int, str, str, int, int]
-"""A message under way: counter, attempt, conversation, proc, label, payload, sent at, planned at (ns).
+"""A message in progress: counter, attempt, conversation, proc, label, payload, sent at, planned at (monotonic ns).
 
 A plain tuple because one is made for every message; the native path makes a sequence that takes less memory.
 """
@@ -55,12 +55,12 @@ class NotConnected(ConnectionError):
 class PlainCounts:
     """Counts of a session that each message changes; the compiled class of the native path has the same.
 
-    connected_now    there is an open connection
+    connected_now    the device has an open connection
     counter          number of the last new message
     acked            acknowledged messages; `acked_unnumbered`: those whose answer had no sequence number
     heard_count      messages received and recorded, `own_heard` of them written by this device
     frames_recorded  frames received
-    abandoned        how often later messages lost their order relative to earlier ones
+    abandoned        how often `proc` was changed so that later messages have no order relative to earlier ones
     refused          refused messages
     """
 
@@ -125,7 +125,7 @@ class Speaker(Counts):
         tally: Tally,
         by_http: bool = False,
     ) -> None:
-        """Start without messages; answers are counted and timed in `tally`."""
+        """Start without messages. Answers are counted and timed in `tally`; `ChatSession` describes the parameters."""
         self._by_http, self.abandoned = by_http, 0
         self.client, self.tag = client, tag
         self._journal, self._write, self._intern = journal, journal.write, journal.intern
@@ -162,10 +162,10 @@ class Speaker(Counts):
         """Record the next message to the room `label` as INVOKE, and return its frame.
 
         - `planned_ns`: planned start of the message, monotonic ns; None means `now_ns`
-        - `encode`: another way to put it into a frame, e.g. as a question
-        - `message_id`: its client id; by default one that no other message of the run has
-        - `asks`: it is a question to the platform's agent
-        - `posted`: it is sent as an HTTP request, whose answer is passed to `answered` or `abandon`
+        - `encode`: encodes the frame instead of the dialogue, e.g. as a question
+        - `message_id`: the client's id of the message; by default one that is unique in the run
+        - `asks`: the message is a question to the platform's agent
+        - `posted`: the message is sent as an HTTP request, whose answer is passed to `answered` or `abandon`
 
         Raises NotConnected; KeyError if the room is not planned.
         """
@@ -184,7 +184,7 @@ class Speaker(Counts):
         """Record a message of `unanswered()`, or a refused one, as sent again (INVOKE), and return its frame.
 
         Id and counter stay the same; the attempt increases by one. `encode`: as of `send`. Raises NotConnected;
-        KeyError if the message is not known (any more).
+        KeyError if the message is unknown or no longer kept.
         """
         if not self.connected_now:
             raise NotConnected(f"client {self.client} is not connected")
@@ -230,7 +230,10 @@ class Speaker(Counts):
         return overdue
 
     def answered(self, now_ns: int, answers: Sequence[Heard]) -> None:
-        """Record the answer to a message that was sent as a request: ACK or NACK. No received frame is counted."""
+        """Record the answer to a message that was sent as a request: ACK or NACK.
+
+        It does not count as a received frame.
+        """
         for what, label, _, seq, _, message_id, extra in answers:
             if what == ACK:
                 self._acknowledged(now_ns, label, seq, message_id)
@@ -251,7 +254,7 @@ class Speaker(Counts):
     def forget_order(self) -> None:
         """Change `proc`, so that later messages have no order relative to earlier ones.
 
-        For messages that are sent while a request is in progress.
+        Call it before a message is sent while a request is in progress.
         """
         self.abandoned += 1
 
@@ -270,16 +273,19 @@ class Speaker(Counts):
         return len(self._pending)
 
     def acked_points(self) -> dict[str, int]:
-        """Return room label -> highest sequence number of the device's own messages.
+        """Return room label -> highest known sequence number of the device's own messages.
 
-        It comes from the acknowledgement or from the echo.
+        The numbers come from acknowledgements and echoes.
         """
         return dict(self._acked_seq)
 
     # -- records ----------------------------------------------------------------------------------------------------
 
     def _answer_conn(self, message_id: str | None) -> int:
-        """Return the connection of an answer: 0 for that of a request, because the socket may have changed since."""
+        """Return the connection number for an answer's record: 0 for the answer to a request.
+
+        The socket may have changed between the request and its answer.
+        """
         return 0 if self._by_http or message_id in self._posted else self.conn
 
     def _acknowledged(self, now_ns: int, label: str | None, seq: int, message_id: str | None) -> None:
@@ -325,15 +331,18 @@ class Speaker(Counts):
             self.on_answer()
 
     def _take(self, message_id: str | None) -> Sent | None:
-        """Return the message that an answer belongs to; an answer without id belongs to the oldest."""
+        """Return the message that an answer belongs to, and forget it; None if there is none.
+
+        An answer without a message id belongs to the oldest message in progress.
+        """
         if message_id is None:
             return self._pending.pop(next(iter(self._pending))) if self._pending else None
         return self._pending.pop(message_id, None) or self._unanswered.pop(message_id, None)
 
     def _stray(self, now_ns: int, kind: int, message_id: str | None, *, seq: int = NONE, aux: int = NONE) -> None:
-        """Record an answer that matches no waiting message (a second one, or another device's).
+        """Record an answer that matches no message in progress (a second answer, or that of another device).
 
-        It is recorded only if it names a message of the run.
+        The answer is recorded only if its id names a message of the run.
         """
         tag, _, rest = (message_id or "").rpartition("-")
         tag, _, author = tag.rpartition("-")

@@ -1,7 +1,7 @@
-"""Server-sent events without I/O: bytes of a stream are cut into events, and an event into its fields.
+"""Parser of server-sent events without I/O: splits the bytes of a stream into events, and an event into its fields.
 
-The form is that of the HTML standard (section "Server-sent events"). Both wires (`harness.client.wires`) and answers to
-requests that are streamed (`harness.client.flow.StreamedRequest`) use it.
+The form is that of the HTML standard (section "Server-sent events"). The wire of event streams (`harness.client.wires`)
+and streamed answers to requests (`harness.client.flow.StreamedRequest`) use it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 
 class EventSplitter:
-    """Splitter of the bytes of a stream into events; it holds those of an event that has not ended.
+    """Splitter of the bytes of a stream into events; it keeps the bytes of an event that has not ended.
 
     Lines may end in CR LF, LF or CR; an empty line ends an event.
     """
@@ -21,7 +21,7 @@ class EventSplitter:
         self._held = bytearray()
 
     def feed(self, data: bytes) -> Iterator[str | bytes]:
-        """Yield the lines of each event that ends in `data`; bytes where they are no UTF-8."""
+        """Yield the lines of each event that ends in `data`, as text; as bytes if they are not UTF-8."""
         self._held += data
         # A CR at the end is perhaps the first half of a line's end.
         kept = b"\r" if self._held.endswith(b"\r") else b""
@@ -31,7 +31,7 @@ class EventSplitter:
         yield from (as_text(one) for one in whole if one.strip())
 
     def rest(self) -> str | bytes | None:
-        """Return what came after the last event and forget it; None if that is nothing."""
+        """Return the bytes after the last complete event as text, and forget them; None if they are blank."""
         rest, self._held = bytes(self._held), bytearray()
         return as_text(rest) if rest.strip() else None
 
@@ -51,7 +51,7 @@ class ServerEvent:
 
 
 def parse_event(text: str | bytes) -> ServerEvent:
-    """Return the event that the lines of a frame of an `EventStream` describe; comments are left out."""
+    """Return the event that the lines `text` describe; comments are left out."""
     fields: dict[str, list[str]] = {}
     for line in (text if isinstance(text, str) else text.decode(errors="replace")).split("\n"):
         name, _, value = line.partition(":")

@@ -64,19 +64,21 @@ class ChatSession(Speaker):
     echo         the platform sends a device its own messages too (for `settled`)
     by_http      messages are sent as requests, whose answers are passed to `answered` or `abandon`
     agents       sender ids of the platform's own agents; their messages come from no user of the run
-    strangers    function: room label -> whether users outside the run write there; their messages are not recorded
+    strangers    function of a room label: whether users outside the run write in that room; their messages are not
+                 recorded
 
     connected_now, welcomed   state of the connection
-    asked                     room label -> number after which the next connection continues; set it before `connected`
+    asked                     room label -> sequence number after which the next connection continues; set it before
+                              `connected`
     outside                   labels of the rooms that the user has left or was removed from
     counter                   number of the last new message
     pending                   number of messages of this connection without answer
     under_way                 these messages by their ids; only this object changes it
-    acked, refused            answers so far
+    acked, refused            numbers of acknowledged and of refused messages so far
     heard_count               messages received and recorded
     frames_recorded           frames received
-    shown                     records pushed state that devices share, None if that is not recorded
-    beats                     heartbeats of the platform, and its answers to ours
+    shown                     recorder of pushed state that devices share, None if that is not recorded
+    beats                     number of heartbeats of the platform, and of its answers to heartbeats of the client
 
     Hooks are called inside the I/O callback, after the record is written: they must not block. `heard`: one event.
 
@@ -128,7 +130,7 @@ class ChatSession(Speaker):
         strangers: Callable[[str | None], bool] | None = None,
         agents: Collection[str] = (),
     ) -> None:
-        """Start unconnected. The class describes the parameters."""
+        """Start without a connection. The class describes the parameters."""
         super().__init__(client=client, tag=tag, journal=journal, rooms=rooms, tally=tally, by_http=by_http)
         self._strangers, self._agents = strangers, frozenset(agents)
         self.asked: dict[str, int] = {}
@@ -158,7 +160,7 @@ class ChatSession(Speaker):
 
     @property
     def awaits_echo(self) -> bool:
-        """Return whether an acknowledgement had no sequence number and the echo that carries it has not arrived yet."""
+        """Return whether some acknowledgement had no sequence number, and an echo is missing that would state it."""
         return self.echo and self.acked_unnumbered > 0 and self.own_heard < self.acked
 
     def resume_points(self) -> dict[str, int]:
@@ -170,10 +172,10 @@ class ChatSession(Speaker):
         return points
 
     def core(self, envelope: Envelope | None, frame_bytes: int) -> Core | None:
-        """Return the native core of the present connection; None if Python does all of its work.
+        """Return a native core for the present connection; None if Python must do all of its work.
 
-        `envelope`: of the dialogue; `frame_bytes`: the longest frame that may come. The core changes the same counts
-        and tables as this object. A session that does more than others (a subclass) has none.
+        `envelope`: of the dialogue; `frame_bytes`: most bytes of a frame. The core changes the same counts and tables
+        as this object. A session of a subclass has no core, because the core does only what this class does.
         """
         journal, rooms = self._journal, self._rooms
         if HOT is None or envelope is None or type(self) is not ChatSession or self._by_http:
@@ -195,9 +197,10 @@ class ChatSession(Speaker):
     def connected(self, dialogue: Dialogue, now_ns: int, handshake_ns: int, replica: str | None = None) -> int:
         """Record an open connection and return its number in the journal (epoch).
 
-        `dialogue`: what is said on it; `handshake_ns`: duration of the handshake; `replica`: its name, if known. If the
-        connection will be greeted, CONNECT is written with its first event, because the greeting may name the replica.
-        Raises RuntimeError if there is a connection already: messages of two at once could not be assigned.
+        `dialogue`: decoder and encoder of its frames; `handshake_ns`: duration of the handshake in ns; `replica`: name
+        of the platform's replica, if known. If the connection will be greeted, CONNECT is written with its first event,
+        because the greeting may name the replica. Raises RuntimeError if there is a connection already: messages could
+        not be assigned to one of two connections.
         """
         if self.connected_now:
             raise RuntimeError(f"client {self.client} is connected already: close that connection first")
@@ -214,7 +217,7 @@ class ChatSession(Speaker):
         return self.conn
 
     def heard(self, now_ns: int, data: str | bytes) -> None:
-        """Record the events of one received frame. An exception means that the frame could not be recorded."""
+        """Record the events of one received frame. Any exception means that the frame could not be recorded."""
         self.happened(now_ns, self._hear(data))
         self.frames_recorded += 1
 
@@ -234,8 +237,8 @@ class ChatSession(Speaker):
     def closed(self, now_ns: int, code: int, own: bool, reason: str = "") -> None:
         """Record the end of the connection, and INFO for messages without answer; no-op if it is recorded already.
 
-        `code`, `reason`: of the close; `own`: the tester closed it. If it did not, messages that were sent as requests
-        still wait for their answers.
+        `code`, `reason`: of the close; `own`: the tester closed the connection. Otherwise messages that were sent as
+        requests still wait for their answers.
         """
         if not self.connected_now:
             return
@@ -312,9 +315,9 @@ class ChatSession(Speaker):
             self.on_message(event)
 
     def _note_seen(self, label: str | None, seq: int) -> None:
-        """Note a sequence number for resuming.
+        """Store `seq` if it is the highest of its room on this connection, for resuming.
 
-        Only planned rooms are noted, because a platform may name any number of others.
+        Only planned rooms are stored, because a platform may name any number of others.
         """
         if label is not None and label in self._rooms and seq > self._seen.get(label, NONE):
             self._seen[label] = seq
@@ -392,7 +395,7 @@ class ChatSession(Speaker):
 
 
 def _replica(events: Sequence[Heard]) -> str | None:
-    """Return the replica's name if the platform greets with it, else None."""
+    """Return the replica that the greeting among `events` names; None without a greeting or a name."""
     for event in events:
         if event[0] == WELCOME and event[6]:
             replica = event[6].get("replica")

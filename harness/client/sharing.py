@@ -1,6 +1,6 @@
-"""Records of state that a device was shown: what all devices of a user share, and who is online.
+"""Recorder of the shared state that a device was shown: read marks, edits, and who is online.
 
-Edits carry a message body as messages do, with the identity of the message that they change. So an edit can be assigned
+Edits carry a message body as messages do, which identifies the message that they change. So an edit can be assigned
 even if it arrives before its message.
 """
 
@@ -17,7 +17,7 @@ from earwitness.harness.record.named import Writes
 
 
 class SharedJournal(Writes, Protocol):
-    """Protocol of what `Shown` needs of `harness.record.journal.Journal`."""
+    """Protocol of `harness.record.journal.Journal`, with the methods that `Shown` calls."""
 
     def intern(self, text: str) -> int:
         """Return the number that stands for `text` in the records of this journal."""
@@ -28,7 +28,7 @@ class Edit(NamedTuple):
 
     number   number of the edit in its conversation, from 1 without gaps
     seq      sequence number of the message
-    version  version of the message after it, 2 for the first edit
+    version  version of the message after the edit, 2 for the first edit
     """
 
     number: int
@@ -67,14 +67,17 @@ class Shown:
                 self._mark(room, mark, now_ns, NONE, conn)
 
     def answered_marks(self, marks: Mapping[str, int], asked_ns: int, now_ns: int) -> None:
-        """Record read marks (room label -> sequence number) of an answer that was requested at `asked_ns`."""
+        """Record read marks (room label -> sequence number) of an answer.
+
+        `asked_ns`, `now_ns`: monotonic ns of the request and of its answer.
+        """
         for label, seq in marks.items():
             self._mark(label, seq, now_ns, asked_ns, 0)
 
     def answered_edits(self, label: str, edits: Iterable[Edit], asked_ns: int, now_ns: int) -> None:
-        """Record the edits of a room, in order, of an answer that was requested at `asked_ns`.
+        """Record the edits of a room, in order, of an answer; of each message only the last edit is recorded.
 
-        Of each message only the last edit is recorded.
+        `asked_ns`, `now_ns`: monotonic ns of the request and of its answer.
         """
         edits = list(edits)
         for edit in edits:

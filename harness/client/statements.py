@@ -16,15 +16,18 @@ from earwitness.harness.described import whole_number
 from earwitness.harness.record.named import Writes, write_record
 
 WAIT_MAX_S: Final = 10**9
-"""A platform's `Retry-After` beyond thirty years is taken for none."""
+"""Longest `Retry-After` in seconds that is recorded (about thirty years); a longer one counts as absent."""
 
 
 Name = tuple[int, int]
-"""An artefact: client number of its owner, its number there."""
+"""Name of an artefact: (client number of its owner, its number among the artefacts of that client)."""
 NOTHING: Name = (NOBODY, 0)
-"""No artefact was presented."""
+"""Name that states that no artefact was presented."""
 REFUSALS = (1008, 4400, 4401, 4403, 4404, 4429)
-"""Close codes that say no for a reason; other ones (going away, restart, an error) leave open what would have been."""
+"""Close codes by which a platform refuses a client.
+
+Other codes (going away, restart, an error) count as neither accepted nor refused.
+"""
 
 
 def outcome(status: int) -> int:
@@ -37,7 +40,10 @@ def outcome(status: int) -> int:
 
 
 def digest_of(*values: object) -> int:
-    """Return the CRC-32 of values in their order. Records of TOKEN, WRITE and SEEN compare values by it."""
+    """Return the CRC-32 of values in their order.
+
+    Records of the kinds TOKEN, WRITE and SEEN hold it, so that checks can compare values.
+    """
     return crc32("\x1f".join(map(str, values)).encode("utf-8", "surrogatepass"))
 
 
@@ -52,7 +58,7 @@ def write_token(
     belongs_to    number of the artefact from which it was derived
     digest        CRC-32 of whom it names and what it permits, see `digest_of`
     forged        number of its forgery, 0 for a genuine artefact
-    flags         which clock the deadline rests on, see TOKEN in the record schema
+    flags         which clock the deadline depends on, see TOKEN in the record schema
     """
     return write_record(
         journal, time.monotonic_ns(), Kind.TOKEN, flags=flags, attempt=kind, proc=forged, client=client,

@@ -1,8 +1,9 @@
 """Answers that an agent streams, as one device receives them.
 
-Kept are size and digest of each whole answer, for I24, and which of the device's own questions it answers.
-The record of an answer's end carries size and digest of the whole answer. If the connection received the answer from
-its beginning, they are computed from its chunks; otherwise from the text that the platform sends at the end.
+`Streams` computes size and digest of each whole answer, for I24. `Questions` finds the question of the device that an
+answer belongs to. The record of an answer's end carries size and digest of the whole answer. If the connection received
+the answer from its beginning, they are computed from its chunks; otherwise from the text that the platform sends at the
+end.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ from earwitness.harness.client.tally import Histogram
 
 STARTED, CHUNK, COMPLETED, ERROR = 1, 5, 6, 7
 OPEN_MAX = 1000
-"""Most answers under way that are followed; if a platform begins more, the oldest is dropped."""
+"""Most answers, and most questions, in progress that are stored; beyond that the oldest is dropped."""
 
 
 class Streams:
     """Agent's answers in progress on one connection."""
 
     def __init__(self) -> None:
-        """Start without answers, as each connection does."""
+        """Start without answers. Each connection has its own object."""
         self._open: dict[str, tuple[int, int, int]] = {}  # run → digest, bytes, number of the next piece
 
     def said(self, run: str, event: int, number: int, text: str) -> tuple[int, int, int]:
@@ -60,11 +61,11 @@ class Streams:
 
 @dataclass(slots=True)
 class Answer:
-    """Answer under way, as the device that may have asked for it sees it.
+    """Answer in progress, as stored by the device that may have sent its question.
 
     question    counter of the question, NONE while it is not known
-    planned_ns  planned start of the question, monotonic ns
-    first_ns    time of the first token, None before it
+    planned_ns  planned start of the question, monotonic ns; 0 while the question is not known
+    first_ns    monotonic ns of the first token, None before it
     timed       the time to the first token has been counted
     """
 
@@ -75,10 +76,10 @@ class Answer:
 
 
 class Questions:
-    """A device's own questions to the agent, and the answers that name them.
+    """Questions of one device to the agent, and the answers in progress that may belong to them.
 
-    The platform may name a question by the client's id of the message, or by its number in the conversation. For the
-    second the acknowledgement must state the number, so events that overtake it have no question yet.
+    The platform may name a question by the client's id of the message, or by its number in the conversation. The number
+    is known only from the acknowledgement, so the question of an event that arrives earlier is not known yet.
 
     open  message id → (counter, planned start in ns) of the questions whose answers have not begun, oldest first
     """
@@ -86,7 +87,10 @@ class Questions:
     __slots__ = ("_answers", "_by_number", "_from_plan", "open")
 
     def __init__(self, from_plan: Histogram) -> None:
-        """Start without questions. `from_plan` gets the times from the planned start to the first token."""
+        """Start without questions.
+
+        `from_plan`: histogram of the times from the planned start of a question to its first token, ns.
+        """
         self._from_plan = from_plan
         self.open: dict[str, tuple[int, int]] = {}
         self._by_number: dict[tuple[str, int], str] = {}  # room label, number → message id
@@ -99,7 +103,10 @@ class Questions:
             del self.open[next(iter(self.open))]
 
     def numbered(self, message_id: str | None, label: str, seq: int) -> None:
-        """Note the number that an acknowledgement states; no-op for a message that is no open question."""
+        """Note that an acknowledgement gave the question `message_id` the number `seq` in the room `label`.
+
+        No-op for a message that is no open question, and for an acknowledgement without a number.
+        """
         if message_id is not None and message_id in self.open and seq != NONE:
             self._by_number[label, seq] = message_id
             if len(self._by_number) > OPEN_MAX:
@@ -108,8 +115,9 @@ class Questions:
     def answered(self, now_ns: int, run: str, event: int, text: str, named: tuple[str | None, str | None, int]) -> int:
         """Process an event of the answer `run`; return the counter of the question that it answers, or NONE.
 
-        `named`: message id, room label and number of the question, None and NONE where the platform does not say. The
-        time to the first token is counted as soon as it is there and the question is known.
+        `named`: message id, room label and number of the question, None and NONE where the platform does not state
+        them. The time to the first token is counted as soon as both the token and the question are known. `now_ns`:
+        monotonic ns.
         """
         answer = self._answers.get(run)
         if answer is None:

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING
 from earwitness.harness.native import HOT
 
 ACKNOWLEDGED = "acknowledged"
-"""Histogram: time from passing the bytes to the socket until the answer."""
+"""Name of a histogram: ns from passing the bytes of a message to the socket until its answer."""
 ACKNOWLEDGED_FROM_PLAN = "acknowledged, from its planned start"
-"""Histogram: time from the planned start of the message until the answer. A stalled generator cannot hide here."""
+"""Name of a histogram: ns from the planned start of a message until its answer, delays of the tester included."""
 FIRST_TOKEN_FROM_PLAN = "first token, from its planned start"
-"""Histogram: time from the planned start of a question until the first piece of its answer that has text."""
+"""Name of a histogram: ns from the planned start of a question until the first piece of its answer with text."""
 
 _UNIT_BITS = 6  # values are counted in units of 64 ns: 0.64 % at 10 µs
 _SUB_BITS = 7  # 128 buckets an octave: 0.8 % wide
 BUCKETS = 24 << _SUB_BITS
-"""Buckets of a histogram, up to 68 s; longer latencies count in the last one."""
+"""Number of buckets of a histogram, up to 68 s; longer latencies count in the last one."""
 
 
 def bucket_bounds(bucket: int) -> tuple[int, int]:
@@ -49,7 +49,7 @@ class Summary:
     buckets: dict[int, int] = field(default_factory=dict)
 
     def merge(self, other: Summary) -> None:
-        """Add the increments of another process or another second."""
+        """Add the increments `other`, of another process or another second, to this object."""
         if not other.n:
             return
         self.min_ns = min(self.min_ns, other.min_ns) if self.n else other.min_ns
@@ -106,7 +106,7 @@ class PlainBuckets:
     def take(self) -> tuple[dict[int, int], int, int, int]:
         """Return (counts by bucket, sum, least, most) since the last call, times in ns, and start anew.
 
-        If nothing was counted, the least is 2⁶² and the others are empty or 0.
+        If nothing was counted, the least is 2⁶², the counts are empty, and sum and most are 0.
         """
         taken = {index: count for index, count in enumerate(self._buckets) if count}
         found = taken, self.total_ns, self.min_ns, self.max_ns

@@ -1,4 +1,4 @@
-"""Connection attempts for credentials under test. What the sockets receive is not recorded."""
+"""Attempt to connect, for credentials under test. Frames that the socket receives are not recorded."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ OPENED = 101
 
 
 class _Passing:
-    """Stand-in for a session that notices only the greeting of the platform."""
+    """Substitute for a session that only notices the greeting of the platform."""
 
     def __init__(self) -> None:
         self.welcomed = False
@@ -42,7 +42,8 @@ def knock(dialogue: Dialogue, *, timeout_s: float = 10.0) -> int:
     """Open a socket, close it again, and return the result of the attempt.
 
     The result is OPENED, or the HTTP status or close code of the refusal (1006 if the connection ended without either,
-    or a frame refused it without a code). It is 0 if nothing answered (OSError), or not as the dialect expects.
+    or a frame refused it without a code). It is 0 if nothing answered (OSError), or the answer is not one that the
+    dialect expects.
     """
     # Own counters: frames that are not recorded must not enter the totals that H1 compares with the records.
     connection = Connection(_Passing(), dialogue, timeout_s=timeout_s, transport=Transport())

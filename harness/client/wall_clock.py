@@ -1,7 +1,7 @@
 """Comparison of this process's wall clock with the monotonic clock of the records.
 
-Steps of the wall clock are recorded (H3, `checks.engine.wall_clock`). Deadlines of tokens are converted: they are the
-only times of the wall clock that are recorded.
+Steps of the wall clock are recorded (H3, `checks.engine.wall_clock`). Deadlines of tokens are converted to monotonic
+time; no other times of the wall clock are recorded.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ PERIOD_S = 0.05
 STEP_NS = 250_000_000
 """Smallest change (ns) that counts as a step of the wall clock.
 
-Times in tokens are whole seconds, and their tests have leeways of seconds. Gradual corrections (NTP slewing) move the
-monotonic clock of the kernel as well, so they do not show here at all.
+Smaller changes do not matter: times in tokens are whole seconds, and checks of tokens have leeways of seconds. Gradual
+corrections (NTP slewing) change the monotonic clock of the kernel too, so they are not noticed here.
 """
 
 
 class WallClock:
     """Watcher of the difference between the wall clock and the monotonic clock.
 
-    Only a step changes that: NTP, an administrator, or a machine that slept.
+    Only a step changes the difference, caused by NTP, an administrator, or a machine that slept.
 
     note  called for each step with (monotonic ns of the last comparison before it, monotonic ns of the comparison that
           noticed it, size in ns)
@@ -77,8 +77,10 @@ class Deadline(NamedTuple):
     """Deadline on the monotonic clock, and the clock that it depends on.
 
     ns            monotonic ns, NONE without a deadline
-    by_own_clock  the platform did not state when it issued the artefact: if our wall clock is wrong, so is the deadline
-    clocks_agree  the platform's time of issue is at most 1 s before our sending and at most STEP_NS after our receiving
+    by_own_clock  the platform did not state when it issued the artefact, so the deadline is wrong if the tester's wall
+                  clock is
+    clocks_agree  the platform's time of issue is at most 1 s before the request was sent, and at most STEP_NS after the
+                  artefact was received
     """
 
     ns: int
@@ -87,11 +89,12 @@ class Deadline(NamedTuple):
 
 
 def deadline_of(expires_at: float | None, issued_at: float | None, sent_ns: int, received_ns: int) -> Deadline:
-    """Return a deadline of the platform's clock as one of our monotonic clock.
+    """Convert a deadline on the platform's wall clock to one on this process's monotonic clock.
 
     `expires_at` and `issued_at` are Unix seconds of the platform, `sent_ns` and `received_ns` monotonic ns. The
     artefact was issued between sending and receiving. If the platform's clock shows another time, the deadline is moved
-    as if the artefact had been issued on receiving. So no presentation is judged late that was in time.
+    as if the artefact had been issued on receiving. So a token that was presented in time is never judged late. Without
+    `expires_at` the deadline is NONE.
     """
     if expires_at is None:
         return Deadline(NONE)

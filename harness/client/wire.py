@@ -1,7 +1,7 @@
 """Bytes of one WebSocket connection, client side, without I/O.
 
 `websockets`' Sans-I/O protocol is the authority for the handshake, control frames, fragments, closes and everything
-unusual. In front of it is a fast path for the common case only: whole, unfragmented, unmasked data frames without
+unusual. Before it comes a fast path for the common case only: whole, unfragmented, unmasked data frames without
 reserved bits. Unusual frames are passed to the library one by one, so the outcome does not depend on how the network
 cut the stream.
 """
@@ -42,7 +42,7 @@ class Refused(ConnectionError):
     status    HTTP status of the refused upgrade, else 0
     code      close code; 1006 without an answer to the upgrade or without a greeting; 0 with a status, or if a frame
               refused the connection without a code
-    by_frame  the platform answered with a frame that says so
+    by_frame  the platform refused by sending a frame
     """
 
     def __init__(self, reason: str, *, status: int = 0, code: int = 0, by_frame: bool = False) -> None:
@@ -60,10 +60,10 @@ class Wire:
     opened          the upgrade was accepted
     pings           ping and pong frames received
     over            no further message will come: a close frame came, the stream failed or it ended
-    refusal         why the upgrade was refused, once it was
+    refusal         error of the refused upgrade, else None
     close_received  code of the peer's close frame
-    close_sent      code of our close frame, an echo included
-    close_reason    the peer's, or ours where we had to fail the connection
+    close_sent      code of the tester's close frame, which may repeat the peer's code
+    close_reason    reason in the peer's close frame, or the tester's if the tester had to fail the connection
     """
 
     __slots__ = (
@@ -121,7 +121,7 @@ class Wire:
 
     @property
     def compressed(self) -> bool:
-        """Return whether messages are compressed: no."""
+        """Return False: messages are not compressed."""
         return False
 
     def frame(self, data: str | bytes) -> bytes:
@@ -136,7 +136,7 @@ class Wire:
 
     @property
     def close_code(self) -> int:
-        """Return the close code of the connection: the peer's, else ours if we had to end it, else 1006."""
+        """Return the peer's close code; else the tester's, if the tester failed the connection; else 1006."""
         if self.close_received is not None:
             return self.close_received
         return NO_CLOSE if self._closing or self.close_sent is None else self.close_sent
@@ -147,19 +147,19 @@ class Wire:
         return self.opened and not (self.over or self._left or self._rest or self._parts is not None)
 
     def joined(self, data: bytes) -> bytes:
-        """Return the kept bytes of a frame that was cut, followed by `data`; they are no longer kept."""
+        """Return the stored bytes of an incomplete frame followed by `data`, and forget the stored bytes."""
         rest, self._rest = self._rest, b""
         return rest + data if rest else data
 
     def upgrade(self, data: bytes) -> bytes:
-        """Process bytes of a connection that is not `opened`; return those that come after the upgrade's answer."""
+        """Process the answer to the upgrade, while the connection is not `opened`; return the bytes that follow it."""
         data = self.joined(data)
         return b"" if self.over else data[self._upgrade(data) :]
 
     def receive(self, data: bytes) -> Sequence[str | bytes]:
         """Process received bytes; return the messages that end in them, in order: `str` for text, `bytes` for binary.
 
-        Never raises on bad input: it ends the connection (`over`).
+        Never raises on bad input, but ends the connection (`over`).
         """
         data = self.joined(data)
         messages: list[str | bytes] = []
@@ -239,7 +239,7 @@ class Wire:
             self._collect(library, [])
 
     def _resume(self, data: bytes, messages: list[str | bytes]) -> int:
-        """Take bytes that are neither new frames nor fast: the upgrade, or the middle of a frame.
+        """Process the bytes at the beginning of `data` that belong to the upgrade's answer or to a frame in progress.
 
         Returns the position in `data` where frames begin.
         """
@@ -328,9 +328,9 @@ class Wire:
             self._whole(pieces, messages)
 
     def _whole(self, pieces: list[bytes], messages: list[str | bytes]) -> None:
-        """Append a complete message to `messages`.
+        """Join `pieces` to a complete message and append it to `messages`.
 
-        Empties `pieces`, so that a long message is not held twice for longer than needed.
+        Empties `pieces`, so that a long message is not held in memory twice for longer than needed.
         """
         whole = b"".join(pieces)
         pieces.clear()
@@ -358,15 +358,15 @@ class Wire:
 class CompressedWire(Wire):
     """Wire that offers permessage-deflate (RFC 7692): if the server accepts it, messages are compressed both ways.
 
-    The library decides what of the server's answer is allowed, and keeps the context of either side from message to
-    message, unless the server asks for none. A message that would be longer than `Network.frame_bytes` is not inflated
-    beyond it. A connection takes some 300 kB for both contexts.
+    The library `websockets` decides which answers of the server are allowed. It keeps the compression context of either
+    direction from message to message, unless the server's answer forbids that. A message that would be longer than
+    `Network.frame_bytes` is not decompressed any further. A connection takes some 300 kB for both contexts.
     """
 
     __slots__ = ()
 
     def __init__(self, handshake: Handshake) -> None:
-        """Prepare the upgrade request with the offer; the server may bound the window of either side."""
+        """Prepare the upgrade request with the offer; the server may limit the window size of either direction."""
         super().__init__(handshake, extensions=[ClientPerMessageDeflateFactory(client_max_window_bits=True)])
 
     @property

@@ -19,20 +19,24 @@ from earwitness.harness.client.wire import NO_CLOSE, TOO_BIG, CompressedWire, Re
 from earwitness.harness.errors import TargetError
 
 ENDED = 1000
-"""Close code of a stream that the server ended in order."""
+"""Close code for a stream that the server ended regularly."""
 REFUSAL_BYTES = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ByteStream(Handshake):
-    """TCP connection, `tcp://host:port` or `tls://host:port`: frames are bytes as they come, cut anywhere."""
+    """Handshake of a TCP connection, `tcp://host:port` or `tls://host:port`.
+
+    A received frame is the bytes of one read, so it may begin and end anywhere in a message.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventStream(Handshake):
-    """Stream of server-sent events: one request whose answer does not end. Each event is one received frame.
+    """Handshake of a stream of server-sent events: one request with an endless answer.
 
-    A frame is the text of the event's lines; `parse_event` reads it. Nothing can be sent.
+    Each event is one received frame. A frame is the text of the event's lines; `parse_event` reads it. Nothing can be
+    sent on the stream.
     """
 
     method: str = "GET"
@@ -41,10 +45,10 @@ class EventStream(Handshake):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LongPoll(Handshake):
-    """Requests in a row on one connection. Each body that arrives is one received frame.
+    """Handshake of long polls: consecutive requests on one connection. The body of each answer is one received frame.
 
-    The first request is GET of `url`. A frame that the dialogue sends is the address of the next one; send it after the
-    answer to the one before.
+    The first request is a GET of `url`. A frame that the dialogue sends is the address of the next request; the
+    dialogue sends it after the answer to the request before.
     """
 
 
@@ -52,7 +56,7 @@ class LongPoll(Handshake):
 class NoSocket(Handshake):
     """Handshake of a dialogue without a socket: messages go by HTTP requests only.
 
-    Nothing is connected; its wire counts as open at once, and no greeting is awaited by default.
+    Nothing is connected. The wire counts as open at once, and by default no greeting is expected.
     """
 
     url: str = ""
@@ -60,7 +64,10 @@ class NoSocket(Handshake):
 
 
 class Framing(Protocol):
-    """Protocol of a wire: what a `Link` needs to turn bytes into frames and back."""
+    """Protocol of a wire, which turns received bytes into frames, and frames into bytes.
+
+    `Wire` describes the attributes.
+    """
 
     output: list[bytes]
     opened: bool
@@ -76,22 +83,22 @@ class Framing(Protocol):
 
     @property
     def between_frames(self) -> bool:
-        """Return whether the next byte that `receive` gets begins a WebSocket frame, and no message has begun."""
+        """Return whether the next byte passed to `receive` begins a WebSocket frame, and no message is incomplete."""
 
     def frame(self, data: str | bytes, /) -> bytes:
         """Return the bytes to write to the socket so that `data` is sent as one message."""
 
     def take_output(self) -> bytes:
-        """Return the bytes to write to the socket now, and forget them."""
+        """Return the bytes to write to the socket now, and empty `output`."""
 
     def receive(self, data: bytes) -> Sequence[str | bytes]:
-        """Process received bytes; return the frames that end in them."""
+        """Process received bytes; return the complete frames that end in them."""
 
     def receive_eof(self) -> None:
         """Process the end of the peer's stream."""
 
     def close(self, code: int, reason: str = "") -> None:
-        """Start to close, with this close code and reason."""
+        """Begin to close the connection with this close code and reason."""
 
 
 def make_wire(handshake: Handshake) -> Framing:
@@ -114,10 +121,10 @@ def _check(handshake: Handshake, schemes: tuple[str, ...]) -> None:
 
 
 class Bytes:
-    """Wire of a TCP stream: what is read at once is one frame."""
+    """Wire of a TCP stream: the bytes of one read are one frame."""
 
     def __init__(self, handshake: Handshake, *, opened: bool) -> None:
-        """Start. `opened`: the stream is open at once, because nothing has to be agreed."""
+        """Prepare the stream. `opened`: it counts as open at once, without an answer of the server."""
         self.output: list[bytes] = []
         self.opened, self.over = opened, False
         self.refusal: Refused | None = None
@@ -140,13 +147,13 @@ class Bytes:
         return data.encode() if isinstance(data, str) else data
 
     def take_output(self) -> bytes:
-        """Return the bytes to write to the socket now, and forget them."""
+        """Return the bytes to write to the socket now, and empty `output`."""
         data = b"".join(self.output)
         self.output.clear()
         return data
 
     def receive(self, data: bytes) -> Sequence[str | bytes]:
-        """Return what was read as one frame."""
+        """Return the bytes of one read as one frame."""
         return (data,)
 
     def receive_eof(self) -> None:
@@ -154,7 +161,7 @@ class Bytes:
         self.over = True
 
     def close(self, code: int, reason: str = "") -> None:
-        """End the stream: there is nothing to agree on."""
+        """End the stream: `over` is set at once, because TCP has no closing handshake."""
         self.close_sent, self.close_reason, self.over = code, reason, True
 
 
@@ -162,7 +169,7 @@ class Http(Bytes):
     """Wire of an event stream, or of long polls: HTTP/1.1, one answer after the other."""
 
     def __init__(self, handshake: EventStream | LongPoll) -> None:
-        """Prepare the first request."""
+        """Prepare the first request. Raises TargetError if HTTP does not allow it."""
         super().__init__(handshake, opened=False)
         self._handshake = handshake
         self._events = isinstance(handshake, EventStream)
@@ -200,7 +207,7 @@ class Http(Bytes):
         return out + (self._http.send(h11.EndOfMessage()) or b"")
 
     def receive(self, data: bytes) -> Sequence[str | bytes]:
-        """Process received bytes; return the events, or the whole bodies, that end in them."""
+        """Process received bytes; return the events, or the bodies of long polls, that end in them."""
         self._http.receive_data(data)
         return list(self._frames())
 
