@@ -1,4 +1,4 @@
-"""Login and credentials of a user, as the target describes them. `behaviours.tokens` records each step instead."""
+"""Account of a user: its login and credentials. `behaviours.tokens` replaces it where each step is recorded."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ HOLDS_S = 5.0
 class Account:
     """Account of a user whose tokens are not recorded.
 
-    It logs in again when the credentials expire soon, or when the platform has refused them.
+    The user logs in again when the credentials expire soon, or when the platform has refused them.
     """
 
     def __init__(self, user: ChatUser) -> None:
-        """Keep `user`, whose plan and network are used to log in. Nothing is sent yet."""
+        """Store the user that this account belongs to. Nothing is sent yet."""
         self.user = user
         self._turn = RLock()
         self._renewing = False
 
     def log_in(self) -> None:
-        """Log in, store the credentials in the user and record the login. Raises FlowError."""
+        """Log in, store the credentials in the user, and record the login. Raises FlowError."""
         user, begin_ns = self.user, monotonic_ns()
         user.credentials = user.flow(user.part.target.login(user.person))
         user.logged_in(user.credentials, begin_ns)
@@ -39,7 +39,7 @@ class Account:
     def hold(self) -> None:
         """Log in again if the platform refused the credentials, or if they expire within HOLDS_S seconds.
 
-        It is called before each message, so it takes no lock as long as nothing is due. Raises FlowError.
+        It is called before each message, so it takes no lock while no login is due. Raises FlowError.
         """
         user = self.user
         assert user.credentials is not None
@@ -78,7 +78,7 @@ class Account:
         return user.part.target.dialogue(self.valid(), tuple(dict.fromkeys(user.rooms)), resume, previous)
 
     def opened(self, status: int) -> None:
-        """Process the outcome of a handshake (hook). A plain account does nothing.
+        """Process the outcome of a handshake (hook). No-op here; `behaviours.tokens.Tokens` records the outcome.
 
         `status`: OPENED, an HTTP status, a close code, or 0 if there was no answer.
         """

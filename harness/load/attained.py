@@ -1,4 +1,4 @@
-"""Counts of planned and started users and actions of one process, for H4 (`checks.tester.attained`)."""
+"""Counts of planned and started users and actions of one process, for check H4 (`checks.tester.attained`)."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 
 class Attained:
-    """Counts of one process in one run.
+    """Counts of the users and actions of one process in one run.
 
-    Users are counted by their number: a shape may stop a user, and another object may continue as the same one.
+    Users are counted by their number: a shape may stop a user, and another user object may continue with its number.
 
     connected    numbers of the users that were connected at least once
     acted        numbers of the users that began a task
@@ -22,7 +22,7 @@ class Attained:
     """
 
     def __init__(self) -> None:
-        """Start counting. The time from now to `leave` is how long the process took part."""
+        """Start all counts at zero. `leave` later computes how many seconds this process took part, from now on."""
         self.connected: set[int] = set()
         self.acted: set[int] = set()
         self.others = 0
@@ -36,7 +36,10 @@ class Attained:
         self.others = max(self.others, count)
 
     def actions(self, users: Iterable[ChatUser], now_ns: int) -> tuple[int, int]:
-        """Return (planned, started) actions up to `now_ns`: those of `users`, who still act, and those added before."""
+        """Return (planned, started): actions up to `now_ns` (monotonic ns) of `users`, plus those of `add_actions`.
+
+        `users`: users that still act.
+        """
         counts = [user.pace.actions(now_ns) for user in users]
         planned, started = (sum(count[n] for count in counts) for n in (0, 1))
         return self._actions_planned + planned, self._actions_started + started
@@ -44,19 +47,19 @@ class Attained:
     def add_actions(self, users: Iterable[ChatUser], now_ns: int) -> None:
         """Add the actions of `users` that were planned to begin until `now_ns` (monotonic ns), and those that began.
 
-        Call it once for each user, when it no longer acts.
+        Call it once for each user, when the user no longer acts.
         """
         self._actions_planned, self._actions_started = self.actions(users, now_ns)
 
     def leave(self) -> None:
-        """Note that this process ends before the run does, and after how many seconds. Later calls change nothing."""
+        """Store after how many seconds this process leaves the run before the run's end. Later calls change nothing."""
         if self._left_s is None:
             self._left_s = time.monotonic() - self._begin
 
     def summary(self, users: int) -> Mapping[str, float]:
         """Return the counts for the journal's footer, and `left_s` (seconds) if this process left before the end.
 
-        `users`: how many users of the plan were started here.
+        `users`: number of users of the plan that this process started.
         """
         counts = {
             "users": users,

@@ -28,18 +28,18 @@ Kind = TypeVar("Kind", bound="Behaviour")
 
 
 class Unable(RescheduleTask):
-    """Raised if the target lacks an ability: the task ends, and the user continues with the next one."""
+    """Exception that ends a task because the target lacks an ability; the user continues with the next task."""
 
 
 class Behaviour:
     """Base class of all behaviours.
 
-    A subclass implements those of the hooks below that it needs; each does nothing here.
+    A subclass overrides the hooks below that it needs; in this class each hook does nothing.
 
     The user calls the hooks of its behaviours in the order in which its class declares them; a behaviour that another
     one needs comes before it.
 
-    user     owner of the behaviour; set by `bound`
+    user     user that the behaviour belongs to; set by `bound`
     needs    behaviours that this one uses
     carried  attributes that another user object takes over when it continues as the same person
     """
@@ -98,7 +98,10 @@ def declared(kind: type) -> dict[str, Behaviour]:
 
 
 def bound(user: ChatUser) -> list[Behaviour]:
-    """Set a user's behaviours as its attributes; return them with those that they need, needed ones first."""
+    """Set copies of a user's declared behaviours as its attributes, and return them.
+
+    Needed behaviours that are not declared are added. Each behaviour comes after those that it needs.
+    """
     mine: list[Behaviour] = []
     user.behaviours = mine
     own = declared(type(user))
@@ -111,7 +114,7 @@ def bound(user: ChatUser) -> list[Behaviour]:
 
 
 def _in_order(own: Iterable[tuple[str, Behaviour]]) -> list[tuple[str, Behaviour]]:
-    """Return (attribute or "", behaviour) pairs: each after those that it needs, each kind once."""
+    """Return (attribute name or "", behaviour) pairs: each behaviour after those that it needs, each class once."""
     waiting, ordered = list(own), list[tuple[str, Behaviour]]()
 
     def add(name: str, one: Behaviour) -> None:
@@ -128,7 +131,7 @@ def _in_order(own: Iterable[tuple[str, Behaviour]]) -> list[tuple[str, Behaviour
 
 
 def the(kind: type[Kind], behaviours: Iterable[Behaviour]) -> Kind:
-    """Return the behaviour of class `kind`. Raises LookupError if there is none: then it was not named in `needs`."""
+    """Return the behaviour of class `kind`. Raises LookupError if no behaviour named `kind` in its `needs`."""
     for one in behaviours:
         if isinstance(one, kind):
             return one

@@ -1,4 +1,4 @@
-"""`earwitness run STORY [Locust's options]`: Locust, with the exit codes of Earwitness."""
+"""Verb `earwitness run STORY [Locust's options]`: runs Locust, with the exit codes of Earwitness."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from locust.env import Environment
 
 FOLDER = Path("locustfiles")
-"""Stories of the working directory; they take precedence over those that come with the tool."""
+"""Folder with stories in the working directory; they take precedence over those that come with the tool."""
 USAGE = "earwitness run STORY [options]"
 ABOUT = """STORY is a locustfile, or the name of a story; `earwitness stories` lists those that come with the tool.
 Without --headless it opens Locust's web UI. All options of Locust and of Earwitness follow.
@@ -65,7 +65,7 @@ def find_story(name: str) -> Path:
 
 
 def refuse_broken(story: Path) -> None:
-    """Raise SettingsError for a file that cannot be read or is no valid Python; Locust would exit with 1 for it."""
+    """Raise SettingsError if the story cannot be read or is not valid Python; Locust would exit with 1 for it."""
     try:
         compile(story.read_bytes(), str(story), "exec")
     except (SyntaxError, ValueError) as error:
@@ -97,7 +97,11 @@ def _locust(story: Path, options: Sequence[str]) -> int:
 
 
 def _code(code: str | int | None, environments: Sequence[Environment]) -> int:
-    """Return our exit code. Locust exits with 1 for many mistakes; here only a verdict may."""
+    """Convert Locust's exit code `code` to one of `Exit`.
+
+    Locust exits with 1 for many mistakes; such a 1 becomes CANNOT_RUN, unless it is the verdict of the last
+    environment.
+    """
     judged = bool(environments) and environments[-1].process_exit_code == code
     if code is None or code == Exit.PASS or (isinstance(code, int) and (judged or code > 1)):
         return int(code or 0)
@@ -105,7 +109,10 @@ def _code(code: str | int | None, environments: Sequence[Environment]) -> int:
 
 
 def _help(story: Path | None) -> int:
-    """Print every option: Locust prints its own before it loads the locustfile, so ours are missing there."""
+    """Print the help with every option, of Locust and of Earwitness; return PASS.
+
+    Locust prints its own help before it loads the locustfile, so it would lack the options of Earwitness.
+    """
     from locust import argument_parser
 
     if story is not None:  # it may have options of its own

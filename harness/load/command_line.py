@@ -1,4 +1,4 @@
-"""Checks of Locust's command line as soon as it is read, before any process is forked or started."""
+"""Checks of Locust's command line right after it is parsed, before any process is forked or started."""
 
 from __future__ import annotations
 
@@ -21,16 +21,19 @@ from earwitness.harness.progress import say, write_anything
 DEFAULT_MASTER_PORT: Final = 5557
 LOOPBACK: Final = "127.0.0.1"
 USERS_MOST: Final = 1_000_000
-"""Most users of a run. Each has a name, a plan and a greenlet; a machine has memory for about a tenth of them."""
+"""Largest number of users of a run. Each user has a name, a plan and a greenlet.
+
+The memory of a machine suffices for about a tenth of this number.
+"""
 DRAIN_MOST_S: Final = 86_400.0
 PORT_MOST: Final = 65_535
 _checked: list[bool] = []
 
 
 def check_when_parsed(parser: Any) -> None:
-    """Make `parser` check the options (`settle`) when it has read them; a mistake ends the process with a message.
+    """Make `parser` call `settle` on the options that it has parsed; a mistake ends the process with a message.
 
-    Locust has no event between reading the options and forking.
+    Locust has no event between parsing the options and forking.
     """
     if _checked:  # Locust's web UI reads the options again for each page
         return
@@ -54,9 +57,9 @@ def check_when_parsed(parser: Any) -> None:
 
 
 def settle(options: Namespace) -> None:
-    """Refuse options that cannot work; choose a port for a master and its forked workers, which shall end with it.
+    """Refuse options that cannot work, choose a port for a master and its forked workers, and tie these to the master.
 
-    Changes `options`. Raises SettingsError.
+    Tied workers end with their master. Changes `options`. Raises SettingsError.
     """
     check_setting()
     refuse_impossible(options)
@@ -76,7 +79,7 @@ def settle(options: Namespace) -> None:
 
 
 def refuse_impossible(options: Namespace) -> None:
-    """Raise SettingsError for numbers that would fail only after the platform has started, or never let a run end."""
+    """Raise SettingsError for numbers that would fail only after the platform has started, or would let no run end."""
     given: tuple[tuple[str, float | None, float, float], ...] = (
         ("--users", options.num_users, 1, USERS_MOST),
         ("--spawn-rate", options.spawn_rate, 0.001, USERS_MOST),
@@ -96,9 +99,10 @@ def refuse_impossible(options: Namespace) -> None:
 
 
 def _meet(options: Namespace) -> bool:
-    """Choose the port on which a master and its forked workers meet; return whether the user has named it.
+    """Choose the port on which a master and its forked workers connect; return whether the user has stated a port.
 
-    Locust's default is one port for all masters of a machine: workers of two runs would join each other's master.
+    Changes `options`. Locust's default is one port for all masters of a machine, so workers of two runs would connect
+    to the same master. Raises SettingsError for two different ports.
     """
     ports = {options.master_port, options.master_bind_port} - {DEFAULT_MASTER_PORT}
     if len(ports) > 1:

@@ -35,17 +35,17 @@ from earwitness.harness.load.worker import Part
 T = TypeVar("T")
 
 ANSWER_S = 10.0
-"""Seconds that a user waits for an answer; it waits longer where the contract gives the platform longer (I43)."""
+"""Seconds that a user waits for an answer at least; longer where the contract gives the platform more time (I43)."""
 LONGER_S = 2.0
 UNAUTHORIZED, TOO_MANY = 401, 429
 RECONNECT_TRIES = 8
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 2.0
-"""Pauses between tries to reconnect: the first one, and the longest one after each has been twice the one before.
+"""Pauses in seconds between tries to reconnect: the first one, and the longest one; each is twice the one before.
 
-The first try comes at once, as hard on the platform as a client can be. All tries together span about seven seconds.
+The first try comes at once, as fast as any client could. All tries together last about seven seconds.
 """
 PAUSE_SPREAD = (0.5, 1.5)
-"""Factors between which a pause is drawn, so that users who were cut together do not come back in step."""
+"""Bounds of the random factor of a pause, so that users who were cut together reconnect at different times."""
 
 
 class ConnectedUser(User):
@@ -55,10 +55,10 @@ class ConnectedUser(User):
 
     part          state of this load process in the current run
     number        number of the user's device in the plan
-    rng           source of its random choices, from the seed
+    rng           generator of its random choices, from the seed of the run
     session       its ChatSession, over all connections; None before the first one
     poster        its HTTP sender; None if messages are sent on the socket
-    has_waited    it has waited for an answer in this turn of its task loop (`harness.load.turns`)
+    has_waited    the user has waited for an answer since its last task ended (`harness.load.turns`)
     behaviours    what the user does besides chatting, see `harness.load.behaviour`
     account       its `Account`: how it logs in and presents its credentials
     unauthorized  the platform refused the credentials with 401
@@ -75,7 +75,7 @@ class ConnectedUser(User):
     poster: Poster | StreamPoster | None = None
 
     def __init__(self, environment: Environment) -> None:
-        """Start without a connection. Locust makes users itself and passes its environment."""
+        """Start without a connection. Locust makes users and passes its `environment`."""
         super().__init__(environment)
         self.session: Any = None
         self.credentials: Credentials | None = None
@@ -99,12 +99,13 @@ class ConnectedUser(User):
     def answer_s(self) -> float:
         """Return how long the user waits for an answer, in seconds.
 
-        It is longer than the contract allows the platform, so an answer that the user gives up on was surely too late.
+        It is longer than the contract allows the platform, so an answer that has not come by then is too late in any
+        case.
         """
         return max(ANSWER_S, self.part.target.contract.answer_bound_s + LONGER_S)
 
     def connect(self) -> None:
-        """Open the socket. Later calls resume where the last socket ended, if the platform promises resumption.
+        """Open the socket. Later calls resume where the previous socket ended, if the platform promises resumption.
 
         Raises Refused, FlowError or OSError.
         """
@@ -164,7 +165,10 @@ class ConnectedUser(User):
     def _ask_streamed(
         self, streams: StreamsAnswers, label: str, message_id: str, text: str, happened: Happened
     ) -> Sequence[Heard]:
-        """Ask a question and report its streamed answer. Raises FlowError; DialectError if the dialect is wrong."""
+        """Send a question as a request and report its streamed answer to `happened`; return further events.
+
+        Raises FlowError; TargetError if the dialect is wrong.
+        """
         try:
             return self.flow(streams.ask(self.own_credentials(), label, message_id, text, happened))
         except TargetError as error:
@@ -172,7 +176,7 @@ class ConnectedUser(User):
             raise
 
     def _listen(self) -> None:
-        """Set the hooks of the session, which is new or was taken over."""
+        """Set the hooks of the session, which is new or was taken over from another user object."""
         self.session.on_answer, self.session.on_closed = self._answered.set, self._lost
         for behaviour in self.behaviours:
             behaviour.listen()
@@ -181,7 +185,7 @@ class ConnectedUser(User):
     def busy(self) -> bool:
         """Return whether a reconnection, or another step that will be recorded, is in progress.
 
-        The end of a run waits for it, or cancels it.
+        The end of a run waits for such a step, or cancels it.
         """
         reconnecting = self._reconnecting is not None and not self._reconnecting.dead
         streaming = self.poster is not None and self.poster.busy
@@ -207,7 +211,7 @@ class ConnectedUser(User):
             connection.close()
 
     def _lost(self) -> None:
-        """Start a reconnection after the socket ended. Called inside the I/O callback, so it must not block."""
+        """Start a reconnection after the socket has ended. Called in the I/O callback: it must not block."""
         self._answered.set()
         if self.poster is not None:
             self.poster.cut()
@@ -223,13 +227,13 @@ class ConnectedUser(User):
         return self.online
 
     def _reconnection(self) -> gevent.Greenlet:
-        """Return the reconnection in progress, or start one: there are never two at once."""
+        """Return the greenlet of the reconnection in progress; start one if there is none."""
         if self._reconnecting is None or self._reconnecting.dead:
             self._reconnecting = gevent.spawn(self._reconnect)
         return self._reconnecting
 
     def _reconnect(self) -> None:
-        """Try to connect `RECONNECT_TRIES` times with growing pauses: a client's back-off, drawn from the seed."""
+        """Try to connect at most `RECONNECT_TRIES` times, with growing random pauses, until the user is online."""
         for behaviour in self.behaviours:
             behaviour.before_reconnect()
         pause_s = FIRST_PAUSE_S
@@ -248,7 +252,7 @@ class ConnectedUser(User):
                 pause_s = min(LONGEST_PAUSE_S, pause_s * 2)
 
     def _came_back(self) -> bool:
-        """Connect and resend; return False if the connection was cut as soon as it was open."""
+        """Connect, and resend unanswered messages; return False if the connection ended as soon as it was open."""
         self.connect()
         if self.online:
             self._resend()
@@ -269,7 +273,7 @@ class ConnectedUser(User):
     def send(self, frame: str | bytes, *, soon: bool = False) -> None:
         """Send a frame on the open socket; drop it if there is none.
 
-        `soon`: send it together with other frames of this turn of the event loop.
+        `soon`: write the frame together with other frames of this iteration of the event loop.
         """
         connection = self.connection
         if connection is None:
@@ -278,7 +282,7 @@ class ConnectedUser(User):
         send(frame)
 
     def request(self, frame: str | bytes) -> None:
-        """Send a frame of which nothing is recorded, such as a subscription; drop it if there is no open socket."""
+        """Send a frame without recording it, such as a subscription; drop it if there is no open socket."""
         if isinstance(self.connection, Connection):
             self.connection.request(frame)
         else:
@@ -287,7 +291,8 @@ class ConnectedUser(User):
     def utter(self, label: str, payload: str, planned_ns: int | None = None, ask: Encode | None = None) -> None:
         """Record a message to the room `label` and send it at once.
 
-        `planned_ns`: its planned start, monotonic ns; `ask`: it is a question to the agent, put into a frame by this.
+        `payload`: text of the message; `planned_ns`: planned start in monotonic ns, None if it was not planned; `ask`:
+        encoder for a question to the agent, None for an ordinary message.
         """
         now_ns, asks = time.monotonic_ns(), ask is not None
         connection = self.connection
@@ -313,7 +318,7 @@ class ConnectedUser(User):
             self.has_waited = True
 
     def own_credentials(self) -> Credentials:
-        """Return the current credentials, whether they are still valid or not."""
+        """Return the current credentials, whether they are still valid or not. The user must have logged in."""
         assert self.credentials is not None
         return self.credentials
 
@@ -322,7 +327,10 @@ class ConnectedUser(User):
         return run_flow_gevent(flow, pool=self.part.http, on_request=self._requested)
 
     def quietly(self, flow: Flow[T]) -> T:
-        """Run an HTTP flow that may be refused: Locust does not count a refusal as a failure. Raises FlowError."""
+        """Run an HTTP flow and return its result. Raises FlowError.
+
+        A refusal (status 400 or more) does not count as a failure in Locust's statistics.
+        """
 
         def requested(name: str, method: str, ms: float, status: int, length: int, error: Exception | None) -> None:
             self._requested(name, method, ms, min(status, 399), length, error)
@@ -360,8 +368,8 @@ class ConnectedUser(User):
     def _strangers(self) -> Callable[[str | None], bool] | None:
         """Return a predicate of the rooms in which messages from outside the run are allowed; None if there are none.
 
-        They are allowed in rooms that existed before the run. For accounts that existed before it, they are allowed in
-        rooms that are not the run's. They are never allowed where the run made both itself.
+        They are allowed in all rooms if the rooms existed before the run. If only the accounts existed before, they are
+        allowed in rooms that are not part of the run. They are never allowed if the run made both rooms and accounts.
         """
         target, mine = self.part.target, {room.label for room in self.part.plan.rooms}
         if target.parts.has_rooms is not None:
@@ -377,7 +385,7 @@ def unauthorized(error: Exception) -> bool:
 
 
 def may_pass(error: Exception) -> bool:
-    """Return whether a client tries to connect again after this error.
+    """Return whether a client should try to connect again after this error.
 
     A socket that was refused with a 4xx status other than 401 and 429 is not tried again.
     """

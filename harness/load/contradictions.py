@@ -1,4 +1,4 @@
-"""Options and stories that contradict themselves: they are refused before anything is started."""
+"""Refusals of options and stories that contradict themselves, before anything is started."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from earwitness.harness.platform.faults import Planned
 from earwitness.harness.report.opportunities import BY_ID
 
 MUST_CALL = ("on_start", "on_stop")
-"""Methods of ChatUser that a replacement has to call."""
+"""Methods of ChatUser that an overriding method must call."""
 
 
 def refuse_contradictions(options: Namespace, classes: Iterable[type]) -> None:
@@ -53,7 +53,10 @@ def _refuse_forgotten_super(kind: type, name: str) -> None:
 
 
 def refuse_late_faults(plan: Sequence[Planned], seconds: float | None) -> None:
-    """Raise SettingsError for faults that would begin after the planned end of the run (None: it has none)."""
+    """Raise SettingsError for faults that would begin after the planned end of the run.
+
+    `seconds`: planned duration of the run, None if it has no planned end.
+    """
     late = [planned.text for planned in plan if seconds is not None and planned.start_s >= seconds]
     if late:
         raise SettingsError("--faults", [f"{text} begins after the run of {seconds:g} s (-t)" for text in late])
@@ -71,7 +74,7 @@ def refuse_unknown_checks(story: Story, known: Collection[str]) -> None:
 
 
 def refuse_unknown_opportunities(story: Story) -> None:
-    """Raise SettingsError if `opportunities` names one that does not exist."""
+    """Raise SettingsError if the story's `opportunities` names one that does not exist."""
     faults = [f"there is no opportunity {name!r}" for name in story.opportunities if name not in BY_ID]
     if faults:
         raise SettingsError(f"opportunities of the story {story.name}", [*faults, f"there are {', '.join(BY_ID)}"])

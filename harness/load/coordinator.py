@@ -1,4 +1,4 @@
-"""Coordinator of runs: platform or target, run directory, the steps of the end, verdict, exit code."""
+"""Coordinator of runs: platform or target, run directory, the steps at a run's end, verdict, exit code."""
 
 from __future__ import annotations
 
@@ -56,11 +56,11 @@ if TYPE_CHECKING:
 COLLECT_DEADLINE_S = 120.0
 SHIPPING_LINE_S = 2.0
 SHIPPING_S = 10.0
-"""Seconds without records from another host after which the end does not wait for more of them."""
+"""Seconds without records from other hosts after which the end of a run no longer waits for more."""
 EARLY_S = 1.0
-"""A run that ends up to this many seconds before its planned time has ended on time."""
+"""Seconds by which a run may end before its planned time and still count as complete."""
 WEB_RESERVE = 100
-"""Fewest users that the web UI may add to a run; if the run begins with more users, it may add as many again."""
+"""Smallest number of users that the web UI may add to a run; a run that begins with more users may be doubled."""
 
 
 class Conductor:
@@ -70,9 +70,9 @@ class Conductor:
     """
 
     def __init__(self, life: Life, options: Namespace) -> None:
-        """Start judge and platform for the story of `life`, as the options say.
+        """Start judge and platform for the story of `life` with these options.
 
-        Raises EarwitnessError if a run is impossible.
+        `life`: Locust hooks of this process. Raises EarwitnessError if a run is impossible.
         """
         self.life = life
         self.options = options
@@ -116,9 +116,10 @@ class Conductor:
     # -- begin ------------------------------------------------------------------------------------------------------
 
     def prepare(self, form: Mapping[str, str]) -> bool:
-        """Check a form of the web UI; if no run is in progress, keep its values for the next run and return True.
+        """Check a form of the web UI. If no run is in progress, store its values for the next run and return True.
 
-        Raises EarwitnessError for a value that is not possible, or that would change the run in progress.
+        Returns False during a run. Raises EarwitnessError for a value that is not possible, or that would change the
+        run in progress.
         """
         if self.run is not None:
             self.run_options.refuse_changes(form)
@@ -129,7 +130,7 @@ class Conductor:
         return True
 
     def begin(self) -> None:
-        """Make the run directory and send every load process its assignment. Called in Locust's `test_start`.
+        """Make the run directory and send every load process its assignment. Called on Locust's event `test_start`.
 
         Raises EarwitnessError if the run is impossible.
         """
@@ -178,7 +179,7 @@ class Conductor:
             self.life.begin_part(assignment, 0, 1, self._alone_and_here)
 
     def _meet(self, workers: Sequence[str]) -> tuple[int, ...]:
-        """Return a number of its host for each worker, after asking them; () without workers."""
+        """Ask the workers for their hosts and clocks; return the number of each worker's host. () without workers."""
         runner = self.life.runner
         if not isinstance(runner, MasterRunner):
             return ()
@@ -186,7 +187,7 @@ class Conductor:
         return self._hosts.meet(Path(self.options.runs))
 
     def _take_records(self, run: RunDirectory) -> None:
-        """Take the records of other hosts from now on, from workers or from the store."""
+        """Begin to take over the records of workers on other hosts, from the workers or from the object store."""
         if self._hosts is not None:
             self._hosts.begin(run)
         if self._store is not None:
@@ -195,7 +196,7 @@ class Conductor:
                 self._hosts.stated = self._fetching.put_description
 
     def heard_of_host(self, what: str, worker: str, data: Mapping[str, Any]) -> None:
-        """Process a message of the type `what`: MET and TOLD (see `Hosts`), or PIECE, which is written and answered.
+        """Process a message of the type `what`: MET or TOLD (see `Hosts`), or PIECE, whose records are written.
 
         `worker`: node id of the sender; `data`: content of the message. No-op between runs.
         """
@@ -222,7 +223,7 @@ class Conductor:
         )
 
     def _assignment(self, run: RunDirectory, plan: Plan, workers: Sequence[str], foreseen: Foreseen) -> Assignment:
-        """Return what every load process needs for its share of the run."""
+        """Return the assignment for all load processes; each process takes its share from it."""
         return {
             "run_dir": str(run.path.resolve()),
             "plan": plan.to_dict(),
@@ -238,7 +239,7 @@ class Conductor:
     def _foreseen(self) -> Foreseen:
         """Return the highest number of users and the duration of the run.
 
-        Raises SettingsError for a shape that cannot be foreseen.
+        Raises SettingsError for a shape that cannot be evaluated in advance.
         """
         settings, shape = self._settings, self.life.environment.shape_class
         if settings.shape is not None:
@@ -296,7 +297,7 @@ class Conductor:
     def part_is_here(self, worker: str, users: int) -> None:
         """Note that all users of a worker have started, `users` of them by now.
 
-        When all workers have reported that, inform all workers, and begin the faults.
+        When all workers have reported this, inform all of them, and begin the faults.
         """
         self._here[worker] = users
         if self._all_are_here():
@@ -304,10 +305,10 @@ class Conductor:
                 self.life.runner.send_message(EVERYONE, {"users": sum(self._here.values())}, each)
 
     def _all_are_here(self) -> bool:
-        """Return True once in a run, when all users of all load processes have started; begins the faults then.
+        """Return True once in a run, when all users of all load processes have started; then begin the faults too.
 
-        Locust says that all are spawned although some are not, if its workers report late. So the users are counted,
-        unless their number grows by a shape, or users of other classes are among them.
+        If workers report late, Locust states that all users are spawned although some are not. So the users are
+        counted, unless a shape changes their number, or users of other classes are among them.
         """
         environment, runner = self.life.environment, self.life.runner
         alone = all(issubclass(kind, ChatUser) for kind in environment.user_classes)
@@ -327,13 +328,16 @@ class Conductor:
         self._reply_came.set()
 
     def part_is_drained(self, step: str, worker: str, figures: Mapping[str, Any]) -> None:
-        """Store a worker's last reply, with the last figures of its users (`metrics.part_figures`)."""
+        """Store a worker's last reply, with the last `figures` of its users (`metrics.part_figures`).
+
+        `step`: type of the message.
+        """
         if figures:
             self.metrics.take_part(worker, figures)
         self.heard_back(step, worker, figures)
 
     def finish(self) -> None:
-        """Drain, collect and judge the run. Further calls wait until the first one is done."""
+        """Drain, collect and judge the run; no-op without a run. Further calls wait until the first one is done."""
         if self.run is None:
             return
         if self._finishing is not None:
@@ -382,7 +386,10 @@ class Conductor:
         self.metrics.enter("finished")
 
     def _enter(self, stage: str, words: str) -> None:
-        """Print the stage of the run's end that begins; the live page and the metrics show it too."""
+        """Print `words` for the step of the run's end that begins; pass it on to the live page and the metrics.
+
+        `stage`: name of the step in the metrics.
+        """
         self.stage = words
         self.metrics.enter(stage)
         show(f"earwitness: {words} ...")
@@ -390,8 +397,9 @@ class Conductor:
     def progress(self) -> dict[str, Any]:
         """Return how far the run in progress is, for the live page; {} between runs.
 
-        Keys: `stage`, "" during the load; `seconds` passed and `planned` (None without an end); `faults`, planned ones
-        with `name`, `start_s` and `end_s` since all users were connected; `done` of so many rooms read (`of`).
+        Keys: `stage`: step of the end in words, "" during the load; `seconds` since the beginning; `planned`: planned
+        seconds or None; `faults`: planned faults with `name`, `start_s` and `end_s` since all users were connected;
+        `done` and `of`: rooms whose final state was read, and rooms to read.
         """
         if self.run is None:
             return {}
@@ -410,7 +418,7 @@ class Conductor:
         }
 
     def _stop_early(self) -> None:
-        """End the run at the first broken promise (--stop-on-fail)."""
+        """End the run after the first broken promise (--stop-on-fail); no-op if the run is ending."""
         if self.run is None or self._finishing is not None:
             return
         sentence = "stopped at the first broken promise (--stop-on-fail)"
@@ -421,11 +429,11 @@ class Conductor:
 
     @property
     def interrupted_by(self) -> signal.Signals | None:
-        """Return the signal that ends this process, or None."""
+        """Return the first signal that interrupted this process, or None."""
         return None if self.interruption is None else self.interruption.first
 
     def _note_interruption(self, run: RunDirectory) -> None:
-        """Record that the run ends before its planned time; the verdict reports that (H4)."""
+        """Store in `run.json` that the run ends before its planned time; the verdict reports that (H4)."""
         planned, passed = run.run["planned"]["seconds"], time.monotonic() - self._begun
         if planned is None or passed + EARLY_S >= planned:
             return
@@ -438,7 +446,7 @@ class Conductor:
     def _story_errors(self) -> dict[str, object]:
         """Return the errors of the story's listeners in a master.
 
-        A process with users writes them into its journal instead.
+        Returns {} in a process with users, which writes these errors into its journal.
         """
         if not isinstance(self.life.runner, MasterRunner):
             return {}
@@ -453,9 +461,10 @@ class Conductor:
         self._ask(SETTLE, DRAINED, {"heads": heads, "deadline_s": deadline_s}, deadline_s + 20)
 
     def _ask(self, question: str, answer: str, data: Mapping[str, object], timeout_s: float) -> dict[str, Any]:
-        """Send a message to every load process of the run and return their answers; wait `timeout_s` seconds at most.
+        """Send a message to every load process of the run, and return the answers by worker.
 
-        A worker that is gone never answers; the judge learns that from its torn journal.
+        `question`, `answer`: types of the messages. Waits for at most `timeout_s` seconds, or longer while records of
+        other hosts still come. A worker that is gone does not answer; the judge notices that by its torn journal.
         """
         self._replies[answer] = {}
         runner = self.life.runner
@@ -474,7 +483,7 @@ class Conductor:
         return self._replies[answer]
 
     def _shipped_at(self) -> float:
-        """Return when the last records of another host came, in monotonic seconds; 0: never."""
+        """Return when the last records of another host came, in seconds of `time.monotonic()`; 0.0 if none came."""
         intake = None if self._hosts is None else self._hosts.intake
         return 0.0 if intake is None else intake.latest
 
@@ -507,7 +516,7 @@ class Conductor:
         return code
 
     def last_words(self) -> None:
-        """Stop serving the metrics, after a last scrape that sees the final verdict (`Metrics.close`)."""
+        """Stop the server of the metrics, after a last scrape that shows the final verdict (`Metrics.close`)."""
         self.metrics.close(lambda: self.interrupted_by is not None)
 
     def _note(self, code: int) -> None:

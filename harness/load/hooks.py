@@ -1,9 +1,9 @@
-"""Locust hooks of a run, in whichever role this process has.
+"""Locust hooks of a run, for each role that a process can have.
 
 `Conductor`  coordinator, in the only process or the master: platform or target, run directory, end, verdict, exit code
 `Part`       in every process with users (the only process, or a worker): journal and sessions
 
-What master and workers send each other over Locust's own connection is listed in `harness.run.messages`.
+`harness.run.messages` lists what master and workers send each other over Locust's own connection.
 """
 
 from __future__ import annotations
@@ -62,20 +62,23 @@ events: Any = locust.events
 MASTER_LEADS_S = 3.0
 """Seconds that a worker waits after a SIGTERM for its master to end the run."""
 LEAVE_S = 10.0
-"""Seconds that a worker which leaves before the others waits for answers to its users."""
+"""Seconds that a worker which leaves before the run ends waits for answers to its users."""
 ORPHANED_S = 0.5
-"""The same for a worker whose master is dead: its platform died with the master, or no process will judge the run."""
+"""Seconds that a worker whose master is dead waits for answers to its users.
+
+The wait is short, because the platform has ended with the master, or no process will judge the run.
+"""
 
 
 class Life:
     """Locust hooks of one process, reachable as `environment.earwitness`.
 
     part  state of this process in the current run; None between runs, and in a process without users
-    latest_part  the same, but kept after its end: Locust may still be starting users then
+    latest_part  state of the current or the last run; Locust may still start users after the end of a run
     """
 
     def __init__(self, environment: Any, told: Story) -> None:
-        """Take Locust's `environment`, whose runner is there by now, and the story to run."""
+        """Store Locust's `environment`, which has its runner already, and the story to run."""
         self.environment = environment
         self.story = told
         self.runner = environment.runner
@@ -92,8 +95,9 @@ class Life:
     def begin_part(self, assignment: Assignment, index: int, count: int, on_all_here: Callable[[Part], None]) -> None:
         """Create the state of this process for a run that begins.
 
-        `index` of `count`: this process among the load processes; `on_all_here`: called when all its users have
-        started, and again if Locust starts more of them. If the run has a store, its records are put there from now on.
+        `index` of `count`: number of this process among the load processes, from 0, and how many there are;
+        `on_all_here`: called when all users of this process have started, and again if Locust starts more. If the run
+        has an object store, the records are put there from now on.
         """
         self.run_dir = Path(assignment["run_dir"])
         self.part = self.latest_part = Part(self.environment, assignment, index, count, on_all_here, self.soundness)
@@ -106,7 +110,10 @@ class Life:
     def begin_own_part(
         self, assignment: Assignment, index: int, count: int, on_all_here: Callable[[Part], None]
     ) -> None:
-        """Create the state of a worker that does not share the master's disk, like `begin_part`; ship its records."""
+        """Create the state of a worker that cannot write to the master's disk, and begin to send its records.
+
+        The parameters are those of `begin_part`.
+        """
         run_dir, name = Path(assignment["run_dir"]), f"load-{index}"
         own = own_directory(Path(self.environment.parsed_options.runs).resolve(), run_dir, name)
         self.begin_part({**assignment, "run_dir": str(own), "run": run_dir.name}, index, count, on_all_here)
@@ -118,7 +125,7 @@ class Life:
         self.runner.send_message(PIECE, data)
 
     def ship_rest(self) -> None:
-        """Send the rest of the records to the master or the store, and wait until all are written there.
+        """Send the remaining records to the master or the store, and wait until all of them are written there.
 
         Call it after `end_part`. The wait ends without success if no more answers come.
         """
@@ -133,21 +140,21 @@ class Life:
             file.write(json.dumps(dict(row)) + "\n")
 
     def see_others(self) -> None:
-        """Note how many users of other classes run now; only Locust's own statistics show what they do."""
+        """Note how many users of other classes than ChatUser run now; only Locust's statistics cover their actions."""
         if self.part is not None:
             counts, classes = self.runner.user_classes_count, self.runner.user_classes_by_name
             others = (count for name, count in counts.items() if not issubclass(classes[name], ChatUser))
             self.part.attained.see_others(sum(others))
 
     def end_part(self) -> None:
-        """Close the state of the current run, or wait until another greenlet has closed it."""
+        """Close the state of the current run; if another greenlet is closing it, wait for that."""
         self.part = None
         if self.latest_part is not None:
             self.latest_part.close()
 
 
 def attach(environment: Any, told: Story) -> None:
-    """Set up the hooks of this process as coordinator or worker. It is a listener of Locust's `init`.
+    """Set up the hooks of this process as coordinator or worker, as a listener of Locust's event `init`.
 
     An EarwitnessError is printed in one sentence and ends the process with the error's exit code.
     """
@@ -217,7 +224,7 @@ def _attach_worker(life: Life) -> None:
 
 
 def _attach_to_other_host(life: Life) -> None:
-    """Answer the master's questions about this worker's host, and take its answers to what was shipped."""
+    """Register answers to the master's questions about this worker's host, and to its confirmations of sent records."""
     runner, options = life.runner, life.environment.parsed_options
 
     def meet(environment: object, msg: Message, **_: object) -> None:
@@ -249,8 +256,8 @@ def _abandon(life: Life) -> None:
 class _Leaving:
     """Signal handlers of a worker.
 
-    The master leads the end of a run: a Ctrl-C or a SIGTERM that reaches the whole process group must not cut off
-    users. A SIGTERM that was sent to this worker alone ends it, and its journal records that.
+    The master leads the end of a run, so a Ctrl-C or a SIGTERM that reaches the whole process group must not cut off
+    users. A SIGTERM to this worker alone ends this worker, and its journal records that.
     """
 
     def __init__(self, life: Life) -> None:
@@ -258,7 +265,10 @@ class _Leaving:
         self._before = {int(number): signal.getsignal(number) for number in SIGNALS}
 
     def install(self) -> None:
-        """Take over the signals; again when a run begins, because Locust installs its handlers after `init`."""
+        """Install the handlers.
+
+        Call it again when a run begins, because Locust installs its own handlers after `init`.
+        """
         for number in SIGNALS:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._came)
@@ -275,7 +285,7 @@ class _Leaving:
             sys.exit(128 + number)
 
     def _leave(self, part: Part) -> None:
-        """Wait for the master to end the run; if it does not, leave: the signal was meant for this process alone."""
+        """Wait for the master to end the run. If the master does not, close this worker: it alone got the signal."""
         if part.over.wait(MASTER_LEADS_S):
             return
         part.leave(LEAVE_S)
@@ -286,7 +296,10 @@ class _Leaving:
 
 @contextlib.contextmanager
 def _interruptible() -> Iterator[None]:
-    """Turn a signal meanwhile into a message and an exit code: Locust itself does not handle it before users run."""
+    """Make SIGINT and SIGTERM within this context end the process with a message and exit code 128 + signal number.
+
+    Locust itself does not handle these signals before users run.
+    """
     before = {number: signal.getsignal(number) for number in SIGNALS}
 
     def on_interrupt(number: int, frame: FrameType | None) -> None:
@@ -355,7 +368,7 @@ def _attach_conductor(life: Life) -> None:
 
 
 def _end_all(conductor: Conductor, environment: Any) -> None:
-    """End this process in order after a signal: with a verdict during a run, with a message if none has begun."""
+    """End this process regularly after a signal: with a verdict during a run, with a message if no run has begun."""
     if conductor.run is None and not conductor.runs and environment.parsed_options.headless:
         say("interrupted before the run began.")
         conductor.close()

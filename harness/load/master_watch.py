@@ -1,11 +1,11 @@
-"""Watch of a worker over its master: without a master it closes its journal and ends, within five seconds.
+"""Watch of a worker over its master. If the master ends, the worker closes its journal and ends within five seconds.
 
-Locust's own worker notices after 60 s without a heartbeat, and loads the platform until then. Two signs are quicker:
+Locust's own worker notices after 60 s without a heartbeat, and loads the platform until then. Two signs come earlier:
 
 parent  a worker that Locust forked (`--processes`) has another parent as soon as the process that forked it is dead
 connection  the kernel closes a dead process's sockets, so ZeroMQ reports the disconnection at once; a connection that
             comes back within `RETURN_S` was only broken. If the master's whole host vanishes, nothing is reported, and
-            it takes the 60 s
+            the worker ends after the 60 s
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from earwitness.harness.progress import say
 LOOK_S: Final = 0.25
 RETURN_S: Final = 1.5
 END_S: Final = 3.0
-"""Seconds after which an end is cut off, if a user of the story does not stop: the journal is then torn."""
+"""Seconds that the end of a worker may take; then the process is killed, and its journal is torn."""
 WATCHED: Final = zmq.Event.HANDSHAKE_SUCCEEDED | zmq.Event.DISCONNECTED | zmq.Event.MONITOR_STOPPED
 LOADED_BY: Final = os.getpid()
-"""The process that imported this module: in a worker that Locust forked, its parent."""
+"""Id of the process that imported this module: in a worker that Locust forked, that of its parent."""
 _early: list[gevent.Greenlet] = []
 
 
 def tie_forks() -> None:
-    """Make processes that are forked from now on end with this one, also before they make a `MasterWatch`.
+    """Make processes that are forked from now on end with this process, even before they make a `MasterWatch`.
 
     A worker that Locust has forked waits up to five minutes for the first message of its master.
     """
@@ -53,13 +53,13 @@ def _await_parents_end() -> None:
 
 
 class MasterWatch:
-    """Watch that calls `end` once, in a greenlet of its own, when the master is gone; `end` has to end this process.
+    """Watch that calls `end` once, in its own greenlet, when the master is gone; `end` must end this process.
 
     runner  Locust's worker runner, which replaces its `client` when it resets the connection
     """
 
     def __init__(self, runner: Any, end: Callable[[], None]) -> None:
-        """Start watching the connection to the master, and its process if it is our parent."""
+        """Start to watch the connection to the master, and also the parent process if this process was forked."""
         self._runner = runner
         self._end = end
         self._gone = Event()
@@ -69,7 +69,7 @@ class MasterWatch:
             self._watchers.append(gevent.spawn(self._watch_parent))
 
     def close(self) -> None:
-        """Stop watching. Call it when this process ends by itself."""
+        """Stop watching. Call it when this process ends for another reason."""
         gevent.killall([watcher for watcher in self._watchers if watcher is not gevent.getcurrent()], block=False)
 
     def _await_end(self) -> None:
@@ -92,7 +92,7 @@ class MasterWatch:
 
 
 def _lost_for_good(monitor: Any) -> bool:
-    """Wait until a lost connection has stayed away for `RETURN_S` (True), or until Locust has closed it (False)."""
+    """Block until a lost connection stayed away for `RETURN_S` seconds (True), or Locust has closed it (False)."""
     deadline: float | None = None
     while monitor.poll(None if deadline is None else max(0, int((deadline - time.monotonic()) * 1e3))):
         event = zmq.Event(parse_monitor_message(monitor.recv_multipart())["event"])

@@ -36,9 +36,9 @@ events: Any = locust.events
 REPORT: Final = "earwitness-part"
 """Key of a worker's figures in the reports that Locust's workers send to the master every few seconds."""
 SCRAPES_KEPT: Final = 6
-"""Scrapes from whose distances the scraper's interval is estimated."""
+"""Number of scrapes whose times are stored, to estimate the interval of the scraper."""
 UNKNOWN_INTERVAL_S: Final = 15.0
-"""Interval that is assumed after a single scrape."""
+"""Interval in seconds that is assumed after a single scrape."""
 LAST_SCRAPE_MOST_S: Final = 30.0
 """Longest wait in seconds for a last scrape."""
 POLL_S: Final = 0.05
@@ -62,12 +62,12 @@ class Metrics:
     # -- the run ------------------------------------------------------------------------------------------------------
 
     def begin(self, run: RunMetrics) -> None:
-        """Report this run from now on."""
+        """Report `run` from now on, and forget the figures of the workers of the run before."""
         self._run = run
         self._parts.clear()
 
     def enter(self, stage: str) -> None:
-        """Note that the run enters a stage of STAGES."""
+        """Note that the run enters `stage`, a name in STAGES."""
         if self._run is not None:
             self._run.stages.enter(stage)
             if stage == STAGES[-1]:
@@ -92,7 +92,7 @@ class Metrics:
         return encode(self.registry), 200, {"Content-Type": content_type}
 
     def serve(self, port: int) -> None:
-        """Serve the metrics on 127.0.0.1:port too, for runs without a web UI.
+        """Serve the metrics at http://127.0.0.1:`port`/metrics too, for runs without a web UI.
 
         Raises SettingsError if the port is taken.
         """
@@ -107,8 +107,8 @@ class Metrics:
     def close(self, interrupted: Callable[[], bool] = lambda: False) -> None:
         """Stop the server of `serve`, if it was started, after a last scrape that sees the final verdict.
 
-        Waits only for a scraper that has come before, and at most LAST_SCRAPE_MOST_S seconds; not if `interrupted`
-        becomes true meanwhile.
+        Waits only if a scraper has come before, at most LAST_SCRAPE_MOST_S seconds, and until the result of
+        `interrupted` changes.
         """
         if self._server is None:
             return
@@ -124,7 +124,7 @@ class Metrics:
         return not self._scrapes or self._scrapes[-1] <= self._finished_at
 
     def _last_scrape_s(self) -> float:
-        """Return how many seconds to wait for the next scrape, one and a half intervals; 0 if none is expected."""
+        """Return the seconds to wait for the next scrape, about one and a half intervals; 0.0 if none is expected."""
         if not self._scrapes or not self._finished_at or not self._scrape_missing():
             return 0.0
         gaps = [after - before for before, after in zip(self._scrapes, list(self._scrapes)[1:], strict=False)]
@@ -163,14 +163,14 @@ def part_figures(part: Part) -> dict[str, Any]:
 
     process  name of its journal
     lag_ms   lag of its event loop, as `Part.lag_ms` returns it; None after its end
-    actions  (planned, started) so far
+    actions  numbers of (planned, started) actions so far
     """
     lag = None if part.ended else part.lag_ms()
     return {"process": part.journal.name, "lag_ms": lag, "actions": part.actions(time.monotonic_ns())}
 
 
 def report_part(life: Life) -> None:
-    """Send the figures of a worker with Locust's own reports."""
+    """Add the figures of this worker to the reports that Locust sends to the master."""
     assert isinstance(life.runner, WorkerRunner)
 
     def report(client_id: str, data: dict[str, Any], **_: Any) -> None:

@@ -19,14 +19,17 @@ if TYPE_CHECKING:
 
 
 LOAD: Final[dict[str, object]] = {"num_users": 100, "spawn_rate": 50.0, "run_time": "30s"}
-"""Defaults that replace Locust's (one user, no end) in any directory; every file and option overrides them."""
+"""Defaults that replace those of Locust (one user, no end). Configuration files and options override them."""
 
 DRAIN_S: Final = 20.0
 """Default of `--drain-s`, in seconds."""
 FORM_OPTIONS: Final = ("seed", "faults", "arrivals", "shape", "threshold", "keep_frames")
-"""Options that the web UI's form shows and may set for a run. None of them may name a file, a host or a command."""
+"""Names of the options that the web UI's form shows and may set for a run.
+
+None of these options may name a file, a host or a command.
+"""
 SEPARATOR: Final = ";"
-"""Separator of thresholds in one text, which is how the form sends them; no threshold contains it."""
+"""Separator of several thresholds in one text, as the form sends them; no threshold contains it."""
 
 
 class _Joined(argparse._AppendAction):
@@ -44,7 +47,7 @@ class _Joined(argparse._AppendAction):
 
 
 def add_arguments(parser: argparse.ArgumentParser, **_: object) -> None:
-    """Add our options and defaults to Locust's parser, as a listener of its `init_command_line_parser`."""
+    """Add the options and defaults of Earwitness to Locust's parser. Listener of its `init_command_line_parser`."""
     # By default Locust binds its web UI and its master to every interface; a tester must not open the machine.
     parser.set_defaults(web_host="127.0.0.1", master_bind_host="127.0.0.1", **LOAD)
     check_when_parsed(parser)
@@ -203,7 +206,7 @@ def seed_of(options: Namespace) -> int | None:
 
 
 def read_faults(options: Namespace, story: Story) -> tuple[Planned, ...]:
-    """Return the schedule of `--faults`, or else the story's own; () for `none`. Raises SettingsError."""
+    """Return the planned faults of `--faults`, or else those of the story; () for `none`. Raises SettingsError."""
     text = str(getattr(options, "faults", "") or "").strip() or story.faults
     return () if text in ("", "none") else read_schedule(text, named=bool(options.target))
 
@@ -221,10 +224,10 @@ def faults_in_form(options: Namespace, story: Story) -> tuple[Planned, ...]:
 
 
 def standing_thresholds(options: Namespace, story: Story) -> list[Threshold]:
-    """Return the thresholds that `--threshold` adds to: the story's, then pyproject.toml's, then earwitness.toml's.
+    """Return the thresholds from the story, then those from pyproject.toml, then those from earwitness.toml.
 
-    A story's thresholds for memory apply to the reference platform and are left out for another one. Raises
-    SettingsError.
+    `standing` in other functions is this list. A story's thresholds for memory apply to the reference platform only,
+    and are left out for another one. Raises SettingsError.
     """
     own = parse_all(f"the story {story.name}", story.thresholds)
     if options.target:
@@ -234,7 +237,7 @@ def standing_thresholds(options: Namespace, story: Story) -> list[Threshold]:
 
 
 def read_thresholds(options: Namespace, standing: Sequence[Threshold]) -> list[str]:
-    """Return the standing thresholds followed by those of `--threshold`; for the same figure the later one applies.
+    """Return `standing` followed by the thresholds of `--threshold`; for the same figure the later one applies.
 
     Raises SettingsError.
     """
@@ -242,5 +245,5 @@ def read_thresholds(options: Namespace, standing: Sequence[Threshold]) -> list[s
 
 
 def _texts(options: Namespace) -> list[str]:
-    """Return the thresholds of the option, which are one text."""
+    """Return the texts of the thresholds that the option `--threshold` joins in one text."""
     return [text for text in map(str.strip, str(options.threshold or "").split(SEPARATOR)) if text]

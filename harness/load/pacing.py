@@ -1,4 +1,4 @@
-"""Pace of a user: closed (a pause after each action), or open (planned times, whatever the earlier actions do)."""
+"""Pace of a user: closed (a pause after each action), or open (actions at planned times, however long they take)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from earwitness.harness.planning.arrivals import Arrivals
 
 
 def pause(seconds: float) -> None:
-    """Block for `seconds`, like `gevent.sleep`, without the objects that make it cost as much as a message."""
+    """Block for `seconds`, like `gevent.sleep`, but without its objects, which take as much CPU time as a message."""
     if seconds <= 0:
         gevent.sleep(0)
         return
@@ -32,14 +32,14 @@ def pause(seconds: float) -> None:
 
 
 class Pace:
-    """Times at which one user acts.
+    """Pace of one user: the times at which it acts.
 
     planned_ns  planned start of the current action in monotonic ns, None if it was not planned
     open        the user acts at planned times and does not wait for answers
     """
 
     def __init__(self) -> None:
-        """Start unplanned: a user acts as soon as its task is called."""
+        """Start with a closed pace: the user acts as soon as its task is called."""
         self._starts: Iterator[int] | None = None
         self.open = False
         self._ahead: deque[int] = deque()  # starts that `actions` has read before their time
@@ -47,9 +47,9 @@ class Pace:
         self.planned_ns: int | None = None
 
     def wait_s(self) -> float:
-        """Take the next planned start of an open pace as `planned_ns`, and return the seconds until then.
+        """Set `planned_ns` to the next planned start of an open pace, and return the seconds until then.
 
-        A user who is late gets 0: the schedule never shifts.
+        A user who is late gets 0.0: the schedule never shifts.
         """
         assert self._starts is not None
         self.planned_ns = self._ahead.popleft() if self._ahead else next(self._starts)
@@ -59,7 +59,8 @@ class Pace:
     def begin_arrivals(self, arrivals: Arrivals, number: int, users: int, begin_ns: int, rng: Random) -> None:
         """Make the pace open, and block until the first planned start after now.
 
-        `number`: the user's number among `users` users; `begin_ns`: start of the plan in monotonic ns.
+        `arrivals`: plan for all users together; `number`: the user's number among `users` users; `begin_ns`: start of
+        the plan in monotonic ns; `rng`: the user's own generator.
         """
         late_ns = time.monotonic_ns()
         planned = (begin_ns + int(at * 1e9) for at in arrivals.times_s(number, users, rng))
@@ -70,9 +71,9 @@ class Pace:
         pause(self.wait_s())
 
     def actions(self, now_ns: int) -> tuple[int, int]:
-        """Return (planned, started): how many actions were to begin until `now_ns` (monotonic ns), and how many did.
+        """Return (planned, started): how many actions should have begun by `now_ns` (monotonic ns), and how many began.
 
-        (0, 0) for a closed pace. `wait_s` still takes every planned start, also those that this method has read.
+        (0, 0) for a closed pace. Starts that this method has read ahead are still returned by `wait_s`.
         """
         if self._starts is None or self.planned_ns is None:
             return 0, 0

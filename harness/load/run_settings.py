@@ -1,8 +1,8 @@
-"""Settings of one run: the options of the process, or those with the values of the web UI's form.
+"""Settings of one run: the options of the process, perhaps changed by the values of the web UI's form.
 
-The process reads its options once. A run that the form starts takes the form's values of `FORM_OPTIONS`, for which the
-form need not have a field; the next run starts from the options of the process again. A wrong value is refused before
-Locust reads the form.
+The process reads its options once. A run that the form starts uses the form's values for `FORM_OPTIONS`, as far as the
+form has them; the next run uses the options of the process again. A wrong value is refused before Locust reads the
+form.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ SWITCH = {"true": True, "false": False}
 """Values that the form sends for a checkbox."""
 
 DEFAULT_SHAPE = "Default"
-"""Value of the field for shape classes if none is picked (Locust's --class-picker)."""
+"""Value of the form's field for shape classes if the user chose none (Locust's --class-picker)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +45,8 @@ class RunSettings:
     """Checked settings of one run.
 
     values   the options as text, as the command line or the form gave them
-    seed     None: it is chosen when the run begins
-    seconds  planned time; None: the run lasts until it is stopped, or as long as the story's own shape says
+    seed     seed of the run; None: one is chosen when the run begins
+    seconds  planned duration; None: the run lasts until it is stopped, or as long as the story's own shape lasts
     """
 
     values: Namespace
@@ -63,7 +63,7 @@ class RunSettings:
 
     @property
     def stated(self) -> dict[str, Any]:
-        """Return the options that `run.json` holds nowhere else, so that a report can state the whole command.
+        """Return the options that `run.json` states nowhere else, by name, so that a report can show the whole command.
 
         No option holds a secret: `--target` is the path of a file, and `--defect` names planted defects.
         """
@@ -82,7 +82,7 @@ class RunSettings:
 class RunOptions:
     """Source of the settings of each run; one for each process.
 
-    own      settings of the process, for every run that was not started by a form
+    own      settings from the options of the process, for every run that no form has started
     present  settings of the latest run
     """
 
@@ -110,7 +110,7 @@ class RunOptions:
 
     @property
     def _picks_shapes(self) -> bool:
-        """Return whether Locust's form has a field of its own for the shape (--class-picker)."""
+        """Return whether Locust's form has its own field for the shape (--class-picker)."""
         return self._environment.web_ui is not None and bool(self._options.class_picker)
 
     def of_form(self, form: Mapping[str, str]) -> RunSettings:
@@ -150,7 +150,7 @@ class RunOptions:
         return RunSettings(values, seed, thresholds, shape, faults, seconds)
 
     def await_form(self, settings: RunSettings) -> None:
-        """Use these settings of a form for the next run. Call it before Locust reads the form and starts the run."""
+        """Use these `settings` of a form for the next run. Call it before Locust reads the form and starts the run."""
         self._reset()
         self._from_form = settings
         self._use_shape(settings)
@@ -162,9 +162,9 @@ class RunOptions:
         self._use_shape(self.own)
 
     def next(self) -> RunSettings:
-        """Return the settings of the run that begins now: those of its form, or else those of the process.
+        """Return the settings of the run that begins now: those of its form, or else `own`.
 
-        Call it once for each run: it makes them `present` and discards the form's.
+        Call it once for each run, because it stores them as `present` and discards those of the form.
         """
         self.present, self._from_form = self._from_form or self.own, None
         self._use_shape(self.present)
@@ -182,13 +182,13 @@ class RunOptions:
     def shown(self, running: bool) -> dict[str, object]:
         """Return the value that the web page shows for each option of FORM_OPTIONS, by name.
 
-        `running`: those of the run in progress, else those of the process.
+        `running`: show the values of the latest run; otherwise those of the process.
         """
         values = vars((self.present if running else self.own).values)
         return {name: values[name] for name in FORM_OPTIONS}
 
     def _reset(self) -> None:
-        """Put back what Locust has written into the options of the process from an earlier form."""
+        """Restore the options of the process that Locust has overwritten from an earlier form."""
         for name in (*FORM_OPTIONS, "run_time"):
             setattr(self._options, name, getattr(self._values, name))
 
@@ -198,7 +198,7 @@ class RunOptions:
 
 
 def _given(form: Mapping[str, str]) -> dict[str, str | bool]:
-    """Return the form's values of our options.
+    """Return the form's values of FORM_OPTIONS, by name.
 
     Raises SettingsError for a switch that is neither on nor off.
     """
@@ -212,7 +212,7 @@ def _given(form: Mapping[str, str]) -> dict[str, str | bool]:
 
 
 def _number(text: str, kind: type[int] | type[float]) -> float | None:
-    """Return a number of the form; None for one that Locust refuses."""
+    """Return the number in `text`; None if it is not a number, which Locust then refuses."""
     try:
         return kind(text)
     except ValueError:
@@ -220,7 +220,7 @@ def _number(text: str, kind: type[int] | type[float]) -> float | None:
 
 
 def _seconds(text: str) -> float | None:
-    """Return the planned time of the form; None without one, or for one that Locust refuses."""
+    """Return the duration in seconds that `text` states; None if it is empty, or wrong, which Locust then refuses."""
     try:
         return float(parse_timespan(text)) if text else None
     except (ValueError, OverflowError):

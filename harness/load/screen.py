@@ -1,4 +1,7 @@
-"""Text of a run's progress line, and when Locust's tables are printed. `harness.progress` writes to the terminal."""
+"""Progress line of a run, and the choice whether Locust prints its tables.
+
+`harness.progress` writes to the terminal.
+"""
 
 from __future__ import annotations
 
@@ -16,15 +19,15 @@ from earwitness.harness.report.live_file import read_live
 
 SCREEN_S: Final = 1.0
 PIPE_S: Final = 10.0
-"""Seconds between lines where nobody overwrites them: in a pipe, a file, a CI log."""
+"""Seconds between progress lines in a pipe, a file or a CI log, where lines are not overwritten."""
 TABLES: Final = "locust.stats_logger"
 """Logger by which Locust prints its tables."""
 
 
 def tables_on_request(options: Any) -> None:
-    """Let Locust print its tables with --print-stats, its last ones with --only-summary, and none otherwise.
+    """Make Locust print its tables with --print-stats, only the last ones with --only-summary, and none otherwise.
 
-    `options`: those of Locust; call it before Locust starts to print, in its `init`.
+    `options`: those of Locust. Call it on Locust's event `init`, before Locust starts to print.
     """
     if options.print_stats:
         return
@@ -36,7 +39,7 @@ def tables_on_request(options: Any) -> None:
 class RunScreen:
     """Watcher of the live verdict of one run: shows the progress line, and reports the first broken promise.
 
-    It ends with `close`. It works in a greenlet and reads only `live.json`.
+    It works in its own greenlet until `close`, and reads only `live.json`.
     """
 
     def __init__(

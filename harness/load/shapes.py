@@ -1,4 +1,4 @@
-"""Number of users over the time of a run: `--shape`, for any story, and the maximum that a target allows."""
+"""Shapes: number of users over the time of a run, from `--shape` or a locustfile, and the limit of a target."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from earwitness.harness.progress import say
 
 
 class ScaledShape(LoadTestShape):
-    """Shape scaled to at most `-u` users and to `-t` of time, as Locust's options state them when a run begins."""
+    """Shape of `--shape`, scaled to at most `-u` users and `-t` seconds; both are read when a run begins."""
 
     abstract = True  # so that Locust does not take it for a shape of the locustfile
     use_common_options = True
 
     def __init__(self, shape: Shape, options: Namespace) -> None:
-        """Scale `shape`; `options` are read when a run begins, as the web UI changes them."""
+        """Store `shape` and the `options` of Locust, which the web UI may change before a run begins."""
         super().__init__()  # type: ignore[no-untyped-call]
         self._shape, self._options = shape, options
 
@@ -38,9 +38,9 @@ class ScaledShape(LoadTestShape):
 
 
 def shape_of(options: Namespace) -> ScaledShape | None:
-    """Return the shape that the option `--shape` asks for, None without it.
+    """Return the shape that the option `--shape` states, None without it.
 
-    Raises SettingsError if it is wrong, or if the number of users or the time is missing.
+    Raises SettingsError if its value is wrong, or if the number of users or the duration is missing.
     """
     shape = Shape.parse(options.shape)
     if shape is not None and not (options.run_time and options.num_users):
@@ -49,7 +49,7 @@ def shape_of(options: Namespace) -> ScaledShape | None:
 
 
 FORESEEN_S = 24 * 3600
-"""Seconds of a shape that are evaluated ahead; the rest of a longer shape is not."""
+"""Seconds of a shape that are evaluated before the run; what comes later in a longer shape is not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +65,11 @@ class Foreseen:
 
 
 def foreseen_of(shape: LoadTestShape) -> Foreseen:
-    """Return the highest number of users and the seconds that a shape of the locustfile will give.
+    """Return the highest number of users of a shape of the locustfile, and how many seconds it lasts.
 
-    It is evaluated ahead for each second of at most a day (FORESEEN_S), because the plan needs the number before the
-    first user starts. The seconds are None for a longer shape. Raises SettingsError if `tick` fails, or if it never
-    starts a user.
+    `tick` is called for each second of at most a day (FORESEEN_S) before the run, because the plan needs the number
+    before the first user starts. The seconds are None for a longer shape. Raises SettingsError if `tick` fails, or if
+    it never starts a user.
     """
     try:
         ahead: Any = type(shape)()
@@ -94,8 +94,8 @@ def foreseen_of(shape: LoadTestShape) -> Foreseen:
 def limited_to(most: int, name: str) -> type[UsersDispatcher]:
     """Return a dispatcher class that never runs more than `most` users.
 
-    More may be requested by the web UI, by a key pressed in the terminal, or by a shape that exceeds its forecast. A
-    run that begins with more users is refused earlier (`allow`).
+    The web UI, a key pressed in the terminal, or a shape that exceeds its forecast may request more. A run that begins
+    with more users is refused earlier (`UnderTest.allow`). `name`: the target's name, for the message.
     """
 
     class Limited(UsersDispatcher):

@@ -1,8 +1,8 @@
 """Errors of the story itself (H7): exceptions that the user's own code raised, and its own requests that failed.
 
 Locust swallows most of them: it logs an exception of a task and continues, and `EventHook.fire` logs what a listener
-raised. A run whose tasks crash has not sent the load that its verdict would be about. So each process counts them, by
-place and first line, and writes the counts into its journal's footer.
+raised. A run whose tasks fail has not sent the load that its verdict is about. So each process counts such errors, by
+place in the code and first line of the message, and writes the counts into its journal's footer.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from locust.exception import InterruptTaskSet, RescheduleTask, RescheduleTaskImm
 from earwitness.harness.shipped import STORIES
 
 OURS: Final[dict[str, object]] = {"earwitness": True}
-"""`context` of a request event that this tester fires itself; compared by identity."""
+"""`context` of a request event that Earwitness itself fires; compared by identity."""
 KINDS_KEPT = 50
-"""Number of different errors that are kept by name; the others are only counted."""
+"""Number of different errors that are listed in the footer; the others are only counted together."""
 LINE_CHARACTERS = 200
 EXPECTED = (GreenletExit, StopUser, InterruptTaskSet, RescheduleTask, RescheduleTaskImmediately, SystemExit)
-"""Exceptions by which Locust and gevent steer a task: no error of the story."""
+"""Exceptions by which Locust and gevent end a task or a greenlet; they are no errors of the story."""
 HARNESS = Path(__file__).resolve().parents[1]
 SHIPPED = STORIES.resolve()
 LOCUST = Path(locust.__file__).resolve().parent
 LOGGED = ("Uncaught exception in event handler", "Uncaught exception in on_stop")
-"""Beginnings of Locust's log lines about exceptions that it reports in no other way."""
+"""Beginnings of Locust's log lines about exceptions for which Locust fires no event."""
 
 
 class Soundness:
@@ -43,7 +43,7 @@ class Soundness:
     """
 
     def __init__(self) -> None:
-        """Start without errors; log records may arrive from any thread."""
+        """Start with all counts at zero."""
         self._errors: Counter[tuple[str, str]] = Counter()
         self._failed: Counter[tuple[str, str]] = Counter()
         self._requests = 0
@@ -51,7 +51,10 @@ class Soundness:
         self._lock = threading.Lock()  # log records may come from any thread
 
     def attach(self, environment: Any) -> None:
-        """Watch Locust's events and log and gevent's hub, which show errors of the story. Call it once in a process."""
+        """Register with Locust's events, its log and gevent's hub for errors of the story.
+
+        Call it once in a process.
+        """
         environment.events.user_error.add_listener(self._on_user_error)
         environment.events.request.add_listener(self._on_request)
         logging.getLogger().addHandler(_Logged(self))
@@ -73,7 +76,7 @@ class Soundness:
             self._requests, self._last = 0, None
 
     def summary(self) -> dict[str, object]:
-        """Return the counts of this run for the footer: errors, own requests, and those that failed."""
+        """Return the counts of this run for the footer: errors, the story's own requests, and those that failed."""
         with self._lock:
             return {
                 "errors": _rows(self._errors),
@@ -82,7 +85,7 @@ class Soundness:
             }
 
     def raised(self, error: BaseException, tb: TracebackType | None) -> None:
-        """Count an exception with its traceback `tb`. One that is reported twice in a row counts once.
+        """Count an exception with its traceback `tb`. An exception that is reported twice in a row counts once.
 
         Exceptions of EXPECTED, which end a task or a user on purpose, do not count.
         """
@@ -125,7 +128,7 @@ class _Logged(logging.Handler):
 
 
 def first_line(error: BaseException) -> str:
-    """Return the kind of an exception and the first line of its message."""
+    """Return the class of an exception and the first line of its message, at most LINE_CHARACTERS long."""
     text = str(error).strip()
     line = f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
     return line[:LINE_CHARACTERS]

@@ -1,4 +1,4 @@
-"""Message statistics for Locust, in aggregates once a second: its `fire` costs ten times a message's own work."""
+"""Message statistics for Locust, merged once a second: Locust's `fire` costs ten times as much as a message itself."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from earwitness.harness.record.latencies import encoded
 PERIOD_S = 1.0
 LAG_PERIOD_S = 0.02
 CHECK: Final = "CHECK"
-"""Type of the requests as which Locust shows violations."""
+"""Request type under which Locust's statistics show violations."""
 KEPT: Final = {
     ACKNOWLEDGED: "ack", ACKNOWLEDGED_FROM_PLAN: "planned ack", FIRST_TOKEN_FROM_PLAN: "planned first token",
 }  # fmt: skip
-"""Histograms that are kept for the journal's footer → their names there."""
+"""Histograms that are kept for the journal's footer, by name → name in the footer."""
 VIOLATION: Final = "violation; the verdict has the counterexamples"
 
 
 class Publisher:
-    """Publisher of this process's counts in Locust's statistics, which console, CSV, web UI and master read."""
+    """Publisher of this process's counts in Locust's statistics, from which console, CSV, web UI and master read."""
 
     def __init__(self, environment: Any, tally: Tally) -> None:
         """Start the greenlet that copies `tally` into Locust's statistics until `close`."""
@@ -62,9 +62,9 @@ class Publisher:
             self._count(self._stats.total, count)
 
     def planned_ack(self) -> dict[str, dict[str, float]]:
-        """Return {"planned_ack_ms": {"samples", "p50", "p99", "max"}} of what was published since the last call.
+        """Return {"planned_ack_ms": {"samples", "p50", "p99", "max"}} for acknowledgements since the last call.
 
-        These are latencies of acknowledgements from the planned start, in ms; {} without any.
+        The latencies count from the planned start of a message, in ms. {} if nothing was acknowledged.
         """
         lately, self._lately = self._lately, Summary()
         return {"planned_ack_ms": {"samples": lately.n, **_in_ms(lately)}} if lately.n else {}
@@ -93,10 +93,10 @@ class Publisher:
         entry.last_request_timestamp = now
 
     def close(self) -> dict[str, str]:
-        """Stop, publish the rest, and return the latencies of the whole run for the journal's footer.
+        """Stop, publish what is outstanding, and return the latencies of the whole run for the journal's footer.
 
         They are encoded histograms under "ack" (from sending), "planned ack" and "planned first token" (from the
-        planned start). The last one is absent where no agent answered.
+        planned start). The last one is absent if no agent answered.
         """
         self._greenlet.kill()
         self.publish()
@@ -108,7 +108,10 @@ class Publisher:
 
 
 class LoopLag:
-    """Lag of the event loop: how late it wakes a sleeper, which the load generator itself adds to any latency."""
+    """Lag of the event loop: how late it wakes a sleeping greenlet.
+
+    The load generator adds this time to any latency.
+    """
 
     def __init__(self) -> None:
         """Start the greenlet that measures the lag until `close`."""
@@ -130,11 +133,11 @@ class LoopLag:
         self._all.merge(self._last)
 
     def lately(self) -> dict[str, float]:
-        """Return p50, p99 and maximum of the last second, in milliseconds."""
+        """Return median ("p50"), "p99" and maximum ("max") of the last second, in milliseconds."""
         return _in_ms(self._last)
 
     def close(self) -> dict[str, float]:
-        """Stop measuring; return p50, p99 and maximum of the whole run, in milliseconds."""
+        """Stop measuring; return median ("p50"), "p99" and maximum ("max") of the whole run, in milliseconds."""
         self._greenlet.kill()
         self._take()
         return _in_ms(self._all)
@@ -149,9 +152,9 @@ def _in_ms(lag: Summary) -> dict[str, float]:
 
 
 def _rounded_ms(ns: int) -> float | int:
-    """Return milliseconds with two digits below 10 ms, and in Locust's own rounding above.
+    """Return milliseconds, rounded to about two significant digits.
 
-    So Locust's percentiles are not limited to 1 ms and more.
+    Locust itself rounds to whole milliseconds, so its percentiles would be at least 1 ms.
     """
     ms = ns / 1e6
     if ms < 1:
@@ -165,18 +168,18 @@ def _rounded_ms(ns: int) -> float | int:
 
 
 class Violations:
-    """Violations of a run in Locust's statistics, as failures of their check: its header, charts and files show them.
+    """Violations of a run in Locust's statistics, as failures of their check, in its header, charts and files.
 
-    Locust counts a failure as a request too, so both grow by the same number.
+    A failure is also counted as a request, so both counts grow by the same number.
     """
 
     def __init__(self, stats: Any) -> None:
-        """Begin to count in `stats`, those of Locust in the process that leads the run."""
+        """Count from zero in `stats`, Locust's statistics of the master or the only process."""
         self._stats = stats
         self._counted: dict[str, int] = {}
 
     def count(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Add the violations of promised checks that came since the last call; `rows` as in `live.json`."""
+        """Add the violations of promised checks since the last call. `rows`: checks as in `live.json`."""
         for row in rows:
             fresh = row["violations"] - self._counted.get(row["id"], 0)
             if row["promised"] and fresh > 0:

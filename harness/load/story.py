@@ -1,4 +1,4 @@
-"""`story(…)`: the call by which a locustfile declares what it exercises, and which connects it to Locust's events."""
+"""Function `story`, by which a locustfile declares what it exercises; it also registers with Locust's events."""
 
 from __future__ import annotations
 
@@ -62,17 +62,17 @@ def story(
 
 
 def _add_options(parser: ArgumentParser) -> None:
-    """Add our options, as a listener of Locust's `init_command_line_parser`.
+    """Add the options of Earwitness, as a listener of Locust's `init_command_line_parser`.
 
-    They are added without a story too: otherwise Locust refuses them before the missing story can be reported.
+    They are added even without a story: otherwise Locust would refuse them before the missing story can be reported.
     """
     add_arguments(parser)
 
 
 def _refuse_without_story(environment: Environment, **_: object) -> None:
-    """Exit if there is a ChatUser but no story: it would be neither recorded nor judged.
+    """Exit with CANNOT_RUN if there is a ChatUser but no story: its users would be neither recorded nor judged.
 
-    Listener of Locust's `init`.
+    Listener of Locust's event `init`.
     """
     ours = [kind.__name__ for kind in environment.user_classes if issubclass(kind, ChatUser)]
     if ours and not _told:

@@ -1,4 +1,4 @@
-"""Turns of a user: Locust's task loop with steps that cost less than a message."""
+"""Task loop of a user that takes less CPU time for each task than Locust's own loop."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
 
 
 class Turns(DefaultTaskSet):
-    """Locust's task loop (`TaskSet.run`) with a shorter one inside, which takes turns as long as each is usual.
+    """Locust's task loop (`TaskSet.run`) with a faster inner loop, which runs tasks until one raises an exception.
 
-    What Locust promises stays: each task of `User.tasks`, which the web UI may change meanwhile, is chosen with the
-    same probability; a nested TaskSet is run; a user who pauses can be stopped at once. All that a task may raise
-    leaves the inner loop, and Locust's own handles it.
+    Locust's behaviour stays: each task of `User.tasks`, which the web UI may change meanwhile, is chosen with the same
+    probability; a nested TaskSet is run; a user in a pause can be stopped at once. Every exception of a task leaves the
+    inner loop and is handled by Locust's loop.
     """
 
     _user: ChatUser
 
     def execute_next_task(self) -> None:
-        """Run the scheduled task; then pause, choose the next one and run that, until one of them raises something.
+        """Run the scheduled task, pause, choose the next task and run that, until one of them raises an exception.
 
-        A user without a pause who has waited for an answer since the last one continues at once: meanwhile all others
-        had their turn.
+        A user whose pause is 0 continues at once if it has waited for an answer since its last pause: meanwhile all
+        other users could run. Otherwise it lets them run first.
         """
         user, queue = self._user, self._task_queue
         while True:
@@ -56,10 +56,10 @@ class Turns(DefaultTaskSet):
         locusts.execute_task(task)
 
     def _none(self) -> Any:
-        """Raise what Locust does without tasks: it says what is missing."""
+        """Raise Locust's exception for a user without tasks, which states what is missing."""
         locusts: Any = super()
         return locusts.get_next_task()
 
     def _sleep(self, seconds: float) -> None:
-        """Pause where Locust's own loop does, after an error for example."""
+        """Pause for `seconds`, where Locust's own loop pauses, such as after an error."""
         pause(seconds)

@@ -1,4 +1,7 @@
-"""Virtual user of a chat platform: logs in, opens rooms, connects, sends and receives; every frame is recorded."""
+"""`ChatUser`, virtual user of a chat platform: logs in, opens rooms, connects, sends and receives.
+
+Every frame is recorded.
+"""
 
 from __future__ import annotations
 
@@ -39,8 +42,8 @@ class ChatUser(ConnectedUser):
     rooms    conversations of this user, in the story's order
     number   this client's number in the run: the user's number if each user has one device
     think_s  bounds of the pause after an action, in seconds, drawn from the user's own `rng`
-    pace     times at which it acts
-    wallet   its tokens and other artefacts, numbered as in the record
+    pace     times at which the user acts
+    wallet   tokens and other artefacts of the user, numbered as in the record
     """
 
     abstract = True
@@ -48,13 +51,13 @@ class ChatUser(ConnectedUser):
     think_s: tuple[float, float] = (0.5, 2.0)
 
     def __init_subclass__(cls, **options: object) -> None:
-        """Wrap each task of the class: a call marks the user as active (H4), and a FlowError ends only that task."""
+        """Wrap each task of the class: a call counts the user as active (H4), and a FlowError ends only that task."""
         super().__init_subclass__(**options)
         forgiving = {task: _forgiving(task) for task in cls.tasks}  # a weighted task is listed several times
         cls.tasks = [forgiving[task] for task in cls.tasks]
 
     def __init__(self, environment: Any) -> None:
-        """Take the next user number of this process, or the number of a user whom a shape stopped before."""
+        """Take the next user number of this process, or continue as a user whom a shape has stopped."""
         super().__init__(environment)
         self.part: Part = environment.earwitness.latest_part
         # A run that is ending accepts no users, although Locust may still be starting some.
@@ -71,7 +74,7 @@ class ChatUser(ConnectedUser):
         bound(self)
 
     def wait_time(self) -> float:
-        """Return the seconds until the next action. Locust calls it after each task."""
+        """Return the seconds until the next action, ≥ 0. Locust calls this method after each task."""
         pace = self.pace
         if pace.open:
             return pace.wait_s()
@@ -79,9 +82,9 @@ class ChatUser(ConnectedUser):
         return least + (most - least) * self.rng.random()  # as `rng.uniform`: the same pauses from the same seed
 
     def on_start(self) -> None:
-        """Log in, open the rooms and connect; a user that could not do so runs no task.
+        """Log in, open the rooms and connect; a user for whom that fails runs no task. Locust calls this method.
 
-        A story that replaces this method must call it first.
+        A story that overrides this method must call it first.
         """
         if not self._late:
             try:
@@ -100,7 +103,7 @@ class ChatUser(ConnectedUser):
     def on_stop(self) -> None:
         """Disconnect a user whom a shape stops before the end of the run. Locust calls it.
 
-        At the end of the run it does nothing: `harness.load.worker.Part` then closes all connections.
+        No-op at the end of the run, when `harness.load.worker.Part` closes all connections.
         """
         if self.ready and not self.part.draining:
             self.ready = False
@@ -132,7 +135,10 @@ class ChatUser(ConnectedUser):
         return self._first_online()
 
     def _first_online(self) -> bool:
-        """Open the first socket with as many tries as every later one, unless the platform refuses it for good."""
+        """Open the first socket, with as many tries as for later ones unless the platform refuses it for good.
+
+        Returns whether the user is online.
+        """
         try:
             self.connect()
         except (FlowError, Refused, OSError) as error:
@@ -142,7 +148,10 @@ class ChatUser(ConnectedUser):
         return True
 
     def _go_on_as(self, before: ChatUser) -> bool:
-        """Continue as a user that a shape has stopped: the same person, credentials and counters."""
+        """Continue as the user `before`, which a shape has stopped, with the same person, credentials and counters.
+
+        Returns whether the user is online.
+        """
         for name in CARRIED:
             vars(self)[name] = vars(before)[name]
         self.wallet = before.wallet
@@ -158,8 +167,8 @@ class ChatUser(ConnectedUser):
     def say(self, room: Room | None = None) -> None:
         """Send one numbered message and block until it is answered, or `answer_s` seconds have passed.
 
-        `room`: None chooses one of the user's own rooms at random. With planned arrivals the user does not wait for the
-        answer. If the user is offline and cannot reconnect, the message is counted as unsent.
+        `room`: None chooses one of the user's own rooms at random. With planned arrivals (`--arrivals`) the method does
+        not wait for the answer. If the user is offline and cannot reconnect, the message is counted as unsent.
         """
         self.begin_action()
         if not self.online and not self.come_back():
@@ -194,7 +203,7 @@ class ChatUser(ConnectedUser):
     def probe(self) -> None:
         """Send one cheap authenticated request, and record its status and duration.
 
-        It shows whether the platform still responds under the load.
+        The records show whether the platform still responds under the load.
         """
         self.begin_action()
         begin = time.monotonic_ns()
@@ -222,7 +231,7 @@ class ChatUser(ConnectedUser):
     def logged_in(self, credentials: Credentials, begin_ns: int) -> None:
         """Record a login that began at `begin_ns` (monotonic ns), and the identity that each service states.
 
-        Each service is asked for it. Raises FlowError.
+        Raises FlowError.
         """
         spent_us = (time.monotonic_ns() - begin_ns) // 1000
         journal = self.part.journal
@@ -282,7 +291,7 @@ class ChatUser(ConnectedUser):
 def _forgiving(task: Any) -> Any:
     """Wrap a task so that a FlowError counts as a failure of the task.
 
-    Requests fail in an outage. That is no error of the story, for which Locust would print a traceback.
+    Without the wrapper Locust would print a traceback, but requests that fail in an outage are no error of the story.
     """
     if isinstance(task, type) or hasattr(task, "forgiving"):
         return task

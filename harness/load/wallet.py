@@ -35,7 +35,10 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """Result of a login or a refresh, as artefacts. `refresh` is None where the platform issues none."""
+    """Access and refresh token of a login or a refresh, with the credentials that contain them.
+
+    `refresh` is None where the platform issues no refresh token.
+    """
 
     credentials: Credentials
     access: Held
@@ -76,7 +79,7 @@ class Wallet:
         belongs_to   the artefact from which it was derived
         digest       CRC-32 of whom it names and what it permits, see `digest_of`
         forged       number of its forgery, 0 for a genuine one
-        flags        which clock its deadline rests on, see TOKEN in the record schema
+        flags        which clock its deadline depends on, see TOKEN in the record schema
         """
         self._count += 1
         write_token(

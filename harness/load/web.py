@@ -1,4 +1,4 @@
-"""The tab "Verdict" of Locust's web UI: the live verdict, the findings in words, earlier runs."""
+"""Tab "Verdict" of Locust's web UI: the live verdict, the findings in words, earlier runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SCRIPT = b'<script src="./verdict/page.js"></script><script src="./verdict/tab.j
 
 
 def extend(web_ui: Any, conductor: Conductor, base_path: str | None) -> None:
-    """Add the tab "Verdict" and our pages to the web UI of Locust, behind its login if it has one.
+    """Add the tab "Verdict" and the pages of Earwitness to Locust's web UI, behind its login if it has one.
 
     `base_path`: prefix of all addresses.
     """
@@ -117,7 +117,7 @@ def extend(web_ui: Any, conductor: Conductor, base_path: str | None) -> None:
 
 
 def _whole(text: str) -> int | None:
-    """Return the number of users of a form; None for one that Locust will refuse."""
+    """Return the number of users that a form states; None for a text that Locust will refuse."""
     try:
         return int(text)
     except ValueError:
@@ -130,9 +130,9 @@ def _is_stranger(web_ui: Any) -> bool:
 
 
 def _show_values(web_ui: Any, conductor: Conductor) -> None:
-    """Show the values of the run in progress on the page, or else those of the process; the form may send them back.
+    """Make the page show the options of the run in progress, or else those of the process, which the form sends back.
 
-    Locust itself always shows those of the command line.
+    Locust itself always shows the options of the command line.
     """
     update = web_ui.update_template_args
 

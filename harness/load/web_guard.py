@@ -1,4 +1,4 @@
-"""Guard of the web UI: the names under which it may be called, from which pages, and what its form may change.
+"""Guard of the web UI: by which host names and from which pages it may be called, and what its form may change.
 
 Locust's web UI trusts every request: any page in a browser on this machine could start load, read results, and set each
 option of the command line, also those that name files and hosts (its `/swarm` takes every option as a form field, its
@@ -25,8 +25,10 @@ from earwitness.harness.load.options import FORM_OPTIONS
 LOAD_FIELDS: Final = frozenset({"user_count", "spawn_rate", "run_time", "user_classes", "shape_class", "profile"})
 """Fields of Locust's form that set the amount of load."""
 FORM: Final = LOAD_FIELDS | frozenset(FORM_OPTIONS)
-"""Fields that the form may change; `RunOptions` checks the values of ours. All other options of Locust and of ours are
-fixed when the process starts."""
+"""Fields that the form may change; `RunOptions` checks the values of FORM_OPTIONS.
+
+All other options of Locust and of Earwitness are fixed when the process starts.
+"""
 USER_FORM: Final = frozenset({"user_class_name", "tasks", "weight", "fixed_count"})
 """Keys that Locust's editor of user classes may change."""
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -67,7 +69,7 @@ class Names:
     def allow(self, origin: str, host: str) -> bool:
         """Return whether a page of `origin` may send requests to `host`.
 
-        It may if it is our own page, or a page of a name that the user has stated.
+        It may if the page comes from this server, or from a host name that the user has stated.
         """
         if _host_of(origin) in self._given:
             return True
@@ -89,7 +91,7 @@ class Names:
     def refusal(self, host: str, origin: str | None) -> str:
         """Return the reason why a request is refused, or "" if it is not.
 
-        `host`, `origin`: its headers of these names; `origin` None: it has none.
+        `host`, `origin`: values of these headers of the request; `origin` is None without the header.
         """
         if not self.know(host):
             name = _host_of(f"//{host}") or "an empty Host"
@@ -129,7 +131,7 @@ def _story_options() -> frozenset[str]:
 
 
 def _changed(environment: Environment) -> Iterator[str]:
-    """Yield the form's fields that Locust would write into its options, other than those of the load."""
+    """Yield the form's fields that would change options of Locust other than FORM."""
     options = vars(environment.parsed_options)
     for field in request.form:
         sent = request.form.getlist(field)
@@ -153,7 +155,7 @@ def _texts(value: object) -> list[list[str]]:
 
 
 def _refuse_settings(environment: Any) -> Response | None:
-    """Refuse settings of a user class other than its share of the load."""
+    """Return a response that refuses changes of a user class beyond USER_FORM; None if there are none."""
     try:
         settings = json.loads(request.data)
     except ValueError:

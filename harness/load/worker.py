@@ -1,4 +1,4 @@
-"""State of one load process in one run: its journal, its users' sessions, who counts as having left, and its end."""
+"""State of one load process in one run: its journal, the sessions of its users, and the steps of its end."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ if TYPE_CHECKING:
     from earwitness.harness.load.users import ChatUser
 
 QUIET_S = 2.0
-"""Seconds without a frame that count as the end of deliveries where messages have no sequence numbers."""
+"""Seconds without a frame after which deliveries count as complete, where messages have no sequence numbers."""
 STALL_S = 0.5
-"""A turn of a waiting loop that takes more seconds than this is time in which this process did not run."""
+"""Seconds that one pass of a waiting loop may take; more time counts as time in which this process stood still."""
 
 POLL_S = 0.02
 CONNECTIONS_MAX, STREAMS_MAX = 100, 20_000
@@ -56,12 +56,12 @@ class Assignment(TypedDict):
     """Decisions of the coordinator for one run, the same for every load process.
 
     run_dir       directory in which this process records
-    plan, target  as `Plan.to_dict` and `open_target` have them
-    arrivals      planned arrivals, "" for none
+    plan, target  plan of the run (`Plan.to_dict`), and description of the target for `open_target`
+    arrivals      value of `--arrivals`, "" for none
     grows         whether a shape decides the number of users
     secrets       values that a target needs and that no file may hold
     keep_frames   whether raw frames are stored
-    indexes       number of each worker in the run
+    indexes       number of each worker in the run, by Locust's client id
     run           name of the master's run directory, if this process records into a directory of its own
     store         URL of the object store for all records, "" for none
     """
@@ -85,13 +85,14 @@ class Part:
     over  set when the end has begun: no new message is sent, and long pauses are cut short
     on_all_here  called when each user of this process has started or failed to start; again if more were made later
     story  counter of the story's own errors in this process, for the footer
-    occurred  how often each opportunity (`harness.report.opportunities`) occurred here, for the footer
+    occurred  how often each opportunity (`harness.report.opportunities`) occurred in this process, for the footer
     http  connections for requests, shared by all users of this process
     asking  users of this process with an open question to the agent, by room label
-    turns  counter by which users of this process share out variants of an action
+    turns  counter by which users of this process take turns with the variants of an action
     shared_ids  users of this process with an acknowledged message, by room label and a client id that several users use
-    crowd  users of all processes that share the planned arrivals; known when all have started
-    index, count  this process among the load processes: user numbers are index, index + count, index + 2 count…
+    crowd  number of users of all processes that share the planned arrivals; known when all have started
+    index, count  number of this process among the load processes, and how many there are; the numbers of its users are
+                  index, index + count, index + 2 count, …
     """
 
     def __init__(
@@ -154,9 +155,9 @@ class Part:
         self._sampler = SelfSampler(samples, self.journal.name, self._publisher.planned_ack)
 
     def take_place(self, kind: type) -> tuple[int, ChatUser | None]:
-        """Return (the next user number of this process, None), or (its number, a user to continue as).
+        """Return (number, None) for a new user, or (number, user) to continue as a stopped user of the class `kind`.
 
-        The second form applies if a shape has stopped a user of the same class.
+        New numbers are index, index + count, …
         """
         for user in self._left:
             if type(user) is kind:
@@ -169,7 +170,7 @@ class Part:
     def left(self, user: ChatUser) -> None:
         """Release the number of a user that Locust stopped during the run.
 
-        Another user of its class may continue with it.
+        Another user of the same class may continue with that number.
         """
         self._left.append(user)
         self.attained.add_actions([user], time.monotonic_ns())
@@ -180,9 +181,10 @@ class Part:
         return self._taken - self.attained.beyond_plan
 
     def all_here(self, crowd: int) -> None:
-        """Set `everyone_here`, for which bursts and planned arrivals wait. `crowd`: number of users in all processes.
+        """Set the event `everyone_here`, for which bursts and planned arrivals wait.
 
-        With a shape the arrivals are planned for all users of the plan instead, because more will start.
+        `crowd`: number of users in all processes. With a shape the arrivals are planned for all users of the plan
+        instead, because more will start.
         """
         if not self._grows:
             self.crowd = max(1, crowd)
@@ -198,7 +200,7 @@ class Part:
         return self._begin_ns
 
     def spawned(self) -> None:
-        """Note that Locust has made all users of this process (hook); call `on_all_here` if all have started too."""
+        """Note that Locust has made all users of this process; call `on_all_here` if all of them have started too."""
         self._spawned = True
         self._tell_if_all_here()
 
@@ -225,8 +227,8 @@ class Part:
     def session(self, credentials: Callable[[], Credentials], **settings: Any) -> ChatSession:
         """Return a session of one device that records into this process's journal, with raw frames if they are kept.
 
-        `credentials` returns the user's current ones, whose secrets are removed from frames; `settings` are arguments
-        of `ChatSession`.
+        `credentials` returns the user's current credentials, whose secrets are removed from frames; `settings` are
+        arguments of `ChatSession`.
         """
         if self.frames is None:
             return ChatSession(journal=self.journal, **settings)
@@ -238,7 +240,7 @@ class Part:
         write_record(self.journal, now, Kind.PHASE, flags=flags, counter=int(phase))
 
     def _clock_stepped(self, from_ns: int, to_ns: int, by_ns: int) -> None:
-        """Record that the wall clock was stepped: the times that tokens state are doubtful then (H3)."""
+        """Record a step of the wall clock, after which the times that tokens state are doubtful (H3)."""
         step = int(Phase.CLOCK_STEP)
         write_record(self.journal, to_ns, Kind.PHASE, counter=step, seq=from_ns, aux=by_ns)
 
@@ -258,8 +260,8 @@ class Part:
     def drain(self, deadline_s: float) -> dict[str, int]:
         """Stop sending and block until all answers have come and no user is busy, for `deadline_s` seconds at most.
 
-        Returns the highest acknowledged sequence number of each room, by label: all its members must still receive the
-        messages up to that number.
+        Returns the highest acknowledged sequence number of each room, by label: all members of the room must receive
+        the messages up to that number.
         """
         self.phase(Phase.DRAIN)
         return self._stop_sending(deadline_s)
@@ -292,9 +294,10 @@ class Part:
         return heads
 
     def settle(self, heads: Mapping[str, int], deadline_s: float) -> None:
-        """Block until every open session has received its rooms up to `heads`; without sequence numbers, until silence.
+        """Block until every open session has received its rooms up to the sequence numbers `heads` (by room label).
 
-        If `deadline_s` passes while messages still arrive, the record says so, and the verdict excludes those messages.
+        Without sequence numbers, block until nothing was received for QUIET_S seconds. Blocks for at most `deadline_s`
+        seconds. If messages still arrive then, the record says so, and the verdict excludes those messages.
         """
         self._settled, echo = True, self.target.contract.echo
         end = time.monotonic() + deadline_s
@@ -314,10 +317,10 @@ class Part:
         self._cut_short = not in_time and time.monotonic() - self._last_record_at < QUIET_S
 
     def _wait(self, done: Callable[[], bool], end: float, quiet_s: float | None = None) -> bool:
-        """Wait until `done()`, or until nothing was recorded for `quiet_s`; return False if `end` came first.
+        """Block until `done()` is true or nothing was recorded for `quiet_s` seconds; return False if `end` came first.
 
-        Frames that leave no record, such as heartbeats and their answers, do not break the silence. Time in which this
-        process stood still does not count, because it could not read either.
+        `end`: seconds of `time.monotonic()`. Frames that leave no record, such as heartbeats, do not count as recorded.
+        `end` is postponed by time in which this process stood still, because it could not read then.
         """
         records, self._last_record_at = self.journal.records, time.monotonic()
         before = self._last_record_at
@@ -337,8 +340,8 @@ class Part:
     def close(self) -> None:
         """Record DRAINED, close the sockets and write the footer. Idempotent.
 
-        DRAINED is recorded only after `settle`. Without `settle` this process leaves a run that continues, or its
-        master is gone.
+        DRAINED is recorded only after `settle`. Without it, this process leaves a run that continues, or its master is
+        gone.
         """
         if self._closed:
             self._footer_written.wait(CLOSE_S)  # another greenlet closes; the caller may end the process next
@@ -382,7 +385,7 @@ class Part:
         self.journal.close(footer)
 
     def _stop_users(self) -> None:
-        """Stop all of Locust's users here, as Locust would after the verdict: errors in their on_stop count (H7)."""
+        """Stop all Locust users of this process before the verdict, so that errors in their `on_stop` count (H7)."""
         group = self.environment.runner.user_greenlets
         users = [greenlet for greenlet in group if greenlet is not gevent.getcurrent()]
         gevent.killall(users, timeout=STOP_S)

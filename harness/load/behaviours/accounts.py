@@ -1,4 +1,4 @@
-"""Changes of a user's account, and reads of what the services show of it; both are recorded."""
+"""Behaviour `Accounts`: changes of a user's account, and reads of the profile that services show; both are recorded."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Accounts(Behaviour):
     def ability(self) -> Ability:
         """Return the target's operations on accounts.
 
-        On a target without them the user sends a message instead, and the task ends (`Unable`).
+        On a target without such operations the user sends a message instead, and the task ends (raises `Unable`).
         """
         found = self.part.target.parts.accounts
         if found is None or not self.tokens.able:
@@ -44,7 +44,10 @@ class Accounts(Behaviour):
         return found
 
     def rename(self) -> None:
-        """Change the user's name at the auth service, and record the change with the platform's answer."""
+        """Change the user's name at the auth service, and record the change with the platform's answer.
+
+        Raises Unable.
+        """
         self.user.begin_action()
         accounts = self.ability
         with self.tokens.turn:
@@ -65,8 +68,8 @@ class Accounts(Behaviour):
     def be_banned(self) -> None:
         """Disable the account as an administrator, try its tokens after the revocation bound, then enable it again.
 
-        Only the first of a person's devices does so. On the others the call sends a message; they lose sockets and
-        tokens too.
+        Only the first of a person's devices does so. On the other devices the call only sends a message; their sockets
+        and tokens end with the account.
         """
         self.user.begin_action()
         if self.user.number % self.part.plan.devices:
@@ -97,7 +100,7 @@ class Accounts(Behaviour):
             self.user.unauthorized = False
 
     def look_at_the_copy(self) -> None:
-        """Read the user's own profile at the backend and record it."""
+        """Read the user's own profile from the backend, and record what it shows. Raises Unable."""
         self.user.begin_action()
         accounts = self.ability
         with self.tokens.turn:
@@ -105,7 +108,7 @@ class Accounts(Behaviour):
             self._look(accounts)
 
     def _set_active(self, accounts: Ability, active: bool) -> bool:
-        """Enable or disable the account; return whether that was confirmed.
+        """Enable or disable the account and record that; return whether the platform answered with status 200.
 
         Raises StopUser when the run is ending: the account then stays as it is.
         """
@@ -130,7 +133,7 @@ class Accounts(Behaviour):
             gevent.sleep(AGAIN_S)
 
     def _look(self, accounts: Ability) -> bool:
-        """Read what the backend shows of the own account; return whether it served the request.
+        """Read the user's own profile from the backend, and record it; return whether the backend served the request.
 
         A served request shows that the account is active. A refusal is not recorded, because it may have other reasons.
         """

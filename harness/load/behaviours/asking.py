@@ -1,4 +1,4 @@
-"""Questions to the platform's agent, whose answers arrive as a stream of events."""
+"""Behaviour `Asking`: questions to the platform's agent, whose answers arrive as a stream of events."""
 
 from __future__ import annotations
 
@@ -26,16 +26,17 @@ class Asking(Behaviour):
         self._runs: dict[str, str] = {}  # run → label of its room, for runs in progress on this connection
 
     def ask(self, room: Room, count: int = 1) -> None:
-        """Send `count` questions to the room at once; block until each is accepted or refused, or is overdue.
+        """Send `count` questions to the room at once; block until each is accepted, refused or overdue.
 
         The agent's answers arrive later.
         """
         self._ask([room] * count, self.user.pace.planned_ns)
 
     def ask_in_all_rooms(self, rooms: Sequence[Room]) -> None:
-        """Send one question to each of these rooms at once; block until each is accepted or refused, or is overdue.
+        """Send one question to each of these rooms at once; block until each is accepted, refused or overdue.
 
-        First it waits until all users have started, at most CROWD_WAIT_S, so that they all ask at the same time.
+        First it waits until all users have started, at most CROWD_WAIT_S seconds, so that they all ask at the same
+        time.
         """
         # Whoever had to wait for the others does not ask at the planned time, for which the platform is not to blame.
         planned_ns = self.user.pace.planned_ns if self.part.everyone_here.is_set() else None
@@ -46,7 +47,7 @@ class Asking(Behaviour):
     def _ask(self, rooms: Sequence[Room], planned_ns: int | None) -> int:
         """Send a question to each room; return how many were accepted, 0 if the target has no agent.
 
-        `planned_ns`: planned start in monotonic ns, None if it was not planned.
+        `planned_ns`: planned start in monotonic ns, None if the action was not planned.
         """
         self.user.begin_action()
         if not self.user.online and not self.user.come_back():
@@ -71,23 +72,26 @@ class Asking(Behaviour):
         return session.acked - before if answered else 0
 
     def before_connect(self) -> None:
-        """Implement `Behaviour.before_connect`: drop answers whose end the previous connection did not receive."""
+        """Implement `Behaviour.before_connect`: forget answers whose end the previous connection did not receive."""
         self._runs.clear()
 
     def listen(self) -> None:
-        """Implement `Behaviour.listen`: receive the events of answers, and the user's own removal from a room."""
+        """Implement `Behaviour.listen`: register for the events of answers, and for the user's removal from a room."""
         self.user.session.on_agent, self.user.session.on_left = self._told, self._parted
 
     @property
     def busy(self) -> bool:
         """Implement `Behaviour.busy`: return whether the user is online and an answer is being streamed.
 
-        Streams that answer requests are not counted here: the user's HTTP sender reports them.
+        Answers to HTTP requests do not count here, because the user's HTTP sender reports them as busy.
         """
         return self.user.online and bool(self._runs) and not isinstance(self.user.poster, StreamPoster)
 
     def _told(self, heard: Heard) -> None:
-        """Note an event of an answer. Called inside the I/O callback, so it must not block."""
+        """Store whether the answer of the event `heard` is in progress.
+
+        Called in the I/O callback: it must not block.
+        """
         run, event, _ = heard[6]
         if event in ("completed", "error", "broken"):
             self._runs.pop(run, None)

@@ -1,6 +1,7 @@
-"""Abuse of tokens. After a forgery a valid token, which must be accepted, is presented in the same way.
+"""Behaviour `Attacks`: abuse of tokens, by forged tokens, reused ones, and those of another user's login.
 
-The forged tokens themselves are made in `harness.dialects.reference.forgery`; check I31 judges what became of them.
+After each forgery a valid token, which must be accepted, is presented in the same way. The forged tokens are made in
+`harness.dialects.reference.forgery`; check I31 judges whether the platform accepted them.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from earwitness.harness.load.wallet import Held, Login
 
 
 class Attacks(Behaviour):
-    """Behaviour that misuses tokens: forged ones, used ones, and those of another user's login.
+    """Behaviour that misuses tokens: forged tokens, used ones, and those of another user's login.
 
     Methods for tasks: `forge`, `refresh_at_once`, `reuse_refresh_token`, `reuse_ticket`, `reuse_login`, `reuse_code`,
     `finish_anothers_login`.
@@ -38,9 +39,10 @@ class Attacks(Behaviour):
         self.tokens.show_valid = self.show_as_control
 
     def forge(self, count: int = 3) -> None:
-        """Present `count` forgeries and then a valid control at one random place, all in the same way.
+        """Present `count` forged tokens and then a valid one, the control, at one random place, all in the same way.
 
-        No-op if no other person of this process has logged in: some forgeries need the id of another user.
+        The way is how a request carries a token (`Way`). No-op if no other person of this process has logged in,
+        because some forgeries need the id of another user. Raises Unable or FlowError.
         """
         self.user.begin_action()
         key = self.signing_key()
@@ -58,7 +60,10 @@ class Attacks(Behaviour):
         self.tokens.show(control, place, way, control=True)
 
     def _forged(self, name: str, login: Login, other: Credentials, key: SigningKey) -> Held:
-        """Make and record a forgery of this name."""
+        """Make the forgery called `name` from the token of `login`, record it, and return it.
+
+        `other`: credentials of another person; `key`: see `signing_key`.
+        """
         secret = self.tokens.ability.forge(name, login.credentials, other.user_id, key)
         flags = Flag.OWN if name in TIMED else 0
         return self.user.wallet.add(Artefact.ACCESS, secret, forged=NUMBERS[name], flags=flags)
@@ -66,7 +71,8 @@ class Attacks(Behaviour):
     def show_as_control(self, login: Login) -> list[int]:
         """Present the access token of `login`, which must be accepted, at every place, each time after a forgery.
 
-        Returns the statuses of the valid token, see `Tokens.show`. A place that refuses it cannot pass I31.
+        Returns the statuses of the valid token, see `Tokens.show`. I31 does not pass for a place that refuses a valid
+        token.
         """
         key, other, statuses = self.signing_key(), self._somebody_else(), []
         for place, way in self.tokens.ability.places:
@@ -79,7 +85,7 @@ class Attacks(Behaviour):
     def refresh_at_once(self, count: int = 2) -> None:
         """Send `count` refreshes with one token at the same time, as two tabs do; at most one may succeed.
 
-        The session may be over then, so the device logs in again.
+        The platform may end the session because of the abuse, so the device then logs in again.
         """
         self.user.begin_action()
         with self.tokens.turn:
@@ -91,7 +97,7 @@ class Attacks(Behaviour):
         self.leaving.try_later(old)
 
     def reuse_refresh_token(self) -> None:
-        """Refresh with a refresh token that was used already, as a thief does. The platform must end the session."""
+        """Refresh with a refresh token that was used already, as a thief would. The platform must end the session."""
         self.user.begin_action()
         with self.tokens.turn:
             old = self.tokens.now
@@ -111,7 +117,7 @@ class Attacks(Behaviour):
         self._all(count, lambda: self.tokens.show(ticket, Place.SOCKET, Way.TICKET))
 
     def reuse_login(self, count: int = 2) -> None:
-        """Visit the callback of one login `count` times at the same time, with the browser that began it."""
+        """Visit the callback of one login `count` times at the same time, with the browser that began the login."""
         self.user.begin_action()
         begun = self.tokens.begun()
         self._all(count, lambda: self.tokens.callback(begun))
@@ -145,9 +151,9 @@ class Attacks(Behaviour):
     # -- helpers ------------------------------------------------------------------------------------------------------
 
     def _present_refresh(self, login: Login) -> None:
-        """Refresh with the token of `login`, and record the new tokens, which no client will use.
+        """Refresh with the refresh token of `login`, and record the new tokens, which no client will use.
 
-        They are recorded because they belong to the session.
+        The new tokens are recorded because they belong to the session.
         """
         assert login.refresh is not None
         flow, sent_ns = self.tokens.ability.refresh(login.credentials), time.monotonic_ns()
@@ -158,7 +164,8 @@ class Attacks(Behaviour):
     def _somebody_else(self) -> Credentials | None:
         """Return the credentials of another person of this process, or None if there is none.
 
-        Another device of the same person will not do: its token, "forged" for that person, would be the right one.
+        Other devices of the same person are excluded, because a token that is forged to name that person would be
+        correct.
         """
         own = self.user.person.number
         others = [
@@ -171,7 +178,7 @@ class Attacks(Behaviour):
     def signing_key(self) -> SigningKey:
         """Return the platform's signing key.
 
-        Only the reference platform's includes the private half. Raises FlowError.
+        Only the key of the reference platform includes the private half. Raises FlowError.
         """
         given = self.part.secrets.get("signing_key")
         key: SigningKey = SigningKey(**given) if given else self.user.flow(self.tokens.ability.signing_key())
@@ -179,7 +186,10 @@ class Attacks(Behaviour):
 
     @staticmethod
     def _all(count: int, act: Callable[[], object]) -> None:
-        """Run `act` `count` times at the same time; the end of the run ends all of them."""
+        """Run `act` in `count` greenlets at the same time, and wait for them.
+
+        A greenlet in which `act` raises StopUser, Unable or FlowError just ends.
+        """
 
         def one() -> None:
             try:

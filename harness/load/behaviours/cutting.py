@@ -1,4 +1,4 @@
-"""Connections that break, as when a phone loses its network."""
+"""Behaviour `Cutting`: connections that break, as when a phone loses its network."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from earwitness.harness.load.behaviour import Behaviour
 
 
 class Cutting(Behaviour):
-    """Behaviour that aborts the user's connection, also with messages in flight.
+    """Behaviour that aborts the user's connection, even while messages are in flight.
 
     Methods for tasks: `cut`, `say_quickly`.
 
-    away_s  bounds of how long the user stays offline, in seconds, drawn from the user's own `rng`
+    away_s  bounds of the time that the user stays offline, in seconds; drawn from the user's own `rng`
     """
 
     def __init__(self, *, away_s: tuple[float, float] = (0.0, 0.6)) -> None:
-        """Set the bounds of a pause offline; (0, 0) reconnects at once."""
+        """Set the bounds of the time offline in seconds; (0, 0) reconnects at once."""
         self.away_s = away_s
 
     def begin(self) -> None:
-        """Implement `Behaviour.begin`: start without a planned time offline."""
+        """Implement `Behaviour.begin`: start without a scheduled end of a time offline."""
         self._back_at = 0.0
 
     def cut(self, away_s: float | None = None) -> None:
         """Abort the connection as a lost network does, and stay offline for a while in which others continue to send.
 
         `away_s`: seconds; None draws them from the behaviour's `away_s`. A user that is offline already stays so for at
-        least that long. A user whose run ends before does not reconnect. No-op while the run is ending.
+        least that long. If the run ends before that, the user does not reconnect. No-op while the run is ending.
         """
         if self.user.connection is not None and not self.part.draining:
             away_s = self.user.rng.uniform(*self.away_s) if away_s is None else away_s
@@ -41,7 +41,7 @@ class Cutting(Behaviour):
     def say_quickly(self, room: Room, count: int, *, cut: bool = False) -> None:
         """Send `count` messages without waiting between them, then wait for their answers.
 
-        Messages that are sent as requests wait for each other, unless their answers are streamed.
+        Messages that are sent as requests are sent one after the other, unless their answers are streamed.
 
         `cut`: end the connection before the answers arrive.
         """
@@ -63,7 +63,10 @@ class Cutting(Behaviour):
         self.user.await_answers(0)
 
     def _put(self, room: Room) -> None:
-        """Send a message on the socket, or as a request; wait for its answer unless that is streamed."""
+        """Send a message on the socket or as a request.
+
+        A request blocks until its answer has come, unless the answer is streamed.
+        """
         payload = self.part.plan.payload(self.user.number, self.user.session.counter + 1)
         poster = self.user.poster
         if isinstance(poster, StreamPoster):

@@ -1,4 +1,4 @@
-"""One of several devices of a person: what changes on one must show on all of them."""
+"""Behaviour `Devices`: changes of state that the devices of a person share; all of its devices must show them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Devices(Behaviour):
     It needs `story(…, devices=N)` and a target that offers `harness.dialects.parts.Sharing`. On another target devices
     only chat, and these checks are not exercised.
 
-    tab  number of this device among its person's, from 0
+    tab  number of this device among the devices of its person, from 0
     """
 
     needs = (Cutting,)
@@ -80,8 +80,8 @@ class Devices(Behaviour):
     def edit(self, room: Room, *, careful: bool = False) -> None:
         """Edit the person's newest message in the room.
 
-        `careful`: edit the message that was newest at the previous careful edit, and let the platform refuse if another
-        device has edited it since.
+        `careful`: edit the message that was newest at the previous careful edit, and state its version at that time, so
+        that the platform refuses the edit if another device has edited the message since.
         """
         self.user.begin_action()
         if self._sharing is None or room.label not in self._own:
@@ -98,9 +98,10 @@ class Devices(Behaviour):
         )  # fmt: skip
 
     def _draft(self, label: str) -> tuple[tuple[int, int, int], int]:
-        """Return the message and its version that the person began to edit at the careful edit before.
+        """Return what the careful edit of now changes: ((seq, author, counter) of a message, its version).
 
-        It has been on the screen since; the newest message now takes its place.
+        It is the message that was newest at the previous careful edit, with its version at that time, as if the person
+        had had it open since. The newest message of now is stored for the next careful edit.
         """
         message = self._own[label]
         opened = message, self.shown.versions.get(message[1:], 1)
@@ -108,12 +109,12 @@ class Devices(Behaviour):
         return draft
 
     def look_at_edits(self, room: Room) -> None:
-        """Request the newest edits of a room and record what they show."""
+        """Request the newest edits of a room, and record the answer."""
         self.user.begin_action()
         self._ask_for_edits(room, max(0, self.shown.edits.get(room.label, 0) - LOOK_BACK))
 
     def look_at_marks(self) -> None:
-        """Request the read marks of all rooms and record what they show."""
+        """Request the read marks of all rooms, and record the answer."""
         self.user.begin_action()
         if self._sharing is not None:
             marks, asked = self._asked(self._sharing.marks(self.user.own_credentials()))
@@ -136,23 +137,23 @@ class Devices(Behaviour):
     # -- what is shown --------------------------------------------------------------------------------------------
 
     def after_connect(self) -> None:
-        """Implement `Behaviour.after_connect`: subscribe to who is online in each room."""
+        """Implement `Behaviour.after_connect`: subscribe to the presence of the members of each room."""
         if self._sharing is not None:
             for room in dict.fromkeys(self.user.rooms):
                 self.user.request(self._sharing.watch(room.label))
 
     def listen(self) -> None:
-        """Implement `Behaviour.listen`: receive messages and pushed shared state of the session."""
+        """Implement `Behaviour.listen`: register for messages, joined rooms and pushed shared state of the session."""
         session = self.user.session
         session.shown, session.on_joined, session.on_message = self.shown, self._joined, self._heard
 
     def _joined(self, label: str) -> None:
-        """Request the edits of a room that is joined. Called inside the I/O callback, so it must not block."""
+        """Start to request the edits of a room that was joined. Called in the I/O callback: it must not block."""
         if self._sharing is not None:
             self._behind[label] = gevent.spawn(self._catch_up, label, self.user.session.conn)
 
     def _heard(self, event: Heard) -> None:
-        """Note the person's own newest message. Called inside the I/O callback, for each message."""
+        """Store the newest message of the person in each room. Called in the I/O callback for each message."""
         _, label, text, seq, sender, _, _ = event
         if label is not None and sender == self.user.own_credentials().user_id and (text or "").startswith(PREFIX):
             body = decode_fields(text or "")
@@ -160,7 +161,7 @@ class Devices(Behaviour):
                 self._own[label] = (seq, body[1], body[3])
 
     def _catch_up(self, label: str, conn: int) -> None:
-        """Request the edits that this connection missed, until they have come or the connection has ended."""
+        """Request the edits that this connection missed, again and again until they come or the connection ends."""
         room = next((room for room in self.user.rooms if room.label == label), None)
         while room is not None and self.user.session.connected_now and self.user.session.conn == conn:
             if self._ask_for_edits(room, self.shown.edits.get(label, 0)):
@@ -179,9 +180,9 @@ class Devices(Behaviour):
     # -- requests ---------------------------------------------------------------------------------------------------
 
     def _asked(self, flow: Flow[T]) -> tuple[T | None, Exchange | None]:
-        """Run a request; return its result, and its first exchange with the time of the last answer.
+        """Run a flow; return (its result, its first exchange, but with the `received_ns` of the last one).
 
-        The result is None if it was not answered, the exchange None if nothing was sent.
+        The result is None if the flow failed, the exchange None if nothing was sent.
         """
         seen: list[Exchange] = []
         result: T | None = None
@@ -195,7 +196,11 @@ class Devices(Behaviour):
     def _changed(
         self, flow: Flow[T], value_of: Callable[[T | None], int], *, state: State, **change: int
     ) -> tuple[T | None, Exchange | None]:
-        """Run a change and record it with its answer, whatever becomes of it."""
+        """Run a change of shared state and record it with its answer, or without one; return as `_asked` does.
+
+        - `value_of`: returns the new value from the result of the flow, or from None
+        - `state`, `change`: arguments of `write_change`
+        """
         sent_ns, result, asked = time.monotonic_ns(), None, None
 
         def tell() -> None:
@@ -219,15 +224,15 @@ class Devices(Behaviour):
 
     @property
     def busy(self) -> bool:
-        """Implement `Behaviour.busy`: return whether a change may still be on its way, or edits are requested."""
+        """Implement `Behaviour.busy`: return whether a change may still take effect, or edits are being requested."""
         catching_up = any(not greenlet.dead for greenlet in self._behind.values())
         return catching_up or time.monotonic() < self._settled_at
 
     def stay_away(self) -> None:
         """Implement `Behaviour.stay_away`: disconnect a device that could not catch up.
 
-        The convergence check (I22) then excludes it. A change that is not answered yet is recorded as one that may have
-        been made.
+        The convergence check (I22) then excludes it. A change without an answer is recorded as one that the platform
+        may have made.
         """
         untold, self._untold = self._untold, []
         for tell in untold:

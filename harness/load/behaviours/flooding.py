@@ -1,4 +1,4 @@
-"""Use beyond a budget: by socket and by HTTP, under false client addresses, obeying or ignoring Retry-After."""
+"""Behaviour `Flooding`: use beyond a rate limit, by socket and by HTTP, also under false client addresses."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from earwitness.harness.load.behaviours.tokens import Tokens
 from earwitness.harness.load.worker import CROWD_WAIT_S
 
 Door: TypeAlias = tuple[Place, Way, Name, Callable[[], Flow[object]]]
-"""Place and way of an HTTP request, the artefact that it presents, and the flow that sends it."""
+"""HTTP request to one service: its place and way, the artefact that it presents, and the flow that sends it."""
 AT_ONCE, TRIES = 20, 10
 MARGIN_S = 0.2
 LIMITED = 429
@@ -37,16 +37,16 @@ class Flooding(Behaviour):
     def begin(self) -> None:
         """Implement `Behaviour.begin`: open sockets without tickets.
 
-        A ticket costs a part of the token's budget, so a user with an empty budget could not reconnect.
+        A ticket uses up a part of the rate limit of the token, so a user who has reached the limit could not reconnect.
         """
         self.tokens = the(Tokens, self.user.behaviours)
         self.tokens.socket_ways = tuple(way for way in self.tokens.socket_ways if way != Way.TICKET)
         self._calm_ns = 0
 
     def wait_until(self, after_s: float) -> None:
-        """Block until all users have started, then until `after_s` seconds have passed. Later calls return at once.
+        """Block until all users have started, and until `after_s` seconds after that. Later calls return at once.
 
-        The seconds count from the first call, if all had started before it.
+        The seconds count from the first call, if all users had started before it. Raises StopUser if the run is ending.
         """
         self.part.everyone_here.wait(CROWD_WAIT_S)
         self._calm_ns = self._calm_ns or time.monotonic_ns()
@@ -68,7 +68,7 @@ class Flooding(Behaviour):
         self.user.pour(room, count, within_s)
 
     def ask(self, count: int = 1, *, address: str = "") -> list[Exchange]:
-        """Send `count` cheap requests to each service at once, with the user's own token; return the exchanges.
+        """Send `count` cheap requests to each service at once, with the user's own token; return their exchanges.
 
         `address`: client address that the requests claim to come from, "" for none.
         """
@@ -83,10 +83,10 @@ class Flooding(Behaviour):
             self.ask(count, address="10.{}.{}.{}".format(*(self.user.rng.randrange(256) for _ in range(3))))
 
     def come_back_when_told(self) -> bool:
-        """Send requests until some are refused, wait as long as the answers state, and send some once more.
+        """Send requests until some are refused, wait as long as the refusals state, then send one more to each service.
 
-        It sends AT_ONCE requests to each service at a time, at most TRIES times. Returns False if nothing was refused,
-        or if a refusal does not state how long to wait.
+        It sends AT_ONCE requests to each service at a time, at most TRIES times. Returns True after the wait; False if
+        nothing was refused, or if a refusal does not state how long to wait.
         """
         # A message whose answer never comes may be charged at any time: the remaining budget would be unknown.
         self.user.await_answers(0)

@@ -1,4 +1,7 @@
-"""Ends of sessions, by a logout or a ban. The tokens are tried once more when the platform must refuse them."""
+"""Behaviour `Leaving`: ends of sessions by logout.
+
+The tokens are presented again when the platform must refuse them.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from earwitness.harness.load.wallet import Login
 
 LATER_S = 0.2
 HOLDS_S = 60.0
-"""Lifetime in seconds of a token that is to be revoked: it must not have expired when its revocation is tried."""
+"""Lifetime in seconds of a token that will be revoked: it must not have expired when it is tried afterwards."""
 
 
 class Leaving(Behaviour):
@@ -25,14 +28,14 @@ class Leaving(Behaviour):
     needs = (Tokens,)
 
     def begin(self) -> None:
-        """Implement `Behaviour.begin`: store the user's `Tokens`; no later try is scheduled yet."""
+        """Implement `Behaviour.begin`: store the user's `Tokens`; no try of revoked tokens is scheduled yet."""
         self.tokens = the(Tokens, self.user.behaviours)
         self._errands: list[gevent.Greenlet] = []
 
     def log_out(self) -> None:
-        """Log in anew, present the token everywhere, log out, and log in again.
+        """Log in again, present the token at all places, log out, and log in again.
 
-        The tokens of the ended session are tried again after the revocation bound.
+        The tokens of the ended session are presented once more after the revocation bound.
         """
         self.user.begin_action()
         with self.tokens.turn:
@@ -46,8 +49,9 @@ class Leaving(Behaviour):
     def try_later(self, login: Login) -> None:
         """Schedule one try of the revoked tokens of `login` at all places, shortly after the revocation bound.
 
-        No-op if the contract states no bound, or if the run is ending then. The end of the run does not wait for it:
-        meanwhile tokens and with them sockets would expire, and no client would receive the last messages.
+        No-op if the contract states no bound. The try is left out if the run is ending by then. The end of the run does
+        not wait for the try: meanwhile tokens would expire and sockets with them, and no client would receive the last
+        messages.
         """
         bound_s = self.part.target.contract.revocation_bound_s
         if bound_s is not None:
@@ -78,7 +82,7 @@ class Leaving(Behaviour):
     def log_in_anew(self, ended: Login) -> None:
         """Log in after the session `ended` is over.
 
-        If that fails, it is counted as a failure, and the next action that needs a token tries again.
+        If the login fails, a failure is counted, and the next action that needs a token logs in.
         """
         try:
             self.tokens.log_in_again()
@@ -98,7 +102,7 @@ class Leaving(Behaviour):
     def revoked(self, exchange: Exchange, number: int) -> None:
         """Record the end of a session by `exchange`.
 
-        `number`: the access token of the session, 0 for all tokens of the user.
+        `number`: number of the session's access token, 0 for all tokens of the user.
         """
         write_revoke(
             self.part.journal, self.user.number, Place.AUTH, sent_ns=exchange.sent_ns, received_ns=exchange.received_ns,

@@ -1,4 +1,4 @@
-"""Logins of a person on several devices at the same time, including the first login."""
+"""Behaviour `Racing`: logins of a person on several devices at the same time, including the first login."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from earwitness.harness.load.behaviours.tokens import Tokens
 class Racing(Behaviour):
     """Behaviour that logs a user in on several devices at once. Method for tasks: `log_in_on_all_devices`.
 
-    devices  how many log in at once; the user continues with one of their logins
+    devices  number of devices that log in at once; the user continues with one of their logins
     """
 
     needs = (Tokens,)
@@ -41,7 +41,7 @@ class Racing(Behaviour):
             self._tell(self._race())
 
     def _race(self) -> list[str]:
-        """Log in on all devices at once; return the user ids that auth stated.
+        """Log in on all devices at once; return the user ids that the auth service stated, one for each login.
 
         The user continues with the login that was answered last. Raises FlowError if none was answered.
         """

@@ -1,4 +1,4 @@
-"""Reads of histories during the run."""
+"""Behaviour `Reading`: reads of histories during the run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from earwitness.harness.dialects.protocol import Room
 from earwitness.harness.load.behaviour import Behaviour
 
 OVERLAP = 5
-"""Sequence numbers by which a read begins before what its reader knows, so that a history that lags behind shows."""
+"""Number of known messages that a read repeats, so that a history that lags behind is noticed."""
 
 
 class Reading(Behaviour):
@@ -23,7 +23,7 @@ class Reading(Behaviour):
     """
 
     def read(self, room: Room) -> None:
-        """Read the newest part of a room's history to its end, and record how far it went.
+        """Read the newest part of a room's history to its end, and record sequence numbers, digest and duration.
 
         A refusal or a missing answer leaves no record.
         """

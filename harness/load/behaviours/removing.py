@@ -1,4 +1,4 @@
-"""Removals of members from conversations, and invitations that bring them back."""
+"""Behaviour `Removing`: removals of members from conversations, and invitations that bring them back."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Removing(Behaviour):
 
     @cached_property
     def _devices(self) -> dict[int, list[int]]:
-        """Return the client numbers of each user number."""
+        """Return the client numbers of all devices of each user, by user number."""
         devices: dict[int, list[int]] = {}
         for client, user in enumerate(self.part.plan.roster().user_of):
             devices.setdefault(user, []).append(client)

@@ -1,4 +1,4 @@
-"""Users who leave, log out, and come back later."""
+"""Behaviour `Returning`: users who leave, log out, and come back later."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from earwitness.harness.load.wallet import Login
 class Returning(Behaviour):
     """Behaviour that logs the user out, stays offline and logs in again. Method for tasks: `leave_and_return`.
 
-    It exercises the checks I42, and I15 and I20 across logins. On a target without
+    It exercises check I42, and the checks I15 and I20 across logins. On a target without
     `harness.dialects.tokens.Tokens` users reconnect with their earlier login.
 
-    absent_s  bounds of how long users stay away, in seconds, drawn from the user's own `rng`
+    absent_s  bounds of the time that a user stays away, in seconds; drawn from the user's own `rng`
     """
 
     needs = (Tokens, Leaving)
 
     def __init__(self, *, absent_s: tuple[float, float] = (0.5, 2.0)) -> None:
-        """Set the bounds of an absence."""
+        """Set the bounds in seconds of the time that a user stays away."""
         self.absent_s = absent_s
 
     def begin(self) -> None:
@@ -35,8 +35,8 @@ class Returning(Behaviour):
     def leave_and_return(self) -> None:
         """Abort the socket, log out, stay offline while others chat, then log in again.
 
-        The user returns to an existing account and to the same conversations. The earlier tokens are tried once more
-        later. No-op for a user that is offline.
+        The user returns to an existing account and to the same conversations. The tokens of the ended session are
+        presented once more later (`Leaving.try_later`). No-op for a user that is offline.
         """
         self.user.begin_action()
         if self.user.connection is not None and self.user.online:
@@ -58,7 +58,7 @@ class Returning(Behaviour):
     def before_connect(self) -> None:
         """Implement `Behaviour.before_connect`: log in after a logout.
 
-        If that fails, the next try to connect does it.
+        If that fails, the next try to connect repeats the login.
         """
         old = self._logged_out
         if old is not None:

@@ -1,4 +1,4 @@
-"""Tokens of a user: logins step by step, presenting, refreshing, rotating keys; each answer is recorded."""
+"""Behaviour `Tokens`: logins step by step, and presenting and refreshing of tokens; each answer is recorded."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Tokens(Behaviour, Account):
 
     ttl_s        lifetime of access tokens in seconds, if the platform can be asked for it
     margin_s     a token that expires within this time, in seconds, is refreshed before it is used
-    socket_ways  how tokens are shown when a socket is opened
+    socket_ways  ways (`Way`) in which tokens are presented when a socket is opened
     """
 
     carried = ("login", "past")
@@ -83,7 +83,10 @@ class Tokens(Behaviour, Account):
 
     @property
     def now(self) -> Login:
-        """Return the current login. Log in first: there must be one."""
+        """Return the current login. Raises Unable on a target without operations on tokens.
+
+        A login must have been made before.
+        """
         if self.login is None:
             assert self.ability  # without the ability the task ends here
         assert self.login is not None
@@ -92,9 +95,10 @@ class Tokens(Behaviour, Account):
     # -- what a story can do --------------------------------------------------------------------------------------
 
     def present(self, login: Login | None = None) -> int:
-        """Present an access token at a random place in a random way; return the status, see `show`.
+        """Present an access token at a random place in one of its ways; return the status, see `show`.
 
-        `login`: the login whose token is presented; None presents the current one, refreshed if necessary.
+        `login`: the login whose token is presented; None presents the current one, refreshed if necessary. Raises
+        Unable, StopUser or FlowError.
         """
         self.user.begin_action()
         place, way = self.user.rng.choice(self.ability.places)
@@ -119,13 +123,13 @@ class Tokens(Behaviour, Account):
             self.show(self.user.rng.choice(over).access, place, way)
 
     def refresh(self) -> None:
-        """Refresh the tokens; the socket continues with the old access token until that expires."""
+        """Refresh the tokens; the open socket continues with the old access token until that token expires."""
         self.user.begin_action()
         with self.turn:
             self.renew()
 
     def rotate_keys(self) -> None:
-        """Rotate the signing key as an administrator; present tokens from before and after the rotation."""
+        """Rotate the platform's signing key as an administrator; present tokens from before and after the rotation."""
         self.user.begin_action()
         ability = self.ability
         with self.turn:
@@ -138,13 +142,13 @@ class Tokens(Behaviour, Account):
         self.part.occurred["rotation-old-tokens"] += all(shown)
 
     def _show_valid(self, login: Login) -> list[int]:
-        """Show an access token that must be accepted at all places, in each of their ways; return the statuses."""
+        """Present the access token of `login`, which must be accepted, at all places; return the statuses of `show`."""
         return [self.show(login.access, place, way) for place, way in self.ability.places]
 
     def rotate_keys_in_time(self, after_s: float) -> None:
         """Schedule one call of `rotate_keys`, `after_s` seconds after all users have started; return at once.
 
-        So it is not left to chance, and comes early enough in a short run.
+        So the rotation happens in every run, early enough in a short one.
         """
 
         def rotate() -> None:
@@ -158,10 +162,11 @@ class Tokens(Behaviour, Account):
     # -- requests that are recorded --------------------------------------------------------------------------------
 
     def show(self, held: Held, place: Place, way: Way, *, control: bool = False) -> int:
-        """Present a token or ticket once and record it; return the status, 0 without an answer.
+        """Present a token or ticket once and record that; return the status, 0 without an answer.
 
-        The status is that of HTTP; of a socket it is the result of `knock`: OPENED, an HTTP status or a close code.
-        `control`: it must be accepted, as the control of a forgery. Raises StopUser when the run is ending.
+        The status is that of HTTP; for the place SOCKET it is the result of `knock`: OPENED, an HTTP status or a close
+        code. `control`: the platform must accept the token, which is the control of a forgery. Raises StopUser when the
+        run is ending.
         """
         self.user.begin_action()
         return self.shown_at(held, place, way, control=control)
@@ -186,7 +191,7 @@ class Tokens(Behaviour, Account):
             self.show(login.access, place, way)
 
     def recorded(self, flow: Flow[T], place: Place, way: Way, held: Held, bits: int = 0) -> tuple[T | None, int]:
-        """Run and record a flow of one request that presents `held`; return (its result or None, the status).
+        """Run a flow of one request that presents `held`, and record it; return (its result or None, the status).
 
         The status is 0 without an answer. `bits`: SPOOFED or CONTROL, for the record.
         """
@@ -196,10 +201,10 @@ class Tokens(Behaviour, Account):
     def exchanged(
         self, flow: Flow[T], place: Place, way: Way, name: Name, bits: int = 0, headers: Mapping[str, str] | None = None
     ) -> tuple[T | None, Exchange]:
-        """Run and record a flow of one request; return (its result or None, the whole exchange).
+        """Run a flow of one request, and record it; return (its result or None, its exchange).
 
         `name`: the token that the request presents, or NOTHING; `bits`: SPOOFED or CONTROL, for the record; `headers`
-        are added to the request's.
+        are added to those of the request.
         """
         seen: list[Exchange] = []
 
@@ -215,23 +220,21 @@ class Tokens(Behaviour, Account):
     # -- logins ------------------------------------------------------------------------------------------------------
 
     def log_in(self) -> None:
-        """Log in, record each step, and store the login in `login`. Raises FlowError."""
+        """Log in, record each step, and store the result as `login`. Raises FlowError."""
         begin_ns = time.monotonic_ns()
         afterwards = self.enter()
         self.user.logged_in(self.now.credentials, begin_ns)
         afterwards()  # not earlier: the user's identity must be recorded first
 
     def _enter(self) -> Callable[[], None]:
-        """Log in; return the function that records what must follow the user's identity."""
+        """Log in; return a function that records what must come after the user's identity in the record."""
         self.log_in_again()
         return lambda: None
 
     def log_in_again(self, ttl_s: float | None = None) -> None:
-        """Log in from the first request on, and make this the current login. State and code are recorded like tokens.
+        """Log in with all steps, and make the result the current login. State and code are recorded like tokens.
 
-        Raises FlowError.
-
-        `ttl_s`: lifetime of the access token in seconds, None for the user's own `ttl_s`.
+        `ttl_s`: lifetime of the access token in seconds, None for the user's own `ttl_s`. Raises FlowError.
         """
         begun = self.begun(ttl_s or self.ttl_s)
         sent_ns = time.monotonic_ns()
@@ -243,7 +246,7 @@ class Tokens(Behaviour, Account):
     def begun(self, ttl_s: float | None = None) -> Begun:
         """Begin a login and return it with its recorded state and code; the callback is not visited. Raises FlowError.
 
-        `ttl_s`: lifetime of the access token in seconds, None for the platform's own.
+        `ttl_s`: lifetime of the access token in seconds, None for the platform's default.
         """
         login = self.user.flow(self.ability.begin_login(self.user.person, ttl_s))
         state = self.user.wallet.add(Artefact.STATE, login.state)
@@ -252,13 +255,16 @@ class Tokens(Behaviour, Account):
     def callback(self, begun: Begun, browser: Browser | None = None) -> tuple[Credentials | None, int]:
         """Visit the callback of a begun login; return (the credentials or None, the status).
 
-        `browser`: whose cookies are sent, None for those of the browser that began the login.
+        `browser`: the browser whose cookies are sent, None for the browser that began the login.
         """
         flow = self.ability.finish_login(begun.login, self.user.person, browser)
         return self.recorded(flow, Place.AUTH, Way.QUERY, begun.state)
 
     def hold(self) -> None:
-        """No-op instead of `Account.hold`: these users renew tokens themselves, and present some that have expired."""
+        """No-op instead of `Account.hold`: users with this behaviour refresh tokens themselves.
+
+        They also present expired tokens on purpose.
+        """
 
     def valid(self) -> Credentials:
         """Return credentials that stay valid for at least `margin_s` seconds; refresh them if necessary.
@@ -276,8 +282,8 @@ class Tokens(Behaviour, Account):
     def renew(self) -> int:
         """Refresh the tokens, or log in if there is no refresh token; return the status (200 for a login).
 
-        The new tokens become the current login. If the refresh brought none, the login stays as it was; after a refusal
-        its session is over. Raises FlowError if a login fails.
+        The new tokens become the current login. If the refresh brought no tokens, the current login stays; after a
+        refusal the platform has ended its session. Raises FlowError if a login fails.
         """
         old = self.now
         if old.refresh is None:
@@ -305,7 +311,7 @@ class Tokens(Behaviour, Account):
     # -- sockets -----------------------------------------------------------------------------------------------------
 
     def opened(self, status: int) -> None:
-        """Record the last handshake as one request.
+        """Record the last handshake of a socket as one request that presented a token; no-op if none is outstanding.
 
         `status`: OPENED, an HTTP status, a close code, or 0 if there was no answer.
         """
@@ -318,7 +324,7 @@ class Tokens(Behaviour, Account):
             )  # fmt: skip
 
     def dialogue(self, resume: Mapping[str, int] | None, previous: Dialogue | None) -> Dialogue:
-        """Return the dialogue of a socket with a valid token, shown in one of `socket_ways`. Raises FlowError."""
+        """Return the dialogue of a socket with a valid token, presented in one of `socket_ways`. Raises FlowError."""
         self._shown = None
         with self.turn:
             login = self.fresh()

@@ -1,4 +1,4 @@
-"""Messages that platforms get wrong: long ones, client ids that others use too, HTTP requests along with a socket."""
+"""Behaviour `Unusual`: messages that platforms often handle wrongly, such as very long ones."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from earwitness.harness.load.behaviour import Behaviour
 from earwitness.harness.planning.plan import LONG_BYTES
 
 UNSTATED_BYTES = 4000
-"""Longest body where the contract states no limit."""
+"""Length in bytes of the longest body where the contract states no limit."""
 RETRIED_BYTES = 16
 """Margin in bytes below the limit: a retry may be longer, because its attempt and connection have more digits."""
 EXACT, BLANK, KINDS = 0, 1, 4
@@ -32,7 +32,7 @@ class Unusual(Behaviour):
         self._shared = 0
 
     def say_long(self, room: Room) -> None:
-        """Send a message whose length is drawn from a long tail that ends at the platform's limit.
+        """Send a message whose length is drawn log-uniformly between LONG_BYTES and the platform's limit.
 
         Some are exactly as long as the limit, some begin and end with blanks. Where the contract states no limit,
         UNSTATED_BYTES is used.
@@ -78,9 +78,9 @@ class Unusual(Behaviour):
             self.part.occurred["shared-id"] += len(users) == 2
 
     def say_by_http(self, room: Room) -> None:
-        """Send one message by socket, one by HTTP and one by socket, each after the one before was answered.
+        """Send one message by socket, one by HTTP and one by socket, each after the answer to the one before.
 
-        On a target that cannot do both (`harness.dialects.parts.PostsBeside`) one ordinary message is sent.
+        On a target that cannot send both ways (`harness.dialects.parts.PostsBeside`) one ordinary message is sent.
         """
         self.user.begin_action()
         beside = self.part.target.parts.posts_beside
@@ -108,14 +108,17 @@ class Unusual(Behaviour):
         return False
 
     def _put(self, room: Room, payload: str, message_id: str = "") -> None:
-        """Send the next message to the room, over the transport that the target has."""
+        """Send the next message with the text `payload` to the room, as a request or on the socket, as the target does.
+
+        `message_id`: client id of the message; "" for a unique one. It is not used for a request.
+        """
         if self.user.poster is not None:
             self.user.poster.say(room.label, payload, None)
         else:
             self.user.send(self.user.session.send(time.monotonic_ns(), room.label, payload, message_id=message_id))
 
     def _acknowledged(self, say: Callable[[], None]) -> bool:
-        """Call `say`; return whether its message and all earlier ones are acknowledged on the same connection."""
+        """Call `say`, which sends a message; return whether all messages are acknowledged on the same connection."""
         session = self.user.session
         conn, before = session.conn, session.acked + session.pending
         say()
@@ -123,7 +126,7 @@ class Unusual(Behaviour):
         return bool(self.user.online and session.conn == conn and not session.pending and session.acked > before)
 
     def _post(self, room: Room, beside: PostsBeside) -> None:
-        """Send the next message as a request; its answer is recorded, whatever becomes of the socket meanwhile."""
+        """Send the next message as a request, and record its answer even if the socket ends meanwhile."""
         letter: list[str] = []
 
         def keep(label: str, message_id: str, text: str) -> str:

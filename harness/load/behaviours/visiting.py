@@ -1,4 +1,4 @@
-"""Single requests of users to a platform's entrances: the first step of a login, a valid token, a forged one."""
+"""Behaviour `Visiting`: single HTTP requests besides the chat, with a valid token, a forged one, or none."""
 
 from __future__ import annotations
 
@@ -31,7 +31,10 @@ class Visiting(Behaviour):
             self._ask(entrance.begin_login(), Place.FRONTEND)
 
     def show_token(self, bits: int = 0) -> None:
-        """Send one cheap request with the user's own token, and record it. `bits`: CONTROL beside a forgery, else 0."""
+        """Send one cheap request with the user's own token, and record it.
+
+        `bits`: CONTROL if the request is the control of a forgery, else 0.
+        """
         self.user.begin_action()
         token = self.user.own_credentials().token
         if self._own is None or self._own.secret != token:
@@ -39,7 +42,7 @@ class Visiting(Behaviour):
         self._ask(self.part.target.probe(self.user.own_credentials()), Place.BACKEND, Way.HEADER, self._own.name, bits)
 
     def show_forgery(self) -> None:
-        """Send a cheap request with a token of an unknown key, then one with the user's own token. Both are recorded.
+        """Send a cheap request with a token signed by an unknown key, then one with the user's own token. Record both.
 
         The second one must be accepted: it is the control of the first.
         """
