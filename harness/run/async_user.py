@@ -1,4 +1,4 @@
-"""Virtual user under asyncio: every frame is recorded, and a lost connection is opened again."""
+"""Virtual user under asyncio: records every frame, and reconnects by itself."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 1.0
 
 
 class CrowdError(AssertionError):
-    """Error of a test: the platform did not do in time what a user waited for."""
+    """Error of a test: the platform did not do within a time limit what a user waited for."""
 
 
 class AsyncUser:
@@ -36,7 +36,7 @@ class AsyncUser:
     def __init__(self, crowd: Crowd, person: Person) -> None:
         """Make the session of `person` with the rooms and the journal of `crowd`.
 
-        Call `enter` to log in and connect.
+        The user is not connected; call `enter` to log in and connect.
         """
         self.crowd, self.person, self.number = crowd, person, person.number
         self.rooms: tuple[Room, ...] = crowd.plan.rooms_of[person.number]
@@ -75,7 +75,10 @@ class AsyncUser:
             await self.connect()
 
     async def connect(self) -> None:
-        """Open the socket. From the second time on it resumes where the last one ended. Raises Refused or OSError."""
+        """Open the socket. Later calls resume where the previous socket ended.
+
+        Raises Refused, TargetError or OSError.
+        """
         resume = self.session.resume_points() if self.session.conn else None
         dialogue = self.crowd.target.dialogue(self.credentials, self.rooms, resume, self._dialogue)
         connection = connect(self.session, dialogue, timeout_s=10, transport=self.crowd.transport)
@@ -83,7 +86,7 @@ class AsyncUser:
         self.connection, self._dialogue = connection, dialogue
 
     def _lost(self) -> None:
-        """Begin to come back; the session calls it as soon as a connection is over."""
+        """Store the close code and start to reconnect. The session calls this method when a connection has ended."""
         connection = self.connection
         if self.crowd.leaving or connection is None:
             return
@@ -93,7 +96,7 @@ class AsyncUser:
             self._coming_back = asyncio.create_task(self._come_back())
 
     async def _come_back(self) -> None:
-        """Reconnect with growing pauses, resume, and send again what has no answer: as a client does by itself."""
+        """Reconnect with growing pauses for at most `RECONNECT_S` seconds, then send unanswered messages again."""
         pause_s, end = FIRST_PAUSE_S, time.monotonic() + RECONNECT_S
         while not self.online and not self.crowd.leaving and time.monotonic() < end:
             try:
@@ -106,7 +109,10 @@ class AsyncUser:
                 self._write(self.session.retry(time.monotonic_ns(), message_id))
 
     async def back_online(self) -> None:
-        """Wait until the user has reconnected. Raises CrowdError if it is not online after `RECONNECT_S` seconds."""
+        """Wait for the reconnection in progress. Raises CrowdError if the user is not online after it.
+
+        A reconnection lasts at most `RECONNECT_S` seconds.
+        """
         if self._coming_back is not None:
             await asyncio.shield(self._coming_back)
         if not self.online:
@@ -125,20 +131,26 @@ class AsyncUser:
         self.connection.send_soon(frame)
 
     async def say_many(self, room: Room, count: int) -> None:
-        """Send `count` messages as fast as they can be written, then wait for all answers. Raises CrowdError."""
+        """Send `count` messages to `room` as fast as possible, then wait for all answers.
+
+        Raises CrowdError, NotConnected.
+        """
         for _ in range(count):
             self.say(room)
         await self.answered()
 
     async def say_for(self, seconds: float, pause_s: float) -> None:
-        """Send a message every `pause_s` seconds, to each room in turn, for `seconds`; reconnect when necessary."""
+        """Send a message every `pause_s` seconds, to each room in turn, for `seconds`; reconnect when necessary.
+
+        Raises CrowdError if the user cannot reconnect.
+        """
         end = time.monotonic() + seconds
         await self.say_while(lambda: time.monotonic() < end, pause_s)
 
     async def say_while(self, wanted: Callable[[], bool], pause_s: float) -> None:
         """Send a message every `pause_s` seconds, to each room in turn, while `wanted()` is true.
 
-        Reconnect when necessary.
+        Reconnects when necessary; raises CrowdError if that fails.
         """
         while wanted():
             if not self.online:
@@ -149,7 +161,7 @@ class AsyncUser:
     async def burst(self, room: Room, count: int, within_s: float) -> float:
         """Send `count` messages evenly within `within_s` seconds, and wait for all answers.
 
-        Returns the seconds that sending took, without the wait. Raises CrowdError.
+        Returns the seconds that sending took, without the wait for answers. Raises CrowdError or NotConnected.
         """
         begin, sent = time.monotonic(), 0
         while sent < count:
@@ -181,7 +193,7 @@ class AsyncUser:
         return any(seen.get(room.label, NONE) < heads.get(room.label, NONE) for room in self.rooms)
 
     async def leave(self) -> None:
-        """Close the connection, after a reconnection that is in progress."""
+        """Close the connection, after waiting for a reconnection that is in progress."""
         if self._coming_back is not None:
             await asyncio.gather(self._coming_back, return_exceptions=True)
         if self.connection is not None:

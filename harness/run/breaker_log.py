@@ -1,4 +1,4 @@
-"""Circuit breakers' calls, from the callers' own logs.
+"""Reader of calls through circuit breakers, from the logs of the calling services.
 
 Lines `… call {"dependency", "begun_ns", "ended_ns", "state", "called", "answered"}` become CALL records.
 """
@@ -22,20 +22,20 @@ _STATES = {"closed": 1, "open": 2, "half-open": 3}
 
 
 class CallLog:
-    """Reader of the services' logs from a moment on.
+    """Reader of the lines that services append to their logs after this object was made.
 
-    `logs`: path of each service's log by name.
+    `logs`: path of each service's log, by name of the service.
     """
 
     def __init__(self, logs: Mapping[str, Path]) -> None:
-        """Remember the present sizes of `logs`: earlier lines are skipped."""
+        """Store the present sizes of `logs`: earlier lines are skipped."""
         self._logs = dict(logs)
         self._begun = {name: path.stat().st_size if path.exists() else 0 for name, path in self._logs.items()}
 
     def write(self, run: RunDirectory) -> int:
-        """Write all calls since this object was made to a journal of their own; return how many there were.
+        """Write all calls since this object was made to the journal `calls`; return the number of calls.
 
-        They are ordered by their end.
+        The records are in the order of the ends of the calls.
         """
         calls = [(name, call) for name in self._logs for call in self._calls(name)]
         calls.sort(key=lambda each: each[1]["ended_ns"])

@@ -1,14 +1,14 @@
-"""Collector: the final reads between drain and judging, as one process.
+"""Collector: process that reads the platform's final state between drain and judging.
 
     python -m earwitness.harness.run.collect RUN_DIR [--deadline SECONDS] [--parallel N]
 
 It reads run.json (`tag`, `target`) and roster.json (`extra.people`, `extra.rooms`). One member of each conversation
-logs in again and reads its whole history: STORED records and one READ_END in the journal `collector`. What must be
-there is judged by `checks.messages.stored`. Identities as the platform's places state them, and the users tables where
-they can be read, become IDENTITY records and tables/users.jsonl. A history that could not be read leaves no READ_END:
-checks that need it return UNKNOWN.
+logs in again and reads its whole history: STORED records and one READ_END in the journal `collector`.
+`checks.messages.stored` judges whether messages are missing. The identities that the platform's places state, and the
+rows of the users tables where these can be read, become IDENTITY records and tables/users.jsonl. A history that could
+not be read leaves no READ_END: checks that need it return UNKNOWN.
 
-Exit codes: 0 everything was read, 2 it could not begin, 3 something is missing.
+Exit codes: 0 everything was read, 2 the collector could not begin, 3 something could not be read.
 """
 
 from __future__ import annotations
@@ -48,17 +48,17 @@ NAME = "collector"
 DEADLINE_S = 110.0
 PARALLEL = 16
 READERS_TRIED = 20
-"""Most members of a conversation that are tried, one after another: many may be banned when the run ends."""
+"""Most members of a conversation that are tried one after another, because many may be banned at the end of a run."""
 REQUEST_S = 20.0
 PROGRESS_S = 2.0
 PUBLISH_S = 0.5
-"""Seconds between states of the file that the live page reads."""
+"""Seconds between updates of the file with the progress, which the live page reads."""
 
 
 class Collector:
     """Reader of a run's final state.
 
-    `missing`: sentences about what could not be read. `parallel`: number of requests under way at once.
+    `missing`: sentences about what could not be read.
     """
 
     def __init__(
@@ -113,7 +113,10 @@ class Collector:
     # -- history --------------------------------------------------------------------------------------------------
 
     async def _read_room(self, room: Room) -> None:
-        """Read the history of a room through one member, or through another one if that fails."""
+        """Read the history of a room through one member, or through the next one if that fails, and record it.
+
+        If no member can read it, add a sentence to `missing`.
+        """
         trouble = "it has no members"
         for person in self._readers(room):
             try:
@@ -133,7 +136,11 @@ class Collector:
         self.missing.append(f"the history of {room.label} could not be read: {trouble}")
 
     def _readers(self, room: Room) -> Sequence[Person]:
-        """Return the members to try: those already logged in here first, to save logins, then those who took part."""
+        """Return the members through whom to try to read a room, at most READERS_TRIED.
+
+        Members whose login was started here already come first, to save logins, then members who connected during the
+        run.
+        """
 
         def rank(person: Person) -> tuple[bool, bool, int]:
             return person.number not in self._logins, person.number not in self._came, person.number
@@ -196,7 +203,7 @@ class Collector:
     # -- identities -----------------------------------------------------------------------------------------------
 
     async def _identity(self, number: int) -> None:
-        """Record what the token and the places state about a user who logged in here."""
+        """Record the user id that each place states for the user `number`, if the user's login here has succeeded."""
         task, client = self._logins[number], self.client_of.get(number, NOBODY)
         if not task.done() or task.cancelled() or task.exception() is not None:
             return
@@ -242,10 +249,11 @@ class Collector:
             self.directory.append("users", {"differs": what, "email": email, "after_s": round(tables.looked_s, 3)})
 
     def _table_rows(self, person: Person, tables: UserTables) -> None:
-        """Record one statement per row of a user in the users tables.
+        """Record an IDENTITY for each row of a user in each users table.
 
-        A user without a row, and a row that differs from auth's in other columns, get a text instead of an id, which no
-        login explains. Users who never connected and are in no table are skipped.
+        Some situations are recorded with a text in place of the user id, which differs from the ids of all logins: a
+        user without a row, and a row that differs from the auth service's row in other columns than the id. A user who
+        never connected and is in no table is skipped.
         """
         client = self.client_of.get(person.number, NOBODY)
         rows = {place: tables.of(place, person.email) for place in tables.rows}
@@ -264,7 +272,7 @@ class Collector:
                 self._states(client, place, stranger if differs and "id" not in differs else str(row["id"]))
 
     def _seen(self, client: int, place: Place, found: Sequence[Row], tables: UserTables) -> None:
-        """Record the number of rows of a user in a table, and a digest of the columns that all tables have."""
+        """Record how many rows a user has in the table of `place`, and a digest of the columns that all tables have."""
         columns = [set(row) for rows in tables.rows.values() for row in rows[:1]]
         both = sorted(set.intersection(*columns)) if columns else []
         values = [found[0][name] for name in both if name != "is_active"] if found else []
@@ -291,12 +299,12 @@ class Collector:
             (self.directory.path / READING).unlink(missing_ok=True)
 
     def said(self) -> str:
-        """Return the progress as text: rooms and messages read so far."""
+        """Return words for the progress: numbers of rooms and messages read so far."""
         return f"{self.rooms_read} of {len(self.rooms_used)} rooms read, {self.rows_read} messages"
 
 
 def _identified(directory: RunDirectory) -> set[int]:
-    """Return the clients whose platform id a journal of the load states already."""
+    """Return the numbers of the clients whose user id on the platform a journal of this run states already."""
     clients = set()
     for path in directory.journals.glob("*.names.jsonl"):
         sidecar = Sidecar(path)
@@ -309,9 +317,9 @@ async def collect(run_dir: Path, *, deadline_s: float = DEADLINE_S, parallel: in
     """Collect a run's final state into its directory; return the exit code: 0, or 3 if something is missing.
 
     deadline_s  seconds until the collection is ended
-    parallel    requests at the same time
+    parallel    most requests at the same time
 
-    Raises EarwitnessError if it cannot begin.
+    Raises EarwitnessError if the collection cannot begin.
     """
     directory = RunDirectory.open(run_dir)
     roster = Roster.from_dict(read_json(run_dir / "roster.json"))

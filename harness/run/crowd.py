@@ -1,6 +1,7 @@
-"""Run without Locust: users under asyncio, recorded and judged by the load's own client, journal and checks.
+"""Run without Locust: users under asyncio, recorded and judged with the same client, journal and checks as a load.
 
-async with Crowd(target, http, directory, tag="t1", users=100, sizes=(5, 100), judged_by=("I1",)) as crowd:
+async with Crowd(target, http, directory, description=…, environment={}, tag="t1", users=100, sizes=(5, 100),
+                 judged_by=("I1",)) as crowd:
     await crowd.everybody(lambda user: user.say_many(user.rooms[0], 10))
 verdict = crowd.verdict
 """
@@ -46,10 +47,10 @@ POLL_S = 0.05
 class Crowd:
     """Users on one platform, recorded into one run directory.
 
-    `verdict` is there after the `async with` block. `description`: the target as `run.json` names it; `environment`:
-    variables that the final read needs in addition, such as addresses with passwords in them. `tag`: beginning of the
-    run's tag, to which a random part is added. `sizes`: every user is a member of one room of each size. `judged_by`:
-    ids of the checks that decide the verdict.
+    `verdict` has the content of `verdict.json` after the `async with` block, and is empty before. `description`: the
+    target as `run.json` names it; `environment`: environment variables for the collector, such as addresses with
+    passwords in them. `tag`: beginning of the run's tag, to which a random part is added. `sizes`: every user is a
+    member of one room of each size. `judged_by`: ids of the checks that decide the verdict.
     """
 
     def __init__(
@@ -108,7 +109,7 @@ class Crowd:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Drain, close and judge; after an error in the block only close."""
+        """Drain, close, collect the final state and judge the run; after an exception in the block, only close."""
         try:
             if kind is None:
                 await self._settle()
@@ -139,7 +140,7 @@ class Crowd:
     async def go_on(self, messages: int) -> None:
         """Wait inside `talking` until each user has sent `messages` more messages.
 
-        So every user is affected even by a short fault. Raises CrowdError after `GO_ON_S` seconds.
+        So even a short fault affects every user. Raises CrowdError after `GO_ON_S` seconds.
         """
         goals = {user: user.session.counter + messages for user in self.users}
 
@@ -155,7 +156,7 @@ class Crowd:
 
     def note(self, kind: Kind, client: int = NOBODY, *, flags: int = 0, counter: int = 0, aux: int = NONE,
              author: int = NOBODY) -> None:  # fmt: skip
-        """Record an event that belongs to no connection."""
+        """Record an event of `client` that belongs to no connection; the other parameters are slots of the record."""
         now = time.monotonic_ns()
         write_record(self.journal, now, kind, flags=flags, client=client, author=author, counter=counter, aux=aux)
 
@@ -163,7 +164,7 @@ class Crowd:
     def fault(self, name: str) -> Iterator[None]:
         """Record the begin and the end of a fault `name` around the block. It does not inject the fault.
 
-        Without traffic during the fault the judge gives no verdict about it.
+        Without traffic during the fault the judge gives no verdict about the fault.
         """
         author = self.journal.intern(name)
         self.note(Kind.FAULT, flags=int(Flag.OWN), author=author)
@@ -173,11 +174,14 @@ class Crowd:
             self.note(Kind.FAULT, author=author)
 
     def check(self, id: str) -> dict[str, Any]:
-        """Return the row of the check `id` in the verdict. Call it after the `async with` block."""
+        """Return the row of the check with this id in the verdict. Call it after the `async with` block."""
         return next(c for c in self.verdict["checks"] + self.verdict["harness"] if c["id"] == id)
 
     def assert_passed(self, **examined: int) -> None:
-        """Assert that the verdict is PASS, and that each named check examined at least so many opportunities."""
+        """Assert that the verdict is PASS, and that each named check passed.
+
+        `examined`: id of a check = least number of opportunities that the check must have examined.
+        """
         told = [(c["id"], c["outcome"], c["why"], c["witnesses"][:2]) for c in self._all() if c["outcome"] != "PASS"]
         assert self.verdict["outcome"] == "PASS", f"{self.verdict['why']}: {told}"
         for id, least in examined.items():
@@ -191,7 +195,11 @@ class Crowd:
     # -- the end ----------------------------------------------------------------------------------------------------
 
     async def _settle(self) -> None:
-        """Everything is answered, and everybody has heard what is acknowledged, or the judge will say who has not."""
+        """Wait until all messages are answered and all users have received the acknowledged messages.
+
+        Raises CrowdError if answers are missing. After SETTLE_S seconds the wait for deliveries ends without an error,
+        and the judge reports what is missing.
+        """
         self._phase(Phase.DRAIN)
         for user in self.users:
             if not user.online:
@@ -225,7 +233,7 @@ class Crowd:
         self.directory.update(state="drained")
 
     async def _judge(self) -> None:
-        """Read the final state in a process of its own, as a load run does; then judge."""
+        """Collect the final state in a separate process, as a load run does, then judge the run and store `verdict`."""
         environment = {**os.environ, **self._environment}
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "earwitness.harness.run.collect",

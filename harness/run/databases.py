@@ -1,4 +1,4 @@
-"""Users tables of the two databases, read together until they agree or the promised time is over."""
+"""Reader of the users tables of the platform's databases: reads until they agree or the promised time has passed."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ Row = Mapping[str, Any]
 class UserTables:
     """Rows of the run's users in each database, from the last read.
 
-    looked_s     seconds until both tables agreed, or until the bound was over
-    asked_ns     when the last read began, `time.monotonic_ns()`
+    looked_s     seconds from the first read to the end of the last one
+    asked_ns     `time.monotonic_ns()` at the beginning of the last read
     differences  e-mail -> how the tables differ, see `differences`; empty if they agree
     """
 
@@ -42,9 +42,9 @@ async def read_tables(
 ) -> UserTables:
     """Read the users tables until they agree about `people` or `bound_s` seconds are over; return the last read.
 
-    If they still differ, `differences` of the result says how. `bound_s` None: read once. With one table there is
-    nothing to compare. `pattern` is the parameter `$1` of each query. Raises TargetError if a table cannot be read,
-    or its rows have no `id` and `email`.
+    If they still differ, `differences` of the result states how. `bound_s` None: read once. A single table is read
+    once, because there is nothing to compare. `pattern` is the parameter `$1` of each query. Raises TargetError if a
+    table cannot be read, or its rows have no `id` and `email`.
     """
     begin = time.monotonic()
     while True:
@@ -78,7 +78,7 @@ async def _read(place: Place, query: DatabaseQuery, pattern: str) -> list[Row]:
 
 
 def differences(tables: UserTables, people: Iterable[Person]) -> dict[str, str]:
-    """Return e-mail -> difference between the tables: a missing or repeated row, or unequal common columns."""
+    """Return e-mail -> difference between the tables in words: a missing or repeated row, or unequal columns."""
     found = {}
     for person in people:
         rows = {place: tables.of(place, person.email) for place in tables.rows}
@@ -95,16 +95,16 @@ def differences(tables: UserTables, people: Iterable[Person]) -> dict[str, str]:
 
 
 def differing(first: Row, other: Row) -> list[str]:
-    """Return the columns that both rows have with unequal values."""
+    """Return the names, sorted, of the columns that both rows have, but with unequal values."""
     return sorted(key for key in first.keys() & other.keys() if first[key] != other[key])
 
 
 def place_name(place: Place) -> str:
-    """Return the name of a place in lower-case words."""
+    """Return the name of a place in lower-case words, such as "auth database"."""
     return place.name.lower().replace("_", " ")
 
 
 def as_json(row: Row) -> dict[str, object]:
-    """Return the row with values that JSON can hold; all others are converted to text."""
+    """Return the row with values that JSON can hold; values of other types are converted to text."""
     plain = (str, int, float, bool, type(None))
     return {key: value if isinstance(value, plain) else str(value) for key, value in row.items()}

@@ -1,4 +1,4 @@
-"""Faults of a run: injected and ended at their time under load, recorded, and reported if they had no effect."""
+"""Faults of a run: injected and ended at their planned times, recorded, and reported if they had no effect."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from earwitness.harness.run.breaker_log import CallLog
 
 JOURNAL = "conductor"
 JOURNALS = (JOURNAL, calls.JOURNAL)
-"""Additional journals of a run with faults."""
+"""Names of the additional journals of a run with faults."""
 PATIENCE_S = 60.0
 """Seconds after which the schedule starts even if not all users are connected."""
 END_S = 90.0
@@ -35,9 +35,10 @@ _PLACES = {"auth": Place.AUTH, "provider": Place.AUTH, "frontend": Place.FRONTEN
 
 
 def place_of(where: str) -> int:
-    """Return the number of the Place that a fault of the service or link `where` affects; 0 if it is not a single one.
+    """Return the number of the Place that a fault in `where` affects; 0 if there is no single place.
 
-    For a link CALLER/CALLEE the place is the callee, or the caller if the callee is a store.
+    `where`: a service, or a link CALLER/CALLEE. The place of a link is the callee, or the caller if the callee is a
+    database.
     """
     caller, _, callee = where.rpartition("/")
     name = caller if callee in _STORES and caller else callee
@@ -45,7 +46,7 @@ def place_of(where: str) -> int:
 
 
 def kind_of(planned: Planned) -> int:
-    """Return the number of the fault's kind in FAULT records; 0 for a target's own fault."""
+    """Return the number of the fault's kind in FAULT records; 0 for a fault that the target file defines."""
     return int(FaultKind[planned.kind.upper().replace("-", "_")]) if planned.kind else 0
 
 
@@ -54,7 +55,7 @@ class Switch(Protocol):
 
     @property
     def lasting(self) -> bool:
-        """Return True if the fault lasts until `lift`; False if it is over when `apply` returns."""
+        """Return True if the fault lasts until `lift`; False if the fault has ended when `apply` returns."""
 
     def apply(self) -> None:
         """Inject the fault. Raises EarwitnessError if it did not take effect."""
@@ -65,7 +66,7 @@ class Switch(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PlatformFault:
-    """Fault of our own platform as a `Switch`; `control` reaches the platform's supervisor."""
+    """Fault of the reference platform as a `Switch`; `control` reaches the platform's supervisor."""
 
     fault: Fault
     control: ControlClient
@@ -89,9 +90,9 @@ class FaultCount:
     """Counts of all faults of one name in one run.
 
     kind, where  kind of the fault, and the service or link that it affects
-    active       how many are on now
-    injections   how many have begun
-    failures     how many had no effect, or could not be ended
+    active       number of these faults that are on now
+    injections   number of these faults that have begun
+    failures     number of errors: a fault had no effect, or could not be ended
     began_at_s   Unix time in seconds at which the latest of them began; 0: none has
     """
 
@@ -106,8 +107,8 @@ class FaultCount:
 class Faults:
     """Faults of one run.
 
-    `failures`: a sentence for each fault that did not take effect or could not be ended. `counts`: by name, from the
-    start of the run.
+    `failures`: a sentence for each fault that did not take effect or could not be ended. `counts`: counts by the
+    faults' names, from the start of the run.
     """
 
     def __init__(
@@ -117,7 +118,7 @@ class Faults:
 
         plan     the faults with their times
         faults   the switch of each entry of `plan`
-        control  gives the paths of the services' logs; None for a platform that is not ours
+        control  client of the reference platform, for the paths of its logs; None for another platform
         """
         self._journal = Journal.create(run.journals, JOURNAL, meta=process_meta())
         self._run_dir = run
@@ -135,9 +136,9 @@ class Faults:
         self._everyone.set()
 
     def end(self) -> list[str]:
-        """End the faults that are still on, start no more, and return a sentence for each failure.
+        """End the faults that are still on, start no others, and return `failures`.
 
-        Blocks for at most END_S seconds. Call it once: it closes the journal of faults.
+        Blocks for at most END_S seconds. Call it once, because it closes the journal of faults.
         """
         self._ending.set()
         self._everyone.set()

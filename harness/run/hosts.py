@@ -1,10 +1,10 @@
-"""The hosts of a run: which workers share the master's disk and its clock, and what is done for the others.
+"""Hosts of a run: which workers share the master's disk and its clock, and how the others send records and time.
 
-Before a run begins, the master writes a mark into its folder of runs, and asks each worker whether it sees it, and by
-which clock it stamps its records. A worker that does not see it ships its records (`harness.run.shipper`). The offset
-of each other clock is measured by exchanges before the load, once a second during it, and after it
-(`harness.record.clocks`). Workers of one clock count as one host, by which the users of a room are planned.
-Contents of the messages: `harness.run.messages`.
+Before a run begins, the master writes a mark, a file with a random text, into its folder of runs, and asks each worker
+whether it can read the mark, and which clock it uses for its records. A worker that cannot read the mark sends its
+records to the master (`harness.run.shipper`). The offset of each other clock is measured by exchanges before the load,
+once a second during it, and after it (`harness.record.clocks`). Workers with the same clock count as one host; the plan
+spreads the users of a room over the hosts. Contents of the messages: `harness.run.messages`.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from earwitness.harness.run.messages import MEET, TIME
 from earwitness.harness.run.shipper import Intake
 
 MEET_S: Final = 5.0
-"""Seconds that a run waits for each worker to say where it is."""
+"""Seconds that a run waits for the workers to state their disks and clocks."""
 EXCHANGES: Final = 16
-"""Exchanges with each other clock before and after the load: the best of them limits the offset."""
+"""Number of exchanges with each other clock before and after the load; the best of them limits the offset's error."""
 EXCHANGE_S: Final = 1.0
-"""Seconds between exchanges during the load, and longest wait for one before and after it."""
+"""Seconds between exchanges during the load, and longest wait for one exchange before and after the load."""
 STATE_EVERY: Final = 10
-"""Exchanges after which `run.json` states what is known, for the case that the master dies."""
+"""Number of exchanges after which `run.json` is updated with the offsets, in case the master dies."""
 
 Send = Callable[[str, dict[str, Any], str], None]
 
@@ -43,9 +43,9 @@ class Hosts:
     """Hosts of one run, in its master.
 
     away    node ids of the workers that do not share the master's disk
-    intake  writes the records of these workers into the run's directory; None before `begin`
-    parts   the writer for each of these workers, by the worker's number
-    stated  is called when `run.json` was changed during the load
+    intake  receiver that writes the records of these workers into the run's directory; None before `begin`
+    parts   writer for each of these workers, by the worker's number
+    stated  callback that is called when `run.json` was changed during the load
     """
 
     def __init__(self, indexes: Mapping[str, int], send: Send) -> None:
@@ -65,12 +65,12 @@ class Hosts:
         self.intake: Intake | None = None
 
     def meet(self, runs: Path) -> tuple[int, ...]:
-        """Ask all workers where they are, and measure their clocks; return the number of the host of each worker.
+        """Ask all workers for their disks and clocks, and measure the clocks; return the number of each worker's host.
 
         The result is in the order of the workers' numbers. `runs`: the master's folder of runs. Blocks for at most
-        MEET_S seconds, and for the exchanges. A worker that does not answer is taken as one on this host; if it is not,
-        its journal is missing and its clock unknown, and the verdict says so. Raises RecordError if the folder cannot
-        be written.
+        MEET_S seconds, plus the time of the exchanges. A worker that does not answer counts as one on the master's
+        host. If that is wrong, its journal is missing and its clock unknown, and the verdict says so. Raises
+        RecordError if the folder cannot be written.
         """
         mark, text = runs.resolve() / f".meeting-{secrets.token_hex(8)}", secrets.token_hex(16)
         write_whole(mark, text.encode())
@@ -91,7 +91,7 @@ class Hosts:
         return tuple(numbers[name] for name in clocks)
 
     def begin(self, run: RunDirectory) -> None:
-        """State the clocks in `run.json`, and take records of workers without the master's disk from now on."""
+        """State the clocks in `run.json`, and begin to receive the records of the workers in `away`."""
         self._run = run
         clocks = self.clocks()
         offsets = {name: stated["offset_ns"] for name, stated in clocks["others"].items()}
@@ -111,9 +111,9 @@ class Hosts:
             self._greenlet = gevent.spawn(self._keep_time, run)
 
     def met(self, worker: str, data: Mapping[str, Any]) -> None:
-        """Take a worker's answer to MEET.
+        """Process a worker's answer to MEET.
 
-        Keep its clock, add it to `away` if it does not share the master's disk, and use its time as a sample of the
+        Store its clock, add it to `away` if it does not share the master's disk, and use its time as a sample of the
         clock's offset. `worker`: node id; `data`: as in `harness.run.messages`.
         """
         told = time.monotonic_ns()
@@ -125,16 +125,16 @@ class Hosts:
         self._took(worker, data, told)
 
     def told(self, worker: str, data: Mapping[str, Any]) -> None:
-        """Take a worker's answer to TIME: use its time as a sample of its clock's offset. Parameters as of `met`."""
+        """Process a worker's answer to TIME: use its time as a sample of its clock's offset. Parameters as of `met`."""
         self._took(worker, data, time.monotonic_ns())
 
     def clocks(self) -> dict[str, Any]:
-        """Return what is known of all clocks by now, as `run.json` states it."""
+        """Return the present offsets of the other clocks, as in `run.json`: {"master": clock id, "others": …}."""
         known = {name: offset.summary() for name, offset in self._offsets.items() if len(offset)}
         return {"master": self._here, "others": known}
 
     def close(self, live: Iterable[str]) -> None:
-        """Measure a last time, by the workers in `live`, and state the clocks in `run.json`."""
+        """Measure the clocks a last time, through the workers in `live` (node ids), and state them in `run.json`."""
         if self._greenlet is not None:
             self._greenlet.kill()
         if self._offsets:
@@ -154,7 +154,7 @@ class Hosts:
         return {worker for worker, _ in self._asked.values()}
 
     def _exchange(self) -> None:
-        """Ask one worker of each other clock for its time; another one if it did not answer the last time."""
+        """Request the time from one worker of each other clock; prefer workers that answered the last request."""
         for worker in self._silent() & self._indexes.keys():
             self._indexes[worker] = self._indexes.pop(worker)
         self._asked.clear()

@@ -1,4 +1,4 @@
-"""Handle of a run's coordinator on its judge process, which is warmed up first and then runs during the load."""
+"""Handle by which the coordinator controls the judge process, which loads all checks first and then judges a run."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from earwitness.harness.platform.children import module_environment
 from earwitness.harness.record.rundir import read_json
 
 WARM_DEADLINE_S = 300.0
-"""Seconds for the warm-up: on a new machine all checks are compiled, half a minute on an idle core."""
+"""Seconds that the warm-up may take. On a new machine all checks are compiled, half a minute on an idle core."""
 JUDGE_DEADLINE_S = 600.0
 OWN_DEADLINE_S = 60.0
-"""Seconds for the files of own checks, whose imports take as long as they take."""
+"""Seconds that loading the files of own checks may take, with all that these files import."""
 
 
 def own_asked(story: str, checks: Sequence[OwnCheck], files: Sequence[str]) -> list[Asked]:
-    """Return what the judge process must load, as pairs (file, names): `checks` of a story, then all checks of `files`.
+    """Return the own checks that the judge process must load, as pairs (file, names).
 
-    Names are None for all checks of a file. `story`: its name, for the error. Raises SettingsError if one of `checks`
-    was not made by the decorator.
+    First come the checks of a story, `checks`, then all checks of `files`. Names are None for all checks of a file.
+    `story`: its name, for the error. Raises SettingsError if one of `checks` was not made by the decorator.
     """
     plain = [repr(one) for one in checks if not isinstance(one, OwnCheck)]
     if plain:
@@ -44,13 +44,13 @@ def own_asked(story: str, checks: Sequence[OwnCheck], files: Sequence[str]) -> l
 class JudgeBeside:
     """Judge process of one run, see `harness.run.judge_process`.
 
-    It ends when this process does, because its standard input is then closed.
+    The judge process ends when this process does, because its standard input is then closed.
 
-    used  `follow` was called
+    used  `follow` was called, so the process cannot judge another run
     """
 
     def __init__(self, own: Sequence[Asked] = ()) -> None:
-        """Start the process. `own`: the own checks that it is to run."""
+        """Start the process. `own`: files and names of the own checks to run, from `own_asked`."""
         self.used = False
         self._own = bool(own)
         words = [json.dumps(own)] if own else []
@@ -63,9 +63,9 @@ class JudgeBeside:
         )
 
     def await_own(self) -> list[dict[str, str]]:
-        """Wait until the own checks are loaded, at most OWN_DEADLINE_S seconds; return a row of `run.json` for each.
+        """Wait at most OWN_DEADLINE_S seconds until the own checks are loaded; return the row of each for `run.json`.
 
-        Call it before `await_warm`. Raises EarwitnessError if one of their files cannot be used.
+        Call it before `await_warm`. Raises EarwitnessError if a file cannot be used, or the process is late.
         """
         if not self._own:
             return []
@@ -81,9 +81,9 @@ class JudgeBeside:
         raise EarwitnessError(answer.get("refused") or (ended if line else late))
 
     def await_warm(self) -> tuple[str, ...]:
-        """Wait until all checks are loaded, at most WARM_DEADLINE_S seconds; return (id, name, id, name, …) of them.
+        """Wait at most WARM_DEADLINE_S seconds until all checks are loaded; return (id, name, id, name, …) of them.
 
-        Raises PlatformError if the process ended or is late.
+        Raises PlatformError if the process has ended or is late.
         """
         with gevent.Timeout(WARM_DEADLINE_S, False):
             first, *names = self._process.stdout.readline().decode().split() or [""]
@@ -93,7 +93,7 @@ class JudgeBeside:
         raise PlatformError("The judge process did not start; its output is above.")
 
     def follow(self, run_dir: Path) -> None:
-        """Order the process to judge what is recorded in `run_dir`, as soon as it is warm.
+        """Order the process to judge what is recorded in `run_dir`, as soon as all checks are loaded.
 
         Never blocks, because Locust's run time is already counting. Raises PlatformError if the process has ended.
         """

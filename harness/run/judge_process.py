@@ -1,13 +1,13 @@
-"""Judge process: judges a run during the load, and is warm before the run begins.
+"""Judge process: loads all checks before the run begins, then judges the run during the load.
 
     python -m earwitness.harness.run.judge_process [OWN]
 
 OWN is a JSON list of own checks to run: [file, names, or null for all]. If it is given, the first line of standard
-output is a JSON object: {"own": …} with what `run.json` states of them, or {"refused": SENTENCE}.
+output is a JSON object: {"own": rows for run.json}, or {"refused": SENTENCE}.
 
 Orders come on standard input: `follow DIR` once, and later `judge`, when all journals are closed. If the input ends
-without one, the process ends. On standard output it writes one line when it is warm: `warm`, then the ids and names of
-all checks. The exit code is the verdict's.
+without an order, the process ends. When all checks are loaded, it writes one line to standard output: `warm`, then the
+ids and names of all checks. The exit code is the verdict's.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from earwitness.harness.report.own_checks import load, own_checks, stated
 from earwitness.harness.report.warm import warm_up
 
 NICENESS = 10
-"""Lower priority than the load's: the judge gets the remaining time, and may be late when there is none."""
+"""Niceness of the process, lower in priority than the load: the judge may be late when the load needs the processor."""
 
 
 def main() -> int:
@@ -43,7 +43,10 @@ def main() -> int:
 
 
 def _own() -> list[OwnCheck]:
-    """Load the own checks that this process was given, and report them or what is wrong with them."""
+    """Load the own checks of the command line; write to standard output what they are, or the error.
+
+    Raises SystemExit after an error.
+    """
     if len(sys.argv) < 2:
         return []
     try:

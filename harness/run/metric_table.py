@@ -1,7 +1,8 @@
 """Table of all Prometheus metrics: name, type, labels and help, each stated once.
 
-`/metrics`, `docs/reference/metrics.md` and the test of `dashboards/` are made from it. Times are in seconds, sizes in
-bytes, shares in ratios. A quality with several states has a series for each of them, of which one is 1.
+`/metrics`, `docs/reference/metrics.md` and the test of `dashboards/` use this table. Times are in seconds, sizes in
+bytes, shares in ratios. A metric with several states has a series for each state; the series of the present state is 1,
+the others are 0.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ PREFIX: Final = "earwitness_"
 COUNTER, GAUGE, HISTOGRAM = "counter", "gauge", "histogram"
 
 STAGES: Final = ("load", "drain", "collect", "judge", "finished")
-"""Stages of a run: load, waiting for what is in flight, reading the final state, last step of the judge, verdict."""
+"""Stages of a run, in order: load, waiting for answers and deliveries, reading the final state, judging, verdict."""
 OUTCOMES: Final = ("PASS", "UNKNOWN", "FAIL")
 THRESHOLD_STATES: Final = ("pending", "met", "missed", "not_measured")
 
@@ -25,7 +26,7 @@ THRESHOLD_STATES: Final = ("pending", "met", "missed", "not_measured")
 class Described:
     """Description of one metric.
 
-    name    with PREFIX, and for a counter without `_total`
+    name    full name, with PREFIX; that of a counter is without `_total`
     kind    COUNTER, GAUGE or HISTOGRAM
     labels  names of the labels of each series
     """
@@ -37,7 +38,7 @@ class Described:
 
     @property
     def series(self) -> tuple[str, ...]:
-        """Return the names of its series in Prometheus, with suffixes such as `_total` and `_bucket`."""
+        """Return the names of the metric's series in Prometheus, with suffixes such as `_total` and `_bucket`."""
         if self.kind == COUNTER:
             return (f"{self.name}_total",)
         if self.kind == HISTOGRAM:
@@ -109,18 +110,18 @@ TABLE: Final = (
     _described(GAUGE, "process_resident_memory_peak_bytes", ("run", "process"), "Highest resident memory in this run"),
     _described(GAUGE, "process_open_fds", ("run", "process"), "Open file descriptors"),
 )
-"""All metrics, in the order of the page."""
+"""All metrics, in the order of the page `docs/reference/metrics.md`."""
 
 BY_NAME: Final = {described.name.removeprefix(PREFIX): described for described in TABLE}
 SERIES: Final = frozenset(name for described in TABLE for name in described.series)
-"""All names that a query may use."""
+"""Names of all series that a query may use."""
 
 Buckets = list[tuple[str, float]]
-"""Pairs of an upper bound as text and the number of samples up to it."""
+"""Buckets of a histogram: (upper bound as text, number of samples up to that bound) pairs."""
 
 
 def gauge(name: str, rows: Iterable[tuple[Sequence[str], float]]) -> Metric:
-    """Return the gauge `name` of the table, with a value for each row of label values."""
+    """Return the gauge `name` of the table. `rows`: (label values, value) for each series; `name` is without PREFIX."""
     described = BY_NAME[name]
     family = GaugeMetricFamily(described.name, described.help, labels=described.labels)
     for labels, value in rows:
@@ -129,7 +130,10 @@ def gauge(name: str, rows: Iterable[tuple[Sequence[str], float]]) -> Metric:
 
 
 def counter(name: str, rows: Iterable[tuple[Sequence[str], float]]) -> Metric:
-    """Return the counter `name` of the table, with a value for each row of label values."""
+    """Return the counter `name` of the table.
+
+    `rows`: (label values, value) for each series; `name` is without PREFIX.
+    """
     described = BY_NAME[name]
     family = CounterMetricFamily(described.name, described.help, labels=described.labels)
     for labels, value in rows:
@@ -138,7 +142,10 @@ def counter(name: str, rows: Iterable[tuple[Sequence[str], float]]) -> Metric:
 
 
 def histogram(name: str, rows: Iterable[tuple[Sequence[str], Buckets, float]]) -> Metric:
-    """Return the histogram `name` of the table, with buckets and sum in seconds for each row of label values."""
+    """Return the histogram `name` of the table; `name` is without PREFIX.
+
+    `rows`: (label values, buckets, sum of the samples) for each series; bounds and sum are in seconds.
+    """
     described = BY_NAME[name]
     family = HistogramMetricFamily(described.name, described.help, labels=described.labels)
     for labels, buckets, total_s in rows:

@@ -1,7 +1,7 @@
-"""Metrics of one run from what is known of it: live verdict, table of processes, faults, thresholds, plan.
+"""Metrics of one run, made from the live verdict, the table of processes, faults, thresholds and plan.
 
-Nothing is counted here. The judge counts records of all load processes; the table of processes is written by all of
-them; the master adds up the actions that its workers report.
+This module counts nothing. The judge counts the records of all load processes, all processes write the table of
+processes, and the master adds up the actions that its workers report.
 """
 
 from __future__ import annotations
@@ -37,16 +37,17 @@ BASE: Final = {
     "share": ("ratio", {unit: percent / 1e2 for unit, percent in SHARES.items()}),
     "rate": ("per_second", RATES),
 }
-"""Kind of a threshold → its base unit, and how much of that each of its units is."""
+"""Kind of a threshold → (base unit, unit of the threshold → number of base units)."""
 STALE_NS: Final = 5_000_000_000
-"""A process without a sample for so long, while others have some, has ended."""
+"""Age in ns at which a process counts as ended: its last sample is that much older than the newest sample of all."""
 
 
 @dataclass
 class ProcessTable:
-    """Reader of `tables/services.jsonl`, which grows: latest row and highest memory of each process.
+    """Reader of the growing file `tables/services.jsonl`: latest row and highest memory of each process.
 
-    `refresh` reads only what was appended since the last call.
+    latest   process name → its latest row
+    peak_mb  process name → its highest resident memory so far, MB
     """
 
     path: Path
@@ -55,7 +56,10 @@ class ProcessTable:
     _read_bytes: int = 0
 
     def refresh(self) -> None:
-        """Read the rows that were appended; a line that is not complete yet is left for the next call."""
+        """Read the rows that were appended since the last call; an incomplete line is left for the next call.
+
+        A file that cannot be read changes nothing.
+        """
         try:
             with self.path.open("rb") as file:
                 file.seek(self._read_bytes)
@@ -81,7 +85,7 @@ class ProcessTable:
 
 
 def _row(line: bytes) -> dict[str, Any] | None:
-    """Return a row about a process; None for an error of the sampler, or for a line that is no row."""
+    """Return a row about a process; None for a row with an error of the sampler, or for a line that is not a row."""
     try:
         row = from_json(line.decode())
     except ValueError:
@@ -91,7 +95,7 @@ def _row(line: bytes) -> dict[str, Any] | None:
 
 @dataclass
 class Stages:
-    """Stages that a run has entered, each with the monotonic time in seconds when it did."""
+    """Stages that a run has entered: (stage, `time.monotonic()` in seconds at its beginning) pairs, in order."""
 
     entered: list[tuple[str, float]] = field(default_factory=list)
 
@@ -105,7 +109,7 @@ class Stages:
         return self.entered[-1][0]
 
     def durations_s(self) -> dict[str, float]:
-        """Return the seconds that were spent in each stage entered so far; the last one, `finished`, takes no time."""
+        """Return stage → seconds spent in it so far, without the last stage, `finished`."""
         ends = [at for _, at in self.entered[1:]] + [time.monotonic()]
         return {stage: end - at for (stage, at), end in zip(self.entered, ends, strict=True) if stage != STAGES[-1]}
 
@@ -115,9 +119,10 @@ class RunMetrics:
     """Metrics of one run. `metrics` yields its families, each labelled with the name of the run.
 
     users       planned number of users
-    room_sizes  of the plan: their histograms exist from the start, so that no first increment is missed
-    thresholds  parsed, in the order of the verdict
-    faults      counts by name of the fault, kept up to date by `harness.run.faults`
+    room_sizes  sizes of the plan's rooms; each has a histogram from the start, so that its first increment is not
+                missed
+    thresholds  thresholds in the order of the verdict
+    faults      counts by the name of the fault; `harness.run.faults` updates them
     """
 
     path: Path
@@ -142,9 +147,10 @@ class RunMetrics:
         return self.path.name
 
     def metrics(self, live: Mapping[str, Any] | None, actions: tuple[int, int]) -> Iterator[Metric]:
-        """Yield all families of the run.
+        """Yield all metric families of the run.
 
-        `live`: content of live.json, None before the judge has published it. `actions`: planned and started so far.
+        `live`: content of live.json, None before the judge has published it. `actions`: numbers of (planned, started)
+        actions so far.
         """
         yield gauge("run_info", [([self.name, self.story, str(self.seed), self.target], 1)])
         yield from self._stages()
@@ -188,7 +194,7 @@ class RunMetrics:
         yield gauge("threshold_state", present)
 
     def _judged_thresholds(self) -> dict[str, Mapping[str, Any]]:
-        """Return the verdict's rows by name; none before the verdict."""
+        """Return the rows of the verdict's thresholds by name; {} before the verdict."""
         if not self.thresholds or self.stages.present != STAGES[-1]:
             return {}
         try:
@@ -239,17 +245,17 @@ class RunMetrics:
 
 
 def _state(row: Mapping[str, Any] | None) -> str:
-    """Return the state of a threshold from its row of the verdict, None before it."""
+    """Return the state of a threshold: from its row of the verdict, or "pending" if that is None."""
     if row is None:
         return "pending"
     return {True: "met", False: "missed", None: "not_measured"}[row["met"]]
 
 
 def acknowledged(run: str, times_ms: Mapping[float, int], total_ms: float) -> Metric:
-    """Return the metric of the latencies of acknowledgements; on the master those of all processes.
+    """Return the metric of the latencies of acknowledgements, in the master those of all processes.
 
-    `run`: value of the label `run`. `times_ms`: milliseconds -> number of samples, as Locust's statistics keep them.
-    `total_ms`: sum of all samples.
+    `run`: value of the label `run`. `times_ms`: milliseconds -> number of samples, as in Locust's statistics.
+    `total_ms`: sum of all samples in milliseconds.
     """
     within = [sum(count for ms, count in times_ms.items() if ms <= bound * 1e3) for bound in LADDER_S]
     rows = [([run], buckets(within, sum(times_ms.values())), total_ms / 1e3)]

@@ -1,4 +1,4 @@
-"""Sampler of memory, CPU and open files, once a second, of services and load processes, into a side table."""
+"""Samplers of memory, CPU time and open files of services and load processes, once a second, into a side table."""
 
 from __future__ import annotations
 
@@ -22,15 +22,18 @@ PERIOD_S = 1.0
 
 
 class SelfSampler:
-    """Sampler of this process, under the name of its journal: the tester's own use of resources.
+    """Sampler of this process, which shows the tester's own use of resources. It stops with `close`.
 
-    Ends with `close`.
+    The rows carry the name of the process's journal.
     """
 
     def __init__(
         self, path: Path, name: str, more: Callable[[], Mapping[str, object]] = lambda: MappingProxyType({})
     ) -> None:
-        """Start sampling; `more` returns further columns of a row, such as the latencies since the last one."""
+        """Start sampling into the table at `path`.
+
+        `more` returns further columns for a row, such as recent latencies.
+        """
         self._path, self._name, self._more = path, name, more
         self._process = psutil.Process()
         self._greenlet = gevent.spawn(self._run)
@@ -63,7 +66,7 @@ class SelfSampler:
 class Sampler:
     """Sampler of the platform's services.
 
-    Ends with `close`. A target whose processes we do not own gives no samples.
+    It stops with `close`. A target whose processes the tester did not start gives no samples.
     """
 
     def __init__(self, path: Path, under_test: UnderTest) -> None:
@@ -88,9 +91,10 @@ class Sampler:
 
 
 def append(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
-    """Append rows with the present time to the table at `path`, in one write, so that processes do not mix lines.
+    """Append rows with the present monotonic time to the table at `path`, in one write.
 
-    Errors of the file system are ignored: a full disk is reported by the journal.
+    One write keeps the lines of several processes apart. Errors of the file system are ignored, because the journal
+    reports a full disk.
     """
     now = time.monotonic_ns()
     with suppress(OSError), path.open("a", encoding="utf-8") as file:

@@ -1,9 +1,9 @@
-"""Shipping of a worker's records to a master whose disk it does not share, over Locust's own connection.
+"""Shipping of records: a worker that does not share the master's disk sends them over Locust's own connection.
 
-The worker records into a directory of its own (`own_directory`). Once a second its journal is sealed, and what was
-sealed is sent; the master answers how much it has written. What is not answered is sent again, so a connection that
-breaks costs time only. A worker that dies loses what was not sealed and sent: about the last second.
-Contents of the messages: `harness.run.messages`.
+The worker records into a directory of its own (`own_directory`). Once a second its journal is sealed, and the sealed
+records are sent in pieces; the master answers with the number of bytes that it has written. Pieces without an answer
+are sent again, so a broken connection causes only a delay. A worker that dies loses what was not sealed and sent: about
+the last second. Contents of the messages: `harness.run.messages`.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from earwitness.harness.record.shipping import Cutter, Gathering, Piece
 
 SHIP_S: Final = 1.0
 FULL_BYTES: Final = 1 << 18
-"""A piece of at least so many bytes shows that its sender is behind; a second of records of a small run has fewer."""
+"""Size in bytes from which a piece shows that its sender has more to send; a small run has less in a second."""
 WINDOW_BYTES: Final = 8 << 20
-"""Most bytes under way: Locust's own messages wait behind them."""
+"""Most bytes that are sent and not yet confirmed, because Locust's own messages wait behind them."""
 ANSWER_S: Final = 5.0
-"""Seconds without an answer after which pieces are sent again."""
+"""Seconds without an answer after which unconfirmed pieces are sent again."""
 SILENCE_S: Final = 20.0
-"""Seconds without an answer after which an end does not wait any longer."""
+"""Seconds without an answer after which the end of a run no longer waits."""
 
 
 def shares_disk(mark: Path, text: str) -> bool:
-    """Return whether this process shares the master's disk: the master's file `mark` can be read here and has `text`.
+    """Return whether this process shares the master's disk: it can read the file `mark`, which holds `text`.
 
-    Its folder, the master's folder of runs, must be writable too.
+    The folder of `mark`, which is the master's folder of runs, must be writable too.
     """
     try:
         return mark.read_text() == text and os.access(mark.parent, os.W_OK)
@@ -61,10 +61,10 @@ def own_directory(runs: Path, run_dir: Path, journal: str) -> Path:
 
 
 class Shipper:
-    """Sender of one worker's part of a run. Begins at once; ends with `finish` or `abandon`."""
+    """Sender of the records of one worker. It begins at once, and stops with `finish` or `abandon`."""
 
     def __init__(self, directory: Path, journal: Journal, run: str, send: Callable[[Mapping[str, Any]], None]) -> None:
-        """Send what `journal` seals in `directory`.
+        """Start the greenlet that sends what `journal` seals in `directory`.
 
         `run`: name of the run directory; `send` sends the data of a PIECE message to the master.
         """
@@ -77,7 +77,7 @@ class Shipper:
         self._greenlet = gevent.spawn(self._ship)
 
     def answered(self, data: Mapping[str, Any]) -> None:
-        """Take a KEPT message of the master: continue to send, from what it has written if a piece was missing."""
+        """Process a KEPT message of the master: continue to send, after a gap from the position that the master has."""
         if data["run"] != self._run:
             return
         self._kept = dict(data["kept"])
@@ -87,10 +87,10 @@ class Shipper:
         self._more.set()
 
     def finish(self) -> bool:
-        """Send the rest of the closed journal; return whether the master has written all of it.
+        """Send the remaining records of the closed journal; return whether the master has written all of them.
 
         Waits as long as the master answers at least every SILENCE_S seconds. The worker's own directory is removed if
-        all of it was written; else a line on the terminal names it.
+        all records were written; otherwise a line on the terminal names it.
         """
         self._heard = time.monotonic()
         self._more.set()
@@ -140,21 +140,22 @@ class Shipper:
 class Intake:
     """Receiver of the pieces of one run in the master, which writes them into the run's directory.
 
-    bytes   size of all pieces that were written
-    latest  when the last full piece came, monotonic seconds: its sender had more to send; 0.0: none came
+    bytes   total size of the written pieces, in bytes
+    latest  `time.monotonic()` when the last piece of at least FULL_BYTES came, whose sender had more to send; 0.0: none
+            came
     """
 
     def __init__(self, run_dir: Path, parts: Mapping[str, Gathering]) -> None:
-        """Write into `run_dir`. `parts`: the writer for each worker, by its node id."""
+        """Prepare to write into `run_dir`. `parts`: the writer for each worker, by its node id."""
         self._run_dir, self._parts = run_dir, dict(parts)
         self._refused: set[str] = set()
         self.bytes, self.latest = 0, 0.0
 
     def take(self, worker: str, data: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Write the piece of a PIECE message of `worker` (node id); return the data of the answer KEPT.
+        """Write the piece of a PIECE message from `worker` (node id); return the data of the answer KEPT.
 
-        None, and no answer is sent: the piece is of another run or of a worker that is no part of this one, or it
-        cannot be written. The terminal shows the first such error of each worker.
+        Returns None, so that no answer is sent, if the piece belongs to another run or an unknown worker, or cannot be
+        written. The terminal shows the first such error of each worker.
         """
         part = self._parts.get(worker)
         if part is None or data["run"] != self._run_dir.name:

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: the first signal ends the run in order, with a verdict about what was recorded."""
+"""Handling of SIGINT and SIGTERM: the first signal ends the run regularly, with a verdict about what was recorded."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interruption:
-    """Handler of both signals instead of Locust's, which does not end a run in order when a second signal arrives.
+    """Handler of both signals in place of Locust's, which does not end a run regularly when a second signal arrives.
 
     first  the signal that arrived first, or None
     """
 
     def __init__(self, end: Callable[[], None]) -> None:
-        """Prepare the handler.
+        """Prepare the handler; `install` activates it.
 
-        `end` is called once, in a greenlet of its own: a signal handler must not wait.
+        `end` is called once, in its own greenlet, because a signal handler must not wait.
         """
         self.first: signal.Signals | None = None
         self._end = end
         self._ignored = [number for number in SIGNALS if signal.getsignal(number) is signal.SIG_IGN]  # e.g. nohup
 
     def install(self) -> None:
-        """Install the handlers.
+        """Install the handler, except for signals that are ignored, e.g. under nohup.
 
-        Locust installs its own after `init`: call this again when a run begins.
+        Call it again when a run begins, because Locust installs its own handlers after its event `init`.
         """
         for number in SIGNALS:
             if number not in self._ignored:

@@ -1,11 +1,11 @@
-"""A run whose records go to an object store (`--store`): what its load processes and its master do.
+"""Object store of a run (`--store`): load processes put their records into it, and the master fetches them.
 
-Each load process puts what it has sealed into the store, about once a second, also one that shares the master's disk:
-the store then holds the run even if the master's host is lost. The master fetches what it does not have on its disk,
-for the live verdict and for the last one, and puts the description of the run, so that `earwitness collect` can judge
-it without this master.
+Each load process puts what it has sealed into the store, about once a second, even if it shares the master's disk: so
+the store holds the run even if the master's host is lost. The master fetches the records that are not on its disk, for
+the live verdict and for the last one. It also puts the description of the run, so that `earwitness collect` can judge
+the run without this master.
 
-Stores block, so they are called in threads; a store that does not answer is tried again.
+Calls of a store block, so they are made in threads. A store that does not answer is tried again.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ T = TypeVar("T")
 PUT_S: Final = 1.0
 FETCH_S: Final = 2.0
 GIVE_UP_S: Final = 60.0
-"""Seconds without success after which an end does not wait for the store any longer."""
+"""Seconds without success after which the end of a run no longer waits for the store."""
 
 
 def _in_thread(act: Callable[..., T], *args: Any) -> T:
@@ -41,12 +41,15 @@ def _in_thread(act: Callable[..., T], *args: Any) -> T:
 
 
 class Depositing:
-    """Sender of one load process's part to a store. Begins at once; ends with `finish` or `abandon`."""
+    """Sender of the records of one load process to an object store. It begins at once.
+
+    It stops with `finish` or `abandon`.
+    """
 
     def __init__(self, directory: Path, journal: Journal, run: str, shard: int, store: Store, *, own: bool) -> None:
-        """Put what `journal` seals in `directory`, as shard number `shard` of the run `run`.
+        """Start the greenlet that puts what `journal` seals in `directory`, as shard number `shard` of the run `run`.
 
-        `own`: the directory is this process's own, and is removed when all of it is in the store.
+        `own`: the directory belongs to this process alone, and is removed when all of it is in the store.
         """
         self.directory, self._journal, self._own = directory, journal, own
         self._run, self._shard = run, shard
@@ -58,13 +61,13 @@ class Depositing:
         self._greenlet = gevent.spawn(self._work)
 
     def answered(self, data: Mapping[str, Any]) -> None:
-        """No-op: a store takes the records, so messages of the master state nothing about them."""
+        """No-op: messages of the master do not concern records that go to a store."""
 
     def finish(self) -> bool:
-        """Put the rest of the closed journal; return whether all of it is in the store.
+        """Put the remaining records of the closed journal into the store; return whether all of them are in it.
 
-        Gives up after GIVE_UP_S seconds in which nothing could be put; a line on the terminal then names the directory.
-        An own directory is removed once all of it is in the store.
+        Gives up after GIVE_UP_S seconds without success; a line on the terminal then names the directory. A directory
+        of this process alone is removed once all of it is in the store.
         """
         self._latest = time.monotonic()
         self._end.set()
@@ -78,7 +81,7 @@ class Depositing:
         return self._whole
 
     def abandon(self) -> None:
-        """Put the rest as `finish` does. Called when the master is gone."""
+        """Put the remaining records into the store, as `finish` does. Called when the master is gone."""
         self.finish()
 
     def _work(self) -> None:
@@ -113,10 +116,13 @@ class Depositing:
 
 
 class Fetching:
-    """Receiver of the pieces of other hosts: it fetches them from a store into the master's run directory."""
+    """Receiver of the records of other hosts: fetches pieces from a store and writes them into the run directory."""
 
     def __init__(self, run: RunDirectory, store: Store, parts: Mapping[int, Gathering]) -> None:
-        """Begin to fetch for `run`. `parts`: the writer for each shard without the master's disk, by its number."""
+        """Begin to fetch for `run`.
+
+        `parts`: the writer for each shard that is not on the master's disk, by shard number.
+        """
         self._run, self._store, self._parts = run, store, dict(parts)
         self._numbers = dict.fromkeys(parts, 0)
         self._refused = False
@@ -124,17 +130,20 @@ class Fetching:
         self._greenlet = gevent.spawn(self._keep_fetching)
 
     def put_description(self) -> None:
-        """Put `run.json` and the roster as they are now. A store that refuses is reported once."""
+        """Put the present `run.json` and roster into the store. An error of the store is printed once."""
         for name in (RUN_FILE, ROSTER_FILE):
             self._tried(partial(self._put_file, name))
 
     def close(self) -> None:
-        """Fetch the rest; call it when all load processes have put theirs."""
+        """Fetch the remaining pieces. Call it when all load processes have put theirs."""
         self._greenlet.kill()
         self._tried(self._fetch)
 
     def conclude(self) -> None:
-        """Put the files that the master wrote itself; call it when the run has been concluded."""
+        """Put the files that the master wrote into the store.
+
+        Call it when `run.json` states the hashes of all files.
+        """
         loads = tuple(f"load-{shard}." for shard in range(len(self._run.run.get("journals", ()))))
         files = [*(self._run.path / "tables").glob("*.jsonl"), *self._run.journals.iterdir()]
         for path in files:

@@ -1,4 +1,4 @@
-"""Platform under test: a user's own (`--target`), one that runs already, or one that is started for the run."""
+"""Platform under test: a user's own (`--target`), or the reference platform, running already or started for the run."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ LOG_LINES = 10_000
 SIGNING_S = 30.0
 REHEARSAL_S = 60.0
 PROMISED_BY = {"rate_per_s": "rate_per_s", "rate_burst": "rate_burst"}
-"""Settings of the backend that are promises of the contract."""
+"""Promises of the contract → the backend's settings that state their values."""
 Wanted: TypeAlias = Mapping[str, Mapping[str, object]]
-"""Settings that a story needs of our own platform, by service, like `{"backend": {"rate_per_s": 5}}`."""
+"""Settings that a story needs of the reference platform, by service, like `{"backend": {"rate_per_s": 5}}`."""
 
 
 class Options(Protocol):
-    """Protocol of the options that choose what is tested: `--target`, `--defect`."""
+    """Protocol of the options that choose the platform under test: `--target`, `--defect`."""
 
     target: str | None
     defect: str
@@ -50,12 +50,15 @@ class Options(Protocol):
 class UnderTest:
     """Platform under test.
 
-    `description`: the platform as run.json and the load processes name it, for `open_target`; `target`: what that
-    returns for it; `warnings`: sentences about the platform that the verdict repeats.
+    `description`: how run.json and the load processes name the platform, for `open_target`; `target`: the result of
+    `open_target` for it; `warnings`: sentences about the platform that the verdict repeats.
     """
 
     def __init__(self, description: dict[str, Any], platform: Platform | None = None) -> None:
-        """Open the target of `description`. `platform`: our own platform, which `close` stops; None for another one."""
+        """Open the target of `description`.
+
+        `platform`: the reference platform, which `close` stops if this process started it; None for another platform.
+        """
         self.description = description
         self.target: Target = open_target(description)
         self.warnings: list[str] = []
@@ -63,11 +66,11 @@ class UnderTest:
 
     @classmethod
     def from_options(cls, options: Options, wanted: Wanted | None = None, links: Sequence[str] = ()) -> UnderTest:
-        """Return the platform that the options name, or start one.
+        """Return the platform that the options name; start the reference platform if necessary.
 
         `wanted`: settings that the story needs, by service; `links`: links in which faults are injected. A platform
-        that runs already is used if it has these settings and links. Raises EarwitnessError: a file with mistakes, an
-        address that does not answer, a platform that does not start.
+        that runs already is used if it has these settings and links. Raises EarwitnessError for a file with mistakes,
+        an address that does not answer, or a platform that does not start.
         """
         if options.target:
             under_test = cls({"kind": "file", "path": str(Path(options.target).resolve())})
@@ -102,7 +105,8 @@ class UnderTest:
     def _rehearse(self) -> None:
         """Let two users exchange messages before the load, and add notes to `warnings`.
 
-        Raises TargetError if the target file does not fit the answers: what cannot be read would count as lost.
+        Raises TargetError if the rules of the target file do not fit the answers, because messages that cannot be
+        decoded would count as lost.
         """
         path = self.description["path"]
         command = [sys.executable, "-m", "earwitness.harness.probe.fit", path]
@@ -120,7 +124,7 @@ class UnderTest:
             say(f"{Path(path).name}: {warning}")
 
     def allow(self, users: int) -> None:
-        """Raise TargetError if the target's owner does not allow a run with `users` users."""
+        """Raise TargetError if the target file does not allow a run with `users` users (`max_users`)."""
         check_users(self.target, users)
 
     def plan(
@@ -136,11 +140,11 @@ class UnderTest:
     ) -> Plan:
         """Return the plan of a run with `clients` devices.
 
-        It has a few more if `devices`, the number of devices of each person, does not divide `clients`.
+        The plan has a few more devices if `devices`, the number of devices of each person, does not divide `clients`.
 
-        seed, tag   seed of all random choices; text with which names of users and rooms begin
+        seed, tag   seed of all random choices; text at the beginning of the names of users and rooms
         sizes       each user is a member of one room of each size
-        reserve     further users who may be started later
+        reserve     number of further persons who may be started later
         hosts       number of the host of each load process
 
         Raises TargetError if the target's own accounts or rooms are too few.
@@ -163,13 +167,14 @@ class UnderTest:
 
     @property
     def control(self) -> ControlClient | None:
-        """Return the client of our own platform's control socket; None for another platform."""
+        """Return the client of the reference platform's control socket; None for another platform."""
         return None if self._platform is None else self._platform.control
 
     def stats(self) -> list[dict[str, object]]:
         """Return one row for each service: service, pid, rss_mb, cpu_s, fds.
 
-        [] for a platform whose processes are not ours.
+        rss_mb is resident memory in MB, cpu_s CPU time in seconds, fds the number of open files. [] for a platform
+        other than the reference platform.
         """
         if self._platform is None:
             return []
@@ -185,13 +190,13 @@ class UnderTest:
         ]
 
     def environment(self) -> dict[str, str]:
-        """Return environment variables that the collector needs in addition to `description`: secret addresses."""
+        """Return the environment variables with secret addresses that the collector needs beside `description`."""
         return {} if self._platform is None else secrets_environment(self._platform.endpoints)
 
     def secrets(self, judged_by: Sequence[str]) -> dict[str, dict[str, str]]:
         """Return secrets that load processes need and run.json must not contain.
 
-        That is {"signing_key": …} if forgeries are judged (I31) and the platform is our own, else {}. Raises
+        The result is {"signing_key": …} if forgeries are judged (I31) on the reference platform, else {}. Raises
         PlatformError.
         """
         if "I31" not in judged_by or self._platform is None:
@@ -216,13 +221,13 @@ class UnderTest:
             say(f"the services' logs could not be kept: {error}")
 
     def close(self) -> None:
-        """Stop the platform if it is our own."""
+        """Stop the reference platform if this process started it."""
         if self._platform is not None:
             self._platform.stop()
 
 
 def _fitting(platform: Platform | None, wanted: Wanted, links: Sequence[str]) -> Platform | None:
-    """Return the running platform, or None if the story needs other settings or links than it has."""
+    """Return the running platform, or None if there is none or it lacks settings or links that the story needs."""
     if platform is None:
         return None
     missing = [f"--set {one}" for one in settings_missing(platform.endpoints, wanted)]
@@ -238,7 +243,7 @@ def _fitting(platform: Platform | None, wanted: Wanted, links: Sequence[str]) ->
 
 
 def _defects(text: str) -> dict[str, list[str]]:
-    """Return the defects in `backend=drop-push:0.001,auth=…` by service.
+    """Return the defects in a text like `backend=drop-push:0.001,auth=…` as service -> list of `NAME:P`.
 
     Raises SettingsError.
     """
