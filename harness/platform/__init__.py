@@ -1,1 +1,1 @@
-"""The platform under test as real processes: started, watched, disturbed on request, and always ended."""
+"""The reference platform as real processes: started, supervised, disturbed by faults, and always ended."""

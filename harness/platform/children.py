@@ -1,4 +1,4 @@
-"""Child processes: forked so that they end with their parent, waited for, and found with their descendants."""
+"""Child processes that end with their parent, the wait for their end, and the search for their descendants."""
 
 from __future__ import annotations
 
@@ -26,14 +26,17 @@ _LAST_BYTES = 16384
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None)
 _PACKAGE_ROOT = str(Path(__file__).absolute().parents[3])
-"""Folder from which `earwitness` is imported. Not resolved: in a checkout `earwitness/harness` is a link."""
+"""Folder from which `earwitness` is imported.
+
+The path is not resolved, because in a checkout `earwitness/harness` is a symbolic link.
+"""
 
 
 def dies_with_parent() -> Callable[[], None] | None:
-    """Return a function that makes a child end by SIGKILL as soon as this process ends; None where not possible.
+    """Return a function that a child calls before exec so that SIGKILL ends it when this process ends.
 
-    The child calls the function before exec. Only Linux has this. The kernel watches the *thread* that forked the
-    child, not the process: fork from the main thread only.
+    Returns None except on Linux. The kernel watches the *thread* that forked the child, not the process: fork from the
+    main thread only.
     """
     if sys.platform != "linux":
         return None
@@ -48,7 +51,7 @@ def dies_with_parent() -> Callable[[], None] | None:
 
 
 def module_environment() -> dict[str, str]:
-    """Return our environment, changed so that `python -m earwitness.harness…` works from any folder."""
+    """Return this process's environment with a PYTHONPATH by which `python -m earwitness.…` works in any folder."""
     inherited = os.environ.get("PYTHONPATH")
     return {**os.environ, "PYTHONPATH": _PACKAGE_ROOT + (os.pathsep + inherited if inherited else "")}
 
@@ -77,11 +80,12 @@ def popen(
     pass_fds: Sequence[int] = (),
     user: str | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Start a child in a process group of its own. On Linux it ends when this process ends, even by SIGKILL.
+    """Start a child in its own process group. On Linux it ends when this process ends, even if that is killed.
 
-    `env`, `cwd`: its whole environment and its working directory; `output`: descriptor for stdout and stderr; `stdin`:
-    descriptor, none by default; `pass_fds`: inherited under the same numbers; `user`: the account that runs it, None
-    for ours. Call it from the main thread (`dies_with_parent`). Raises PlatformError if `argv` cannot be run.
+    `env`, `cwd`: the child's whole environment and its working directory; `output`: descriptor for stdout and stderr;
+    `stdin`: descriptor, /dev/null by default; `pass_fds`: descriptors that the child inherits under the same numbers;
+    `user`: the account that runs it, None for the account of this process. Call it from the main thread
+    (`dies_with_parent`). Raises PlatformError if `argv` cannot be run.
     """
     as_user: dict[str, Any] = {}
     if user is not None:
@@ -133,8 +137,8 @@ async def run_tool(
     """Run a program and wait until it has ended with exit status 0.
 
     `argv`: the program and its arguments; `cwd`: working directory; `stdin`: bytes for its input; `user`: the account
-    that runs it, None for ours. Raises PlatformError with the end of its output if it fails; also if it cannot be run,
-    or takes longer than `timeout_s` seconds.
+    that runs it, None for the account of this process. Raises PlatformError with the end of its output if it fails;
+    also if it cannot be run, or takes longer than `timeout_s` seconds.
     """
     name = Path(argv[0]).name
     env = {**os.environ, DIRECTORY_VARIABLE: str(cwd)}
@@ -234,9 +238,9 @@ def _stands(process: psutil.Process) -> bool:
 
 
 async def _gone(family: Sequence[psutil.Process], timeout_s: float) -> None:
-    """Wait until all processes have ended; a zombie counts as ended.
+    """Wait until all processes of `family` have ended; a zombie counts as ended.
 
-    Raises TimeoutError after `timeout_s`.
+    Raises TimeoutError after `timeout_s` seconds.
     """
     async with asyncio.timeout(timeout_s):
         while any(is_alive(process) for process in family):
@@ -244,10 +248,10 @@ async def _gone(family: Sequence[psutil.Process], timeout_s: float) -> None:
 
 
 async def end_family(process: Child, ended: asyncio.Future[int], number: signal.Signals, timeout_s: float) -> None:
-    """Send a process the signal `number`, after `timeout_s` seconds SIGKILL, and kill its remaining descendants.
+    """Send a process the signal `number`, SIGKILL after `timeout_s` seconds, and kill its remaining descendants.
 
-    `ended`: future of its return code. Returns when all of them have ended. Raises TimeoutError if one has not, ten
-    seconds after SIGKILL.
+    `ended`: future of the process's return code. Returns when all of them have ended. Raises TimeoutError if one has
+    not ended ten seconds after SIGKILL.
     """
     family = descendants(process.pid)
     if number != signal.SIGKILL:

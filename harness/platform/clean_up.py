@@ -1,4 +1,4 @@
-"""Directory of a platform; a process that waits for its owner's end and kills and removes all that is left of it.
+"""Directory of a platform, and its clean-up: a process waits for the owner's end, then kills and removes what is left.
 
 The owner holds an advisory lock on `DIR/lock`, which the kernel releases however the owner ends.
 """
@@ -23,20 +23,20 @@ from earwitness.harness.owned_folders import OwnedFolders
 FOLDERS = OwnedFolders(prefix="earwitness-", unborn=".earwitness-new-", lock="lock")
 KEPT = "kept"
 DIRECTORY_VARIABLE = "EARWITNESS_PLATFORM_DIRECTORY"
-"""Environment variable that every process of a platform carries: the path of the platform's directory."""
+"""Name of the environment variable that every process of a platform has: the path of the platform's directory."""
 _FREE_MB_MIN = 128
 """Free disk space in MB that a start requires; the databases alone take 60 MB."""
 _IPC_RMID = 0
 
 
 class PlatformDirectory:
-    """Directory of one platform under the system's temporary folder, mode 0700, locked while its owner lives."""
+    """Directory of one platform in the system's temporary folder, mode 0700, locked while its owner process lives."""
 
     def __init__(self) -> None:
         """Create and lock the directory.
 
-        Raises PlatformError if there is too little free disk space: a database that finds the disk full fails with a
-        hundred lines.
+        Raises PlatformError if there is too little free disk space: on a full disk a database fails with a hundred
+        lines of errors.
         """
         _require_space(Path(tempfile.gettempdir()))
         self.path, self._lock = FOLDERS.make(Path(tempfile.gettempdir()))
@@ -89,7 +89,7 @@ def remove(path: Path) -> bool:
 
 
 def clean_up(path: Path) -> None:
-    """Kill every process that belongs to the directory, and remove it unless it is marked by `keep`."""
+    """Kill every process of the platform in `path`, and remove the directory unless it is marked by `keep`."""
     _end_processes(path)
     _release_shared_memory(path)
     if not (path / KEPT).exists():
@@ -99,7 +99,7 @@ def clean_up(path: Path) -> None:
 def _end_processes(path: Path, timeout_s: float = 3.0) -> None:
     """Send SIGKILL to all of the platform's processes in `path`, and wait until they have ended.
 
-    Paused processes are killed too. The wait ends after `timeout_s` seconds in any case.
+    Paused processes are killed too. Returns after `timeout_s` seconds at the latest, without an error.
     """
     deadline = time.monotonic() + timeout_s
     # Looked for again until none is found: a process that is killed last may have started others while we looked.
@@ -123,9 +123,9 @@ def is_alive(process: psutil.Process) -> bool:
 def processes_in(path: Path) -> list[psutil.Process]:
     """Return the living processes of the platform in `path`.
 
-    They work in or below it and carry its path in their environment. Both are required, so that a user's shell in that
-    folder is not killed. Postgres overwrites its environment for its process title (and gives each backend a session of
-    its own), so its process name replaces the second condition.
+    Such a process has its working directory in or below `path`, and the path in its environment. Both are required, so
+    that a user's shell in that folder is not killed. Postgres overwrites its environment for its process title (and
+    gives each backend a session of its own), so its process name replaces the second condition.
     """
     root, found = str(path), []
     for process in psutil.process_iter():
@@ -141,9 +141,9 @@ def processes_in(path: Path) -> list[psutil.Process]:
 
 
 def _release_shared_memory(path: Path) -> None:
-    """Release the System V segment of a killed Postgres.
+    """Release the System V shared memory segment of a killed Postgres.
 
-    Postgres leaves it to the next start on the same data, and there will be none.
+    Postgres releases it only at the next start on the same data, which will not come.
     """
     for pid_file in path.glob("*/data/postmaster.pid"):
         try:
@@ -154,7 +154,7 @@ def _release_shared_memory(path: Path) -> None:
 
 
 def main() -> None:
-    """Wait for the end of standard input, then clean up the directory that the command line names."""
+    """Wait for the end of standard input, then clean up the directory that the command line states."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # meant for the platform, which this process outlives
     directory = Path(sys.argv[1])

@@ -1,12 +1,12 @@
-"""Control socket of a running platform: its server, its client, and how others find its address.
+"""Control socket of a running platform: its server, its client, and the search for its address.
 
 A request and its answer are one line of JSON each. An address is `earwitness://TOKEN@127.0.0.1:PORT`. The token gives
 full control of the platform: it is random and stored where only its owner can read it. A connection carries one
 request, so that a client may be used from any thread, greenlet or forked child.
 
 `earwitness up` writes the address into `.earwitness-platform.json` (0600) in the folder in which it was started, and
-removes the file at its end. `EARWITNESS_PLATFORM` names such a file or a control address; `none` means that no platform
-is to be reused.
+removes the file at its end. `EARWITNESS_PLATFORM` names such a file or a control address; `none` means that no running
+platform is used.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ _MAX_LOG_LINES = 10_000
 class ControlServer:
     """Server on 127.0.0.1 that answers control requests until it is closed.
 
-    `endpoints`: the answer to the request `endpoints`; `shut_down`: called to end the platform; `links`: those that
-    faults can disturb, None for none.
+    `endpoints`: the answer to the request `endpoints`; `shut_down`: called to end the platform; `links`: the links that
+    faults can disturb, None for a platform without links.
     """
 
     def __init__(
@@ -131,8 +131,9 @@ class ControlServer:
 class ControlClient:
     """Client of a running platform's control socket.
 
-    It uses plain blocking sockets (cooperative where gevent has patched them). Every method raises PlatformError with
-    the supervisor's own sentence (no such service, for example), or if the supervisor does not answer.
+    It uses plain blocking sockets (cooperative where gevent has patched them). Every method that sends a request raises
+    PlatformError, with the supervisor's own message (no such service, for example), or if the supervisor does not
+    answer.
     """
 
     def __init__(self, address: str, timeout_s: float = _REQUEST_TIMEOUT_S) -> None:
@@ -153,14 +154,14 @@ class ControlClient:
         self._token, self._port, self._timeout_s = parts.username, port, timeout_s
 
     def __repr__(self) -> str:
-        """Return the address without its token."""
+        """Return a text with the address, but without its token."""
         return f"ControlClient({_SCHEME}://…@{HOST}:{self._port})"
 
     def ask(self, do: str, **arguments: object) -> Any:
-        """Send one request and return its result. The other methods are shorthands for it.
+        """Send one request and return its result. The other methods call this one.
 
-        `do`: a verb of `ControlServer`, with its `arguments`. Blocks up to `timeout_s` for each operation on the
-        socket. Raises PlatformError if the supervisor refuses, or does not answer.
+        `do`: a verb of `ControlServer`, with its `arguments`. Blocks for up to `timeout_s` seconds in each operation on
+        the socket. Raises PlatformError if the supervisor refuses, or does not answer.
         """
         line = json.dumps({"token": self._token, "do": do, **arguments}).encode() + b"\n"
         try:
@@ -177,15 +178,15 @@ class ControlClient:
         return reply["result"]
 
     def endpoints(self) -> dict[str, Any]:
-        """Return the endpoints that `earwitness up --json` printed."""
+        """Return the endpoints as `earwitness up --json` prints them: addresses, settings, links."""
         return dict(self.ask("endpoints"))
 
     def status(self) -> dict[str, Status]:
-        """Return service -> state (starting, ready, paused, stopped, killed, died), pid, starts, log, death."""
+        """Return service -> its `Status` (see `harness.platform.process`): state, pid, starts, log, death."""
         return dict(self.ask("status"))
 
     def stats(self) -> dict[str, Usage]:
-        """Return service -> pid, processes, rss_bytes, cpu_s, fds, summed with its descendants."""
+        """Return service -> its `Usage` (see `harness.platform.process`): pid, processes, rss_bytes, cpu_s, fds."""
         return dict(self.ask("stats"))
 
     def deaths(self) -> list[str]:
@@ -201,7 +202,7 @@ class ControlClient:
         self.ask("kill", service=service)
 
     def stop(self, service: str) -> None:
-        """Send a service its stop signal; return when it has ended."""
+        """Send a service its stop signal; return when the service has ended."""
         self.ask("stop", service=service)
 
     def start(self, service: str) -> None:
@@ -209,7 +210,7 @@ class ControlClient:
         self.ask("start", service=service)
 
     def pause(self, service: str) -> None:
-        """Send SIGSTOP to a service, which keeps its connections and sends nothing; return when it has stopped."""
+        """Send SIGSTOP to a service, which keeps its connections but sends nothing; return when it has stopped."""
         self.ask("pause", service=service)
 
     def resume(self, service: str) -> None:
@@ -219,7 +220,7 @@ class ControlClient:
     def restart(self, service: str, *, graceful: bool = True, settings: Mapping[str, object] | None = None) -> None:
         """Stop a service and start it with changed `settings`; return when it is ready again.
 
-        `graceful`: with its stop signal, else with SIGKILL. The service keeps the settings for later starts.
+        `graceful`: stop the service by its stop signal, else by SIGKILL. Later starts use the changed settings too.
         """
         self.ask("restart", service=service, graceful=graceful, settings=dict(settings or {}))
 
@@ -228,22 +229,25 @@ class ControlClient:
         self.ask("replace", service=service)
 
     def wipe(self, service: str) -> None:
-        """Send SIGKILL to a service and start it without its data; return when it is ready again."""
+        """Send SIGKILL to a service and start it without its earlier data; return when it is ready again."""
         self.ask("wipe", service=service)
 
     def links(self) -> dict[str, dict[str, Any]]:
-        """Return link -> open, opened and cut connections, bytes passed, conditions. {} means no links."""
+        """Return link -> `{"open", "opened", "cut", "bytes", "conditions"}`, {} for a platform without links.
+
+        open, opened, cut: numbers of connections; bytes: received so far in both directions.
+        """
         return dict(self.ask("links"))
 
     def disturb(self, link: str, **conditions: object) -> None:
-        """Set the conditions of a link (`harness.platform.links.Conditions`).
+        """Set the conditions of a link (fields of `harness.platform.links.Conditions`).
 
-        Without `conditions` end the disturbance.
+        Without `conditions` the disturbance ends.
         """
         self.ask("disturb", link=link, conditions=conditions)
 
     def cut(self, link: str) -> int:
-        """Reset every connection of a link; return how many there were."""
+        """Reset every connection of a link; return the number of connections."""
         return int(self.ask("cut", link=link))
 
     def try_out(self, link: str) -> dict[str, Any]:
@@ -254,7 +258,7 @@ class ControlClient:
         return dict(self.ask("try", link=link))
 
     def shutdown(self) -> None:
-        """Order the end of the whole platform; return at once."""
+        """Order the end of the whole platform; return before it has ended."""
         self.ask("shutdown")
 
 
@@ -295,11 +299,12 @@ def remove_state(path: Path, address: str) -> None:
 
 
 def find_offer(folder: Path | None = None) -> str | None:
-    """Return the control address of the running platform that is offered here, or None.
+    """Return the control address of a running platform to use, or None.
 
-    The environment variable decides; if it is unset, the state file in the folder. A state file whose platform is gone
-    counts as none. Raises PlatformError if the variable names a platform that does not answer, and for a state file
-    that is damaged or another user's. `folder`: None for the working directory.
+    The address comes from the environment variable EARWITNESS_PLATFORM, or if that is unset, from the state file in the
+    folder. A state file whose platform is gone is ignored. Raises PlatformError if the variable names a platform that
+    does not answer, and for a state file that is damaged or belongs to another user. `folder`: None for the working
+    directory.
     """
     wanted = os.environ.get(VARIABLE, "")
     if wanted == _NONE:
@@ -326,7 +331,7 @@ def stale_state(folder: Path) -> Path | None:
 
 
 def address_of(place: str) -> str:
-    """Return the control address that `place` names: an address itself, or the path of a state file.
+    """Return the control address that `place` names: a control address, or the path of a state file.
 
     Raises PlatformError if the file cannot be read, or is no state file that only this user can read.
     """

@@ -1,4 +1,4 @@
-"""Caddy as the edge: one address in front of all backends, as in production."""
+"""Edge of the platform: Caddy as load balancer, one address in front of all backends, as in production."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PROGRAM_VARIABLE = "EARWITNESS_CADDY"
 
 
 def _find_program() -> Path:
-    """Return the path of Caddy: `EARWITNESS_CADDY`, else the wheel's next to our interpreter, else one on PATH.
+    """Return the path of Caddy: `EARWITNESS_CADDY`, else the one installed next to Python, else one on PATH.
 
     Raises PlatformError if there is none.
     """
@@ -66,7 +66,7 @@ class Edge:
     """Load balancer of the platform: Caddy in front of all backends."""
 
     def __init__(self, port: ReservedPort, backends: Sequence[ReservedPort]) -> None:
-        """Find the program and make its configuration for `backends`; nothing is started.
+        """Find Caddy and make its configuration for `backends`; nothing is started.
 
         Raises PlatformError if there is no Caddy.
         """
@@ -75,7 +75,7 @@ class Edge:
         self._program = _find_program()
 
     def spec(self, name: str = "edge", after: tuple[str, ...] = ()) -> ServiceSpec:
-        """Return the specification of the edge as a service that is started after those in `after`."""
+        """Return the specification of the edge as a service that is started after the services in `after`."""
         return ServiceSpec(
             name=name,
             argv=(str(self._program), "run", "--config", "caddy.json"),

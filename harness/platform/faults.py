@@ -2,11 +2,11 @@
 
 A schedule is `kill:auth@20s+10s,delay:edge@40s+10s=200ms`, or a file with one fault per line. An entry is
 KIND:WHERE@START[+DURATION][=VALUE]. START counts from the moment when all users are connected. A lasting fault without
-a duration ends with the load. WHERE is a service; for faults of a connection it is a link (CALLER/CALLEE) or a service,
-which means every link that leads to it.
+a duration ends with the load. WHERE is a service. For faults of connections WHERE is a link (CALLER/CALLEE), or a
+service, which means every link that leads to the service.
 
-Each fault is a small object, used once: `apply` injects it and verifies its effect, `lift` ends it. All use a
-platform's control socket and block (cooperatively where gevent has patched sockets).
+Each fault is a small object, used once: `apply` injects the fault and verifies its effect, `lift` ends the fault. Both
+use the control socket of a platform and block (cooperatively where gevent has patched sockets).
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ _OF_LINKS = frozenset({"cut", "delay", "blackhole", "bandwidth", "cut-after"})
 _OVER_AT_ONCE = frozenset({"restart", "crash", "replace", "wipe"})
 _CLOCK_TOLERANCE_S = 0.5
 _ANSWERING_S = 10.0
-"""Seconds within which a link that is not disturbed yet must answer."""
+"""Seconds within which an undisturbed link must answer an exchange."""
 _QUICK_S = 0.8
-"""Share of the delay that a link should add; an answer sooner than this shows that it adds nothing."""
+"""Share of the delay that a link should add; an answer after a shorter time shows that the link adds no delay."""
 _HERE = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-"""URL opener without proxies: our services are on this machine, so HTTP_PROXY does not apply."""
+"""URL opener without proxies: the services are on this machine, so HTTP_PROXY does not apply."""
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0}
 _UNITS_BYTES = {"B": 1, "kB": 1000, "MB": 1_000_000}
 _LONGEST_S = 7 * 86_400.0
@@ -63,12 +63,12 @@ class Planned:
     """One parsed entry of a schedule.
 
     text        the entry as it was written
-    kind        a key of EXAMPLES; "" for a fault of the target's own file, whose name is `where`
+    kind        a key of EXAMPLES; "" for a fault that the target file defines, whose name is `where`
     where       the service or link; for aliases such as "redis" its real name
     start_s     seconds after all users are connected
-    duration_s  None: as long as the fault lasts by itself, or until the load ends
-    amount      seconds (delay, skew) or bytes (cut-after) or bytes per second (bandwidth)
-    jitter_s    seconds by which a delay varies, up and down
+    duration_s  duration in seconds; None: until the load ends, or for a fault that ends by itself, until then
+    amount      seconds (delay, skew), bytes (cut-after) or bytes per second (bandwidth); 0.0 for other kinds
+    jitter_s    seconds by which a delay varies at most, up and down
     """
 
     text: str
@@ -81,16 +81,16 @@ class Planned:
 
     @property
     def name(self) -> str:
-        """Return the name that records and reports use for the fault."""
+        """Return the name that records and reports use for the fault, such as "kill auth"."""
         return f"{self.kind} {self.where}".strip()
 
 
 def read_schedule(text: str, *, where: str = "--faults", named: bool = False) -> tuple[Planned, ...]:
     """Return the entries of a schedule in the order of their start.
 
-    `text`: entries separated by commas, or the path of a file; `where`: the option, for errors. `named`: entries name
-    faults of a target's own file (NAME@START[+DURATION]). Raises SettingsError with one sentence for each invalid
-    entry.
+    `text`: entries separated by commas, or the path of a file; `where`: the option, for errors. `named`: the entries
+    name faults that the target file defines (NAME@START[+DURATION]). Raises SettingsError with one sentence for each
+    invalid entry.
     """
     found, faults = [], []
     for entry in _entries(text.strip(), where):
@@ -104,7 +104,7 @@ def read_schedule(text: str, *, where: str = "--faults", named: bool = False) ->
 
 
 class _Mistake(Exception):
-    """Error of an entry; its text continues a sentence that begins with the entry."""
+    """Error in an entry of a schedule; its text continues a sentence that begins with the entry."""
 
 
 def _entries(text: str, where: str) -> list[str]:
@@ -195,16 +195,16 @@ class Fault(Protocol):
 
     @property
     def lasting(self) -> bool:
-        """Return True if the fault lasts until `lift`; False if it is over when `apply` returns."""
+        """Return True if the fault lasts until `lift`; False if the fault has ended when `apply` returns."""
 
     def apply(self, control: ControlClient) -> None:
-        """Inject the fault. Raises PlatformError if it did not take effect."""
+        """Inject the fault. Raises NoEffect if it did not take effect."""
         ...
 
     def lift(self, control: ControlClient) -> None:
         """End the fault; return when the service serves again.
 
-        Raises PlatformError if that fails, or if the fault had no effect.
+        Raises PlatformError if that fails, NoEffect if the fault had no effect.
         """
         ...
 
@@ -215,13 +215,13 @@ class NoEffect(PlatformError):
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """Fault that sends a service SIGKILL. It stays down until `lift` starts it again."""
+    """Fault that sends SIGKILL to a service. The service stays down until `lift` starts it again."""
 
     service: str
     lasting: bool = True
 
     def apply(self, control: ControlClient) -> None:
-        """Implement `Fault.apply`: send SIGKILL. Raises PlatformError unless the process has ended afterwards."""
+        """Implement `Fault.apply`: send SIGKILL. Raises NoEffect unless the process has ended afterwards."""
         pid = _pid(control, self.service)
         control.kill(self.service)
         _require(not psutil.pid_exists(pid), f"process {pid} of {self.service} still runs after SIGKILL")
@@ -234,13 +234,13 @@ class Kill:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Fault that sends a service SIGSTOP. The service keeps its connections and sends nothing until `lift`."""
+    """Fault that sends SIGSTOP to a service. The service keeps its connections but sends nothing until `lift`."""
 
     service: str
     lasting: bool = True
 
     def apply(self, control: ControlClient) -> None:
-        """Implement `Fault.apply`: send SIGSTOP. Raises PlatformError unless the process is stopped afterwards."""
+        """Implement `Fault.apply`: send SIGSTOP. Raises NoEffect unless the process is stopped afterwards."""
         pid = _pid(control, self.service)
         control.pause(self.service)
         state = psutil.Process(pid).status()
@@ -261,7 +261,7 @@ class Restart:
     lasting: bool = False
 
     def apply(self, control: ControlClient) -> None:
-        """Implement `Fault.apply`: restart the service. Raises PlatformError unless it has a new process afterwards."""
+        """Implement `Fault.apply`: restart the service. Raises NoEffect unless it has a new process afterwards."""
         pid = _pid(control, self.service)
         control.restart(self.service, graceful=self.graceful)
         _require(_pid(control, self.service) != pid, f"{self.service} is still process {pid} after a restart")
@@ -281,7 +281,7 @@ class Replace:
     lasting: bool = False
 
     def apply(self, control: ControlClient) -> None:
-        """Implement `Fault.apply`: replace the service. Raises PlatformError unless it has a new process afterwards."""
+        """Implement `Fault.apply`: replace the service. Raises NoEffect unless it has a new process afterwards."""
         pid = _pid(control, self.service)
         control.replace(self.service)
         _require(_pid(control, self.service) != pid, f"{self.service} is still process {pid} after its replacement")
@@ -292,13 +292,13 @@ class Replace:
 
 @dataclass(frozen=True, slots=True)
 class Wipe:
-    """Fault that restarts a store by SIGKILL and without its file, so that it has lost all its data."""
+    """Fault that restarts a database by SIGKILL and without its data, so that all its data is lost."""
 
     service: str
     lasting: bool = False
 
     def apply(self, control: ControlClient) -> None:
-        """Implement `Fault.apply`: wipe the service. Raises PlatformError unless it has a new process afterwards."""
+        """Implement `Fault.apply`: wipe the service. Raises NoEffect unless it has a new process afterwards."""
         pid = _pid(control, self.service)
         control.wipe(self.service)
         _require(_pid(control, self.service) != pid, f"{self.service} is still process {pid} after it was wiped")
@@ -311,19 +311,19 @@ class Wipe:
 class Skew:
     """Fault that restarts a service with a clock that is `offset_s` seconds ahead (negative: behind).
 
-    `lift` restarts it with the right one.
+    `lift` restarts the service with the right clock.
     """
 
     service: str
     url: str
-    """The service's own address."""
+    """Address of the service itself, `http://HOST:PORT`."""
     offset_s: float
     lasting: bool = True
 
     def apply(self, control: ControlClient) -> None:
         """Implement `Fault.apply`: restart the service with the offset.
 
-        Raises PlatformError unless its `/ready` then shows a clock that is off by `offset_s`, within half a second.
+        Raises NoEffect unless its `/ready` then shows a clock that is off by `offset_s`, within half a second.
         """
         control.restart(self.service, settings={"clock_offset": self.offset_s})
         with _HERE.open(f"{self.url}/ready", timeout=5) as answer:
@@ -344,7 +344,7 @@ class Cut:
     lasting: bool = False
 
     def apply(self, control: ControlClient) -> None:
-        """Implement `Fault.apply`: reset the connections. Raises PlatformError if there was none."""
+        """Implement `Fault.apply`: reset the connections. Raises NoEffect if there was none."""
         cut = sum(control.cut(link) for link in self.links)
         _require(cut > 0, f"there was no connection to cut on {', '.join(self.links)}")
 
@@ -356,7 +356,7 @@ class Cut:
 class Disturb:
     """Fault that makes links delay, hold or throttle data, refuse connections, or reset them after some bytes.
 
-    `links`: their names. `conditions`: fields of `harness.platform.links.Conditions`. `cutting`: also reset the
+    `links`: names of the links. `conditions`: fields of `harness.platform.links.Conditions`. `cutting`: also reset the
     connections that are open at the start.
     """
 
@@ -370,7 +370,7 @@ class Disturb:
         """Implement `Fault.apply`: set the conditions of each link, and verify them by an exchange through it.
 
         Raises NoEffect if the exchange shows no disturbance, or if a link does not answer within ten seconds even
-        before it is disturbed. An exchange cannot show `cut_after`: `lift` verifies that.
+        before it is disturbed. An exchange cannot show the effect of `cut_after`, which `lift` verifies.
         """
         for link in self.links:
             self._cuts_before[link] = control.links()[link]["cut"]
@@ -384,7 +384,10 @@ class Disturb:
                 raise NoEffect(f"{link} is not disturbed: {wrong}.")
 
     def _without_effect(self, tried: Mapping[str, Any]) -> str:
-        """Return why an exchange through the link shows no effect; "" if it does, or if it cannot show one yet."""
+        """Return in words why the exchange `tried` shows that the link is not disturbed; "" if it does not show that.
+
+        `tried`: result of `ControlClient.try_out`.
+        """
         conditions = self.conditions
         answered = "error" not in tried
         if conditions.get("held") or conditions.get("refusing"):
@@ -410,7 +413,10 @@ class Disturb:
 
 
 def _answering(control: ControlClient, link: str) -> None:
-    """Wait until an exchange through the link succeeds: a link that does not work anyway shows no disturbance."""
+    """Wait until an exchange through the link succeeds, because a broken link could not show a disturbance.
+
+    Raises NoEffect after ten seconds.
+    """
     end = time.monotonic() + _ANSWERING_S
     while "error" in (tried := control.try_out(link)):
         if time.monotonic() > end:
@@ -431,7 +437,7 @@ def _require(holds: bool, otherwise: str) -> None:
 
 
 def links_needed(plan: Iterable[Planned]) -> tuple[str, ...]:
-    """Return the links that a platform must be started with for this plan (`launch(links=…)`)."""
+    """Return the links that a platform must be started with so that the faults of `plan` can disturb them."""
     return tuple(dict.fromkeys(planned.where for planned in plan if planned.kind in _OF_LINKS))
 
 
@@ -440,9 +446,9 @@ def faults_of(
 ) -> list[Fault]:
     """Return the fault of each entry of `plan`, in order.
 
-    `services`: their names; `endpoints`: as `earwitness up --json` prints them; `where`: the option, for errors. Raises
-    SettingsError, which lists every entry whose service or link is not there, or names the first `wipe` or `skew` of a
-    service that permits none.
+    `services`: names of the platform's services; `endpoints`: as `earwitness up --json` prints them; `where`: the
+    option, for errors. Raises SettingsError, which lists every entry whose service or link does not exist, or the first
+    `wipe` or `skew` of a service that does not permit it.
     """
     known, links = sorted(set(services) - {"links"}), endpoints.get("links", [])
     made, faults = [], []

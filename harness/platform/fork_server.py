@@ -1,13 +1,13 @@
-"""Fork server of the services: both its process and its client in the supervisor.
+"""Fork server of the services: its process, and its client `Nursery` in the supervisor.
 
 `python -m earwitness.harness.platform.fork_server FD MODULE…` imports once what the services import, then forks each of
-them. Nearly all of a Python service's start is importing, and all services import the same. Each service is still a
-process of its own, with its own log, socket and signals; only the work before `__main__` is shared.
+them. A Python service spends most of its start with imports, which are the same for all services. Each service is still
+a process of its own, with its own log, socket and signals; only the work before `__main__` is shared.
 
 Orders come from `Nursery` over the Unix socket FD: one byte each, and file descriptors. The first descriptor is a file
-with the order as JSON (a socket's buffer is too small for some environments); the others are those that the service
-inherits. Answers are lines of JSON: `{"forked": pid}` or `{"failed": errno}` to each order, in their sequence, and
-`{"ended": pid, "status"}` for each end of a child.
+with the order as JSON (a socket's buffer is too small for some environments); the service inherits the other
+descriptors. Answers are lines of JSON: `{"forked": pid}` or `{"failed": errno}` to each order, in the sequence of the
+orders, and `{"ended": pid, "status"}` for each end of a child.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ from earwitness.harness.platform.clean_up import DIRECTORY_VARIABLE
 
 _LOG = "nursery.log"
 ANSWER_S = 60.0
-"""Seconds within which the fork server answers, its imports included, on any machine that can run a platform."""
+"""Seconds within which the fork server must answer; the first answer comes only after its imports."""
 Started: TypeAlias = tuple["Forked", "asyncio.Future[int]"]
-"""A process, and the future of its return code."""
+"""A process, and the future of its return code (as of `subprocess.Popen.returncode`)."""
 _MAX_FDS = 16
 _PR_SET_NAME = 15
 
@@ -54,7 +54,7 @@ _PR_SET_NAME = 15
 class Forked:
     """Child of the fork server, with the methods of `subprocess.Popen` that a service needs.
 
-    `Started` holds it together with the future of its return code.
+    `Started` pairs such a child with the future of its return code.
     """
 
     pid: int
@@ -70,16 +70,17 @@ class Forked:
 
 
 class Nursery:
-    """Client of a fork server process for Python services.
+    """Client of a fork server process, which forks Python services.
 
-    It belongs to the event loop of the main thread. The fork server ends when this process ends.
+    A client belongs to the event loop of the main thread. The fork server ends when this process ends.
     """
 
     def __init__(self, modules: Sequence[str], directory: Path, log_dir: Path) -> None:
         """Start the fork server.
 
-        `modules`: modules that services run, imported in advance; `directory`: the platform's, by which its processes
-        are recognised; `log_dir`: folder of its log. Raises PlatformError if it cannot be started.
+        `modules`: modules that services run, imported in advance; `directory`: the platform's directory, by which its
+        processes are recognised; `log_dir`: folder of the fork server's log. Raises PlatformError if the fork server
+        cannot be started.
         """
         self._log_path = log_dir / _LOG
         self._loop = asyncio.get_running_loop()
@@ -110,10 +111,10 @@ class Nursery:
     ) -> Started:
         """Fork a new process that runs `argv` (`python -m MODULE …`), and return it with the future of its return code.
 
-        `name`: of the service, for the process list and errors; `env`, `cwd`: its environment and working directory;
-        `output`: descriptor for stdout and stderr. It inherits `pass_fds` under the same numbers. Raises PlatformError
-        if the fork server has ended or does not answer within ANSWER_S seconds, OSError if it cannot fork now. A
-        cancelled call leaves no process behind.
+        `name`: name of the service, for the process list and errors; `env`, `cwd`: whole environment and working
+        directory of the process; `output`: descriptor for stdout and stderr; `pass_fds`: descriptors that the process
+        inherits under the same numbers. Raises PlatformError if the fork server has ended or does not answer within
+        ANSWER_S seconds, OSError if it cannot fork. A cancelled call leaves no process behind.
         """
         _, _, module, *arguments = argv
         order = {"name": name, "module": module, "arguments": arguments, "env": dict(env), "cwd": str(cwd)}
@@ -163,7 +164,7 @@ class Nursery:
                 self._ends.pop(event["ended"]).set_result(event["status"])
 
     def _on_end(self) -> None:
-        """Handle the end of the fork server: the kernel has killed all its children with it."""
+        """Handle the end of the fork server: report the end of all its children, which the kernel has killed too."""
         self._loop.remove_reader(self._channel)
         for answer in self._asked:
             answer.set_result(None)
@@ -177,7 +178,7 @@ class Nursery:
         return PlatformError(f"{name} could not be started: the process that forks services {what}. {words}")
 
     def close(self) -> None:
-        """Kill the fork server, and with it the remaining children."""
+        """Kill the fork server; the kernel then kills its remaining children."""
         self._loop.remove_reader(self._channel)
         self._channel.close()
         self._process.kill()
@@ -185,7 +186,10 @@ class Nursery:
 
 
 def _unwanted(answer: asyncio.Future[Started | None]) -> None:
-    """Kill the process of a call that was given up: it would serve unnoticed on a socket that the next start shares."""
+    """Kill the process that a call of `fork` started after it was given up.
+
+    Otherwise the process would serve unnoticed on a socket that the next start shares.
+    """
     if answer.exception() is None and (started := answer.result()) is not None:
         started[0].kill()
 
@@ -194,7 +198,7 @@ def _unwanted(answer: asyncio.Future[Started | None]) -> None:
 class _Order:
     """Order to fork a service that runs `python -m MODULE ARGUMENTS…`.
 
-    `fds`: pairs (descriptor number in this process, number that the service is to have).
+    `fds`: pairs (number of a descriptor in this process, its number in the service).
     """
 
     name: str
@@ -206,7 +210,7 @@ class _Order:
 
 
 def main() -> None:
-    """Import the modules, then fork services until the owner closes the channel. In a child, run its service."""
+    """Import the modules, then fork services until the supervisor closes the channel. In a child, run its service."""
     channel = socket.socket(fileno=int(sys.argv[1]))
     for module in sys.argv[2:]:
         runpy.run_module(module, run_name="preloaded")  # its `__main__` imports everything and runs nothing
@@ -219,9 +223,9 @@ def main() -> None:
 
 
 def _serve(channel: socket.socket) -> _Order | None:
-    """Fork the ordered services and report the ends of the children, until the owner closes the channel.
+    """Fork the ordered services and report the ends of children, until the supervisor closes the channel.
 
-    Returns None then. In a forked child it returns the child's order at once.
+    Returns None after that. In a forked child the function returns the child's order at once.
     """
     woken, wake = os.pipe()
     os.set_blocking(woken, False)
@@ -250,7 +254,7 @@ def _serve(channel: socket.socket) -> _Order | None:
 
 
 def _fork(channel: socket.socket) -> int | None:
-    """Fork, and report the child's pid or the error; return the pid, 0 in the child, or None if it failed."""
+    """Fork, and report the child's pid or the error; return the pid, 0 in the child, None if forking failed."""
     try:
         pid = os.fork()
     except OSError as error:  # no processes or memory left: no reason to end the running services
@@ -262,7 +266,7 @@ def _fork(channel: socket.socket) -> int | None:
 
 
 def _leave(tie: Callable[[], None] | None, channel: socket.socket, *pipe: int) -> None:
-    """Prepare a new child: tie it to the fork server's end, and close what belongs to the fork server."""
+    """Prepare a new child: make it end with the fork server, and close the descriptors of the fork server."""
     if tie is not None:
         tie()
     signal.set_wakeup_fd(-1)

@@ -1,4 +1,4 @@
-"""Start of a platform from any program, as a child process that ends with it, or use of a running one.
+"""Start of a platform from any program, as a child process that ends with the program, or use of a running platform.
 
 All functions block and need no event loop: they work in threads, under gevent's monkey patching (where they wait
 cooperatively) and while another thread runs an event loop.
@@ -25,22 +25,26 @@ from earwitness.harness.progress import say
 from earwitness.harness.settings import load_settings
 
 _START_TIMEOUT_S = 180.0
-"""Seconds for the whole start: enough for a first start on a slow machine. Each service has a shorter deadline."""
+"""Seconds for the whole start, enough for a first start on a slow machine. Each service has its own, shorter limit."""
 _STOP_TIMEOUT_S = 15.0
 _owned: weakref.WeakSet[Platform] = weakref.WeakSet()
 
 
 class Platform:
-    """Running platform that this process started, or found running.
+    """Reference platform that this process started, or found running.
 
-    `endpoints`: what `earwitness up --json` prints; `owned`: whether `stop` ends the platform. `process` is the
-    supervisor, None if the platform was found; `owner_fd` is our end of a pipe; closing it ends the supervisor.
+    `endpoints`: what `earwitness up --json` prints; `control`: client of its control socket; `owned`: this process
+    started the platform, so `stop` ends it.
     """
 
     def __init__(
         self, endpoints: dict[str, Any], process: subprocess.Popen[bytes] | None = None, owner_fd: int | None = None
     ) -> None:
-        """Keep the endpoints. A platform that this process started is stopped at exit even without `stop`."""
+        """Store the endpoints.
+
+        `process`, `owner_fd`: supervisor, and the end of a pipe whose closing ends the supervisor. Both are None for a
+        platform that was found running. A platform that this process started ends with this process at the latest.
+        """
         self.endpoints = endpoints
         self.control = ControlClient(endpoints["control"])
         self.owned = process is not None
@@ -53,7 +57,7 @@ class Platform:
         """End a platform that this process started, wait for it and return the supervisor's exit code.
 
         The code is 2 if a service had died. A platform that was found running is not ended, and None is returned.
-        Idempotent. Raises PlatformError if it had to be killed after `timeout_s` seconds.
+        Idempotent. Raises PlatformError if the platform had to be killed after `timeout_s` seconds.
         """
         self._close_pipe()
         if self._process is None:
@@ -66,9 +70,10 @@ class Platform:
             raise PlatformError(f"The platform did not end within {timeout_s:g} s; it was killed.") from None
 
     def forget(self) -> None:
-        """Give up the platform in a forked child, so that it lives exactly as long as the parent.
+        """Give up the platform in a forked child, so that only the parent process keeps the platform running.
 
-        It is called automatically after `os.fork`; call it only where a process is forked without Python's hooks.
+        The method is called automatically after `os.fork`; call it only where a process is forked without Python's
+        hooks.
         """
         self._close_pipe()
         self._process, self.owned = None, False
@@ -83,7 +88,7 @@ class Platform:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop the platform, if it is ours."""
+        """Stop the platform, if this process started it."""
         self.stop()
 
 
@@ -102,10 +107,10 @@ def launch(
 ) -> Platform:
     """Start a platform and wait until it is ready.
 
-    Options that are not given come from the settings (`harness.settings`: file in the working directory, environment).
-    `defects` `{"backend-2": ["Z1:0.01"]}`, `settings` `{"backend": {"rate_per_s": 5}}`, `ports` `{"edge": 8080}`,
-    `links` `("backend/auth",)`. If the start takes more than two seconds, `progress` is called with sentences about it
-    (default: stderr). Raises PlatformError with the reason if it does not get ready. The wait ends after `timeout_s`
+    Options that are not given come from the settings (`harness.settings`: file in the working directory, environment
+    variables). `defects` `{"backend-2": ["Z1:0.01"]}`, `settings` `{"backend": {"rate_per_s": 5}}`, `ports` `{"edge":
+    8080}`, `links` `("backend/auth",)`. If the start takes more than two seconds, `progress` is called with sentences
+    about it (default: stderr). Raises PlatformError with the reason if the platform is not ready within `timeout_s`
     seconds. `keep`: do not remove the platform's directory at the end. `log_dir`: folder of the services' logs.
     `postgres_user`: a value of `harness.platform.stores.UserMode`.
     """
@@ -131,7 +136,7 @@ def launch(
 def attach(place: str) -> Platform:
     """Return a platform that runs already, named by its control address or the path of its state file.
 
-    Raises PlatformError if it does not answer, or if `place` names none.
+    Raises PlatformError if the platform does not answer, or if `place` names no platform.
     """
     address = address_of(place)
     return Platform({**ControlClient(address).endpoints(), "control": address})
@@ -140,7 +145,8 @@ def attach(place: str) -> Platform:
 def offered() -> Platform | None:
     """Return the running platform that `EARWITNESS_PLATFORM` or this folder's state file names, or None.
 
-    See `harness.platform.control.find_offer`. Raises SettingsError if the settings ask for another one.
+    See `harness.platform.control.find_offer`. Raises SettingsError if the platform differs from the user's settings,
+    PlatformError as `find_offer` does.
     """
     address = find_offer()
     if address is None:

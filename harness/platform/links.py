@@ -1,12 +1,12 @@
-"""Links: connections between two parts of the platform that pass through our proxy, so that faults can disturb them.
+"""Links: connections between two parts of the platform that pass through a proxy, so that faults can disturb them.
 
 A link is called CALLER/CALLEE: `edge/backend-1`, `backend-2/auth`, `users/edge`. A platform has only the links that it
-was started with; all other connections are direct and cost nothing.
+was started with; all other connections are direct.
 
 The proxy is `python -m earwitness.harness.platform.links`, one process for all links of a platform, which the
 supervisor starts and ends like a service. Requests are lines of JSON on the inherited socket: `{"token", "do": "set",
-"link", "conditions": {…}}`, `cut` (reset every connection of a link), `status` (of each link: conditions, connections
-open, opened, cut, bytes).
+"link", "conditions": {…}}`, `cut` (reset every connection of a link), `status` (of each link: conditions; numbers of
+open, opened and cut connections; bytes).
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ from earwitness.harness.platform.ports import BACKLOG, HOST, ReservedPort, bound
 from earwitness.harness.platform.spec import SETTINGS_VARIABLE, ServiceSpec
 
 NAME = "links"
-"""Name of the service that is the proxy."""
+"""Name of the service that runs the proxy."""
 USERS = "users"
 _ALL = "all"
 _ANSWER_S = 5.0
 _TRY_S = 2.0
 _QUESTIONS = {"valkey": b"PING\r\n", "postgres": b"\0\0\0\x08\x04\xd2\x16\x2f"}
-"""Requests that a store answers without a password: a command, an SSLRequest."""
+"""Requests that a database answers without a password, by service: the command PING, an SSLRequest."""
 _HIGH_WATER = 1 << 18
-"""Bytes in transit in one direction above which the proxy stops reading."""
+"""Bytes in transit in one direction from which the proxy stops reading."""
 _MAX_LINE = 1 << 16
 _NO_LINGER = struct.pack("ii", 1, 0)
 
@@ -60,9 +60,9 @@ def possible_links(replicas: Sequence[str], stores: Iterable[str]) -> list[str]:
 
 
 def matching(wanted: str, possible: Iterable[str]) -> list[str]:
-    """Return the links of `possible` that `wanted` means: one link, `all`, or all links that lead to a service.
+    """Return the links of `possible` that `wanted` means: one link, all links for `all`, or all that lead to a service.
 
-    `backend` means the links to every replica, `backend/auth` those from every replica.
+    `backend` means the links to every replica, `backend/auth` the links from every replica to auth.
     """
     return [link for link in possible if wanted in (_ALL, link) or _fits(wanted, link)]
 
@@ -85,8 +85,8 @@ class Conditions:
     Times are seconds.
 
     delay_s, jitter_s  each piece arrives `delay_s` later, plus or minus up to `jitter_s`; order is kept
-    bytes_per_s        limit for each direction of each connection
-    held               no data passes, none is lost, and it passes when this ends (a blackhole)
+    bytes_per_s        limit of the bytes per second, for each direction of each connection
+    held               no data passes (a blackhole); the data is kept and passes when the condition ends
     refusing           new connections are reset at once
     cut_after          each connection is reset after this many bytes of both directions together
     """
@@ -109,7 +109,7 @@ class Links:
     """
 
     def __init__(self, names: Sequence[str]) -> None:
-        """Reserve a port for each link, and one for the proxy's own requests if there is any link."""
+        """Reserve a port for each link, and one for requests to the proxy if there is any link."""
         self.names = tuple(names)
         self._ports = {name: ReservedPort(name) for name in names}
         self._control = ReservedPort(NAME) if names else None
@@ -120,9 +120,9 @@ class Links:
         return self._ports.get(name)
 
     def spec(self, ports: dict[str, ReservedPort]) -> ServiceSpec:
-        """Return the specification of the proxy as a service. There must be at least one link.
+        """Return the specification of the proxy as a service. The platform must have at least one link.
 
-        `ports`: those of the services themselves, by name.
+        `ports`: ports of the services themselves, by name.
         """
         assert self._control is not None
         ways = {
@@ -142,8 +142,8 @@ class Links:
     async def ask(self, do: str, **arguments: object) -> Any:
         """Send the request `do` with its `arguments` to the proxy and return the result.
 
-        The module lists the requests. Raises PlatformError with the proxy's own sentence, or if it does not answer
-        within 5 s. Without links there is no proxy: `status` returns {}, other requests raise PlatformError.
+        The module lists the requests. Raises PlatformError with the proxy's own message, or if the proxy does not
+        answer within 5 s. Without links there is no proxy: `status` returns {}, other requests raise PlatformError.
         """
         if self._control is None:
             if do == "status":
@@ -167,9 +167,9 @@ class Links:
     async def try_out(self, name: str) -> dict[str, object]:
         """Make a small exchange through a link; return `{"seconds", "bytes"}`, or `{"error"}` if there was no answer.
 
-        `seconds`: time until the answer came; `bytes`: length of its first piece. The request is one that needs no
-        password: PING, an SSLRequest or GET /ready. It ends after 2 seconds. Raises PlatformError if there is no such
-        link.
+        `seconds`: time until the answer came; `bytes`: number of bytes of the answer that came first. The request needs
+        no password: PING, an SSLRequest or GET /ready. An answer that takes longer than 2 seconds counts as missing.
+        Raises PlatformError if there is no such link.
         """
         port = self.port(name)
         if port is None:
@@ -197,7 +197,7 @@ class Links:
 
 @dataclass(frozen=True, slots=True)
 class _Answers:
-    """Readiness probe of the proxy: it answers a request once it listens on all of its links."""
+    """Readiness probe of the proxy, which answers a request as soon as it listens on all of its links."""
 
     links: Links
 
@@ -210,13 +210,13 @@ class _Answers:
 
 
 class _Way:
-    """Link of the proxy: its ports, its current conditions and its counts.
+    """One link in the proxy: its ports, its present conditions and its counts.
 
     The proxy accepts connections on port `listen` and connects to port `to`.
     """
 
     def __init__(self, name: str, listen: int, to: int) -> None:
-        """Start without disturbance. Random numbers depend only on the name."""
+        """Start without disturbance and connections. The random numbers of the jitter depend only on the name."""
         self.name, self.listen, self.to = name, listen, to
         self.conditions = _FREE
         self.free = True
@@ -225,29 +225,29 @@ class _Way:
         self.random = random.Random(name)
 
     def set(self, conditions: Conditions) -> None:
-        """Change the conditions, which apply at once, also to open connections."""
+        """Change the conditions. They apply at once, to open connections too."""
         self.conditions, self.free = conditions, conditions == _FREE
         for pair in list(self.pairs):
             pair.conditions_changed()
 
     def cut(self) -> int:
-        """Reset all connections and return how many there were."""
+        """Reset all connections and return their number."""
         pairs = list(self.pairs)
         for pair in pairs:
             pair.reset()
         return len(pairs)
 
     def status(self) -> dict[str, object]:
-        """Return open, opened, cut and bytes (counts), and conditions."""
+        """Return the counts `open`, `opened` and `cut` of connections, `bytes`, and `conditions`."""
         counts = {"open": len(self.pairs), "opened": self.opened, "cut": self.cuts, "bytes": self.bytes}
         return {**counts, "conditions": asdict(self.conditions)}
 
 
 class _Pair:
-    """Proxied connection: the caller's connection and the one to the callee that belongs to it."""
+    """Proxied connection: the caller's connection, and the proxy's connection to the callee."""
 
     def __init__(self, way: _Way) -> None:
-        """Make both sides; neither is connected yet."""
+        """Make both sides; neither side is connected yet."""
         self.way = way
         self.passed = 0
         self.caller, self.callee = _Side(self), _Side(self)
@@ -255,7 +255,7 @@ class _Pair:
         self._dialling: asyncio.Task[None] | None = None
 
     def accepted(self) -> None:
-        """Handle a new connection from the caller: reset it, hold it or connect to the callee, as conditions ask."""
+        """Handle a new connection from the caller: reset it, hold it, or connect to the callee, by the conditions."""
         self.way.pairs.add(self)
         self.way.opened += 1
         if self.way.conditions.refusing:
@@ -264,7 +264,7 @@ class _Pair:
             self.dial()
 
     def dial(self) -> None:
-        """Start connecting to the callee, unless that has begun already. If it fails, the pair is reset."""
+        """Start connecting to the callee, unless that has begun already. If connecting fails, the pair is reset."""
         if self._dialling is None:
             self._dialling = asyncio.get_running_loop().create_task(self._dial())
 
@@ -276,7 +276,7 @@ class _Pair:
             self.reset()
 
     def conditions_changed(self) -> None:
-        """Apply changed conditions to queued data and to a connection that was held."""
+        """Apply changed conditions to queued data, and connect to the callee if that was delayed."""
         if not self.way.conditions.held:
             self.dial()
         for side in (self.caller, self.callee):
@@ -296,15 +296,15 @@ class _Pair:
 
 
 class _Side(asyncio.Protocol):
-    """Side of a proxied connection: the caller's or the callee's.
+    """Side of a proxied connection: that of the caller or that of the callee.
 
-    Received data is sent to `other`, at once or through the queue of data in transit.
+    Data that this side receives is sent to the side `other`, at once or through the queue of data in transit.
     """
 
     other: _Side
 
     def __init__(self, pair: _Pair) -> None:
-        """Start unconnected, with nothing in transit."""
+        """Start without a connection and with an empty queue."""
         self.pair = pair
         self.transport: asyncio.Transport | None = None
         self._queue: deque[tuple[float, bytes | None]] = deque()  # due, data; None: the end
@@ -332,7 +332,7 @@ class _Side(asyncio.Protocol):
             self.other.pump()
 
     def data_received(self, data: bytes) -> None:
-        """Implement `asyncio.Protocol.data_received`: send at once on an undisturbed link, else queue."""
+        """Implement `asyncio.Protocol.data_received`: send the data at once on an undisturbed link, else queue it."""
         pair, other = self.pair, self.other.transport
         pair.way.bytes += len(data)
         if pair.way.free and not self._queue and other is not None:
@@ -341,12 +341,12 @@ class _Side(asyncio.Protocol):
         self._later(data)
 
     def eof_received(self) -> bool:
-        """Implement `asyncio.Protocol.eof_received`: queue the end; the connection stays half open."""
+        """Implement `asyncio.Protocol.eof_received`: queue the end of the data; the connection stays half open."""
         self._later(None)
         return True
 
     def pause_writing(self) -> None:
-        """Implement `asyncio.Protocol.pause_writing`: stop reading from the other end."""
+        """Implement `asyncio.Protocol.pause_writing`: stop reading from the other side."""
         self.other._stuck = True
         self.other.breathe()
 
@@ -356,7 +356,7 @@ class _Side(asyncio.Protocol):
         self.other.pump()
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Implement `asyncio.Protocol.connection_lost`: reset the other end after an error, else queue the end."""
+        """Implement `asyncio.Protocol.connection_lost`: reset the other side after an error, else queue the end."""
         if self._timer is not None:
             self._timer.cancel()
         self.pair.over()
@@ -380,7 +380,7 @@ class _Side(asyncio.Protocol):
         self.pump()
 
     def pump(self) -> None:
-        """Send the queued data that is due to the other side, and set a timer for the rest."""
+        """Send the queued data that is due to the other side, and set a timer for later data."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -415,7 +415,7 @@ class _Side(asyncio.Protocol):
         return True
 
     def breathe(self) -> None:
-        """Pause or resume reading, so that data that cannot be sent stays with its sender."""
+        """Pause or resume reading, so that data that cannot be sent on stays with its sender."""
         transport = self.transport
         if transport is None or transport.is_closing():
             return
@@ -427,7 +427,7 @@ class _Side(asyncio.Protocol):
                 transport.resume_reading()
 
     def reset(self) -> None:
-        """Drop queued data and reset the connection (RST, by a linger time of 0)."""
+        """Drop queued data and reset the connection (TCP RST, by a linger time of 0)."""
         transport = self.transport
         self._queue.clear()
         if transport is None or transport.is_closing():
@@ -438,14 +438,14 @@ class _Side(asyncio.Protocol):
 
 
 class _ProxyServer:
-    """Server of control requests on the inherited socket."""
+    """Server of control requests in the proxy, on the inherited socket."""
 
     def __init__(self, ways: dict[str, _Way], token: str) -> None:
-        """Answer requests about `ways` (by link name) that contain `token`."""
+        """Prepare to answer requests about `ways` (by link name) that contain `token`."""
         self._ways, self._token = ways, token
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer the one request of a connection."""
+        """Answer the single request of a connection, and close the connection."""
         try:
             line = await reader.readuntil(b"\n")
             writer.write(json.dumps(self._answer(line)).encode() + b"\n")

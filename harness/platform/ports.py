@@ -1,9 +1,9 @@
-"""Ports without a race: a port belongs to the platform from the first moment to the last.
+"""Reserved ports: a port belongs to the platform from its start to its end, so no other program can take it.
 
 The supervisor keeps a socket bound to each port and never lets it listen. Linux lets a second socket bind the same
 address when both set SO_REUSEADDR and neither listens yet, while the kernel gives the port to no program that asks for
-any free one. So a server that inherits no socket can still bind "its" port, and a killed service's port refuses
-connections, as a dead service should, without being lost before its restart.
+any free one. So a server that inherits no socket can still bind its port. The port of a killed service refuses
+connections, as that of a dead service should, and is still reserved for the restart.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ class ReservedPort:
     def __init__(self, service: str, wanted: int = 0, how: str = "") -> None:
         """Reserve the port `wanted`, or any free one for 0.
 
-        `service`: whose port; `how`: text that says how a user chooses another port, for the error. Raises
-        PlatformError for a port that is in use or not permitted; the error names the program that uses the port, if
-        that is visible.
+        `service`: name of the service, for the error; `how`: text for the error that states how a user chooses another
+        port. Raises PlatformError for a port that is in use or not permitted; the error names the program that uses the
+        port, if that is visible.
         """
         self.service = service
         try:
@@ -49,24 +49,21 @@ class ReservedPort:
     def socket(self, *, listening: bool) -> socket.socket:
         """Return a new socket bound to the port, for one start of the service.
 
-        The caller passes it to the service and closes its own copy. `listening`: it already listens.
+        The caller passes the socket to the service and closes its own copy. `listening`: the socket listens already.
         """
         return bound_socket(self.service, self.number, listening=listening)
 
     def close(self) -> None:
-        """Release the port.
-
-        Idempotent.
-        """
+        """Release the port. Idempotent."""
         if self._guard is not None:
             self._guard.close()
             self._guard = None
 
 
 def bound_socket(service: str, port: int, *, listening: bool) -> socket.socket:
-    """Return a socket bound to a reserved port. `listening`: it already listens; `service`: whose port, for errors.
+    """Return a socket bound to a reserved port. `listening`: the socket listens already; `service`: name for errors.
 
-    Raises PlatformError if another program listens there.
+    Raises PlatformError if another program listens on the port.
     """
     try:
         bound = _bound(port)
@@ -89,9 +86,10 @@ def _bound(port: int) -> socket.socket:
 
 
 def _leave_in_time_wait(bound: socket.socket) -> None:
-    """Leave the port in TIME_WAIT, where two sockets cannot share an address.
+    """Put the port of the socket into the TCP state TIME_WAIT, to reserve it on systems other than Linux.
 
-    The system gives such a port to no program that asks for any free one.
+    There two sockets cannot share an address, but the system gives such a port to no program that asks for any free
+    one.
     """
     with bound:
         bound.listen(1)

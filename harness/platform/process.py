@@ -36,17 +36,17 @@ from earwitness.harness.platform.ports import bound_socket
 from earwitness.harness.platform.spec import FD_VARIABLE, SETTINGS_VARIABLE, TAKEOVER_VARIABLE, ServiceSpec, wait_ready
 
 _Started: TypeAlias = tuple[Child, "asyncio.Future[int]"]
-"""A process, and the future of its return code."""
+"""A process, and the future of its return code (as of `subprocess.Popen.returncode`)."""
 
 
 class Status(TypedDict):
     """State of a service.
 
     state   stopped, starting, ready, paused, killed or died
-    pid     None without a process
-    starts  how often it was started
+    pid     process id, None without a process
+    starts  number of starts so far
     log     path of its log
-    death   text about an unexpected end; None without one
+    death   text about an unexpected end; None if there was none
     """
 
     state: str
@@ -59,11 +59,11 @@ class Status(TypedDict):
 class Usage(TypedDict):
     """Resources of a service and its descendants together.
 
-    pid        of the service, None if it has no process
-    processes  how many there are
+    pid        process id of the service, None if it has no process
+    processes  number of these processes
     rss_bytes  resident memory; shared memory counts once
-    cpu_s      seconds of user and system time
-    fds        open file descriptors
+    cpu_s      CPU time in seconds, user and system
+    fds        number of open file descriptors
     """
 
     pid: int | None
@@ -78,7 +78,7 @@ STOPPED, STARTING, READY, PAUSED, KILLED, DIED = "stopped", "starting", "ready",
 
 
 class ServiceProcess:
-    """Service and its current process. It belongs to the event loop of the main thread."""
+    """Service of a platform and its present process. It belongs to the event loop of the main thread."""
 
     def __init__(
         self,
@@ -88,10 +88,10 @@ class ServiceProcess:
         on_death: Callable[[ServiceDied], None] | None = None,
         nursery: Nursery | None = None,
     ) -> None:
-        """Prepare the service; nothing runs yet.
+        """Prepare the service; no process runs yet.
 
-        `root`: the platform's directory. `on_death` is called when the process ends unexpectedly. `nursery`: the fork
-        server, used if the spec is `preloaded`.
+        `root`: the platform's directory; `log_dir`: folder of the log. `on_death` is called when the process ends
+        unexpectedly. `nursery`: the fork server, used if the spec is `preloaded`.
         """
         self.spec = spec
         self.directory = root / spec.name
@@ -119,9 +119,9 @@ class ServiceProcess:
         return self._ended is not None and not self._ended.done()
 
     async def start(self) -> None:
-        """Prepare the service (the first time) and start its process. Returns before it is ready.
+        """Prepare the service (the first time) and start its process. Returns before the service is ready.
 
-        Raises PlatformError if it runs already.
+        Raises PlatformError if the service runs already, or its process cannot be started.
         """
         if self.running:
             raise PlatformError(f"{self.spec.name} runs already.")
@@ -133,9 +133,9 @@ class ServiceProcess:
         self._process, self._ended = await self._spawn()
 
     async def _spawn(self, ready_pipe: int | None = None) -> _Started:
-        """Fork a new process of this service.
+        """Start a new process of this service; return it and the future of its return code.
 
-        The caller decides when it becomes the serving one.
+        The caller stores it as the service's process. `ready_pipe`: descriptor for `TAKEOVER_VARIABLE`, None for none.
         """
         spec = self.spec
         env = {**spec.env, DIRECTORY_VARIABLE: str(self._root)}
@@ -171,9 +171,9 @@ class ServiceProcess:
         return process, when_ended(process)
 
     def _let_go(self) -> None:
-        """Close our copy of the listening socket, which only a process that takes over needs.
+        """Close this process's copy of the listening socket, which is kept only for a process that takes over.
 
-        With it open, the port of a service that has ended would not refuse connections.
+        If it stayed open, the port of a service that has ended would not refuse connections.
         """
         if self._listener is not None:
             self._listener.close()
@@ -192,7 +192,7 @@ class ServiceProcess:
         return ServiceDied(self.spec.name, describe_status(returncode), self.last_words(), self._whole_log())
 
     def _whole_log(self) -> str:
-        """Return where the whole log will be when the platform has ended, or how to keep it the next time."""
+        """Return a sentence: where the whole log will be after the platform's end, or how to keep it next time."""
         if self.log_path.is_relative_to(self._root) and not (self._root / KEPT).exists():
             return "Its log is deleted with the platform. To keep it: earwitness up --keep, or --log-dir DIR."
         return f"Its full log: {self.log_path}"
@@ -200,7 +200,7 @@ class ServiceProcess:
     async def wait_ready(self) -> None:
         """Wait until all readiness probes succeed.
 
-        Raises ServiceDied if the service ends first, PlatformError at its deadline.
+        Raises ServiceDied if the service ends first, PlatformError after `ready_timeout_s` of the specification.
         """
         ended = self._ended
         assert ended is not None
@@ -228,9 +228,10 @@ class ServiceProcess:
         self.state = KILLED
 
     async def stop(self, *, discard: bool = False, timeout_s: float | None = None) -> None:
-        """Send the stop signal, then SIGKILL after `timeout_s`; return when the process has ended.
+        """Send the stop signal, SIGKILL after `timeout_s` seconds; return when the process has ended.
 
-        `timeout_s`: None for the specification's. `discard`: its data is no longer needed, so `discard_signal` is sent.
+        `timeout_s`: None for the time in the specification. `discard`: the service's data is no longer needed, so the
+        signal is `discard_signal`.
         """
         number = self.spec.discard_signal if discard else self.spec.stop_signal
         await self._end(number, self.spec.stop_timeout_s if timeout_s is None else timeout_s)
@@ -247,7 +248,7 @@ class ServiceProcess:
     async def wipe(self) -> None:
         """Kill the service, remove its data and start it again; return when it is ready.
 
-        Raises PlatformError for a service without data that it may lose.
+        Raises PlatformError for a service that has no data that it may lose.
         """
         if self.spec.data is None:
             raise PlatformError(f"{self.spec.name} has no data that it could lose and serve without.")
@@ -257,7 +258,7 @@ class ServiceProcess:
         await self.wait_ready()
 
     def reconfigure(self, changes: Mapping[str, object]) -> None:
-        """Change settings of the service; they take effect at the next start.
+        """Change settings of the service; the changes take effect at the next start.
 
         Raises PlatformError for a service without settings.
         """
@@ -269,9 +270,9 @@ class ServiceProcess:
         """Replace the process by a new one that takes over the listening socket; return when the old one has ended.
 
         The old process gets its stop signal when the new one is ready, and drains. The port accepts connections all the
-        time. Only for services that inherit their socket and report on the pipe of `TAKEOVER_VARIABLE` that they are
-        ready. Raises PlatformError for other services, for one that does not run, and if the new process does not get
-        ready; then the old one continues.
+        time. This works only for services that inherit their socket and report on the pipe of `TAKEOVER_VARIABLE` that
+        they are ready. Raises PlatformError for other services and for a service that does not run. Also raises it if
+        the new process does not get ready; the old process then continues.
         """
         self._must_run("replaced")
         if not self.spec.takes_over:
@@ -324,7 +325,7 @@ class ServiceProcess:
     async def pause(self) -> None:
         """Send SIGSTOP to the process and its descendants, and wait until all of them have stopped.
 
-        They keep their sockets. Raises PlatformError after five seconds.
+        The processes keep their sockets. Raises PlatformError after five seconds.
         """
         self._must_run("paused")
         assert self._process is not None
@@ -357,16 +358,16 @@ class ServiceProcess:
             raise PlatformError(f"{self.spec.name} cannot be {verb}: it does not run ({self.state}).")
 
     def last_words(self, lines: int = LAST_LINES) -> str:
-        """Return the last lines that the service logged since its last start."""
+        """Return the last `lines` lines that the service has logged since its last start."""
         return tail(self.log_path, lines, self._log_start)
 
     def status(self) -> Status:
-        """Return `{"state", "pid", "starts", "log", "death"}`: pid None without a process, death None or a text."""
+        """Return the present `Status` of the service."""
         death = str(self.death) if self.death is not None else None
         return {"state": self.state, "pid": self.pid, "starts": self.starts, "log": str(self.log_path), "death": death}
 
     def stats(self) -> Usage:
-        """Return sums over the process and its descendants: `{"pid", "processes", "rss_bytes", "cpu_s", "fds"}`.
+        """Return the `Usage` of the process and its descendants: sums over all of them.
 
         Shared memory (Postgres's buffers, libraries) counts once: as the largest shared size of any of the processes.
         """

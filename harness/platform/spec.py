@@ -1,6 +1,6 @@
-"""Specification of a service as data: how it is started, when it is ready, how it is ended.
+"""Specification of a service as data: its command, its readiness probes, its signals and time limits.
 
-Readiness is tested as the service's users use it: by a query, a PING, a request, never by its log.
+Readiness is tested in the way in which others use the service: by a query, a PING, a request, never by its log.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
 FD_VARIABLE = "EARWITNESS_FD"
-"""Variable with the number of the inherited listening socket, for services that take no JSON settings."""
+"""Environment variable with the number of the inherited listening socket, for services without JSON settings."""
 SETTINGS_VARIABLE = "EARWITNESS_SERVICE"
-"""Variable with a reference service's settings: one JSON object, to which `fd` is added at each start."""
+"""Environment variable with the settings of a reference service: one JSON object, with `fd` added at each start."""
 TAKEOVER_VARIABLE = "EARWITNESS_TAKEOVER"
-"""Variable with the number of a pipe, set for a process that replaces another one.
+"""Environment variable with the number of a pipe, set for a process that replaces another one.
 
-The process writes to it when it is ready, before it accepts connections.
+The process writes to the pipe when it is ready, before it accepts connections.
 """
 _ATTEMPT_TIMEOUT_S = 3.0
 _FIRST_PAUSE_S = 0.01
@@ -32,7 +32,7 @@ class Probe(Protocol):
     """Protocol of a readiness test of a service."""
 
     async def missing(self) -> str | None:
-        """Return None when the service is ready, else a text that fits after "not ready: "."""
+        """Return None if the service is ready, else a text that fits after "not ready: "."""
         ...
 
 
@@ -40,22 +40,23 @@ class Probe(Protocol):
 class ServiceSpec:
     """Specification of one service.
 
-    Its working directory is its own folder of the platform's directory; times are in seconds.
+    The service's working directory is its own folder in the platform's directory; times are in seconds.
 
-    - `env`: its whole environment, to which the supervisor adds.
-    - `port`: a reserved port (`harness.platform.ports`); with `inherits` the process gets a socket bound to it, already
-      listening if `listening`.
-    - `settings`: sent as JSON in `EARWITNESS_SERVICE`.
-    - `prepare` runs once, before the first start.
+    - `argv`: command and arguments.
+    - `env`: the whole environment; the supervisor adds variables.
+    - `port`: a reserved port (`harness.platform.ports`). With `inherits` the process gets a socket bound to the port,
+      which listens already if `listening`.
+    - `settings`: sent as JSON in `EARWITNESS_SERVICE`; None for none.
+    - `prepare`: called with the working directory once, before the first start.
     - `ready`: probes that must succeed, one after the other, within `ready_timeout_s`.
-    - `after`: services that must be ready before it is started.
-    - `beside`: services that must be ready before this one can be ready; its time limit starts then.
+    - `after`: services that must be ready before this one is started.
+    - `beside`: services that must be ready before this one can be ready; its time limit starts when they are.
     - `stop_timeout_s`: time between `stop_signal` and SIGKILL.
-    - `discard_signal`: sent instead of `stop_signal` when its data is no longer needed.
-    - `takes_over`: it can be replaced while it runs (see `TAKEOVER_VARIABLE`).
+    - `discard_signal`: sent instead of `stop_signal` when the service's data is no longer needed.
+    - `takes_over`: the process can be replaced while it runs (see `TAKEOVER_VARIABLE`).
     - `preloaded`: `argv` is `python -m MODULE …`, forked from a process that has already imported what MODULE needs.
-    - `user`: the account that runs it, None for ours.
-    - `data`: the folder in its working directory that it can lose (`ServiceProcess.wipe`).
+    - `user`: the account that runs the service, None for the account of the supervisor.
+    - `data`: the folder in the working directory that the service can lose (`ServiceProcess.wipe`); None for none.
     """
 
     name: str
@@ -87,7 +88,7 @@ class HttpAnswers:
     status: int = 200
 
     async def missing(self) -> str | None:
-        """Implement `Probe.missing`: send the GET; return the wrong status and the start of the body."""
+        """Implement `Probe.missing`: send the GET; return the wrong status and the start of the body, or None."""
         status, body = await _http_get(self.url)
         if status == self.status:
             return None
@@ -102,7 +103,7 @@ class PostgresAnswers:
     dsn: str = field(repr=False)
 
     async def missing(self) -> str | None:
-        """Implement `Probe.missing`: run the query; return the error with which the database answers."""
+        """Implement `Probe.missing`: run the query; return the error of the database, or None."""
         import asyncpg  # heavy, and only needed once the server is being started
 
         try:
@@ -123,7 +124,7 @@ class RedisAnswers:
     url: str = field(repr=False)
 
     async def missing(self) -> str | None:
-        """Implement `Probe.missing`: send `PING`; return the wrong answer."""
+        """Implement `Probe.missing`: send `PING`; return the wrong answer, or None."""
         parts = urlsplit(self.url)
         reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
         try:
@@ -140,7 +141,8 @@ class RedisAnswers:
 async def wait_ready(probes: Sequence[Probe], waiting_for: list[str]) -> None:
     """Wait until every probe has succeeded, one after the other.
 
-    It has no deadline: the caller sets one. `waiting_for[0]` is always replaced by what was missing last.
+    The function has no time limit; the caller sets one. After each failed probe, `waiting_for` holds one text: what was
+    missing.
     """
     for probe in probes:
         pause = _FIRST_PAUSE_S
@@ -160,9 +162,9 @@ async def wait_ready(probes: Sequence[Probe], waiting_for: list[str]) -> None:
 
 
 async def _http_get(url: str) -> tuple[int, str]:
-    """Return status and start of the body of one HTTP/1.1 GET.
+    """Return (status, start of the body) of one HTTP/1.1 GET.
 
-    Raises OSError or EOFError without an answer.
+    Raises OSError or EOFError if no HTTP answer came.
     """
     parts = urlsplit(url)
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port or 80)

@@ -1,4 +1,4 @@
-"""The reference platform: its services, their addresses and how they are connected; its options, also from settings.
+"""Stack: services of the reference platform, their addresses and connections, and the options of a platform.
 
 Read this file first.
 """
@@ -34,12 +34,12 @@ REPLICAS = 2
 _MAX_REPLICAS = 16
 _OUTSIDE_TIMEOUT_S = 5.0
 BACKEND = "backend"
-"""Name that stands for all replicas in options."""
+"""Service name that stands for all backend replicas in options."""
 
 _BUDGET: Mapping[str, object] = {"rate_per_s": 1000, "rate_burst": 2000}
-"""Rate limit of a subject over auth and backend: both take from one bucket, so both must have the same numbers.
+"""Settings for the rate limit of a user: auth and backend share one bucket, so both must have the same numbers.
 
-It must let one user's 1,000 messages in one second pass.
+The limit must permit 1,000 messages of one user in one second.
 """
 
 _DEFAULTS: Mapping[str, Mapping[str, object]] = {
@@ -52,11 +52,11 @@ _DEFAULTS: Mapping[str, Mapping[str, object]] = {
     BACKEND: {"test_mode": True, **_BUDGET},
     "frontend": {"test_mode": True},
 }
-"""Settings that a run may change with `StackOptions.settings`, by service."""
+"""Default settings that `StackOptions.settings` may change, by service."""
 _SECTION_OF = {"auth": "auth_service", "edge": "backend", "frontend": "frontend"}
-"""Section of the settings by the service that has the port. The backends' one address is that of the edge."""
+"""Section of the settings that holds a service's port, by service. The port of the edge stands for the backends."""
 _MODULES = ("aiohttp", "asyncpg", "redis")
-"""Modules that the services import. Postgres, Valkey and Caddy may be the machine's; their own errors name them."""
+"""Modules that the services import. Postgres, Valkey and Caddy are not listed, because their own errors name them."""
 _HOW = "pip install 'earwitness[platform]'"
 
 
@@ -68,16 +68,17 @@ class StackOptions:
 
     - `settings`: settings by service, such as `{"backend": {"rate_per_s": 5}}`.
     - `defects`: defects with their probability by service, such as `{"backend-2": ["Z1:0.01"]}`.
-    - `ports`: fixed port by service; the others get free ports.
-    - `port_words`: by service, how a user chooses another port; shown if the port is in use. Default: `--port`.
+    - `ports`: fixed port by service; other services get free ports.
+    - `port_words`: by service, text that states how a user chooses another port; shown if the port is in use. Default:
+      `--port`.
     - `databases`: database names by the role that owns them ("auth", "main").
-    - `redis`: the address (redis://…) of a server to use. Any other text starts a server of our own, on which auth and
-      backends show this text as their client name (CLIENT LIST).
-    - `api_url`: address of the backend that the frontend uses; None: that of the edge.
-    - `links`: links that pass through the proxy, so that faults can disturb them (see `harness.platform.links`);
-      "all": every one.
+    - `redis`: address (redis://…) of a server to use. For any other text a server is started, on which auth and
+      backends use this text as their client name (CLIENT LIST).
+    - `api_url`: address of the backend that the frontend uses; None: the address of the edge.
+    - `links`: links that pass through the proxy, so that faults can disturb them (see `harness.platform.links`); "all"
+      means every link.
     - `postgres_user`: way to run Postgres as another system user than root.
-    - `valkey_program`: path of the Valkey server, None: it is searched for.
+    - `valkey_program`: path of the Valkey program, None: see `stores.find_valkey`.
     """
 
     replicas: int = REPLICAS
@@ -96,7 +97,7 @@ class StackOptions:
 class Stack:
     """The reference platform as specifications of services and endpoints.
 
-    Nothing runs yet, but its ports are reserved.
+    A stack starts nothing, but reserves the ports of the services.
     """
 
     def __init__(self, options: StackOptions, scratch: Path) -> None:
@@ -140,7 +141,7 @@ class Stack:
     async def check_outside(self) -> None:
         """Raise PlatformError if the Redis server that the options name does not answer.
 
-        No-op if the platform starts a store of its own.
+        No-op if the platform starts its own Valkey server.
         """
         if not self.foreign_redis:
             return
@@ -179,7 +180,7 @@ class Stack:
         }
 
     def specs(self) -> list[ServiceSpec]:
-        """Return the specifications of all services; each comes after those that it needs."""
+        """Return the specifications of all services; each comes after the services that it needs."""
         replicas = tuple(self.replicas)
         return [
             self._postgres.spec(),
@@ -248,9 +249,9 @@ class Stack:
         after: tuple[str, ...] = (),
         beside: tuple[str, ...] = (),
     ) -> ServiceSpec:
-        """Return the spec of a Python service of `harness.reference`.
+        """Return the specification of a Python service of `harness.reference`.
 
-        It is ready when `/ready` and then its own probes succeed.
+        The service is ready when `/ready` and then the `probes` succeed.
         """
         kind = _kind(name)
         orders = list(self.options.defects.get(kind, ()))
@@ -276,7 +277,10 @@ class Stack:
         )
 
     def _changed(self, kind: str, name: str) -> dict[str, object]:
-        """Return the settings of a service other than addresses and keys: the defaults, and what the options change."""
+        """Return the settings of a service other than addresses and keys: the defaults, as changed by the options.
+
+        `kind`: the program, e.g. "backend"; `name`: the service, e.g. "backend-1".
+        """
         options = self.options.settings
         return {**_DEFAULTS.get(kind, {}), **options.get(kind, {}), **options.get(name, {})}
 
@@ -285,9 +289,9 @@ class Stack:
         return self.options.redis if self._valkey is None else self._valkey.url
 
     def _redis_of(self, caller: str) -> str:
-        """Return the store's address for `caller`.
+        """Return the address of Redis or Valkey for the service `caller`.
 
-        On our own store, CLIENT LIST shows the options' client name.
+        The address of a Valkey server that the platform starts contains the options' client name, for CLIENT LIST.
         """
         if self._valkey is None:
             return self.options.redis
@@ -298,11 +302,11 @@ class Stack:
 
     @property
     def _proxied(self) -> tuple[str, ...]:
-        """Return the names of services that must be ready before those that use links."""
+        """Return the names of the services that must be ready before services that use links are started."""
         return (links.NAME,) if self.links.names else ()
 
     def _port(self, name: str, caller: str = "") -> ReservedPort:
-        """Return the port where `caller` finds a service."""
+        """Return the port at which the service `caller` reaches the service `name`: the link's, else its own."""
         return self.links.port(f"{caller}/{name}") or self._ports[name]
 
     def _url(self, name: str, caller: str = "") -> str:
@@ -340,12 +344,12 @@ class Stack:
 
 
 def _kind(name: str) -> str:
-    """Return the program that a service runs: replicas share one."""
+    """Return the name of the program that a service runs; all replicas run "backend"."""
     return BACKEND if name.startswith(f"{BACKEND}-") else name
 
 
 def with_settings(options: StackOptions, settings: Settings) -> StackOptions:
-    """Return `options` completed by the settings.
+    """Return `options` completed by the user's `settings`.
 
     Ports and settings of services that `options` already has take precedence. `databases`, `redis` and `api_url` always
     come from `settings`.
@@ -392,7 +396,7 @@ def check_fits(endpoints: Mapping[str, Any], settings: Settings) -> None:
 
 
 def settings_missing(endpoints: Mapping[str, Any], wanted: Mapping[str, Mapping[str, object]]) -> list[str]:
-    """Return the `wanted` settings that a running platform was not started with, in the form of `--set`.
+    """Return the `wanted` settings that a running platform was not started with, as texts for `--set`.
 
     For example `backend.rate_per_s=5`.
     """

