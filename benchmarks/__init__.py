@@ -1,1 +1,1 @@
-"""Speed, measured against other tools: `python -m benchmarks` prints the table."""
+"""Benchmarks of speed, compared with other tools: `python -m benchmarks` prints the table."""

@@ -1,7 +1,7 @@
-"""`python -m benchmarks [ROW …] [--rounds 5] [--k6] [--rivals]`: the table of what this tool costs, beside other tools.
+"""`python -m benchmarks [ROW …] [--rounds 5] [--k6] [--rivals]`: prints the CPU costs, beside those of other tools.
 
-Every program runs as a process of its own, against the same echo server; rounds are interleaved (A B A B …), figures
-are medians, so that what else the machine does falls on all alike.
+Every program runs as its own process, against the same echo server. The rounds of the programs are interleaved (A B A B
+…) and figures are medians, so that other work on the machine affects all programs alike.
 """
 
 from __future__ import annotations
@@ -24,13 +24,18 @@ TIMEOUT_S = 600
 
 @dataclass(frozen=True)
 class Program:
-    """One side of a comparison: a module that prints one line of JSON, and which figure of it counts."""
+    """Program that a row of the table measures: a module that prints one line of JSON.
+
+    label   name in the table
+    words   module and its arguments, after `python -m`
+    figure  key of the JSON object whose value counts
+    """
 
     label: str
     words: tuple[str, ...]
     figure: str
     native: str = ""
-    """EARWITNESS_NATIVE of the process: on, off, or "" for where it is there."""
+    """Value of EARWITNESS_NATIVE for the process: "on", "off", or "" to leave it unset."""
 
     @property
     def command(self) -> str:
@@ -40,7 +45,7 @@ class Program:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table; the first program is ours, `aim` is in words."""
+    """One row of the table. `programs`: first Earwitness, then the others; `aim`: the goal in words."""
 
     name: str
     title: str
@@ -51,7 +56,11 @@ class Row:
 
 
 def rows(seconds: float, k6: bool, k6_binary: str | None, more: bool = False) -> list[Row]:
-    """The table of the design, section by section."""
+    """Return all rows of the table.
+
+    `seconds`: length of a round; `k6`: include k6; `k6_binary`: path of an installed k6, None to install one; `more`:
+    include Node's ws and a C client.
+    """
     last = ("--seconds", str(seconds))
     binary = ("--binary", k6_binary) if k6_binary else ()
 
@@ -151,7 +160,7 @@ def rows(seconds: float, k6: bool, k6_binary: str | None, more: bool = False) ->
 
 
 def run_once(program: Program) -> float | None:
-    """The figure of one round; None if the program failed, which then has said why."""
+    """Run a program for one round; return its figure, or None if it failed, which is then printed."""
     command = [sys.executable, "-m", *program.words]
     setting = {"EARWITNESS_NATIVE": program.native} if program.native else {}
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=TIMEOUT_S, env={**os.environ, **setting})
@@ -162,8 +171,10 @@ def run_once(program: Program) -> float | None:
 
 
 def measure(row: Row, rounds: int) -> list[list[float]]:
-    """The figures of each program round by round, interleaved. None at all of one that failed in any round: a median
-    of the rounds that went well would be a nicer figure than the truth."""
+    """Run all programs of a row, interleaved; return the figures of each program, one per round.
+
+    A program that failed in any round gets no figures, because a median of its other rounds would be misleading.
+    """
     figures: list[list[float]] = [[] for _ in row.programs]
     failed: set[int] = set()
     for round_number in range(1, rounds + 1):
@@ -185,7 +196,10 @@ def written(value: float) -> str:
 
 
 def lines(row: Row, figures: Sequence[Sequence[float]]) -> list[str]:
-    """The table's lines of one row: ours with its spread, then each other program with the ratio to it."""
+    """Return the lines of a row in the table: median, minimum and maximum of each program.
+
+    Each program after the first one also gets the ratio by which the first one is better.
+    """
     table = []
     ours = median(figures[0]) if figures[0] else None
     for program, found in zip(row.programs, figures, strict=True):
@@ -206,7 +220,7 @@ def lines(row: Row, figures: Sequence[Sequence[float]]) -> list[str]:
 
 
 def machine() -> str:
-    """One line on what the figures were made on."""
+    """Return one line about the machine: processors, system, Python, load average."""
     cpu = next(
         (
             line.split(":", 1)[1].strip()

@@ -1,9 +1,9 @@
-"""Seconds from the first of 1,000 messages of one user until every member heard the last, on the real platform.
+"""Measure the seconds from the first of 1,000 messages of one user until every member has received the last.
 
     python -m benchmarks.burst --room 10|100
 
-The whole reference platform is started (two backends, Postgres, Valkey, Caddy); 100 users are connected and chat; the
-run is judged, and only a run that passes is a measurement.
+The whole reference platform is started (two backends, Postgres, Valkey, Caddy); 100 users are connected and chat. The
+run is judged, and counts only if it passes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ STORY = Path(__file__).with_name("burst_story.py")
 
 
 def measure(room: int, users: int = 100, seconds: int = 10) -> dict[str, Any]:
-    """One run. Returns delivered_s, acknowledged_s and the outcome of the run."""
+    """Run the story once; return room, outcome, delivered_s and acknowledged_s.
+
+    `room`: number of members. Raises SystemExit if the run does not pass.
+    """
     with tempfile.TemporaryDirectory() as runs:
         command = [sys.executable, "-m", "locust", "-f", str(STORY), "--headless", "--users", str(users)]
         command += ["--run-time", f"{seconds}s", "--runs", runs]

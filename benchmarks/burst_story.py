@@ -1,4 +1,4 @@
-"""One user pours out 1,000 messages at once into a room of EARWITNESS_BURST_ROOM members, beside a chatting crowd."""
+"""One user sends 1,000 messages at once to a room of EARWITNESS_BURST_ROOM members, while other users chat."""
 
 import os
 
@@ -13,7 +13,7 @@ story(__file__, judged_by=("I1", "I2", "I4", "I5a", "I5b", "I6"), rooms=(5, ROOM
 
 
 class Member(ChatUser):
-    """Chats in small company."""
+    """User who chats in a small room."""
 
     @task
     def chat(self):
@@ -21,7 +21,7 @@ class Member(ChatUser):
 
 
 class Burster(ChatUser):
-    """Says all 1,000 as fast as the socket takes them, once everybody is here."""
+    """User who sends 1,000 messages as fast as possible once all users have started, then chats like the others."""
 
     fixed_count = 1
     burst_done = False

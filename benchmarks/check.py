@@ -54,7 +54,7 @@ class Bulk:
         self._begin = self._before = self._chain.last
 
     def write(self, records: np.ndarray) -> None:
-        """Append records; their indexes are given here."""
+        """Append `records` to the journal; this method sets their indexes."""
         records["index"] = np.arange(self.records + 1, self.records + len(records) + 1)
         self.records += len(records)
         data = self._rest + records.tobytes()
@@ -65,7 +65,7 @@ class Bulk:
         self._rest = data[whole:]
 
     def close(self, footer: dict[str, Any]) -> None:
-        """Seal the rest and write the footer."""
+        """Seal the remaining records, write the footer, and close the files."""
         if self._rest:
             self._seal([self._rest])
         self._line({"footer": {**footer, "records": self.records}, "blocks": len(self._blocks), "before": self._before})
@@ -89,9 +89,10 @@ class Bulk:
 def make_run(
     path: Path, records: int, *, connections: int = 100, journals: int = 2, seed: int = 1, planted: int = 0
 ) -> Path:
-    """Write a run of about `records` records into `path`; devices are shared out among the journals.
+    """Write a run of about `records` records into `path`; return `path`. The devices are distributed over the journals.
 
-    `planted`: deliveries overwritten by repetitions, in each block of ten million records; 0: a healthy run.
+    `planted`: number of deliveries in each block of ten million records that are replaced by repetitions; 0: a healthy
+    run.
     """
     rng = np.random.default_rng(seed)
     roster = make_roster(connections, rng)
@@ -114,7 +115,7 @@ def make_run(
 
 @dataclass(frozen=True)
 class Cost:
-    """CPU and wall time (s) of one check, and the most anonymous memory (MiB) of its processes at one moment."""
+    """Costs of one check: CPU and wall time (s), highest anonymous memory of all its processes (MiB), exit code."""
 
     cpu_s: float
     wall_s: float
@@ -123,7 +124,7 @@ class Cost:
 
 
 def measured(run: Path, options: Sequence[str]) -> Cost:
-    """Run `earwitness check RUN` as a process of its own."""
+    """Run `earwitness check RUN` with `options` as a process, and return its costs."""
     command = [sys.executable, "-m", "earwitness.harness.cli", "check", str(run), "--json", *options]
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     most = 0.0
@@ -137,7 +138,7 @@ def measured(run: Path, options: Sequence[str]) -> Cost:
 
 
 def _anonymous_mib(pid: int) -> float:
-    """Return the anonymous memory of a process and of all below it, in MiB."""
+    """Return the anonymous memory of a process and of all its descendants, in MiB."""
     total = 0.0
     try:
         for line in Path(f"/proc/{pid}/status").read_text().splitlines():

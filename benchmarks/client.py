@@ -1,10 +1,10 @@
-"""Messages per CPU-second of the client process, every frame recorded in a real journal.
+"""Measure messages per CPU-second of the client process, with every frame recorded in a real journal.
 
     python -m benchmarks.client request-response|burst|burst-coalesced|idle [--seconds S] [--connections N]
                                 [--keep-frames]
 
-A message is one frame sent and its echo heard: INVOKE, DELIVER and OK recorded, both latencies counted. The CPU time
-is `time.process_time` of this process over the measured part; the echo server is another process.
+A message is one frame sent and its echo received: INVOKE, DELIVER and OK are recorded, and both latencies counted. The
+CPU time is `time.process_time` of this process during the measurement; the echo server is another process.
 EARWITNESS_NATIVE=off measures the Python path.
 """
 
@@ -52,7 +52,7 @@ CREDENTIALS = Credentials(
 
 
 def hear(data: str | bytes) -> Sequence[Heard]:
-    """The echo dialect: what was sent is what is heard."""
+    """Decode a frame of the echo server, which sends back what was sent, as a MESSAGE event."""
     frame = orjson.loads(data)
     return ((MESSAGE, frame["conversation"], frame["text"], frame["seq"], None, frame["id"], None),)
 
@@ -80,7 +80,7 @@ def say(connection: Connection, payload: str, *, soon: bool = False) -> None:
 
 @contextmanager
 def echo_server() -> Iterator[int]:
-    """The port of an echo server in its own process."""
+    """Start an echo server as a process, and yield its port; the server ends with the context."""
     server = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.echo_server"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -95,7 +95,7 @@ def echo_server() -> Iterator[int]:
 
 
 class Bench:
-    """Connected sessions on one journal."""
+    """Connected sessions that record into one journal."""
 
     def __init__(self, port: int, connections: int, directory: Path, *, keep_frames: bool = False) -> None:
         self.journal = Journal.create(directory, "bench", meta={})
@@ -132,7 +132,10 @@ class Bench:
         self.journal.close(TRANSPORT.snapshot())
 
     def request_response(self, seconds: float) -> int:
-        """One greenlet a user: say, wait for the answer, say again."""
+        """Let each user send a message, wait for the answer, and send the next one, for `seconds` seconds.
+
+        Returns the number of messages.
+        """
         end = time.monotonic() + seconds
         done = 0
 
@@ -152,7 +155,10 @@ class Bench:
         return done
 
     def burst(self, seconds: float, *, coalesced: bool) -> int:
-        """One user after the other says 1,000 messages at once, and all are awaited."""
+        """Let one user after the other send 1,000 messages at once and wait for all answers; return the message count.
+
+        `coalesced`: write the messages of one iteration of the event loop together.
+        """
         end = time.monotonic() + seconds
         done = 0
         while time.monotonic() < end:
@@ -175,7 +181,10 @@ class Bench:
 
 
 def measure(mode: str, seconds: float = 3.0, connections: int = 100, *, keep_frames: bool = False) -> dict[str, Any]:
-    """One round of a mode. Returns messages, cpu_s, per_cpu_s, wall_s and records; for "idle" bytes per connection."""
+    """Measure one round of a mode: return messages, cpu_s, per_cpu_s, wall_s, records and the share of native frames.
+
+    For "idle" return bytes_per_connection and cpu_s instead.
+    """
     with tempfile.TemporaryDirectory() as directory, echo_server() as port:
         if mode == "idle":
             return _idle(port, connections, Path(directory))

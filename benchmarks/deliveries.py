@@ -1,9 +1,9 @@
-"""Verified deliveries a second on the whole reference platform, and which processes spend the CPU time.
+"""Measure verified deliveries per second on the whole reference platform, and the CPU time of each process.
 
     python -m benchmarks.deliveries [--users 100] [--seconds 15]
 
-The platform, the load and its live judge run on this machine; only a run that passes is a measurement. The figures are
-those of the seconds in which all users chat: from a fifth of the run to its end.
+The platform, the load and its live judge run on this machine. The run counts only if it passes. The figures are those
+of the time in which all users chat: from a fifth of the run to its end.
 """
 
 from __future__ import annotations
@@ -22,13 +22,16 @@ from earwitness.harness.record.history import open_history
 
 STORY = Path(__file__).with_name("deliveries_story.py")
 LOAD = "load-0"
-"""Journal of the load process; another one has the final reads."""
+"""Name of the journal of the load process; another journal has the final reads."""
 WARM_UP = 0.2
-"""Share of the run that is not counted."""
+"""Share of the run, at its beginning, that is not counted."""
 
 
 def measure(users: int = 100, seconds: int = 15) -> dict[str, Any]:
-    """One run. Returns deliveries_per_s, messages_per_s, and CPU-seconds a second by process."""
+    """Run the story once; return deliveries_per_s, messages_per_s, and CPU-seconds per second of each process.
+
+    Raises SystemExit if the run does not pass.
+    """
     with tempfile.TemporaryDirectory() as runs:
         command = [sys.executable, "-m", "locust", "-f", str(STORY), "--headless", "--users", str(users)]
         command += ["--spawn-rate", str(users), "--run-time", f"{seconds}s", "--runs", runs]
@@ -52,7 +55,10 @@ def measure(users: int = 100, seconds: int = 15) -> dict[str, Any]:
 
 
 def shares(table: Path, first_ns: int, last_ns: int) -> dict[str, float]:
-    """CPU-seconds a second of each process between two times, the busiest first."""
+    """Return CPU-seconds per second of each process between two times (monotonic ns), the busiest process first.
+
+    `table`: path of `services.jsonl`.
+    """
     samples: dict[str, list[tuple[int, float]]] = defaultdict(list)
     for line in table.read_text(encoding="utf-8").splitlines():
         row = json.loads(line)

@@ -1,6 +1,6 @@
-"""A WebSocket server that sends every data frame back, lean enough not to be the limit of a client's measurement.
+"""WebSocket server that sends every data frame back, fast enough not to limit the client that is measured.
 
-python -m benchmarks.echo_server      prints its port, echoes on 127.0.0.1 until its standard input ends
+python -m benchmarks.echo_server      prints its port, then echoes on 127.0.0.1 until its standard input ends
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
 class Echo(asyncio.Protocol):
-    """One connection: upgrade without checks, then unmask and return each read's frames in one write."""
+    """One connection: accepts any upgrade request, then sends back the frames of each read, unmasked, in one write."""
 
     def __init__(self) -> None:
         self.rest = b""

@@ -1,13 +1,13 @@
-"""How often `earwitness compare` claims a regression where there is none, and how often it sees one that there is.
+"""Measure how often `earwitness compare` reports a regression that does not exist, and how often one that exists.
 
     python -m benchmarks.false_alarms                    # simulated runs, 600 pairs of 10 and 10
     python -m benchmarks.false_alarms runs/2026*         # pairs of halves of these runs: 20 or more of one state
     python -m benchmarks.false_alarms --slower 20        # the latencies of the second side are 20 % greater
 
-Each pair is compared as a whole, all rows. Simulated runs vary from run to run as those of a shared machine do: a
-part that all figures share, a part of each figure, and some runs during which something else used the machine. Pairs
-from the same recorded runs are not independent of each other; the share of claims is an estimate all the same.
-The exit status is 1 if a regression is claimed in more than --most per cent of the pairs without a difference.
+Each pair is compared as a whole, with all rows. Simulated runs vary as runs on a shared machine do: by a factor that
+all figures share, by a factor of each figure, and by some runs during which another program used the machine. Pairs
+from the same recorded runs are not independent of each other, so their share of regressions is only an estimate. The
+exit status is 1 if a regression is reported in more than --most per cent of the pairs without a difference.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ Pair = tuple[list[Run], list[Run]]
 FEWEST = 20
 SPREAD_SHARED, SPREAD_OWN = 0.03, 0.03
 DISTURBED, BY = 0.05, (1.1, 1.6)
-"""Share of simulated runs that something else disturbs, and by which factors their latencies grow."""
+"""Share of simulated runs that another program disturbs, and bounds of the factor by which their latencies grow."""
 SERVICES = (("postgres", 2.2, 142.0), ("valkey", 0.4, 7.7), ("provider", 0.2, 57.5), ("auth", 1.0, 62.0),
             ("backend", 3.2, 62.0), ("edge", 0.6, 63.0), ("frontend", 0.1, 49.0))  # fmt: skip
-"""Services of the reference platform: milliseconds of CPU for each message, and MB."""
+"""Services of the reference platform: name, milliseconds of CPU time for each message, memory in MB."""
 TYPICAL = {
     **{f"fan-out of {size} p{q}": ms for size, q, ms in ((5, 50, 6.0), (5, 99, 25.0), (20, 50, 9.0), (20, 99, 40.0))},
     **{"ack p50": 4.0, "ack p99": 20.0, "probe p50": 2.0, "probe p99": 12.0},
@@ -48,7 +48,7 @@ TYPICAL = {
 
 @dataclass
 class Count:
-    """How many pairs had a regression, how many any change for the worse, and how many any claim at all."""
+    """Numbers of pairs: all, with a regression, with any change for the worse, with any difference at all."""
 
     pairs: int = 0
     regressions: int = 0
@@ -62,7 +62,7 @@ def is_latency(name: str) -> bool:
 
 
 def simulated(rng: np.random.Generator) -> Run:
-    """Return the figures of one simulated run."""
+    """Return the figures of one simulated run, by name."""
     shared = rng.normal(0, SPREAD_SHARED)
     disturbed = rng.uniform(*BY) if rng.random() < DISTURBED else 1.0
     run = {}
@@ -77,7 +77,7 @@ def simulated(rng: np.random.Generator) -> Run:
 
 
 def drawn_from(runs: Sequence[Run], each: int) -> Callable[[np.random.Generator], Pair]:
-    """Return the drawing of two disjoint sets of `each` from recorded runs."""
+    """Return a function that draws a pair: two disjoint sets of `each` recorded runs."""
 
     def draw(rng: np.random.Generator) -> Pair:
         order = rng.permutation(len(runs))
@@ -87,7 +87,7 @@ def drawn_from(runs: Sequence[Run], each: int) -> Callable[[np.random.Generator]
 
 
 def slowed(runs: Sequence[Run], per_cent: float) -> list[Run]:
-    """Return the runs with latencies and CPU times so many per cent greater."""
+    """Return the runs with latencies and CPU times that are `per_cent` per cent greater."""
     return [{name: v * (1 + per_cent / 100 * is_latency(name)) for name, v in run.items()} for run in runs]
 
 
@@ -99,7 +99,10 @@ def count(
     slower: float = 0.0,
     margin: float = MARGIN,
 ) -> Count:
-    """Return how many of so many pairs have claims."""
+    """Draw and compare `pairs` pairs; return how many of them have differences.
+
+    `slower`: per cent by which the second side is slowed; `margin`: per cent below which a change is no regression.
+    """
     rng, found = np.random.default_rng(seed), Count()
     for _ in range(pairs):
         before, after = draw(rng)
@@ -112,7 +115,7 @@ def count(
 
 
 def upper_95(bad: int, of: int) -> float:
-    """Return the upper bound of a share with 95 % confidence (Clopper and Pearson), found by bisection."""
+    """Return the upper bound of the share `bad` / `of` with 95 % confidence (Clopper and Pearson)."""
     low, high = bad / of, 1.0
     for _ in range(60):
         middle = (low + high) / 2
@@ -122,7 +125,7 @@ def upper_95(bad: int, of: int) -> float:
 
 
 def recorded(paths: Sequence[Path]) -> list[Run]:
-    """Return the figures of recorded runs, which must be alike."""
+    """Return the figures of recorded runs. Raises EarwitnessError if the runs are not comparable."""
     samples = [sample_of(path) for path in paths]
     refuse_twice([sample.key for sample in samples], [sample.run for sample in samples])
     require_alike(samples)

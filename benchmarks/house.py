@@ -1,8 +1,8 @@
-"""`python -m benchmarks.house [--install]`: how easy the tree is to live in, measured on the files of this checkout.
+"""`python -m benchmarks.house [--install]`: measures how easy the code of this checkout is to work with.
 
-Product means the Python files of `checks/` and `harness/`. Each figure is counted anew by one function below, most of
-them on the syntax tree, so nothing is imported and nothing runs. Not counted here, as it needs a person: how many of
-twenty typical changes a newcomer looks for in the wrong room.
+"Product" means the Python files of `checks/` and `harness/`. Each figure is counted by one function below, most of them
+on the syntax tree, so nothing is imported and nothing runs. One figure of the design is missing because it needs a
+person: how many of twenty typical changes a newcomer looks for in the wrong folder.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ STORIES = ("locustfiles", "examples")
 PACKAGE = "earwitness"
 SHORT = 50
 SLOTS = 14
-"""Integers of a record, as `Journal.write` takes them."""
+"""Number of integers of a record, as `Journal.write` takes them."""
 CHECKS = ("I22", "I27", "I43")
-"""The three checks whose mentions are counted."""
+"""Ids of the three checks whose mentions are counted."""
 NOT_COUNTED = (
     "docs/reference/",
     "docs/evidence",
@@ -37,12 +37,12 @@ NOT_COUNTED = (
     "CHANGELOG.md",
     "benchmarks/house.py",
 )
-"""Files that name checks and that nobody edits for a new one: pages written by programs, history, this file."""
+"""Beginnings of paths of files that name checks but need no edit for a new check: written pages, history, this file."""
 FRAGMENTS = frozenset(
     "who whom whose what whatever whoever which where when whether why how until till as if because nothing nobody"
     " somebody anybody neither".split()
 )
-"""First words of a docstring that is no sentence and names nothing."""
+"""First words of docstrings that are neither a sentence nor a noun phrase."""
 DOCSTRING_RULES = "D100,D101,D102,D103,D104,D105,D106,D107"
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -52,7 +52,7 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 @functools.cache
 def python_files(folders: tuple[str, ...] = PRODUCT) -> dict[Path, ast.Module]:
-    """Return the syntax tree of each Python file, by its path from the root."""
+    """Return the syntax tree of each Python file in `folders`, by its path from the root of the checkout."""
     paths = sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
     return {path.relative_to(ROOT): ast.parse(path.read_text("utf-8")) for path in paths}
 
@@ -63,7 +63,7 @@ def lines_of(path: Path) -> int:
 
 
 def module_of(path: Path) -> str:
-    """Return the name under which a file is imported."""
+    """Return the name by which the module at `path` is imported."""
     parts = path.with_suffix("").parts
     return ".".join((PACKAGE, *(parts[:-1] if parts[-1] == "__init__" else parts)))
 
@@ -74,7 +74,7 @@ def functions(tree: ast.AST) -> Iterator[Function]:
 
 
 def calls(folders: tuple[str, ...] = PRODUCT) -> Iterator[tuple[Path, ast.Call]]:
-    """Yield each call with its file."""
+    """Yield (path, call) for each call in the files of `folders`."""
     for path, tree in python_files(folders).items():
         yield from ((path, node) for node in ast.walk(tree) if isinstance(node, ast.Call))
 
@@ -83,7 +83,10 @@ def calls(folders: tuple[str, ...] = PRODUCT) -> Iterator[tuple[Path, ast.Call]]
 
 
 def imported(statement: ast.AST, known: Iterable[str]) -> list[str]:
-    """Return our modules that an import statement, or a call of `import_module` with a literal name, loads."""
+    """Return the modules of `known` that a statement loads.
+
+    The statement is an import, or a call of `import_module` with a literal name.
+    """
     names: list[str] = []
     if isinstance(statement, ast.Import):
         names = [alias.name for alias in statement.names]
@@ -96,7 +99,7 @@ def imported(statement: ast.AST, known: Iterable[str]) -> list[str]:
 
 
 def at_import(tree: ast.AST) -> Iterator[ast.AST]:
-    """Yield what runs when a module is imported: all but bodies of functions and of `if TYPE_CHECKING`."""
+    """Yield the nodes that run when a module is imported: all except bodies of functions and of `if TYPE_CHECKING`."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, Function | ast.Lambda):
             continue
@@ -107,7 +110,7 @@ def at_import(tree: ast.AST) -> Iterator[ast.AST]:
 
 
 def import_graphs() -> tuple[dict[str, set[str]], dict[str, set[str]]]:
-    """Return which modules each module loads when it is imported, and which only inside a function."""
+    """Return two graphs, module -> modules that it loads: when it is imported, and only inside a function."""
     trees = {module_of(path): tree for path, tree in python_files().items()}
     first: dict[str, set[str]] = {}
     later: dict[str, set[str]] = {}
@@ -119,7 +122,7 @@ def import_graphs() -> tuple[dict[str, set[str]], dict[str, set[str]]]:
 
 
 def reachable(start: str, graph: dict[str, set[str]]) -> set[str]:
-    """Return all modules that importing `start` loads."""
+    """Return all modules that `start` loads, directly or indirectly, by `graph`."""
     seen: set[str] = set()
     waiting = [start]
     while waiting:
@@ -130,7 +133,7 @@ def reachable(start: str, graph: dict[str, set[str]]) -> set[str]:
 
 
 def deferred_circles() -> str:
-    """Return how many circles of modules only deferred imports keep open, and the rooms of each."""
+    """Return in words how many import circles exist only through deferred imports, and the modules of each."""
     first, later = import_graphs()
     whole = {name: first[name] | later[name] for name in first}
     reach = {name: reachable(name, whole) for name in whole}
@@ -148,7 +151,7 @@ def deferred_circles() -> str:
 
 
 def bases() -> dict[str, list[str]]:
-    """Return the bases of each class; both with the names of their modules."""
+    """Return class -> its base classes, all by name with module."""
     found: dict[str, list[str]] = {}
     for path, tree in python_files((*PRODUCT, *STORIES)).items():
         here = module_of(path)
@@ -166,14 +169,14 @@ def bases() -> dict[str, list[str]]:
 
 
 def user_depth() -> str:
-    """Return the most classes between Locust's `User` and a story's own user, that one included."""
+    """Return in words the greatest number of classes below Locust's `User`, with the classes."""
     found = bases()
     by_short: dict[str, list[str]] = {}
     for name in found:
         by_short.setdefault(name.rpartition(".")[2], []).append(name)
 
     def chain(name: str) -> list[str]:
-        """Return the longest way down from `User`; nothing if the class is no user."""
+        """Return the longest chain of class names from `User` to the class `name`; [] if the class is no user."""
         if name in ("locust.User", "locust.user.User", "locust.user.users.User"):
             return ["User"]
         if name not in found:  # imported from where it is not defined
@@ -190,7 +193,7 @@ def user_depth() -> str:
 
 
 def getattr_capabilities() -> str:
-    """Return how often a capability of a target is looked up by its name: `getattr(target, "name", default)`."""
+    """Return in words how often a capability of a target is looked up by name: `getattr(target, "name", default)`."""
     found = Counter(
         str(path)
         for path, call in calls()
@@ -201,7 +204,7 @@ def getattr_capabilities() -> str:
 
 
 def any_per_thousand() -> str:
-    """Return how often `Any` is written per 1,000 lines of the product; imports do not count."""
+    """Return in words how often `Any` is written per 1,000 lines of the product; imports do not count."""
     names = (node for tree in python_files().values() for node in ast.walk(tree))
     count = sum(
         (isinstance(node, ast.Name) and node.id == "Any") or (isinstance(node, ast.Attribute) and node.attr == "Any")
@@ -211,7 +214,7 @@ def any_per_thousand() -> str:
 
 
 def positional_writes() -> str:
-    """Return how many calls of `write` pass a record as 14 positional integers."""
+    """Return in words how many calls of `write` pass a record as 14 positional integers, and where."""
     found = Counter(
         str(path)
         for path, call in calls()
@@ -229,12 +232,12 @@ def _total(found: Counter[str]) -> str:
 
 
 def product_lines() -> int:
-    """Return the lines of all product files."""
+    """Return the number of lines of all product files."""
     return sum(map(lines_of, python_files()))
 
 
 def product_files() -> str:
-    """Return the number of product files, and of those with at most 50 lines."""
+    """Return in words the number of product files, and of product files with at most 50 lines."""
     paths = list(python_files())
     short = [path for path in paths if lines_of(path) <= SHORT]
     entries = sum(path.name == "__init__.py" for path in short)
@@ -242,13 +245,13 @@ def product_files() -> str:
 
 
 def lines_by_room() -> str:
-    """Return the lines of the product, and how many of them are the platform that is only there to be tested."""
+    """Return in words the number of product lines, and of those in reference platform, defects and evidence."""
     beside = sum(lines_of(path) for path in python_files() if path.parts[1] in ("reference", "defects", "evidence"))
     return f"{product_lines():,} (reference platform, defects and evidence: {beside:,})"
 
 
 def files_naming_checks() -> str:
-    """Return how many tracked files name each of three checks; the changelog and generated pages do not count."""
+    """Return in words how many files name each of three checks; see NOT_COUNTED for exceptions."""
     told = []
     for check in CHECKS:
         done = subprocess.run(
@@ -264,7 +267,7 @@ def files_naming_checks() -> str:
 
 
 def fragments() -> str:
-    """Return the share of functions whose docstring begins like a piece of a sentence."""
+    """Return in words the share of functions whose docstring begins with a word of FRAGMENTS."""
     texts = [ast.get_docstring(one) for tree in python_files().values() for one in functions(tree)]
     firsts = [words[0].lower() for text in texts if text and (words := re.findall(r"[A-Za-z]+", text.splitlines()[0]))]
     pieces = sum(first in FRAGMENTS for first in firsts)
@@ -272,7 +275,7 @@ def fragments() -> str:
 
 
 def undocumented() -> str:
-    """Return the number of public things without a docstring (ruff's D100 to D107)."""
+    """Return in words the number of public names without a docstring (ruff's D100 to D107), by folder."""
     command = [sys.executable, "-m", "ruff", "check", "--isolated", "--exit-zero", "--output-format", "json"]
     done = subprocess.run(
         [*command, "--select", DOCSTRING_RULES, *PRODUCT], cwd=ROOT, capture_output=True, text=True, check=False
@@ -284,7 +287,7 @@ def undocumented() -> str:
 
 
 def kernel_comments() -> str:
-    """Return the full-line comments in `checks/`, and how many compiled functions have neither one nor a docstring."""
+    """Return in words the number of full-line comments in `checks/`, and of compiled functions without a comment."""
     comments = kernels = bare = uncommented = 0
     for path, tree in python_files(("checks",)).items():
         lines = (ROOT / path).read_text("utf-8").splitlines()
@@ -301,7 +304,7 @@ def kernel_comments() -> str:
 
 
 def install_size() -> str:
-    """Return the size of an installation without extras, in a new folder; needs a package index."""
+    """Return in words the size of an installation without extras in a new folder; needs a package index."""
     with tempfile.TemporaryDirectory() as folder:
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
         done = subprocess.run([*pip, "--target", folder, str(ROOT)], capture_output=True, text=True, check=False)
@@ -320,7 +323,7 @@ def install_size() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A line of the table."""
+    """One row of the table: title, function that measures, aim in words."""
 
     title: str
     measure: Callable[[], object]
@@ -344,7 +347,7 @@ INSTALL = Row("installation without extras", install_size, "as small as numba al
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the table of all figures."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.house", description="How easy the tree is to live in.")
     parser.add_argument("--install", action="store_true", help="install the package too, to weigh it (a minute)")
     rows = (*ROWS, INSTALL) if parser.parse_args().install else ROWS

@@ -1,4 +1,4 @@
-"""How many records the judge reads in a CPU-second: a seeded, healthy history of mixed rooms.
+"""Measure how many records the judge reads per CPU-second, from a seeded, healthy history with rooms of mixed sizes.
 
 python -m benchmarks.judge --records 10000000            # all checks
 python -m benchmarks.judge --records 10000000 --first    # order, holes, duplicates, creation, isolation, loss
@@ -25,13 +25,13 @@ from earwitness.checks.verdict import Verdict
 T = TypeVar("T")
 BATCH = 1 << 20
 BLOCK = 10_000_000
-"""Records that are made at once."""
+"""Number of records that are generated at a time."""
 FIRST = ("I1", "I2", "I4", "I5b", "I6", "I8", "I12")
-"""The seven checks that every table of judges begins with."""
+"""Ids of the seven checks of `--first`."""
 
 
 def make_roster(connections: int, rng: np.random.Generator) -> Roster:
-    """As many rooms as a tenth of the users, of mixed sizes from 5 to 100."""
+    """Return a roster of `connections` users, with a tenth as many rooms of 5 to 100 members, but at most all users."""
     rooms = max(1, connections // 10)
     sizes = np.minimum(connections, rng.integers(5, 101, rooms))
     members = tuple(tuple(map(int, np.sort(rng.choice(connections, size, replace=False)))) for size in sizes)
@@ -39,8 +39,11 @@ def make_roster(connections: int, rng: np.random.Generator) -> Roster:
 
 
 def blocks(roster: Roster, records: int, rng: np.random.Generator) -> Iterator[Array]:
-    """One journal in blocks, so that it need not be held: everyone joins, random members send, everyone hears in order,
-    all is stored."""
+    """Yield the records of one healthy journal in blocks, so that the whole journal need not be in memory.
+
+    All users join, random members send, all members receive in order, and everything is stored. `records`: approximate
+    number of records.
+    """
     index = 0
     for block in _story(roster, records, rng):
         block["index"] = np.arange(index + 1, index + len(block) + 1)
@@ -66,7 +69,14 @@ def _story(roster: Roster, records: int, rng: np.random.Generator) -> Iterator[A
 
 
 class Rooms:
-    """Members of all rooms as flat arrays, and how much every user has said and every room has numbered so far."""
+    """Members of all rooms as flat arrays, and counts of the messages so far.
+
+    sizes     number of members of each room
+    flat      members of all rooms, one room after the other
+    starts    index in `flat` at which each room begins
+    said      messages of each user so far
+    numbered  messages in each room so far
+    """
 
     def __init__(self, roster: Roster) -> None:
         self.sizes = np.array([len(m) for m in roster.conversations])
@@ -89,7 +99,7 @@ def _opening(roster: Roster, rooms: Rooms) -> Array:
 
 
 def _ranks(values: Array) -> Array:
-    """1-based occurrence number of each value, in order."""
+    """Return for each value how often it has occurred so far, itself included."""
     order = np.argsort(values, kind="stable")
     sorted_values = values[order]
     first = np.searchsorted(sorted_values, sorted_values)
@@ -99,7 +109,7 @@ def _ranks(values: Array) -> Array:
 
 
 def _talk(rooms: Rooms, messages: int, rng: np.random.Generator) -> Array:
-    """INVOKE, OK, then one DELIVER for each member; several messages are on their way at once."""
+    """Return records of `messages` messages: INVOKE, OK and a DELIVER for each member; several messages overlap."""
     sizes, flat, starts = rooms.sizes, rooms.flat, rooms.starts
     conv = rng.integers(0, len(sizes), messages)
     author = flat[starts[conv] + rng.integers(0, 1 << 30, messages) % sizes[conv]]
@@ -130,7 +140,7 @@ def _talk(rooms: Rooms, messages: int, rng: np.random.Generator) -> Array:
 
 
 def _stored(talk: Array) -> Array:
-    """What the final read shows of it."""
+    """Return the STORED records of the messages in `talk`."""
     stored: Array = talk[talk["kind"] == Kind.INVOKE]
     stored["kind"], stored["conn"] = Kind.STORED, 0
     oks = talk[talk["kind"] == Kind.OK]
@@ -142,9 +152,9 @@ def _stored(talk: Array) -> Array:
 
 
 def plant(records: Array, number: int, seed: int) -> None:
-    """Overwrite `number` deliveries of a talk by the one before to the same device in the same conversation.
+    """Replace `number` deliveries of a history by the delivery before, to the same device in the same conversation.
 
-    Each is a loss (I5b, I47), a jump (I4) and a repetition (I6).
+    Each one is then a loss (I5b, I47), a gap (I4) and a repetition (I6). `records` are changed in place.
     """
     rng = np.random.default_rng(seed)
     window = min(len(records) // 10, 200_000)
@@ -161,7 +171,7 @@ def plant(records: Array, number: int, seed: int) -> None:
 
 
 def anonymous_mib() -> float:
-    """Anonymous memory of this process (Linux), else its largest resident size."""
+    """Return the anonymous memory of this process in MiB (Linux), else its largest resident size."""
     try:
         with open("/proc/self/status") as status:
             return next(int(line.split()[1]) for line in status if line.startswith("RssAnon")) / 1024
@@ -170,7 +180,10 @@ def anonymous_mib() -> float:
 
 
 def measure(records: int, connections: int = 100, seed: int = 1, *, first: bool = False) -> Mapping[str, Any]:
-    """Judge once; CPU time and memory of the judge."""
+    """Judge a generated history once; return its records, and CPU time and memory of the judge.
+
+    `first`: only the checks in FIRST. `first_call_s`: CPU-seconds of an earlier, small history, with compilation.
+    """
     rng = np.random.default_rng(seed)
     roster = make_roster(connections, rng)
     budget: dict[str, Any] = {"rate_per_s": 1e6, "rate_burst": 1e6, "retry_after": True, "fairness_factor": 10.0}
@@ -191,7 +204,11 @@ def measure(records: int, connections: int = 100, seed: int = 1, *, first: bool 
 
 @dataclass
 class Judged:
-    """`cpu_s`: of the judge alone, without making the history; `memory_mib`: what it holds before the verdict."""
+    """Costs of judging one history, and its verdicts.
+
+    cpu_s       CPU-seconds of the judge alone, without generating the history
+    memory_mib  memory that the judge holds before the verdict, in MiB
+    """
 
     records: int = 0
     cpu_s: float = 0.0
@@ -199,7 +216,7 @@ class Judged:
     verdicts: Sequence[Verdict] = ()
 
     def spend(self, act: Callable[[], T]) -> T:
-        """Do it, and add what it took."""
+        """Call `act`, add its CPU time to `cpu_s`, and return its result."""
         started = time.process_time()
         result = act()
         self.cpu_s += time.process_time() - started

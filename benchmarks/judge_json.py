@@ -1,4 +1,4 @@
-"""`benchmarks.judge` as one line of JSON, for the table: python -m benchmarks.judge_json [RECORDS]"""
+"""`benchmarks.judge` with one line of JSON as output, for the table: python -m benchmarks.judge_json [RECORDS]."""
 
 from __future__ import annotations
 

@@ -1,11 +1,12 @@
-"""How soon a planted violation stands in the live verdict, and what the judge beside the run costs.
+"""Measure how soon a planted violation is in the live verdict, and the CPU cost of the judge during a run.
 
     python -m benchmarks.live                       # a duplicate, a swap and a leak: one run each
     python -m benchmarks.live --only leak --users 200
 
-The whole reference platform runs with one defect and `ws_ordering` as load. A reader looks into the run's `live.json`
-every 20 ms and notes when each finding stands there for the first time; afterwards the journal says when the record
-that shows it was made, by the same clock. The judge's CPU time is told by itself, the load process's by the system.
+The whole reference platform runs with one defect and `ws_ordering` as load. This program reads the run's `live.json`
+every 20 ms and stores the time at which each finding is in it for the first time. Afterwards it reads from the journal
+when the record that proves the finding was made, by the same clock. The judge states its own CPU time; that of the load
+process comes from the system.
 """
 
 from __future__ import annotations
@@ -43,8 +44,12 @@ RECORD = re.compile(r"(\d+):(\d+)\s")
 
 @dataclass
 class Seen:
-    """What the reader saw: findings by their words with the time of their first mention (monotonic, ns); at each new
-    live verdict of the running load (CPU-seconds of the judge, of the load process)."""
+    """Findings and CPU times that were read during a run.
+
+    findings            (check id, last line of the counterexample) → monotonic ns of its first appearance
+    cpu                 CPU-seconds of (judge, load process) at each new live verdict during the load
+    whole_judge_cpu_s   CPU-seconds of the judge at the end
+    """
 
     findings: dict[tuple[str, str], int] = field(default_factory=dict)
     cpu: list[tuple[float, float]] = field(default_factory=list)
@@ -61,7 +66,10 @@ class Seen:
 
 
 def watch(command: list[str], runs: Path) -> Seen:
-    """Run it to its end, looking at what is told meanwhile."""
+    """Run `command` to its end, and return what `live.json` showed meanwhile.
+
+    Raises SystemExit unless the run ends with FAIL.
+    """
     seen, run_dir, end = Seen(), runs / "latest", time.monotonic() + DEADLINE_S
     with (runs / "locust.log").open("w") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, cwd=ROOT)
@@ -83,7 +91,7 @@ def watch(command: list[str], runs: Path) -> Seen:
 
 
 def recorded_ns(run_dir: Path, line: str) -> int:
-    """The time of the record that a witness's line tells."""
+    """Return the time (monotonic ns) of the record that `line`, a line of a counterexample, shows."""
     named = RECORD.match(line)
     assert named, line
     journal, index = int(named[1]), int(named[2])
@@ -91,8 +99,12 @@ def recorded_ns(run_dir: Path, line: str) -> int:
 
 
 def measure(planted: str, users: int = 100, seconds: int = 30) -> dict[str, Any]:
-    """One run. Delays in seconds of all findings of the expected checks that were told while it went on, in the order
-    of their records; CPU-seconds of judge and load between the first and the last live verdict."""
+    """Measure one run with the defect `planted`.
+
+    delays_s: seconds from the record of each finding of the expected checks to its first appearance in the live
+    verdict, in the order of the records. judge_cpu_s, load_cpu_s: CPU-seconds between the first and the last live
+    verdict. Raises SystemExit if no finding appeared during the run.
+    """
     defect, checks = PLANTED[planted]
     with tempfile.TemporaryDirectory() as directory:
         runs = Path(directory)

@@ -1,12 +1,12 @@
-"""Microseconds of CPU to record one event, over a loop that records nothing.
+"""Measure the microseconds of CPU time to record one event, minus those of a loop that records nothing.
 
 python -m benchmarks.record journal|bare|frames|lines|read [--events N]
 
 journal   `Journal.write`: 64 bytes into a memory-mapped file; nothing is lost at SIGKILL
-bare      the same without sealing: no checksums, no seals
-frames    the first, and the raw frame of each event beside it (--keep-frames)
-lines     orjson lines with the same fields into a buffered file; its tail is lost at SIGKILL
-read      reading a journal back in batches, ids remapped, as the judge does
+bare      as `journal`, but without sealing: no checksums, no seals
+frames    as `journal`, and the raw frame of each event is stored too (--keep-frames)
+lines     orjson lines with the same fields into a buffered file; its end is lost at SIGKILL
+read      read a journal back in batches, with ids remapped, as the judge does
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from earwitness.harness.record.rundir import RunDirectory
 
 MODES = ("journal", "bare", "frames", "lines", "read")
 FRAME = '{"type":"message","conversation":"a0c5701d-r2-of-10","seq":15,"text":"' + "x" * 55 + '"}'
-"""128 bytes, as the frames of `benchmarks.client`."""
+"""Frame of 128 bytes, like the frames of `benchmarks.client`."""
 
 
 def nothing(
@@ -49,7 +49,7 @@ def _cpu_s(write: Write, events: int, aux: int = -1) -> float:
 
 
 def _seal_nothing() -> None:
-    """Journals of this process get no seals from now on."""
+    """Switch off sealing for all journals of this process."""
 
     def forget(journal: Journal) -> None:
         journal._unsealed.clear()
@@ -59,7 +59,7 @@ def _seal_nothing() -> None:
 
 
 def _keeping(folder: Path) -> tuple[Write, Callable[[], None]]:
-    """As a session does it that keeps frames: the frame is announced, recorded, and kept."""
+    """Return functions to write a record with its frame, and to close, as a session with --keep-frames does."""
     journal, store = Journal.create(folder, "bench", meta={}), FrameStore.create(folder, "bench")
     secrets = (b"x" * 700 + b"a token",)
 
@@ -106,7 +106,7 @@ def _read_cpu_s(folder: Path, events: int) -> float:
 
 
 def measure(mode: str, events: int = 500_000) -> dict[str, Any]:
-    """One round of a mode. Returns microseconds of CPU per event."""
+    """Measure one round of a mode; return mode, events and us_per_event, microseconds of CPU time per event."""
     with tempfile.TemporaryDirectory() as folder:
         if mode == "read":
             cpu_s = _read_cpu_s(Path(folder), events)

@@ -2,9 +2,9 @@
 
 python -m benchmarks.sealing [--rounds N]
 
-Two journals in one process take turns of 16,384 records (one seal), in changing order, and beside them a loop that
-records nothing, which is taken off. CPU time of the thread; the median of the rounds' ratios and its 95 % interval by
-bootstrap, so that what else the machine does meets both.
+Two journals in one process, one with and one without sealing, alternately write 16,384 records (one seal), in changing
+order. The time of a loop that records nothing is subtracted. The result is the median of the rounds' ratios of CPU
+time, with its 95 % interval by bootstrap. Because the journals alternate, other work on the machine affects both alike.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def _seals(on: bool) -> None:
 
 
 def ratios(rounds: int) -> list[float]:
-    """Per cent by which sealing was dearer, of each round."""
+    """Return for each round by how many per cent writing with sealing took longer."""
     found = []
     with tempfile.TemporaryDirectory() as folder:
         journals = {on: Journal.create(Path(folder), str(on), meta={}) for on in (True, False)}
@@ -57,7 +57,7 @@ def ratios(rounds: int) -> list[float]:
 
 
 def interval(values: Sequence[float], draws: int = 2000) -> tuple[float, float]:
-    """95 % of the median, by bootstrap with a fixed seed."""
+    """Return the 95 % confidence interval of the median of `values`, by bootstrap with a fixed seed."""
     rng = random.Random(1)
     medians = sorted(statistics.median(rng.choices(values, k=len(values))) for _ in range(draws))
     return medians[draws // 40], medians[-draws // 40]

@@ -1,9 +1,9 @@
-"""The auth service dies, hangs, is slow and fails, while people chat.
+"""The auth service dies, hangs, is slow and fails, while users chat.
 
-Promised: all who are logged in stay logged in. Sessions and tokens continue, and no message is affected (I1, I5a, I5b,
-I12). New logins are refused at once with 503 and Retry-After, and afterwards all requests are served again without
-intervention (I35). Circuit breakers open, try and close as they promise (I40). A token that no service can judge
-meanwhile is not accepted (I31).
+Promised: all users who are logged in stay logged in. Sessions and tokens continue, and no message is affected (I1, I5a,
+I5b, I12). New logins are refused at once with 503 and Retry-After, and afterwards all requests are served again without
+intervention (I35). Circuit breakers open, try and close as they promise (I40). During the outage no service accepts a
+token that it cannot check (I31).
 """
 
 from locust import task
@@ -21,7 +21,7 @@ story(
 
 
 class Member(ChatUser):
-    """User who chats, and now and then shows the own token or begins a login; some requests carry a forged token."""
+    """User who chats, and sometimes shows the own token or begins a login; some requests carry a forged token."""
 
     visiting = Visiting()
 

@@ -1,8 +1,8 @@
-"""A steady mix of people, to compare one state of a platform with another: `earwitness compare A… -- B…`.
+"""Steady load, to compare one state of a platform with another: `earwitness compare A… -- B…`.
 
 Most users chat, some in larger rooms, and some only check whether the platform answers. There is no burst and no fault.
-Messages are judged as in other stories (I1, I2, I5a, I5b, I6, I12). For a load that does not slow down with a slow
-platform: `--arrivals 100/s`.
+Messages are judged as in other stories (I1, I2, I5a, I5b, I6, I12). With `--arrivals 100/s` the load does not slow down
+with a slow platform.
 """
 
 from locust import task
@@ -25,7 +25,7 @@ class Talker(ChatUser):
 
 
 class Speaker(ChatUser):
-    """User who chats in a middle room."""
+    """User who chats in a room of middle size."""
 
     weight = 2
 

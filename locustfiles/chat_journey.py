@@ -1,10 +1,10 @@
 """The whole journey of new and returning users: login, room, message, streamed answer, logout, and back again.
 
 All users arrive as new people, are the same person in both databases (I15), open rooms, chat, ask the agent and read.
-Again and again they log out, stay away, and come back: to the one account that they have (I42), as the same person, to
-conversations that continue where they were (I20) and show what they had written (I16). Also promised: an answer of the
-agent arrives once, in order and complete, and two at once do not mix (I24). A refreshed token belongs to the same
-person (I15, I32). Messages are stored (I5a) and received (I5b) once (I6), by members only (I12).
+Repeatedly they log out, stay away, and come back: to their one account (I42), as the same person, to conversations that
+continue where the user left (I20) and show what the user had written (I16). Also promised: an answer of the agent
+arrives once, in order and complete, and two simultaneous answers do not mix (I24). A refreshed token belongs to the
+same person (I15, I32). Messages are stored (I5a) and received (I5b) once (I6), by members only (I12).
 """
 
 from locust import task

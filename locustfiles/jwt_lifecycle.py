@@ -1,11 +1,11 @@
 """The lifetime of a token, under load: presented everywhere, expired, refreshed, revoked, forged.
 
-All users chat with access tokens that live for some seconds; sockets come and go with them. Promised: no service
+All users chat with access tokens that live for some seconds; sockets open and end with them. Promised: no service
 accepts a token after its deadline (I29), a revoked one after the bound (I30), or one that was never issued (I31), while
-valid controls are accepted. A refresh token is good for one refresh, also when two come at once; its reuse ends the
-session (I32). States, codes and tickets work once (I33). No message is received on a socket whose token has ended
-(I34). A new signing key disconnects no user: it comes once in every run, and later at random. Meanwhile no message is
-lost, repeated or reordered (I1, I5a, I5b, I6).
+valid controls are accepted. A refresh token is good for one refresh, even when two requests use it at once; its reuse
+ends the session (I32). States, codes and tickets work once (I33). No message is received on a socket whose token has
+ended (I34). A new signing key disconnects no user: it is rotated once early in every run, and later at random.
+Meanwhile no message is lost, repeated or reordered (I1, I5a, I5b, I6).
 """
 
 from locust import task
@@ -25,7 +25,7 @@ story(
 
 
 class Holder(ChatUser):
-    """User who chats and presents tokens, and now and then abuses them."""
+    """User who chats and presents tokens, and sometimes abuses them."""
 
     tokens = Tokens(ttl_s=4.0)
     leaving = Leaving()

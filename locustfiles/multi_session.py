@@ -1,10 +1,10 @@
-"""Every person is present five times: five tabs, five conversations, one person; and people come and go.
+"""Every person has five devices, like five tabs of a browser, and some persons go offline and come back.
 
-Each tab chats in a conversation of its own and receives all five. Answers come to the tab that asked (I14). Tabs edit
-one message at the same time, and move the same read marks, some of them back. A tab that asks afterwards is shown the
-last change (I18), and in the end all tabs of a person show the same (I22), also those that were offline. A person with
-one closed tab stays online; a person without any tab is soon shown as offline, also if a replica has died with some of
-the tabs (I27). Meanwhile messages are stored (I5a) and received on every tab (I5b) once (I6), in order (I1), by members
+Each tab chats in its own conversation and receives all five. Answers come to the tab that asked (I14). Tabs edit one
+message at the same time, and move the same read marks, some of them back. A tab that asks afterwards is shown the last
+change (I18), and in the end all tabs of a person show the same (I22), even those that were offline. A person with one
+closed tab stays online; a person without any tab is soon shown as offline, even if a replica has died with some of the
+tabs (I27). Meanwhile messages are stored (I5a) and received on every tab (I5b) once (I6), in order (I1), by members
 only (I12), from their true senders (I15).
 """
 
@@ -24,7 +24,7 @@ story(
 
 
 class Tab(ChatUser):
-    """One of five tabs of a person. Every second person goes offline for a while."""
+    """One of five tabs of a person. Every second person goes offline once with all tabs."""
 
     cutting = Cutting()
     devices = Devices()

@@ -1,8 +1,8 @@
-"""Logins, under load: a hundred people at once, each on several devices that race for the first login.
+"""Logins, under load: a hundred users at once, each on several devices that compete for the first login.
 
 Promised: the callback of a login works once, for the browser that began it, and so does its code (I33). Every person
-ends up with one account, although their devices raced (I42), and it is the same in both databases (I41). No person is
-taken for another one (I15).
+has one account in the end, although several devices logged in first (I42), and the account is the same in both
+databases (I41). No person is taken for another one (I15).
 """
 
 from locust import task

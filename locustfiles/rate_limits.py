@@ -1,9 +1,10 @@
-"""Abuse among well-behaved people: floods, spoofed addresses, Retry-After obeyed and not, a burst that is permitted.
+"""Abuse of rate limits among ordinary users: floods, false addresses, Retry-After obeyed and not, a permitted burst.
 
-Every user has a budget of 1,000 at once and 20 a second, over all services and connections. Promised: no user gets more
-(I36). No user with budget left is refused, so neither neighbours nor a user who sends 1,000 messages in a second (I37).
-A refusal states truthfully when to come back (I38). Other addresses, connections and tokens widen nothing (I39).
-Meanwhile no message is lost (I1, I5a, I5b) and no user is starved (I26); the figures show the effect on other users.
+Every user has a budget of 1,000 requests and messages at once and 20 per second, over all services and connections.
+Promised: no user gets more (I36). No user with budget left is refused, neither other users nor a user who sends 1,000
+messages in a second (I37). A refusal states truthfully when to come back (I38). Other addresses, connections and tokens
+do not increase a budget (I39). Meanwhile no message is lost (I1, I5a, I5b) and no user is starved (I26); the figures
+show the effect on other users.
 """
 
 from locust import task
@@ -30,7 +31,7 @@ class Member(ChatUser):
 
 
 class Abuser(ChatUser):
-    """User who floods until the socket is closed, tries other addresses, comes back and floods again."""
+    """User who floods until the socket is closed, sends requests with false addresses, reconnects and floods again."""
 
     flooding = Flooding()
     fixed_count = 2
@@ -43,7 +44,7 @@ class Abuser(ChatUser):
 
 
 class Patient(ChatUser):
-    """User who uses up the budget and comes back when the refusals say."""
+    """User who uses up the budget, and returns when the refusals state."""
 
     flooding = Flooding()
     fixed_count = 2
@@ -57,7 +58,7 @@ class Patient(ChatUser):
 
 
 class Burster(ChatUser):
-    """User who sends 1,000 messages in a second, which the budget allows, each time when it is whole again."""
+    """User who sends 1,000 messages in a second, which the budget allows, each time when the budget is full again."""
 
     flooding = Flooding()
     fixed_count = 1

@@ -1,8 +1,9 @@
-"""Every service is replaced once, one after the other, while people chat; at last the stores restart.
+"""Every service is replaced once, one after the other, while users chat; at the end provider and databases restart.
 
 Promised: a new process takes over before the old one ends. Connections are closed with a code that states the reason,
-all users are back and served within the contract's bounds, and hardly an answer is an error (I28). No acknowledged
-message is lost (I5a), no number is given twice (I2), no message is missed (I4, I5b, I20) or repeated (I6, I7).
+all users are back and served within the contract's bounds, and the share of answers with an error is small (I28). No
+acknowledged message is lost (I5a), no number is given twice (I2), no message is missed (I4, I5b, I20) or repeated (I6,
+I7).
 """
 
 from locust import task

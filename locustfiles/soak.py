@@ -1,9 +1,9 @@
 """The same load for a long time, `-t 20m` or longer, to find what grows slowly.
 
 A steady mix: most users chat, some in larger rooms, some check whether the platform answers. Messages are judged as in
-other stories (I1, I2, I4, I5a, I5b, I6, I12), and memory stays below its limits. From two minutes on the figures show
-the drift of memory and waiting times: their slope per hour, with its interval, after a fifth of the time for warming
-up.
+other stories (I1, I2, I4, I5a, I5b, I6, I12), and memory stays below its limits. In runs of two minutes or more the
+figures show the drift of memory and latencies: their slope per hour with its interval, measured after the first fifth
+of the run.
 """
 
 from locust import task

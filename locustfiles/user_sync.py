@@ -1,9 +1,9 @@
-"""Accounts, under load: people sign up, rename themselves, are banned and come back, and read what is shown.
+"""Accounts, under load: users sign up, rename themselves, are banned and come back, and read their profile.
 
-Promised: a change at auth shows at the backend within the bound of the sync. In the end both databases have the same
-accounts with the same data, and no account is in one of them only (I41), also when Redis has lost its file meanwhile,
-or (`--faults`) a database or the backend was away. A ban ends all tokens on all devices (I30), and live sockets too
-(I34). Messages are not affected (I5a, I5b).
+Promised: a change at the auth service shows at the backend within the bound of the contract. In the end both databases
+have the same accounts with the same data, and no account is in one of them only (I41), even if Redis has lost its data
+meanwhile, or (`--faults`) a database or the backend was away. A ban ends all tokens on all devices (I30), and live
+sockets too (I34). Messages are not affected (I5a, I5b).
 """
 
 from locust import task
@@ -29,7 +29,7 @@ story(
 
 
 class Person(ChatUser):
-    """User on two devices who chats, takes a new name, reads whether it arrived, is removed or banned, and returns."""
+    """User on two devices who chats, changes the name, reads the profile, is removed or banned, and returns."""
 
     accounts = Accounts()
     removing = Removing()
@@ -62,7 +62,7 @@ class Person(ChatUser):
     def put_somebody_out_for_a_while(self):
         """Remove a member for a while, as the first member of a conversation.
 
-        Other members do not: two who removed each other could not invite anybody again.
+        Other members remove nobody, because two members who removed each other could not invite anybody again.
         """
         room = self.rooms[0]
         first, *others = room.members

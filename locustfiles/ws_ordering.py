@@ -1,13 +1,13 @@
-"""Order under concurrent load: the main job.
+"""Order of messages under concurrent load: the main story.
 
 Every user is in a small, a middle and a large room and chats in all of them, with numbered messages over one socket.
 Meanwhile one user sends 1,000 messages within one second. Promised: each sender's messages arrive in order (I1). All
-members of a room see one order (I2) in which a reply follows the message that it answers (I3), without gaps (I4). A
-message is acknowledged once (I11), to its sender (I14); then it is stored (I5a) and received by every member (I5b),
-once (I6), with one number (I7). No message is received that no user sent (I8), none is changed (I10), no user receives
-messages of a room that is not theirs (I12), and all senders are who they claim to be (I15). The platform stays
-responsive and within its memory. Some messages are as long as the platform allows, some begin and end with blanks, some
-have a client id that others use too, and some go by HTTP between two by socket.
+members of a room receive messages in one order (I2) in which a reply follows the message that it answers (I3), without
+gaps (I4). A message is acknowledged once (I11), to its sender (I14); then it is stored (I5a) and received by every
+member (I5b), once (I6), with one number (I7). No message is received that no user sent (I8), none is changed (I10), no
+user receives messages of a room without being a member (I12), and all senders are who they claim to be (I15). The
+platform stays responsive and within its memory limits. Some messages are as long as the platform allows, some begin and
+end with blanks, some have a client id that others use too, and some go by HTTP between two by socket.
 """
 
 from locust import task
@@ -44,7 +44,7 @@ class Member(ChatUser):
     def chat_with_a_few(self):
         """Chat in a small room.
 
-        Unusual messages come first: every user sends each kind once, so that a short run has them too.
+        First the user sends one unusual message of each kind, so that a short run has them too.
         """
         if self.once:
             self.once.pop(0)()
@@ -77,7 +77,7 @@ class Member(ChatUser):
 
 
 class Burster(ChatUser):
-    """One user who sends 1,000 messages within a second once all users have started, then chats like the others."""
+    """User who sends 1,000 messages within a second once all users have started, then chats like the others."""
 
     fixed_count = 1
     burst_done = False

@@ -1,12 +1,12 @@
-"""Connections that break, again and again, also with messages in flight; users come back with the same token.
+"""Connections that break repeatedly, even with messages in flight; users come back with the same token.
 
-Every user's socket is cut now and then: between messages, and while several messages are in flight. A user who comes
-back shows the earlier token, asks for missed messages, and resends what was never answered. Promised: a conversation
-continues after the last number that was received (I20), and all of it arrives, unless the platform states that it
-cannot continue from there (I19). No message that was stated to be past comes as new (I21), there is no gap (I4) and no
-message comes twice (I6). A message that was sent twice exists once (I7). What was acknowledged is stored (I5a) and
-received by every member (I5b), in order (I1, I2), by members only (I12). No other message is received (I8), and all
-senders are who they claim to be (I15).
+Every user's socket is cut sometimes: between messages, and while several messages are in flight. A user who comes back
+presents the earlier token, asks for missed messages, and resends unanswered ones. Promised: a conversation continues
+after the last number that was received (I20), and all later messages arrive, unless the platform states that it cannot
+continue from there (I19). No message that was stated to be past comes as new (I21), there is no gap (I4) and no message
+comes twice (I6). A message that was sent twice exists once (I7). What was acknowledged is stored (I5a) and received by
+every member (I5b), in order (I1, I2), by members only (I12). No other message is received (I8), and all senders are who
+they claim to be (I15).
 """
 
 from locust import task

@@ -1,1 +1,1 @@
-"""k6 doing the same work as `benchmarks.client`, as a separate program that is no dependency of ours."""
+"""Benchmark of k6 with the same work as `benchmarks.client`. k6 is a separate program, no dependency of Earwitness."""

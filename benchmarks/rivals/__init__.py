@@ -1,1 +1,1 @@
-"""Other clients of the same echo server: Node's `ws`, and what C can do at most."""
+"""Benchmarks of other clients of the same echo server: Node's `ws`, and a C client as the fastest possible one."""

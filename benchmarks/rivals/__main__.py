@@ -1,10 +1,11 @@
-"""Messages per CPU-second of Node's `ws`, or of a C client that only moves bytes, against the same echo server.
+"""Measure messages per CPU-second of Node's `ws`, or of a C client that only moves bytes.
 
     python -m benchmarks.rivals node|epoll request-response|burst [--seconds S] [--connections N]
 
-`node` parses each answer and compares its number. `epoll` neither parses nor records: it is the limit of the machine
-and of the echo server. Both print their CPU time over the measured part themselves. `ws` is installed by npm, and the C
-client compiled, into a folder of their own under the temporary directory.
+Both use the same echo server as the other benchmarks. `node` parses each answer and compares its number. `epoll`
+neither parses nor records: it shows the limit of the machine and of the echo server. Both print their CPU time during
+the measurement themselves. `ws` is installed by npm, and the C client compiled, into a folder in the temporary
+directory.
 """
 
 from __future__ import annotations
@@ -25,14 +26,14 @@ HERE = Path(__file__).parent
 
 
 def home() -> Path:
-    """The folder of what is installed or compiled, made once."""
+    """Return the folder for what is installed or compiled, after making it if necessary."""
     place = Path(tempfile.gettempdir()) / f"earwitness-rivals-{os.getuid()}"
     place.mkdir(exist_ok=True)
     return place
 
 
 def node() -> list[str]:
-    """The command of the Node client."""
+    """Return the command of the Node client, after installing `ws` if necessary."""
     if not (home() / "node_modules" / "ws").exists():
         npm = ["npm", "install", "--silent", "--no-save", "--prefix", str(home()), f"ws@{WS_VERSION}"]
         subprocess.run(npm, check=True)
@@ -40,7 +41,7 @@ def node() -> list[str]:
 
 
 def epoll() -> list[str]:
-    """The command of the C client."""
+    """Return the command of the C client, after compiling it if necessary."""
     binary, source = home() / "epoll", HERE / "epoll.c"
     if not binary.exists() or binary.stat().st_mtime < source.stat().st_mtime:
         subprocess.run(["cc", "-O2", "-o", str(binary), str(source)], check=True)
@@ -51,7 +52,7 @@ RIVALS = {"node": node, "epoll": epoll}
 
 
 def measure(rival: str, mode: str, seconds: float = 3.0, connections: int = CONNECTIONS) -> dict[str, Any]:
-    """One round. Returns mode, messages, cpu_s and per_cpu_s."""
+    """Measure one round; return mode, messages, cpu_s and per_cpu_s."""
     with echo_server() as port:
         words = [str(port), mode, str(seconds), str(connections), str(FRAME_BYTES)]
         done = subprocess.run([*RIVALS[rival](), *words], stdout=subprocess.PIPE, text=True, check=True)

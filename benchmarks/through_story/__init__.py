@@ -1,1 +1,1 @@
-"""Messages of whole load tests: a story of ours, and a plain user of Locust, both run by `locust`."""
+"""Benchmarks of whole load tests that `locust` runs: a story of Earwitness, and a plain user of Locust."""

@@ -1,11 +1,11 @@
-"""Messages per CPU-second of a load test that `locust` runs, against the same echo server as all other clients.
+"""Measure messages per CPU-second of a load test that `locust` runs, against the same echo server as other clients.
 
     python -m benchmarks.through_story story|locust [--seconds S] [--users N] [--pause S]
 
-`story` is `echo_story.py`: a story as users write it, every frame recorded, and judged afterwards; only a run that
-passes is a measurement. `locust` is `plain_user.py`: Locust's own user with websocket-client, and wsaccel unless
-`--without wsaccel`; `--without statistics` does not report messages to Locust. Each measures the CPU time of its own
-process, of all it does, once its users have started.
+`story` is `echo_story.py`: a story as users write it, with every frame recorded, and judged afterwards. It counts only
+if it passes. `locust` is `plain_user.py`: Locust's own user with websocket-client and wsaccel. `--without wsaccel`
+leaves out wsaccel, `--without statistics` does not report messages to Locust. Each load test measures the whole CPU
+time of its own process, from shortly after its users have started.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from benchmarks.through_story.meter import OUT, SECONDS
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 AROUND_S = 4.0
-"""Time of a run besides the measurement: connecting, warming up."""
+"""Seconds of a run besides the measurement: connecting, warming up."""
 WSACCEL = "wsaccel==0.6.7"
 TARGET = """
 name = "echo"
@@ -57,19 +57,19 @@ names_sender = false
 
 
 def story(folder: Path, port: int, users: int) -> list[str]:
-    """Write the target file; return what the command of the story adds."""
+    """Write the target file into `folder`; return the arguments of `locust` for the story."""
     (folder / "key.txt").write_text("a key of at least thirty-two bytes, for nobody\n")
     (folder / "echo.toml").write_text(TARGET.replace("PORT", str(port)))
     return ["-f", str(HERE / "echo_story.py"), "--target", str(folder / "echo.toml"), "--runs", str(folder / "runs")]
 
 
 def plain(folder: Path, port: int, users: int) -> list[str]:
-    """Return what the command of Locust's plain user adds."""
+    """Return the arguments of `locust` for the plain user."""
     return ["-f", str(HERE / "plain_user.py"), "--only-summary", "--skip-log"]
 
 
 def wsaccel() -> Path:
-    """The folder of wsaccel, installed once."""
+    """Return the folder of wsaccel, after installing it if necessary."""
     home = Path(tempfile.gettempdir()) / f"earwitness-wsaccel-{os.getuid()}"
     if not (home / "wsaccel").exists():
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target", str(home)]
@@ -80,7 +80,11 @@ def wsaccel() -> Path:
 def measure(
     kind: str, seconds: float = 3.0, users: int = CONNECTIONS, pause_s: float = 0.0, without: str = ""
 ) -> dict[str, Any]:
-    """One round. Returns messages, cpu_s, wall_s, per_cpu_s, and what the program says of itself."""
+    """Measure one round; return messages, cpu_s, wall_s, per_cpu_s, and what the load test reports about itself.
+
+    `pause_s`: seconds between two messages of a user; `without`: "wsaccel", "statistics" or "". Raises SystemExit if
+    the run fails.
+    """
     with tempfile.TemporaryDirectory() as made, echo_server() as port:
         folder, out = Path(made), Path(made) / "found.json"
         words = (story if kind == "story" else plain)(folder, port, users)

@@ -1,6 +1,7 @@
-"""Users chat in two rooms of their own with an echo server, as fast as the answers come; BENCHMARK_PAUSE_S slows them.
+"""Users exchange messages with an echo server, in two rooms each, as fast as the answers come.
 
-`python -m benchmarks.through_story story` writes the target file and runs it.
+BENCHMARK_PAUSE_S sets a pause between messages. `python -m benchmarks.through_story story` writes the target file and
+runs the story.
 """
 
 import os
@@ -16,7 +17,7 @@ from earwitness.harness.planning.plan import PAYLOADS
 
 METER = Meter()
 TEXT = "x" * 5
-"""Text of each message: with it a frame has 128 bytes, as those of the other programs."""
+"""Text of each message: with this text a frame has 128 bytes, like the frames of the other programs."""
 PAUSE_S = float(os.environ.get("BENCHMARK_PAUSE_S", "0"))
 
 story(__file__, judged_by=("I1", "I6", "I8", "I10", "I12"), rooms=(1, 1))

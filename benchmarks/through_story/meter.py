@@ -1,4 +1,4 @@
-"""Meter inside a Locust process: its CPU time, and how many messages it exchanged meanwhile."""
+"""Meter inside a Locust process: measures its CPU time, and how many messages it exchanged meanwhile."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ import gevent
 from gevent.event import Event
 
 OUT: Final = "BENCHMARK_OUT"
-"""Environment variable: file into which the meter writes what it found."""
+"""Name of the environment variable with the path of the file for the meter's result."""
 SECONDS: Final = "BENCHMARK_SECONDS"
-"""Environment variable: how long it measures."""
+"""Name of the environment variable with the length of the measurement in seconds."""
 WARM_UP_S: Final = 0.5
 IDLE_S: Final = 0.05
-"""Pause of users who have nothing to do because the measurement is over."""
+"""Pause in seconds of users after the measurement has ended."""
 
 
 class Meter:
-    """Measures this process once, from WARM_UP_S after `begin` on.
+    """Meter that measures this process once, from WARM_UP_S seconds after all users have started.
 
     over  the measurement has ended: users need not send any more
     """
 
     def __init__(self) -> None:
-        """Do not measure yet."""
+        """Start without a measurement."""
         self.over = False
         self._begun = False
 
     def begin(self, all_here: Event, count: Callable[[], int], more: Callable[[], Mapping[str, object]]) -> None:
-        """Measure as soon as `all_here` is set; later calls change nothing.
+        """Start the measurement as soon as `all_here` is set; later calls change nothing.
 
-        `count` returns the messages so far; `more` returns what else is written, at the end.
+        `count` returns the number of messages so far; `more` returns further entries of the result, at the end.
         """
         if not self._begun:
             self._begun = True

@@ -1,7 +1,7 @@
-"""Plain user of Locust with websocket-client: sends a frame, waits for its echo, compares its number, reports both.
+"""Plain user of Locust with websocket-client, without Earwitness: sends a frame and waits for its echo.
 
-BENCHMARK_STATISTICS=off leaves the report to Locust's statistics away. `python -m benchmarks.through_story locust` runs
-it.
+The user compares the number in the echo and reports the message to Locust's statistics, unless
+BENCHMARK_STATISTICS=off. `python -m benchmarks.through_story locust` runs it.
 """
 
 import json
@@ -29,7 +29,7 @@ STATISTICS = os.environ.get("BENCHMARK_STATISTICS") != "off"
 
 
 class Plain(User):
-    """User with one socket, who keeps no record."""
+    """User with one socket, which records nothing."""
 
     wait_time = constant(PAUSE_S)
     host = ""

@@ -1,4 +1,4 @@
-"""People ask an assistant, each in a conversation of their own, and read its streamed answers.
+"""Users ask an assistant, each in a conversation of their own, and read its streamed answers.
 
 earwitness run examples/dialects/ask_story.py --headless -u 10 -t 12s --target examples/dialects/sse_chat.toml
 """

@@ -1,4 +1,4 @@
-"""People who send several messages at once: does a platform keep the order of each sender?
+"""Users who send several messages at once: does a platform keep the order of each sender?
 
 earwitness run examples/dialects/bursts.py --headless -u 10 -t 10s --target examples/dialects/phoenix.toml
 """

@@ -1,4 +1,4 @@
-"""People who chat on a network that breaks, on platforms that do not resume: each socket begins anew.
+"""Users who chat on a network that breaks, on platforms without resumption: each new socket begins a new session.
 
 earwitness run examples/dialects/cuts.py --headless -u 10 -t 20s --target examples/dialects/phoenix.toml
 """

@@ -1,8 +1,8 @@
-"""People who chat for longer than two heartbeat timeouts, are silent for a while, and partly lose the network once.
+"""Users who chat for longer than two heartbeat timeouts, with a silent time; half of them lose the network once.
 
-Users with even numbers keep their connection for the whole run, so heartbeats must keep it open while nobody says
-anything. Each of the others is cut once after the silence, and comes back: its session goes on where platform and
-target file can resume, else it begins anew. `earwitness conform` runs it.
+Users with even numbers keep their connection for the whole run, so heartbeats must keep it open while no user sends
+anything. Each user with an odd number is cut once after the silent time and reconnects. Its session continues where
+platform and target file can resume; elsewhere a new session begins. `earwitness conform` runs this story.
 
 earwitness run examples/dialects/lasting.py --headless -u 10 -t 12s --target examples/dialects/nats.toml
 """
@@ -14,7 +14,7 @@ from locust import task
 from earwitness import ChatUser, Cutting, story
 
 SILENT_S = (4.0, 7.0)
-"""Seconds after a user's start between which it says nothing."""
+"""Seconds after a user's start between which the user sends nothing."""
 
 story(__file__, judged_by=("I1", "I2", "I4", "I5b", "I6", "I8", "I10", "I12", "I15"), rooms=(2, 10))
 

@@ -1,7 +1,7 @@
-"""How to speak to server.py, as a dialect in Python. It says the same as chat.toml, which is enough for this server.
+"""Dialect in Python for the platform of server.py. It does the same as chat.toml, which is enough for this server.
 
-earwitness probe examples/tiny_chat/dialect.py
-earwitness run examples/tiny_chat/story.py --headless -u 20 -t 10s --target examples/tiny_chat/dialect.py
+earwitness probe examples/tiny_chat/dialect.py earwitness run examples/tiny_chat/story.py --headless -u 20 -t 10s
+--target examples/tiny_chat/dialect.py
 """
 
 from __future__ import annotations
@@ -36,29 +36,29 @@ SETTINGS = {"name": "tiny chat", "urls": {"socket": "ws://127.0.0.1:8765/"}}
 
 
 class TinyChat(BaseDialect):
-    """The platform: how a user logs in, and what each socket says."""
+    """Dialect of the example server: how a user logs in, and how a socket is opened."""
 
     def login(self, person: Person) -> Flow[Credentials]:
-        """Sign a token, as the server's auth service would. Nothing is sent."""
+        """Return credentials with a signed token, as the server's auth service would. No request is sent."""
         yield from ()
         return Credentials(person=person, user_id=person.name, token=jwt.encode({"sub": person.name}, KEY))
 
     def converse(self, opening: Opening) -> Dialogue:
-        """Say hello with the token, and join the rooms after the greeting."""
+        """Return the dialogue of a new socket, which presents the token and joins the rooms after the greeting."""
         handshake = Handshake(url=self.settings.socket, network=self.network)
         return Talk(handshake, opening.credentials.token, opening.labels)
 
 
 class Talk(BaseDialogue):
-    """One socket."""
+    """Dialogue of one socket: encodes and decodes its frames."""
 
     def __init__(self, handshake: Handshake, token: str, rooms: Sequence[str]) -> None:
-        """Begin with hello; `rooms` are joined later."""
+        """Prepare to send the frame `hello` first; `rooms` are joined after the greeting."""
         super().__init__(handshake, [json.dumps({"type": "hello", "token": token})])
         self._rooms = rooms
 
     def received(self, data: str | bytes) -> Sequence[Heard]:
-        """Decode a frame."""
+        """Return the event of a received frame, OTHER if the frame cannot be decoded."""
         try:
             said = json.loads(data)
             match said["type"]:
@@ -76,10 +76,10 @@ class Talk(BaseDialogue):
         return [(OTHER, None, None, -1, None, None, data)]
 
     def send(self, label: str, message_id: str, text: str) -> str:
-        """Encode a message."""
+        """Return the frame that sends a message to the room `label`."""
         return json.dumps({"type": "say", "room": label, "id": message_id, "text": text})
 
 
 def open_dialect(settings: Settings) -> TinyChat:
-    """Return the dialect with the settings of the target file, here of SETTINGS."""
+    """Return the dialect with the settings of a target file, or SETTINGS if this file itself is the target."""
     return TinyChat(settings)

@@ -1,10 +1,10 @@
-"""A small chat server to try earwitness on: one file, in memory, WebSockets only.
+"""Small chat server to try Earwitness on: one file, in memory, WebSockets only.
 
     python examples/tiny_chat/server.py [--port 8765] [--lose N] [--ping-s 20]
 
 Each frame is a JSON object. A client first sends `hello` with a JWT that is signed with the key in `key.txt`, then
-`join` for each room. `--lose N` silently drops each Nth delivery to somebody else than the sender: a defect to be
-found. `--ping-s` is the time between two pings, and for the answer to one.
+`join` for each room. `--lose N` silently drops each Nth delivery to a member other than the sender: a defect that the
+tester should find. `--ping-s` is the number of seconds between two pings, and the time limit for the answer to one.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ BAD_TOKEN = 4401
 
 
 class Chat:
-    """Rooms, their members and the numbers of their messages."""
+    """State of the server: rooms, their members and the numbers of their messages."""
 
     def __init__(self, lose: int) -> None:
         self.lose = lose
@@ -57,7 +57,7 @@ class Chat:
                 members.pop(socket, None)
 
     async def deliver(self, sender: ServerConnection, name: str, said: dict[str, Any]) -> None:
-        """Give a message its number, acknowledge it and send it to everybody in the room."""
+        """Number a message, acknowledge it to the sender, and send it to all members of the room."""
         room = said["room"]
         self.numbers[room] += 1
         number = self.numbers[room]
@@ -68,7 +68,7 @@ class Chat:
                 await self.send(member, message)
 
     def loses(self, member: ServerConnection, sender: ServerConnection) -> bool:
-        """Decide whether this delivery is the one to drop."""
+        """Return whether this delivery is one that `--lose` drops."""
         if not self.lose or member is sender:
             return False
         self.deliveries += 1
@@ -81,7 +81,7 @@ class Chat:
 
 
 async def main() -> None:
-    """Listen on 127.0.0.1 until interrupted, and print {"port": N} once that is so."""
+    """Listen on 127.0.0.1 until interrupted; print {"port": N} as soon as the server listens."""
     parser = argparse.ArgumentParser(description="A small chat server to try earwitness on.")
     parser.add_argument("--port", type=int, default=8765, help="0: any free one (default 8765)")
     parser.add_argument("--lose", type=int, default=0, metavar="N", help="drop each Nth delivery (default: none)")

@@ -1,4 +1,4 @@
-"""People of one room chat, and one answers what was said last.
+"""Users chat in a room of ten, and sometimes in a room of two.
 
 earwitness run examples/tiny_chat/story.py --headless -u 20 -t 10s --target examples/tiny_chat/chat.toml
 """
