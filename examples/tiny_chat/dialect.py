@@ -1,7 +1,7 @@
 """Dialect in Python for the platform of server.py. It does the same as chat.toml, which is enough for this server.
 
-earwitness probe examples/tiny_chat/dialect.py earwitness run examples/tiny_chat/story.py --headless -u 20 -t 10s
---target examples/tiny_chat/dialect.py
+earwitness probe examples/tiny_chat/dialect.py
+earwitness run examples/tiny_chat/story.py --headless -u 20 -t 10s --target examples/tiny_chat/dialect.py
 """
 
 from __future__ import annotations

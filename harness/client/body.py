@@ -40,7 +40,10 @@ _sendings: dict[str, tuple[int, int]] = {}
 
 
 def encode(tag: str, author: int, conv: int, counter: int, proc: int, attempt: int, payload: str) -> tuple[str, int]:
-    """Return (text of a body, its digest). The parameters are the fields that the module describes."""
+    """Return (text of a body, its CRC-32).
+
+    The module describes the parameters; `payload` is the text after the head.
+    """
     head = f"{tag}:{author}:{conv}:{counter}:"
     digest = crc32(payload.encode(), crc32(head.encode()))
     return f"ew1:{head}{proc & 255}.{attempt}:{digest:08x}:{payload}", digest

@@ -106,7 +106,10 @@ class PlainDialogue(BaseDialogue):
         first: Sequence[str | bytes] = (),
         envelope: Envelope | None = None,
     ) -> None:
-        """Use `received` and `send` as the methods of these names; `first`: frames that are sent first."""
+        """Make a dialogue with the functions `received` and `send` as its methods.
+
+        `first`: frames that are sent on opening; `envelope`: see `BaseDialogue`.
+        """
         super().__init__(handshake, first)
         self.envelope = envelope
         self.received = received
@@ -117,7 +120,7 @@ class SilentDialogue(BaseDialogue):
     """Dialogue of a platform without sockets: it sends nothing, and reports every room as joined when it is opened."""
 
     def __init__(self, labels: Sequence[str]) -> None:
-        """Keep the labels of the user's rooms."""
+        """Store the labels of the user's rooms, which `opened` reports as joined."""
         super().__init__(NoSocket())
         self._labels = tuple(labels)
 
@@ -163,7 +166,7 @@ class ManyDialogues:
     beat_s = 0.0
 
     def __init__(self, by_room: Mapping[str, Dialogue]) -> None:
-        """Keep one dialogue for each room."""
+        """Store the dialogue of each socket, by the label of its room. There must be at least one."""
         self.by_room = dict(by_room)
         self.room = next(iter(self.by_room))
         self.handshake = self.by_room[self.room].handshake

@@ -84,7 +84,7 @@ class Values:
 
     @property
     def paths(self) -> tuple[str, str, str, str, str]:
-        """Return the paths in the order in which the native path has them."""
+        """Return the paths in the order that the native path expects: room, text, seq, sender, id."""
         return self.room, self.text, self.seq, self.sender, self.id
 
 

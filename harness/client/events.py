@@ -10,10 +10,15 @@ text          message text as delivered, or None
 seq           the platform's number of the message in that conversation, or -1
 sender        the platform's statement of who sent the message (a user id of the platform), or None
 message_id    the sender's client message id, if the platform repeats it, or None
-extra         per kind: MESSAGE → the fields of its body if they have been read (see `frame_cache`), else None; NACK →
-              (code: int, retry_after_s: float | None); WELCOME → {"user", "replica", "session"}; JOINED → True if
-              nothing was missed since the resume point, False if history must be fetched, None if the session is new;
-              AGENT → (run id, event name, chunk number); OTHER → anything
+extra         depends on the event, see here and below; None for other events:
+
+    MESSAGE  the fields of its body if they have been read already (see `frame_cache`), else None
+    NACK     (code: int, retry_after_s: float | None)
+    WELCOME  {"user", "replica", "session"}
+    JOINED   True if nothing was missed since the resume point, False if history must be fetched, None if the session
+             is new
+    AGENT    (run id, event name, chunk number)
+    OTHER    anything, e.g. the frame
 
 BEAT shows only that the connection works: a heartbeat of the platform, or its answer to a heartbeat of the client.
 

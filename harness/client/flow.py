@@ -111,9 +111,9 @@ Flow: TypeAlias = Generator[HttpRequest, HttpResponse, T]
 
 
 class FlowError(Exception):
-    """Error of a flow that got no answer, or one from which it cannot continue.
+    """Error of a flow that got no answer, or an answer with which it cannot continue.
 
-    It names the step, what was expected and what came instead.
+    The message states the step, what was expected and what came instead.
     """
 
     def __init__(self, step: str, expected: str, response: HttpResponse | None = None, detail: str = "") -> None:
@@ -238,9 +238,9 @@ class Streaming:
     """
 
     def __init__(self, request: HttpRequest, status: int, kind: str) -> None:
-        """Start; call the request's `on_open` if the answer is a stream.
+        """Decide whether the answer is a stream; if so, call the request's `on_open`.
 
-        `kind`: the header content-type, "" if there is none.
+        `status`: HTTP status; `kind`: the header content-type, "" if there is none.
         """
         self._request, self._events = request, EventSplitter()
         streamed = isinstance(request, StreamedRequest)
@@ -249,7 +249,7 @@ class Streaming:
             request.on_open()
 
     def feed(self, data: bytes) -> None:
-        """Pass the events that end in `data` to the request's `on_event`."""
+        """Pass the events that `data` completes to the request's `on_event`."""
         for event in self._events.feed(data):
             self._pass_on(event)
 
@@ -302,7 +302,7 @@ class _Reading:
         self._stream = Streaming(self._request, response.status_code, kind)
 
     def feed(self, part: bytes) -> None:
-        """Process bytes of the body. Raises FlowError if it became too long or took too long."""
+        """Process bytes of the body. Raises FlowError if the body became too long, or the answer took too long."""
         self._length += len(part)
         most = bounds().body_bytes
         if self._length > most:

@@ -40,7 +40,7 @@ class Counted(Record, Protocol):
 
     @property
     def records(self) -> int:
-        """Return the number of records written so far, which is the number of the last one."""
+        """Return the number of records written so far, which is also the number of the last record."""
 
 
 class KeepingSession(ChatSession):

@@ -43,7 +43,7 @@ class Watcher(Protocol):
         """Stop calling back."""
 
     def close(self) -> None:
-        """Release the watcher to the loop."""
+        """Release the watcher's resources in the loop."""
 
 
 class Connection(Link):

@@ -18,7 +18,10 @@ def http_client(network: Network, *, timeout_s: float) -> httpx.AsyncClient:
 
 
 class _Transport(httpx.AsyncBaseTransport):
-    """Transport that checks the host of each request and sends it directly or through the proxy of its address."""
+    """Transport that checks the host of each request, and sends the request directly or through a proxy.
+
+    The environment may name a proxy for the address of a request.
+    """
 
     def __init__(self, network: Network) -> None:
         self._network = network
@@ -40,7 +43,7 @@ class _Transport(httpx.AsyncBaseTransport):
             raise
 
     async def aclose(self) -> None:
-        """Close the connections of all proxies and the direct ones."""
+        """Close the direct connections and those through proxies."""
         for way in self._ways.values():
             await way.aclose()
 

@@ -99,7 +99,7 @@ class Pool:
                     raise
 
     def close(self) -> None:
-        """Close every idle connection; a request in progress closes its own when it ends."""
+        """Close every idle connection; a request in progress closes its connection when it ends."""
         for pool in self._pools.values():
             pool.close()
         self._pools.clear()
@@ -234,8 +234,7 @@ def _read_stream(raw: _Bounded, request: HttpRequest, headers: Mapping[str, str]
 def run_flow_gevent(flow: Flow[T], *, pool: Pool, on_request: OnRequest | None = None) -> T:
     """Run a flow and return its result; `on_request` is called after each request.
 
-    A request without an answer becomes a FlowError that names it, raised inside the flow so that the flow may handle
-    it.
+    If a request gets no answer, a FlowError that states its name is raised inside the flow, which may handle the error.
     """
     try:
         request = next(flow)

@@ -88,7 +88,7 @@ class Poster:
 
 
 Happened: TypeAlias = Callable[[Sequence[Heard]], None]
-"""Callback that records events at the time of the call."""
+"""Callback that records events, with the present time."""
 STREAMS_AT_ONCE: Final = 200
 """Most streamed answers of one user at a time: fewer than the 256 values of `proc`, which distinguishes them."""
 Letter: TypeAlias = tuple[str, str, str]
@@ -134,7 +134,7 @@ class StreamPoster:
     def begin(self, label: str, payload: str, planned_ns: int | None) -> gevent.Greenlet | None:
         """Send the next message and return the greenlet that records its answer; None if the user is not connected.
 
-        Block while STREAMS_AT_ONCE of the user's answers are in progress.
+        Blocks while STREAMS_AT_ONCE of the user's answers are in progress.
         """
         while len(self._streams) >= STREAMS_AT_ONCE:
             gevent.wait(list(self._streams), count=1)

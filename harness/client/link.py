@@ -57,7 +57,7 @@ class Transport:
         self._behind += 1
 
     def caught_up(self, now_ns: int) -> None:
-        """Note that a socket which had fallen behind was read to its end, or closed, at `now_ns` (monotonic ns)."""
+        """Note that a socket that `fell_behind` reported was read to its end, or closed, at `now_ns` (monotonic ns)."""
         self._behind -= 1
         if self._behind == 0:
             self.held_up_ns += now_ns - self._behind_from

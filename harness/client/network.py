@@ -33,14 +33,14 @@ class Unlisted(TargetError, ConnectionError):
 
 
 class ProxyError(ConnectionError):
-    """Error for a proxy of the environment that does not answer, or refuses the connection."""
+    """Error for a proxy, named by the environment, that does not answer or refuses the connection."""
 
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
     """HTTP proxy that an environment variable names.
 
-    variable  the environment variable that names it
+    variable  name of the environment variable that names the proxy
     login     user and password, as they are sent (Base64)
     """
 
@@ -65,9 +65,9 @@ class Proxy:
 
     @classmethod
     def parse(cls, text: str, variable: str) -> Proxy:
-        """Read `http://[USER:PASSWORD@]HOST:PORT`, or HOST:PORT.
+        """Parse `http://[USER:PASSWORD@]HOST:PORT` or HOST:PORT, the value of the environment variable `variable`.
 
-        Raises TargetError, which does not show the text: it may hold a password.
+        Raises TargetError, which does not show the value, because that may hold a password.
         """
         way_out = f"set {variable}=http://HOST:PORT, or NO_PROXY to the hosts that need no proxy"
         try:

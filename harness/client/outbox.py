@@ -213,7 +213,7 @@ class Speaker(Counts):
         return frame
 
     def timeouts(self, now_ns: int, limit_ns: int) -> list[str]:
-        """Record INFO for every message that has waited longer than `limit_ns` for its answer; return their ids.
+        """Record INFO for every message that has waited longer than `limit_ns` ns for its answer; return their ids.
 
         Messages sent as requests are left out: `abandon` ends them.
         """
@@ -260,7 +260,10 @@ class Speaker(Counts):
 
     @property
     def proc(self) -> int:
-        """Return the `proc` of the next message. Only messages with the same `proc` have an order among themselves."""
+        """Return the `proc` of the next message, 0 to 255.
+
+        Only messages with equal `proc` have an order among themselves.
+        """
         return (self.conn + self.abandoned) & 255
 
     def unanswered(self) -> list[str]:

@@ -21,7 +21,7 @@ class EventSplitter:
         self._held = bytearray()
 
     def feed(self, data: bytes) -> Iterator[str | bytes]:
-        """Yield the lines of each event that ends in `data`, as text; as bytes if they are not UTF-8."""
+        """Yield the lines of each event that `data` completes, as text; as bytes if they are not UTF-8."""
         self._held += data
         # A CR at the end is perhaps the first half of a line's end.
         kept = b"\r" if self._held.endswith(b"\r") else b""

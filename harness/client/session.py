@@ -40,7 +40,7 @@ from earwitness.harness.native import HOT, Core
 from earwitness.harness.record.journal import Journal, PlainPen
 
 TAG_MAX: Final = 64
-"""Longest tag of a run for which there is a native core."""
+"""Longest tag of a run, in characters, that the native core supports."""
 AGENT_EVENTS: Final = {
     name: number
     for number, name in enumerate(

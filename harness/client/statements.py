@@ -42,7 +42,7 @@ def outcome(status: int) -> int:
 def digest_of(*values: object) -> int:
     """Return the CRC-32 of values in their order.
 
-    Records of the kinds TOKEN, WRITE and SEEN hold it, so that checks can compare values.
+    Records of the kinds TOKEN, WRITE and SEEN hold this number, so that checks can compare values.
     """
     return crc32("\x1f".join(map(str, values)).encode("utf-8", "surrogatepass"))
 
@@ -74,9 +74,11 @@ def write_request(
     """Record a request to `place` and its answer; return the record's number.
 
     - `sent_ns`, `received_ns`: monotonic ns
-    - `status`: of HTTP, or close code of a refused socket; 0: no answer. `timeout`: there was none in time
-    - `name`: the artefact that it presents, and `way`: how; `bits`: SPOOFED, CONTROL
-    - `conn`: connection that it opened or used; 0: HTTP
+    - `status`: HTTP status, or close code of a refused socket; 0: no answer
+    - `timeout`: there was no answer in time
+    - `name`: the artefact that the request presents; `way`: how the request carries it (header, query, …), 0 for none
+    - `bits`: SPOOFED (under a false client address) or CONTROL (control of a forgery); 0 for neither
+    - `conn`: number of the connection that the request opened or used; 0: a plain HTTP request
     - `retry_after_ms`, `remaining`: as `stated_budget` returns them
     """
     flags = outcome(status) | (int(Flag.TIMEOUT) if timeout else 0)
@@ -90,9 +92,9 @@ def write_exchange(
     journal: Writes, client: int, place: Place, exchange: Exchange, *, way: Way | int = 0, name: Name = NOTHING,
     bits: int = 0,
 ) -> int:  # fmt: skip
-    """Record an HTTP request from its `Exchange`, with the budget that its answer states.
+    """Record an HTTP request from its `Exchange`, with the budget that its answer states; return the record's number.
 
-    Return the record's number.
+    The other parameters are those of `write_request`.
     """
     retry_after_ms, remaining = stated_budget(exchange.headers)
     return write_request(
@@ -115,9 +117,9 @@ def stated_budget(headers: Mapping[str, str]) -> tuple[int, int]:
 def write_revoke(
     journal: Writes, client: int, place: Place, *, sent_ns: int, received_ns: int, status: int, name: Name
 ) -> int:
-    """Record a logout (`name`: the access token) or a ban (number 0: all artefacts of the user).
+    """Record a logout or a ban; return the record's number.
 
-    Return the record's number.
+    `name`: the access token of the session that a logout ends; with number 0 all artefacts of the client, for a ban.
     """
     return write_record(
         journal, received_ns, Kind.REVOKE, flags=outcome(status), attempt=place, client=client, author=name[0],
@@ -132,9 +134,9 @@ def write_change(
     """Record a change of shared state, as WRITE; return the record's number.
 
     - `sent_ns`, `received_ns`: monotonic ns; `status`: of HTTP, 0: no answer
-    - `of`: client number of the state's owner; of an edit, of the message's author
+    - `of`: client number of the state's owner; for an edit, of the message's author
     - `digest`: CRC-32 of the new value; `value`: the value itself where it is a number
-    - `what`: of an edit the message's counter; else the version that the platform stated, 0: none
+    - `what`: for an edit, the message's counter; otherwise the version that the platform stated, 0: none
     - `base`: version that an edit changes, if the edit names it; 0: any
     """
     return write_record(
@@ -162,8 +164,8 @@ def write_seen(
 ) -> int:  # fmt: skip
     """Record shared state that a device was shown, as SEEN; return the record's number.
 
-    `asked_ns`: when it was requested, NONE if it was pushed on the connection `conn`. The others are those of
-    `write_change`.
+    `asked_ns`, `seen_ns`: monotonic ns of the request and of the answer; `asked_ns` is NONE if the state was pushed on
+    the connection `conn`. The other parameters are those of `write_change`.
     """
     return write_record(
         journal, seen_ns, Kind.SEEN, attempt=place, proc=state, client=client, conn=conn, conv=conv, author=of,

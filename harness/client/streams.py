@@ -29,9 +29,10 @@ class Streams:
     def said(self, run: str, event: int, number: int, text: str) -> tuple[int, int, int]:
         """Process one event of an agent's answer; return (bytes, CRC-32, flags) for its record.
 
-        `run`: the platform's id of the answer; `event`: a number of `session.AGENT_EVENTS`; `number`: that of the
-        chunk. Bytes and CRC-32 are those of `text`; with the end of an answer that was received from its beginning,
-        those of all chunks together. The flag CORRUPT means that the text sent with the end differs from them.
+        `run`: the platform's id of the answer; `event`: a number of `session.AGENT_EVENTS`; `number`: number of the
+        chunk. Bytes and CRC-32 are those of `text`, except at the end of an answer that was received from its
+        beginning: then they are those of all chunks together. The flag CORRUPT means that the text sent with the end
+        differs from the chunks.
         """
         data = text.encode("utf-8", "surrogatepass")
         size, digest = len(data), crc32(data) if data else 0

@@ -95,7 +95,7 @@ class Framing(Protocol):
         """Process received bytes; return the complete frames that end in them."""
 
     def receive_eof(self) -> None:
-        """Process the end of the peer's stream."""
+        """Process the end of the peer's stream: set `over`."""
 
     def close(self, code: int, reason: str = "") -> None:
         """Begin to close the connection with this close code and reason."""
@@ -139,7 +139,7 @@ class Bytes:
 
     @property
     def close_code(self) -> int:
-        """Return the server's close code, else ours, else 1006: also where a server just closes a TCP stream."""
+        """Return the server's close code, else the tester's, else 1006, e.g. if the server just closed a TCP stream."""
         return self.close_received or self.close_sent or NO_CLOSE
 
     def frame(self, data: str | bytes, /) -> bytes:
@@ -157,7 +157,7 @@ class Bytes:
         return (data,)
 
     def receive_eof(self) -> None:
-        """Process the end of the stream."""
+        """Process the end of the stream: set `over`."""
         self.over = True
 
     def close(self, code: int, reason: str = "") -> None:
@@ -212,7 +212,7 @@ class Http(Bytes):
         return list(self._frames())
 
     def receive_eof(self) -> None:
-        """Process the end of the stream."""
+        """Process the end of the stream: set `over`, and `refusal` if no answer with status 200 had begun."""
         if not self.opened and self.refusal is None:
             self.refusal = Refused("the connection ended before the answer", code=NO_CLOSE)
         self.over = True

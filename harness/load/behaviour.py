@@ -131,7 +131,10 @@ def _in_order(own: Iterable[tuple[str, Behaviour]]) -> list[tuple[str, Behaviour
 
 
 def the(kind: type[Kind], behaviours: Iterable[Behaviour]) -> Kind:
-    """Return the behaviour of class `kind`. Raises LookupError if no behaviour named `kind` in its `needs`."""
+    """Return the behaviour of class `kind`.
+
+    Raises LookupError if there is none, which means that no behaviour lists `kind` in its `needs`.
+    """
     for one in behaviours:
         if isinstance(one, kind):
             return one

@@ -33,7 +33,7 @@ SEPARATOR: Final = ";"
 
 
 class _Joined(argparse._AppendAction):
-    """Action of a repeatable option whose value is one text: Locust's form cannot hold a list."""
+    """Action of a repeatable option that joins all values in one text, because Locust's form cannot hold a list."""
 
     def __call__(
         self,
@@ -181,9 +181,9 @@ def add_arguments(parser: argparse.ArgumentParser, **_: object) -> None:
 
 
 def _show_in_form(group: Any) -> None:
-    """Let Locust's form show FORM_OPTIONS.
+    """Mark the options FORM_OPTIONS so that Locust's form shows them.
 
-    Its parser takes these marks as arguments, but a group of options does not.
+    The marks are set afterwards, because only Locust's parser takes them as arguments, and an argument group does not.
     """
     for action in group._group_actions:
         if action.dest in FORM_OPTIONS:

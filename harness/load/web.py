@@ -82,7 +82,7 @@ def extend(web_ui: Any, conductor: Conductor, base_path: str | None) -> None:
 
     @pages.before_app_request
     def read_form() -> Response | None:
-        """Flask `before_request` hook: answer a form with a wrong value, or with too many users, by its error.
+        """Flask `before_request` hook: answer a form with a wrong value, or with too many users, with an error.
 
         Locust then does not read the form. Returns None for a valid form, which the next run will use.
         """

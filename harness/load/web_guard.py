@@ -144,7 +144,7 @@ def _changed(environment: Environment) -> Iterator[str]:
 
 
 def _texts(value: object) -> list[list[str]]:
-    """Return the texts by which the form may send a value that it does not change."""
+    """Return the lists of texts in which the form may send the unchanged `value` of an option."""
     if value is None:
         return [[""]]
     if isinstance(value, bool):

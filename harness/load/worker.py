@@ -267,10 +267,10 @@ class Part:
         return self._stop_sending(deadline_s)
 
     def leave(self, deadline_s: float) -> None:
-        """End this process before the run ends: stop sending, await the answers to its own messages, and close.
+        """End this process before the run ends: stop sending, await the answers to its users' messages, and close.
 
-        Other processes still send to its users, and nothing waits for those messages. So it records neither DRAIN nor
-        DRAINED.
+        Other processes still send to its users, and nothing waits for those messages. So this process records neither
+        DRAIN nor DRAINED.
         """
         self._stop_sending(deadline_s)
         self.close()

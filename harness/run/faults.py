@@ -93,7 +93,7 @@ class FaultCount:
     active       number of these faults that are on now
     injections   number of these faults that have begun
     failures     number of errors: a fault had no effect, or could not be ended
-    began_at_s   Unix time in seconds at which the latest of them began; 0: none has
+    began_at_s   Unix time in seconds at which the latest of them began; 0.0: none has begun
     """
 
     kind: str

@@ -1,9 +1,9 @@
 """Shipping of records: a worker that does not share the master's disk sends them over Locust's own connection.
 
-The worker records into a directory of its own (`own_directory`). Once a second its journal is sealed, and the sealed
-records are sent in pieces; the master answers with the number of bytes that it has written. Pieces without an answer
-are sent again, so a broken connection causes only a delay. A worker that dies loses what was not sealed and sent: about
-the last second. Contents of the messages: `harness.run.messages`.
+The worker records into a directory of its own (`own_directory`). Once a second its journal is sealed (its new records
+get checksums), and the sealed records are sent in pieces; the master answers with the number of bytes that it has
+written. Pieces without an answer are sent again, so a broken connection causes only a delay. A worker that dies loses
+what was not sealed and sent: about the last second. Contents of the messages: `harness.run.messages`.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class Shipper:
         return self._whole
 
     def abandon(self) -> None:
-        """Stop sending, because the master is gone, and name the directory that holds the records."""
+        """Stop sending, because the master is gone, and print the path of the directory that holds the records."""
         self._greenlet.kill()
         if self.directory.exists() and not self._whole:
             say(f"the master did not take all records; they are in {self.directory}, see `earwitness collect`")

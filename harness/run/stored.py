@@ -1,9 +1,9 @@
 """Object store of a run (`--store`): load processes put their records into it, and the master fetches them.
 
-Each load process puts what it has sealed into the store, about once a second, even if it shares the master's disk: so
-the store holds the run even if the master's host is lost. The master fetches the records that are not on its disk, for
-the live verdict and for the last one. It also puts the description of the run, so that `earwitness collect` can judge
-the run without this master.
+Each load process puts the records that it has sealed (given checksums) into the store, about once a second, even if it
+shares the master's disk: so the store holds the run even if the master's host is lost. The master fetches the records
+that are not on its disk, for the live verdict and for the last one. It also puts the description of the run, so that
+`earwitness collect` can judge the run without this master.
 
 Calls of a store block, so they are made in threads. A store that does not answer is tried again.
 """

@@ -135,7 +135,7 @@ class Attacks(Behaviour):
     def finish_anothers_login(self) -> None:
         """Visit the callback of another user's login with a browser that did not begin it.
 
-        If it succeeded, an attacker could log in as another user, or log another user in as the attacker.
+        If the visit succeeded, an attacker could log in as another user, or log another user in as the attacker.
         """
         self.user.begin_action()
         others = [

@@ -27,7 +27,7 @@ T = TypeVar("T")
 AGAIN_S = 0.2
 """Pause in seconds before a client repeats a request."""
 LOOK_BACK = 3
-"""Number of the newest edits that are requested again."""
+"""Number of known edits that a request for new edits repeats."""
 LATE_S = 0.2
 
 
@@ -98,10 +98,10 @@ class Devices(Behaviour):
         )  # fmt: skip
 
     def _draft(self, label: str) -> tuple[tuple[int, int, int], int]:
-        """Return what the careful edit of now changes: ((seq, author, counter) of a message, its version).
+        """Return what a careful edit changes now: ((seq, author, counter) of a message, its version).
 
-        It is the message that was newest at the previous careful edit, with its version at that time, as if the person
-        had had it open since. The newest message of now is stored for the next careful edit.
+        The result is the message that was newest at the previous careful edit, with its version at that time, as if the
+        person had kept it open since. The message that is newest now is stored for the next careful edit.
         """
         message = self._own[label]
         opened = message, self.shown.versions.get(message[1:], 1)
@@ -124,7 +124,7 @@ class Devices(Behaviour):
     def go_home(self, after_s: float, away_s: float) -> None:
         """Schedule one time offline: `away_s` seconds, beginning `after_s` seconds after all users have started.
 
-        Other devices of the person that call this too are offline at the same time.
+        Other devices of the person that call this method with the same values are offline at the same time.
         """
 
         def go() -> None:

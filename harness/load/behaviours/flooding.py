@@ -58,7 +58,7 @@ class Flooding(Behaviour):
     def flood(self, room: Room, count: int, within_s: float = 1.0) -> None:
         """Send `count` messages to a room within `within_s` seconds, without waiting for answers.
 
-        It stops early if the platform closes the socket.
+        Sending stops early if the platform closes the socket.
         """
         self.user.begin_action()
         if not self.user.online and not self.user.come_back():
@@ -78,7 +78,7 @@ class Flooding(Behaviour):
         return [greenlet.value for greenlet in asking]
 
     def ask_in_disguise(self, count: int = AT_ONCE, addresses: int = 5) -> None:
-        """Send `count` cheap requests to each service at once; repeat it under `addresses` random client addresses."""
+        """Send `count` cheap requests to each service at once, under each of `addresses` random client addresses."""
         for _ in range(addresses):
             self.ask(count, address="10.{}.{}.{}".format(*(self.user.rng.randrange(256) for _ in range(3))))
 

@@ -47,7 +47,7 @@ class Tokens(Behaviour, Account):
     def __init__(
         self, *, ttl_s: float | None = None, margin_s: float = 1.0, socket_ways: Sequence[Way] = SOCKET_WAYS
     ) -> None:
-        """Set lifetime and margin in seconds; of `socket_ways` each handshake uses one."""
+        """Set lifetime and margin in seconds, and the ways of sockets; each handshake uses one way of `socket_ways`."""
         self.ttl_s, self.margin_s, self.socket_ways = ttl_s, margin_s, tuple(socket_ways)
 
     def begin(self) -> None:
@@ -296,7 +296,7 @@ class Tokens(Behaviour, Account):
         return status
 
     def fresh(self) -> Login:
-        """Return the current login after refreshing it, or logging in again, if its token expires within `margin_s`.
+        """Return the current login after refreshing it, or logging in again, if its token expires within `margin_s` s.
 
         Raises FlowError.
         """

@@ -61,8 +61,8 @@ class Unusual(Behaviour):
     def say_by_shared_id(self, room: Room) -> None:
         """Send a message under a client id that other users use in the same room too.
 
-        That requires ids that need only be unique for each sender (`harness.dialects.parts.Parts.ids_by_sender`);
-        elsewhere an ordinary message is sent.
+        On a target where ids must be unique among all senders (without `harness.dialects.parts.Parts.ids_by_sender`) an
+        ordinary message is sent.
         """
         if self.user.poster is not None or not self.part.target.parts.ids_by_sender:
             self.user.say(room)
