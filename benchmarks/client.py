@@ -102,7 +102,7 @@ class Bench:
         self.frames = FrameStore.create(directory, "bench") if keep_frames else None
         kept = {"frames": self.frames, "credentials": lambda: CREDENTIALS} if keep_frames else {}
         self.rooms = {LABEL: 0}
-        hear_once = hearing(hear, ())  # nobody hears what another one says
+        hear_once = hearing(hear, ())  # no frame is received by several connections
         device: Any = KeepingSession if keep_frames else ChatSession
         self.tally = Tally()
         self.url = f"ws://127.0.0.1:{port}/"

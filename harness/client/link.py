@@ -365,7 +365,7 @@ class Link:
         self.wire.over = True
 
     def _give_up(self) -> None:
-        """End the connection at once, as an end by the tester. Idempotent."""
+        """End the connection at once; the end counts as one by the tester. Idempotent."""
         if not self.over:
             self._own = True
             self.wire.over = True

@@ -138,7 +138,7 @@ class ManyLinks(Generic[L]):
         if cut and isinstance(error, Refused):
             self.check_usable()
 
-    # -- called by the ears -------------------------------------------------------------------------------------------
+    # -- called by `Ear` ----------------------------------------------------------------------------------------------
 
     def began(self, now_ns: int, handshake_ns: int, replica: str | None) -> int:
         """Record the connection when its first socket opens; return its number, which all sockets share."""

@@ -52,7 +52,7 @@ class Attained:
         self._actions_planned, self._actions_started = self.actions(users, now_ns)
 
     def leave(self) -> None:
-        """Store after how many seconds this process leaves the run before the run's end. Later calls change nothing."""
+        """Store how many seconds this process took part, because it leaves before the run ends. Idempotent."""
         if self._left_s is None:
             self._left_s = time.monotonic() - self._begin
 

@@ -135,7 +135,7 @@ def _refuse_taken(host: str, port: int, option: str) -> None:
     """
     address = "" if host == "*" else host
     try:
-        # Not gevent's socket: that one is closed only when its loop turns next, and Locust would find the port taken.
+        # Not gevent's socket, which is closed only in the next iteration of its loop: Locust would find the port taken.
         with get_original("socket", "socket")(socket.AF_INET, socket.SOCK_STREAM) as tried:
             tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             tried.bind((address, port))

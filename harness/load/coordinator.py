@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 COLLECT_DEADLINE_S = 120.0
 SHIPPING_LINE_S = 2.0
 SHIPPING_S = 10.0
-"""Seconds without records from other hosts after which the end of a run no longer waits for more."""
+"""Seconds without a full piece of records from other hosts after which the end of a run no longer waits for more."""
 EARLY_S = 1.0
 """Seconds by which a run may end before its planned time and still count as complete."""
 WEB_RESERVE = 100
@@ -483,7 +483,7 @@ class Conductor:
         return self._replies[answer]
 
     def _shipped_at(self) -> float:
-        """Return when the last records of another host came, in seconds of `time.monotonic()`; 0.0 if none came."""
+        """Return when another host last sent a full piece of records, as `Intake.latest` states it; 0.0: never."""
         intake = None if self._hosts is None else self._hosts.intake
         return 0.0 if intake is None else intake.latest
 

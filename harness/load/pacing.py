@@ -20,7 +20,7 @@ def pause(seconds: float) -> None:
         return
     hub = gevent.get_hub()
     loop = hub.loop
-    loop.update_now()  # the time that the loop knows is that of its last turn
+    loop.update_now()  # the loop's time is that of its last iteration
     timer = loop.timer(seconds)
     try:
         timer.start(getcurrent().switch)

@@ -210,7 +210,7 @@ class Part:
         self._tell_if_all_here()
 
     def _tell_if_all_here(self) -> None:
-        # A master that waits in vain for reports says too early that all are spawned, so the count may still grow.
+        # If reports are late, a master announces too early that all users are spawned: the count may still grow.
         if self._spawned and self._started >= self._taken != self._reported:
             self._reported = self._taken
             self._on_all_here(self)
@@ -306,7 +306,7 @@ class Part:
             if not user.online:
                 return False
             seen, outside = user.session.resume_points(), user.session.outside
-            own = {} if echo else user.session.acked_points()  # what nobody sends back is known by its answer
+            own = {} if echo else user.session.acked_points()  # without echoes, own messages are known by their answers
             labels = [room.label for room in user.rooms if room.label not in outside]
             return any(max(seen.get(label, NONE), own.get(label, NONE)) < heads.get(label, NONE) for label in labels)
 

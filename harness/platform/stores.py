@@ -379,7 +379,7 @@ def remove_template(path: Path) -> None:
 def _cache_held() -> Iterator[bool]:
     """Yield True while holding the lock of the cache folder; yield False if another process holds it or there is none.
 
-    Another process holds it while it builds a template.
+    A process that builds a template holds the lock.
     """
     lock = None
     try:

@@ -179,11 +179,11 @@ class Supervisor:
             yield service
 
     def status(self) -> dict[str, Status]:
-        """Return service -> its `Status`."""
+        """Return the present `Status` of each service, by the service's name."""
         return {name: service.status() for name, service in self.services.items()}
 
     def stats(self) -> dict[str, Usage]:
-        """Return service -> its `Usage`: pid, processes, rss_bytes, cpu_s, fds."""
+        """Return the present `Usage` of each service (pid, processes, rss_bytes, cpu_s, fds), by the service's name."""
         return {name: service.stats() for name, service in self.services.items()}
 
     def logs(self, name: str, lines: int) -> str:

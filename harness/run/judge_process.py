@@ -53,7 +53,7 @@ def _own() -> list[OwnCheck]:
         own = load(json.loads(sys.argv[1]))
     except EarwitnessError as error:
         _answer(json.dumps({"refused": str(error)}))
-        raise SystemExit(error.exit_code) from None  # the load process says the sentence
+        raise SystemExit(error.exit_code) from None  # the load process prints the sentence
     _answer(json.dumps({"own": stated(own)}))
     return own
 
@@ -68,7 +68,7 @@ def _answer(line: str) -> None:
 def _work() -> int:
     own = _own()
     warm_up(say)
-    gc.freeze()  # the compiled loops stay: collecting through them once costs as much as ten turns
+    gc.freeze()  # the compiled loops stay: one garbage collection of them costs as much as ten reads
     checks = (*ALL, *own_checks({}, own))
     _answer(" ".join(["warm", *(name for check in checks for name in (check.id, check.name))]))
     order = sys.stdin.readline().split(maxsplit=1)

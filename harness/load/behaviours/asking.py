@@ -38,7 +38,7 @@ class Asking(Behaviour):
         First it waits until all users have started, at most CROWD_WAIT_S seconds, so that they all ask at the same
         time.
         """
-        # Whoever had to wait for the others does not ask at the planned time, for which the platform is not to blame.
+        # A user who had to wait for the others asks late, and that is no latency of the platform: no planned start.
         planned_ns = self.user.pace.planned_ns if self.part.everyone_here.is_set() else None
         self.part.everyone_here.wait(CROWD_WAIT_S)
         if self._ask(list(dict.fromkeys(rooms)), planned_ns) > 1:

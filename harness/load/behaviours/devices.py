@@ -1,4 +1,4 @@
-"""Behaviour `Devices`: changes of state that the devices of a person share; all of its devices must show them."""
+"""Behaviour `Devices`: changes of shared state on one device of a person, which all devices of the person must show."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Behaviour `Reading`: reads of histories during the run."""
+"""Behaviour `Reading`: reads of a room's newest messages by HTTP during the run."""
 
 from __future__ import annotations
 
