@@ -153,7 +153,7 @@ class BytesTo(bytes):
 
 
 class ManyDialogues:
-    """Dialogues of a user who has one socket for each room. A dialect returns it from `Target.dialogue`.
+    """Dialogues of a user who has one socket for each room. A dialect returns such an object from `Target.dialogue`.
 
     The client opens all sockets, one after the other, and treats them as one connection, which ends as soon as one of
     the sockets ends (`harness.client.many_links`).

@@ -147,7 +147,7 @@ class ManyLinks(Generic[L]):
         return self._epoch
 
     def ended(self, label: str, now_ns: int, code: int, own: bool, reason: str) -> None:
-        """Process the end of one socket. If the connection ends with it, record that and drop all sockets.
+        """Process the end of one socket. If the connection ends with this socket, record its end and drop all sockets.
 
         The connection ends with the first socket that ends; while the tester closes it (`closing`), with the last.
 

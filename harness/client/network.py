@@ -181,7 +181,7 @@ def proxy_of(url: str) -> Proxy | None:
 def _passed_by(host: str, port: int, no_proxy: str) -> bool:
     """Return whether NO_PROXY covers a host and port.
 
-    It lists hosts, which stand for their subdomains too; `*` is all.
+    Hosts in NO_PROXY stand for their subdomains too, with or without a port; `*` stands for all hosts.
     """
     for entry in filter(None, (part.strip().lower() for part in no_proxy.split(","))):
         name, colon, number = entry.rpartition(":")

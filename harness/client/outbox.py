@@ -232,7 +232,7 @@ class Speaker(Counts):
     def answered(self, now_ns: int, answers: Sequence[Heard]) -> None:
         """Record the answer to a message that was sent as a request: ACK or NACK.
 
-        It does not count as a received frame.
+        The answer does not count as a received frame.
         """
         for what, label, _, seq, _, message_id, extra in answers:
             if what == ACK:

@@ -174,8 +174,8 @@ class ChatSession(Speaker):
     def core(self, envelope: Envelope | None, frame_bytes: int) -> Core | None:
         """Return a native core for the present connection; None if Python must do all of its work.
 
-        `envelope`: of the dialogue; `frame_bytes`: most bytes of a frame. The core changes the same counts and tables
-        as this object. A session of a subclass has no core, because the core does only what this class does.
+        `envelope`: that of the dialogue; `frame_bytes`: most bytes of a frame. The core changes the same counts and
+        tables as this object. A session of a subclass has no core, because the core does only what this class does.
         """
         journal, rooms = self._journal, self._rooms
         if HOT is None or envelope is None or type(self) is not ChatSession or self._by_http:

@@ -77,8 +77,8 @@ class Deadline(NamedTuple):
     """Deadline on the monotonic clock, and the clock that it depends on.
 
     ns            monotonic ns, NONE without a deadline
-    by_own_clock  the platform did not state when it issued the artefact, so the deadline is wrong if the tester's wall
-                  clock is
+    by_own_clock  the platform did not state when it issued the artefact, so a wrong wall clock of the tester makes the
+                  deadline wrong
     clocks_agree  the platform's time of issue is at most 1 s before the request was sent, and at most STEP_NS after the
                   artefact was received
     """

@@ -1,4 +1,7 @@
-"""Account of a user: its login and credentials. `behaviours.tokens` replaces it where each step is recorded."""
+"""Account of a user: its login and credentials.
+
+`behaviours.tokens` has the account of users whose tokens are recorded.
+"""
 
 from __future__ import annotations
 

@@ -99,8 +99,7 @@ def _locust(story: Path, options: Sequence[str]) -> int:
 def _code(code: str | int | None, environments: Sequence[Environment]) -> int:
     """Convert Locust's exit code `code` to one of `Exit`.
 
-    Locust exits with 1 for many mistakes; such a 1 becomes CANNOT_RUN, unless it is the verdict of the last
-    environment.
+    Locust exits with 1 for many mistakes; such a 1 becomes CANNOT_RUN, unless it is the exit code of the run's verdict.
     """
     judged = bool(environments) and environments[-1].process_exit_code == code
     if code is None or code == Exit.PASS or (isinstance(code, int) and (judged or code > 1)):

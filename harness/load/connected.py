@@ -366,10 +366,11 @@ class ConnectedUser(User):
         )
 
     def _strangers(self) -> Callable[[str | None], bool] | None:
-        """Return a predicate of the rooms in which messages from outside the run are allowed; None if there are none.
+        """Return a function of a room label: whether messages from outside the run are allowed in the room.
 
-        They are allowed in all rooms if the rooms existed before the run. If only the accounts existed before, they are
-        allowed in rooms that are not part of the run. They are never allowed if the run made both rooms and accounts.
+        Returns None if they are allowed in no room. They are allowed in all rooms if the rooms existed before the run.
+        If only the accounts existed before, they are allowed in rooms that are not part of the run. They are allowed
+        nowhere if the run made both rooms and accounts.
         """
         target, mine = self.part.target, {room.label for room in self.part.plan.rooms}
         if target.parts.has_rooms is not None:

@@ -224,7 +224,7 @@ def _attach_worker(life: Life) -> None:
 
 
 def _attach_to_other_host(life: Life) -> None:
-    """Register answers to the master's questions about this worker's host, and to its confirmations of sent records."""
+    """Register handlers of the master's questions about this worker's host, and of its answers to sent records."""
     runner, options = life.runner, life.environment.parsed_options
 
     def meet(environment: object, msg: Message, **_: object) -> None:
@@ -285,7 +285,7 @@ class _Leaving:
             sys.exit(128 + number)
 
     def _leave(self, part: Part) -> None:
-        """Wait for the master to end the run. If the master does not, close this worker: it alone got the signal."""
+        """Wait for the master to end the run. If the master does not, close this worker, which alone got the signal."""
         if part.over.wait(MASTER_LEADS_S):
             return
         part.leave(LEAVE_S)

@@ -14,7 +14,7 @@ from earwitness.harness.planning.arrivals import Arrivals
 
 
 def pause(seconds: float) -> None:
-    """Block for `seconds`, like `gevent.sleep`, but without its objects, which take as much CPU time as a message."""
+    """Block for `seconds`, like `gevent.sleep`, but without its CPU time, which is as long as that of a message."""
     if seconds <= 0:
         gevent.sleep(0)
         return

@@ -28,7 +28,7 @@ class Turns(DefaultTaskSet):
         """Run the scheduled task, pause, choose the next task and run that, until one of them raises an exception.
 
         A user whose pause is 0 continues at once if it has waited for an answer since its last pause: meanwhile all
-        other users could run. Otherwise it lets them run first.
+        other users could run. Otherwise the user lets them run first.
         """
         user, queue = self._user, self._task_queue
         while True:

@@ -66,7 +66,7 @@ class Planned:
     kind        a key of EXAMPLES; "" for a fault that the target file defines, whose name is `where`
     where       the service or link; for aliases such as "redis" its real name
     start_s     seconds after all users are connected
-    duration_s  duration in seconds; None: until the load ends, or for a fault that ends by itself, until then
+    duration_s  duration in seconds; None: the fault ends by itself, or with the load
     amount      seconds (delay, skew), bytes (cut-after) or bytes per second (bandwidth); 0.0 for other kinds
     jitter_s    seconds by which a delay varies at most, up and down
     """

@@ -167,9 +167,9 @@ class Links:
     async def try_out(self, name: str) -> dict[str, object]:
         """Make a small exchange through a link; return `{"seconds", "bytes"}`, or `{"error"}` if there was no answer.
 
-        `seconds`: time until the answer came; `bytes`: number of bytes of the answer that came first. The request needs
-        no password: PING, an SSLRequest or GET /ready. An answer that takes longer than 2 seconds counts as missing.
-        Raises PlatformError if there is no such link.
+        `seconds`: time until the answer came; `bytes`: number of bytes in the first piece of the answer. The request
+        needs no password: PING, an SSLRequest or GET /ready. An answer that takes longer than 2 seconds counts as
+        missing. Raises PlatformError if there is no such link.
         """
         port = self.port(name)
         if port is None:
@@ -238,7 +238,7 @@ class _Way:
         return len(pairs)
 
     def status(self) -> dict[str, object]:
-        """Return the counts `open`, `opened` and `cut` of connections, `bytes`, and `conditions`."""
+        """Return `open`, `opened`, `cut` (numbers of connections), `bytes` (received so far) and `conditions`."""
         counts = {"open": len(self.pairs), "opened": self.opened, "cut": self.cuts, "bytes": self.bytes}
         return {**counts, "conditions": asdict(self.conditions)}
 

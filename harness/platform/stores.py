@@ -377,9 +377,9 @@ def remove_template(path: Path) -> None:
 
 @contextlib.contextmanager
 def _cache_held() -> Iterator[bool]:
-    """Yield True while holding the lock of the cache folder; yield False if another process holds it or there is none.
+    """Yield True while holding the lock of the cache folder; yield False if it cannot be held.
 
-    A process that builds a template holds the lock.
+    It cannot be held while another process builds a template, or if there is no lock file.
     """
     lock = None
     try:

@@ -138,8 +138,8 @@ class Collector:
     def _readers(self, room: Room) -> Sequence[Person]:
         """Return the members through whom to try to read a room, at most READERS_TRIED.
 
-        Members whose login was started here already come first, to save logins, then members who connected during the
-        run.
+        Members whom the collector has logged in already come first, to save logins, then members who connected during
+        the run.
         """
 
         def rank(person: Person) -> tuple[bool, bool, int]:
@@ -203,7 +203,7 @@ class Collector:
     # -- identities -----------------------------------------------------------------------------------------------
 
     async def _identity(self, number: int) -> None:
-        """Record the user id that each place states for the user `number`, if the user's login here has succeeded."""
+        """Record the user id that each place states for the user `number`, if the collector has logged the user in."""
         task, client = self._logins[number], self.client_of.get(number, NOBODY)
         if not task.done() or task.cancelled() or task.exception() is not None:
             return

@@ -28,7 +28,7 @@ def own_asked(story: str, checks: Sequence[OwnCheck], files: Sequence[str]) -> l
     """Return the own checks that the judge process must load, as pairs (file, names).
 
     First come the checks of a story, `checks`, then all checks of `files`. Names are None for all checks of a file.
-    `story`: its name, for the error. Raises SettingsError if one of `checks` was not made by the decorator.
+    `story`: the story's name, for the error. Raises SettingsError if one of `checks` was not made by the decorator.
     """
     plain = [repr(one) for one in checks if not isinstance(one, OwnCheck)]
     if plain:

@@ -13,7 +13,7 @@ messages about other hosts.
 | ACKED | worker → master | `heads`: room label → highest acknowledged sequence number of its users' messages |
 | SETTLE | master → worker | `heads` of all workers, `deadline_s`: wait until messages up to these were delivered |
 | DRAINED | worker → master | the worker's figures (`load.metrics.part_figures`); its journal is closed |
-| MEET | master → worker | `n`, `mark`: a file, `text`: what is in it |
+| MEET | master → worker | `n`, `mark`: path of a file, `text`: its content |
 | MET | worker → master | `n`, `t`: monotonic ns, `clock`: the id of its clock, `shares`: it can read the file |
 | TIME | master → worker | `n`: asks for the worker's monotonic time |
 | TOLD | worker → master | `n`, `t`: monotonic ns |

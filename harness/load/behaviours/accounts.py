@@ -66,7 +66,7 @@ class Accounts(Behaviour):
             self.part.occurred["rename-after-removal"] += outside and status == 200
 
     def be_banned(self) -> None:
-        """Disable the account as an administrator, try its tokens after the revocation bound, then enable it again.
+        """Disable the account as an administrator, present its tokens after the revocation bound, then enable it.
 
         Only the first of a person's devices does so. On the other devices the call only sends a message; their sockets
         and tokens end with the account.

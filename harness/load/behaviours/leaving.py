@@ -19,7 +19,7 @@ from earwitness.harness.load.wallet import Login
 
 LATER_S = 0.2
 HOLDS_S = 60.0
-"""Lifetime in seconds of a token that will be revoked: it must not have expired when it is tried afterwards."""
+"""Lifetime in seconds of a token that will be revoked, so that the token does not expire before it is presented."""
 
 
 class Leaving(Behaviour):

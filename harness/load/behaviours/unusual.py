@@ -108,7 +108,7 @@ class Unusual(Behaviour):
         return False
 
     def _put(self, room: Room, payload: str, message_id: str = "") -> None:
-        """Send the next message with the text `payload` to the room, as a request or on the socket, as the target does.
+        """Send the next message with the text `payload` to the room, as a request or on the socket.
 
         `message_id`: client id of the message; "" for a unique one. It is not used for a request.
         """
