@@ -22,7 +22,7 @@ class BaseDialect:
     A subclass writes `converse`, and overrides the methods for which its platform needs something else. `settings` are
     those of the target file.
 
-    says_joined  a dialogue reports JOINED for each room; without it, it is unknown what a user should receive
+    says_joined  whether a dialogue reports JOINED for each room. If not, it is unknown what a user should receive
     logins       how many people can log in; None: any number
     """
 
@@ -48,7 +48,7 @@ class BaseDialect:
             self.has_address(needs)
 
     def has_address(self, key: str) -> bool:
-        """Return whether the file has the address `key` ("http" or "socket"); if not, collect a mistake."""
+        """Return whether the file has the address `key` ("http" or "socket"). Collect a mistake if it does not."""
         found = self.settings.http if key == "http" else self.settings.socket
         if not found:
             self.settings.own.faults.add(f"urls.{key}", "is missing", ADDRESSES[key])

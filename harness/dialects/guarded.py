@@ -1,4 +1,4 @@
-"""Guard of dialects in Python: a mistake in one becomes a DialectError, and is not blamed on the platform.
+"""Guard of dialects in Python: a mistake in a dialect becomes a DialectError, and is not blamed on the platform.
 
 If a dialogue raises, or returns something that is no event, the tester ends its connection. In a flow of a target a
 mistake becomes a FlowError with the text of the DialectError.
@@ -123,7 +123,8 @@ class GuardedStreams:
     ) -> Flow[Sequence[Heard]]:
         """Implement `StreamsAnswers.ask`: run the dialect's flow and check its events.
 
-        Raises DialectError for an event that is none, or an exception of the dialect; FlowError and OSError pass.
+        Raises DialectError if the dialect raises an exception, or returns something that is no event. FlowError,
+        OSError, Exceeded and EarwitnessError are raised unchanged.
         """
 
         def told(events: Sequence[Heard]) -> None:
@@ -162,7 +163,7 @@ class GuardedStreams:
 
 
 def event_fault(event: object) -> str | None:
-    """Return what is wrong with an event, None if nothing is."""
+    """Return the words for an error message that say what is wrong with an event, None if nothing is."""
     if not isinstance(event, tuple) or len(event) != 7:
         return "an event is a tuple of seven values"
     what, seq, extra = event[0], event[3], event[6]
@@ -177,7 +178,7 @@ def event_fault(event: object) -> str | None:
 
 
 def _extra_fault(what: int, extra: Any) -> str | None:
-    """Return what is wrong with the last value of an event."""
+    """Return what is wrong with `extra`, the last value of an event of the kind `what`; None if nothing is."""
     if what == NACK and not (isinstance(extra, tuple) and len(extra) == 2 and type(extra[0]) is int):
         return "a refusal ends with (code, seconds to wait or None)"
     if what == JOINED and not (extra is None or isinstance(extra, bool)):
@@ -259,14 +260,14 @@ class GuardedDialect:
 
 
 def _guarded(dialogue: Dialogue, where: str) -> Dialogue:
-    """Return the dialogue with a guard; one of several sockets gets a guard for each."""
+    """Return the dialogue in a GuardedDialogue; if it has several sockets, one for the dialogue of each socket."""
     if isinstance(dialogue, ManyDialogues):
         return ManyDialogues({label: GuardedDialogue(one, where) for label, one in dialogue.by_room.items()})
     return GuardedDialogue(dialogue, where)
 
 
 def _unguarded(dialogue: Dialogue | None) -> Dialogue | None:
-    """Return the dialect's own dialogue."""
+    """Return the dialogue inside a guard; `dialogue` itself if it has no guard."""
     if isinstance(dialogue, GuardedDialogue):
         return dialogue.dialogue
     if isinstance(dialogue, ManyDialogues):

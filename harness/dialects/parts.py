@@ -86,7 +86,7 @@ class Sharing(Protocol):
 
 
 class Entrance(Protocol):
-    """Protocol of requests without valid credentials: to begin a login, and with a token of an unknown key."""
+    """Protocol of two ways to load a platform without valid credentials: begun logins, and tokens of an unknown key."""
 
     def begin_login(self) -> Flow[int]:
         """Send the first request of a login, as a visitor without credentials; return the HTTP status."""
@@ -117,7 +117,7 @@ class ReadsHistoryAfter(Protocol):
     def history_after(self, credentials: Credentials, room: Room, after: int) -> Flow[HistoryPart]:
         """Return the messages of a room with a sequence number above `after`, up to the newest, oldest first.
 
-        Raises FlowError.
+        Raises FlowError if the platform refuses, or its answer cannot be used.
         """
         ...
 
@@ -165,7 +165,7 @@ class SharesFrames(Protocol):
     """Protocol of a target that decodes equal frames once for all sockets of a process."""
 
     def share_frames(self, rooms: Collection[str]) -> None:
-        """Decode equal frames with messages of `rooms` only once, from now on.
+        """Decode equal frames with messages of `rooms` only once in this process, from now on.
 
         `rooms`: labels of the rooms whose messages reach this process more than once.
         """
@@ -211,10 +211,10 @@ class StreamsAnswers(Protocol):
 
         The flow yields one `StreamedRequest`. `happened` gets ACK as soon as the platform has accepted the message,
         then events AGENT: "started", "chunk" for each piece (numbered from 0), and at the end "completed", "error", or
-        "broken" for a stream that ends without its terminator. The flow returns the events that are left then, such as
-        the NACK of a refusal. `message_id`: the client's id of the message.
+        "broken" for a stream that ends without its terminator. The flow returns the events that `happened` did not
+        get, such as the NACK of a refusal. `message_id`: the client's id of the message.
 
-        Raises FlowError if it is unknown whether the message was accepted, or if the answer is not whole.
+        Raises FlowError if it is unknown whether the message was accepted, or if the answer is incomplete.
         """
         ...
 
@@ -239,7 +239,7 @@ class Parts:
     agents         sender ids of the platform's own agents
     ids_by_sender  message ids are unique only per sender and room: other senders may use the same client id
     names_rooms    the platform names rooms itself: each process learns the names by calling `open_room`
-    people         accounts that exist, as user numbers 0, 1, …; () where the tester makes its own
+    people         accounts that exist, by user number (0, 1, …); () if the tester creates the accounts
     databases      read-only queries of users tables, by Place of the database
     faults         fault commands by name of the fault
     unjudged       warnings by name of a promise: the target file describes data for it, but [contract] does not

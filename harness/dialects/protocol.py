@@ -47,7 +47,7 @@ class Target(Protocol):
     contract               what the platform promises
     allow_load             a run may put load on the platform; always True if it is on this machine
     max_users              most users of a run; None: any number
-    network                how clients reach the platform: its hosts, and no others; TLS; the longest frame
+    network                the only hosts that clients may contact; TLS settings; the longest frame in bytes
     parts                  optional features of the platform
     says_joined            a dialogue reports JOINED when a room is subscribed; if not, it is unknown which messages a
                            user should receive
@@ -82,7 +82,7 @@ class Target(Protocol):
     def identity(self, credentials: Credentials) -> Flow[Sequence[Statement]]:
         """Ask every place that knows the logged-in person for the user id; return one statement for each place.
 
-        The result is empty if the dialect knows no such place. Raises FlowError.
+        The result is empty if the dialect knows no such place. Raises FlowError if an answer cannot be used.
         """
         ...
 
@@ -114,5 +114,8 @@ class Target(Protocol):
         ...
 
     def history(self, credentials: Credentials, room: Room) -> Flow[list[StoredRow]]:
-        """Return all messages of a room that the platform has stored, oldest first. Raises FlowError."""
+        """Return all messages of a room that the platform has stored, oldest first.
+
+        Raises FlowError if the platform refuses, or its answer cannot be used.
+        """
         ...

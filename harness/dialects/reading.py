@@ -1,4 +1,4 @@
-"""Final reads of a room: by requests, or by a dialogue on a socket of its own. Both return a list of rows."""
+"""Final reads of a room: by HTTP requests, or by a dialogue on a separate socket. Both return a list of rows."""
 
 from __future__ import annotations
 
@@ -42,7 +42,10 @@ async def read_history(
 
 
 async def _talk(reader: SocketReader, name: str) -> list[StoredRow]:
-    """Open a socket for a reader, and return its rows when it has read them. Raises FlowError."""
+    """Open a socket for a reader, and return its rows when it has read them.
+
+    `name`: of the target, for errors. Raises FlowError if the socket fails, or if not all rows came in time.
+    """
     listener = _Listener()
     # Counters of its own: these frames are not recorded.
     connection = AsyncConnection(
@@ -63,26 +66,26 @@ async def _talk(reader: SocketReader, name: str) -> list[StoredRow]:
 
 
 class _Listener:
-    """Session of a socket whose frames only the reader needs."""
+    """Receiver of a socket's frames that passes them to the reader's dialogue and records nothing."""
 
     def __init__(self) -> None:
         self.welcomed = False
 
     def connected(self, dialogue: Dialogue, now_ns: int, handshake_ns: int, replica: str | None = None) -> int:
-        """Implement `Hears.connected`."""
+        """Implement `Hears.connected`: keep the function that decodes frames; return the number 1."""
         self._decode = dialogue.received
         self.welcomed = True
         return 1
 
     def heard(self, now_ns: int, data: str | bytes) -> None:
-        """Implement `Hears.heard`: pass the frame to the dialogue, which stores what it needs."""
+        """Implement `Hears.heard`: pass the frame to the dialogue, which stores the rows in it."""
         self._decode(data)
 
     def happened(self, now_ns: int, events: Sequence[Heard]) -> None:
-        """Implement `Hears.happened`."""
+        """Implement `Hears.happened`: do nothing."""
 
     def closed(self, now_ns: int, code: int, own: bool, reason: str = "") -> None:
-        """Implement `Hears.closed`."""
+        """Implement `Hears.closed`: do nothing."""
 
 
 __all__ = ["read_history"]

@@ -28,7 +28,7 @@ from earwitness.harness.errors import EarwitnessError, SettingsError, TargetErro
 SECRET_ENDPOINTS = frozenset({"auth_dsn", "main_dsn", "redis", "control"})
 """Endpoints whose addresses carry passwords."""
 SECRETS_VARIABLE = "EARWITNESS_ENDPOINTS"
-"""Environment variable (JSON) by which those endpoints reach child processes, since run.json must not contain them."""
+"""Environment variable (JSON) that hands SECRET_ENDPOINTS to child processes: run.json must not contain them."""
 DECLARED: Final = "json"
 """Name of the dialect that a target file declares itself, in tables like [frames] and [send]."""
 SHIPPED: Final = "earwitness.harness.dialects.shipped"
@@ -40,10 +40,10 @@ GROUP: Final = "earwitness.dialects"
 class Offered:
     """A dialect in Python as its module offers it.
 
-    where     its name for messages: a file, or the name by which it was asked for
+    where     its name in messages: the path of its file, or the name in the target file
     open      its function `open_dialect`
     promises  its table PROMISES: what the protocol promises, by key of the contract; {} if it has none
-    settings  its table SETTINGS: the content of a target file, so that the module can be opened as one; None without it
+    settings  its table SETTINGS: what a target file would contain, so that the module needs none; None without it
     """
 
     where: str
@@ -81,11 +81,11 @@ def open_target(description: Mapping[str, Any]) -> Target:
 
 
 def load_target(path: Path | str) -> Target:
-    """Return the target of a target file: `target.toml`, or a dialect in Python that has its settings in itself.
+    """Return the target of a target file: `target.toml`, or the Python file of a dialect that contains its settings.
 
-    The limits of the file apply to everything that this process reads from now on. A target on this machine allows
-    load. Raises SettingsError, which names every mistake of the file, and TargetError if the dialect cannot be loaded,
-    or an address is elsewhere and the file does not allow load.
+    The limits of the file apply to everything that this process reads from now on. A target whose addresses are all on
+    this machine allows load. Raises SettingsError, which names every mistake of the file, and TargetError if the
+    dialect cannot be loaded, or an address is elsewhere and the file does not allow load.
     """
     path = Path(path)
     target, limits = _opened(path)
@@ -125,7 +125,11 @@ def _with_settings(offered: Offered, top: Table, path: Path) -> tuple[Target, Bo
 
 
 def _read_own(offered: Offered, settings: Settings) -> Target | None:
-    """Let the dialect read its own keys and return it; None if it fails where the file has mistakes."""
+    """Return the dialect that `open_dialect` makes; it reads the table [options].
+
+    Return None if it raises an exception although mistakes were found in [options]: the caller reports the mistakes.
+    Raises DialectError for an exception without mistakes.
+    """
     try:
         return offered.open(settings)
     except EarwitnessError:

@@ -25,7 +25,7 @@ T = TypeVar("T")
 ANY_NAME: Final = "*"
 """Key that stands for every key of a table in which keys may have any name."""
 DRAFT: Final = "http://json-schema.org/draft-07/schema#"
-"""The draft that TOML editors know."""
+"""Address of the draft of JSON Schema that TOML editors support."""
 
 
 class Sketch(Table):
@@ -61,7 +61,10 @@ class Sketch(Table):
         return ""
 
     def either(self, name: str, ways: Mapping[str, Callable[[Table], T]]) -> T | None:
-        """Add every way of `ways`, with its own keys, to the schema; return None."""
+        """Add an alternative to the schema for each way in `ways`, with the keys that its reader reads; return None.
+
+        `name`: the key whose value names the way.
+        """
         for way, reader in ways.items():
             inner = Sketch(self.faults, self.path)
             inner._note(name, lambda way=way: {"const": way}, True)  # type: ignore[misc]

@@ -172,7 +172,7 @@ class ReferenceTarget(ReferenceRooms, ReferenceEntrance):
             raise FlowError(step, "at least one key", response)
 
     def login(self, person: Person) -> Flow[Credentials]:
-        """Implement `Target.login`: authorization code with PKCE through the provider, up to the callback's JSON.
+        """Implement `Target.login`: log in at the provider by authorization code with PKCE; read the callback's JSON.
 
         The requests are those of a browser (RFC 6749 §4.1, RFC 7636). Raises FlowError.
         """
@@ -292,7 +292,7 @@ class ReferenceTarget(ReferenceRooms, ReferenceEntrance):
         return f'{self.encode(label, message_id, text)[:-1]},"ask":true}}'
 
     def hear(self, data: str | bytes) -> Sequence[Heard]:
-        """Return the events of one JSON frame, OTHER if it is not understood; the `received` of every dialogue."""
+        """Return the events of one JSON frame, OTHER if it is not understood. Dialogues call this for each frame."""
         try:
             frame = _loads(data)
             if frame["type"] == "message":
@@ -364,7 +364,7 @@ def _databases(endpoints: Mapping[str, object]) -> dict[Place, DatabaseQuery]:
 
 
 def _text_or_none(frame: Mapping[str, Any], name: str) -> str | None:
-    """Return a text that may be missing. Raises TypeError for anything else."""
+    """Return the text under `name` of a frame, None if it is missing. Raises TypeError for a value that is no text."""
     value = frame.get(name)
     if value is not None and not isinstance(value, str):
         raise TypeError(f"{name} is no text")

@@ -39,5 +39,5 @@ class ReferenceEntrance:
 
 @cache
 def _key() -> ec.EllipticCurvePrivateKey:
-    """Return a key that no platform knows, the same for the whole process."""
+    """Return a private key (P-256) that no platform knows; it is made once in a process."""
     return ec.generate_private_key(ec.SECP256R1())

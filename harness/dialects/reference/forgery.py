@@ -33,7 +33,7 @@ def b64(data: bytes) -> str:
 
 
 def part(value: Mapping[str, object]) -> str:
-    """Return a header or payload of a JWT: compact JSON in base64url."""
+    """Return `value` as the header or payload of a JWT: compact JSON, encoded in base64url."""
     return b64(json.dumps(value, separators=(",", ":")).encode())
 
 
@@ -264,7 +264,7 @@ FORGERIES: dict[str, Callable[[Forger], str]] = {
         Forger.random_text,
     )
 }  # fmt: skip
-"""Every way in which a token can be wrong, by name."""
+"""Methods of Forger that make a forgery, by their names."""
 
 TIMED: frozenset[str] = frozenset(("issued_in_the_future", "not_yet_valid", "expired"))
 """Forgeries that are wrong only by their times: a tester whose wall clock is an hour off makes valid tokens of them."""
@@ -275,4 +275,4 @@ WITHOUT_KEY: tuple[str, ...] = (
 )  # fmt: skip
 """Forgeries that do not need the platform's key."""
 NUMBERS: Mapping[str, int] = {name: number for number, name in enumerate(FORGERIES, start=1)}
-"""Numbers of the forgeries in records, from 1."""
+"""Number of each forgery in records, from 1, by name."""

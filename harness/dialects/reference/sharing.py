@@ -24,7 +24,7 @@ class ReferenceSharing:
     """
 
     def __init__(self, edge: str, url_of: Callable[[Room], str]) -> None:
-        """Use the REST API behind `edge`."""
+        """Keep both; nothing is sent."""
         self._edge, self._url_of = edge, url_of
 
     def mark_read(self, credentials: Credentials, room: Room, seq: int) -> Flow[int | None]:
@@ -116,9 +116,10 @@ def _edit(row: Mapping[str, object]) -> Edit:
 
 
 def _understood(step: str, response: HttpResponse, take: Callable[[dict[str, Any]], T]) -> T:
-    """Return what `take` finds in the answer.
+    """Return what `take` returns for the JSON object of the answer.
 
-    Raises FlowError if it is not there.
+    Raises FlowError if the status is not 200, the answer is no JSON object, or `take` raises KeyError, TypeError or
+    ValueError. `step`: what the tester was doing, for the error.
     """
     answer = answer_object(step, response)
     try:

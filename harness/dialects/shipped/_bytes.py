@@ -1,6 +1,7 @@
-"""Common parts of dialects of byte streams: names of rooms, logins, numbers and JSON from outside, bytes of frames.
+"""Common parts of the dialects for byte streams: names of rooms, logins, and reading of numbers, JSON and bytes.
 
-Whatever a server sends is read without an exception: what is not there, or of another kind, is None or empty.
+Values that a server sends are read without an exception: a missing value, or one of a wrong type, becomes None or
+empty.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class Template:
 
 
 def read_template(own: Table, name: str, default: str) -> Template:
-    """Return the template that the option `name` states, that of `default` after a mistake.
+    """Return the template that the option `name` states, or the one made of `default` after a mistake.
 
     A text that does not contain `{room}` exactly once is a mistake, which is collected in `own`.
     """
@@ -99,17 +100,17 @@ def number(text: str, most: int = MOST) -> int | None:
 
 
 def whole(value: object, default: int = -1) -> int:
-    """Return a value of JSON if it is a whole number from 0 to MOST, else `default`."""
+    """Return `value`, which was decoded from JSON, if it is a whole number from 0 to MOST; else `default`."""
     return value if type(value) is int and 0 <= value <= MOST else default
 
 
 def text_of(value: object) -> str | None:
-    """Return a value of JSON if it is a text, else None."""
+    """Return `value`, which was decoded from JSON, if it is a text; else None."""
     return value if isinstance(value, str) else None
 
 
 def table(data: bytes | str) -> Mapping[str, Any]:
-    """Return the JSON object that `data` states, {} if it states none."""
+    """Return the JSON object in `data`, {} if `data` is no JSON object."""
     try:
         value = orjson.loads(data)
     except ValueError:

@@ -14,21 +14,21 @@ from earwitness.harness.client.events import MESSAGE, REPLAYED, Heard
 
 EXTENDED: Final = "actioncable-v1-ext-json"
 MOST_STREAMS: Final = 1000
-"""Streams of a subscription whose positions are kept; a platform may name any number."""
+"""Most streams of a subscription whose positions are kept, because a platform may name any number of streams."""
 
 
 class Positions:
     """Position (epoch and offset) of the last message received in each stream of a subscription."""
 
     def __init__(self, before: Positions | None = None) -> None:
-        """Start with the positions of `before`, the connection before; without any if it is None."""
+        """Start with a copy of `before`, the positions of the previous connection; without positions if it is None."""
         known = {} if before is None else before._streams
         self._streams: dict[str, dict[str, dict[str, Any]]] = {key: dict(streams) for key, streams in known.items()}
 
     def request(self, identifier: str) -> Mapping[str, object] | None:
         """Return the value of `history` in the command that subscribes to `identifier`.
 
-        Return None if nothing with a position was received there.
+        Return None if no message with a position was received in this subscription.
         """
         streams = self._streams.get(identifier)
         return {"streams": streams} if streams else None
@@ -54,11 +54,11 @@ class Positions:
 class Held:
     """Messages of rooms whose history is not confirmed yet, by label.
 
-    They are reported behind the JOINED that says whether something is missing, because that decides what they prove.
+    They are reported after the event JOINED, which says whether messages are missing: checks need to know that first.
     """
 
     def __init__(self) -> None:
-        """Hold nothing."""
+        """Start without rooms."""
         self._rooms: dict[str, list[Heard]] = {}
 
     def begin(self, label: str) -> None:

@@ -1,7 +1,7 @@
 """Base of dialects whose frames are named events with arguments and numbered answers: Socket.IO and SignalR.
 
-The target file names the events of its application in [options]. A `Talk` keeps the state of one socket: for what each
-number awaits an answer, and which rooms are joined. The dialects encode and decode the frames.
+The target file names the events of its application in [options]. A `Talk` keeps the state of one socket: which
+answers are awaited, by number, and which rooms are joined. The dialects encode and decode the frames.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def read_rules(settings: Settings) -> Rules:
 
 
 def read_stored(own: Table) -> History:
-    """Return the rules of the table [options.history]; without it, those that read nothing.
+    """Return the rules of the table [options.history]; rules without event and requests if there is no such table.
 
     Mistakes are collected in `own`.
     """
@@ -188,7 +188,7 @@ def decoded(text: str) -> Any:
 
 
 def other(what: object) -> Heard:
-    """Return the event for a frame that is not understood."""
+    """Return the event OTHER for a frame that is not understood. `what`: the frame, or the part of it."""
     return (OTHER, None, None, -1, None, None, what)
 
 
@@ -208,7 +208,7 @@ READING = -1
 
 
 class Talk:
-    """State of one socket in terms of events and answers.
+    """State of one socket: the answers that are awaited, and the rooms that are joined.
 
     joined  labels of the rooms that are joined
     reads   label of the room whose history is asked for once it is joined, and stored as `rows` of the dialogue; None
@@ -216,7 +216,7 @@ class Talk:
     """
 
     def __init__(self, dialogue: CallingDialogue, rules: Rules, rooms: Sequence[Room]) -> None:
-        """Start with nothing asked. What is to be sent is put into `out` of `dialogue`."""
+        """Start with no room joined and no answer awaited. Frames to send are put into `out` of `dialogue`."""
         self._rules, self._dialogue = rules, dialogue
         self._rooms = tuple(room.label for room in rooms)
         self._asked: dict[int, Asked] = {}
@@ -229,7 +229,7 @@ class Talk:
         """Join the rooms on a connection that was accepted; return JOINED for each that is joined without an answer.
 
         kept     rooms that the platform has kept joined in a session that continues
-        lost     a session should have continued and does not
+        lost     a session that should have continued does not continue
         answers  the server answers `join`; if not, the caller calls `have_joined` later
         """
         self._continued = False if lost else None

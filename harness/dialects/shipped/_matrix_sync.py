@@ -1,4 +1,4 @@
-"""Long polls of a Matrix device, and its rooms' events as rows; `matrix` is the dialect."""
+"""Long polls of a Matrix device, and conversion of its rooms' events to rows; the module `matrix` is the dialect."""
 
 from __future__ import annotations
 
@@ -30,10 +30,12 @@ NONE: dict[str, list[str]] = {"types": []}
 
 
 class Homeserver(Protocol):
-    """Protocol of the facts about a server that polls need.
+    """Protocol of the facts about a homeserver that its dialogues use.
+
+    http, network  base URL, and how it is reached
 
     wait_s    longest wait of a poll, in seconds
-    page      most messages of a room in one answer; where there are more, the rest is read page by page
+    page      most messages of a room in one answer; older ones are read page by page
     room_of   room ids by label, and `label_of` the other way
     """
 
@@ -46,7 +48,9 @@ class Homeserver(Protocol):
 
 
 class Sync(BaseDialogue):
-    """Long polls of one device. A room of which an answer shows only the end is completed before the next poll.
+    """Long polls of one device.
+
+    An answer may contain only the newest messages of a room. The older ones (the gap) are read before the next poll.
 
     since  cursor of the last answer that is complete, from which the dialogue after it continues
     """
@@ -77,7 +81,7 @@ class Sync(BaseDialogue):
         raise NotImplementedError
 
     def received(self, data: str | bytes) -> Sequence[Heard]:
-        """Implement `Dialogue.received`: read an answer to /sync, or a page of a gap."""
+        """Implement `Dialogue.received`: read an answer to /sync, or a page of messages that the answer omitted."""
         answer = as_table(data)
         if answer is None:
             return [(OTHER, None, None, -1, None, None, data)]
@@ -112,7 +116,10 @@ class Sync(BaseDialogue):
         return [*events, *((LEFT, label, None, -1, None, None, None) for label in left)]
 
     def _page(self, answer: Mapping[str, object]) -> Sequence[Heard]:
-        """Add a page, newest message first, to the gap of a room; put the gap before what the room has after it."""
+        """Add a page, newest message first, to the omitted messages of a room; after the last page, hold them in order.
+
+        Raises Exceeded if more messages were omitted than [bounds] allows.
+        """
         room_id, _, found = self._gaps.pop(0)
         found = [*reversed(self._messages(room_id, answer.get("chunk"))), *found]
         end = as_text(answer.get("end"))
@@ -125,7 +132,7 @@ class Sync(BaseDialogue):
         return ()
 
     def _messages(self, room_id: str, events: object) -> list[Heard]:
-        """Return the messages among a room's events. Those of the first answer were there before."""
+        """Return the messages among a room's events: REPLAYED in the first answer to a new device, else MESSAGE."""
         what = REPLAYED if self._new else MESSAGE
         label = self._rooms.get(room_id) or self._chat.label_of.get(room_id, room_id)
         return [(what, label, it.text, -1, it.sender, it.message_id, None) for it in rows_of(events)]

@@ -27,9 +27,9 @@ IN_ROOM: Final = LOGGED_IN | {"room"}
 """Placeholders of an option that belongs to a room."""
 HISTORY: Final = "[contract] history = false"
 REFUSED: Final = 400
-"""Code of a refusal where the protocol has none."""
+"""Code in the event of a refusal, for protocols that state no code."""
 MARK: Final = "\ue100"
-"""Stands for the label of a room, to find what is before and behind it in the protocol's name."""
+"""Character put in place of a room's label, to find the text before and after the label in the protocol's name."""
 SENDING: Final = IN_ROOM | {"id", "text"}
 """Placeholders of an option that sends a message."""
 Asked = TypeVar("Asked")
@@ -130,7 +130,7 @@ class Start:
 
 
 class Numbers(Generic[Asked]):
-    """Numbers that a client counts, each for one request, whose answer repeats it."""
+    """Counter that gives each request a number, and finds the request again when an answer repeats the number."""
 
     def __init__(self, before: str = "") -> None:
         """Start at 1. `before`: text in front of each number."""
@@ -157,7 +157,11 @@ class InRooms(BaseDialect):
     """Base class of dialects whose users have one socket each, on which they join all their rooms."""
 
     def __init__(self, settings: Settings) -> None:
-        """Keep the settings. Mistakes are a missing address for sockets, and a promised history without the option."""
+        """Keep the settings.
+
+        Collect a mistake if the address for sockets is missing, or if the contract promises a history that no option
+        `history` describes.
+        """
         super().__init__(settings, needs="socket")
         own = settings.own
         self.headers: Mapping[str, Template] = {}
@@ -205,7 +209,7 @@ class InRooms(BaseDialect):
 class Joining(BaseDialogue):
     """Base class of dialogues that join first: the connection is usable once each room was joined or refused.
 
-    The platform would refuse a message that is sent before, so its own clients wait too.
+    The platform would refuse a message that is sent before the join, so its usual clients wait too.
 
     values   placeholders of the user
     name_of  the protocol's name of each room, by label; `label_of`: the other way
@@ -270,7 +274,7 @@ class Joining(BaseDialogue):
 def ask_history(
     rules: HistoryRules, url: str, values: Mapping[str, object], headers: Mapping[str, str], room: Room
 ) -> Flow[list[StoredRow]]:
-    """Return a room's messages, read by the requests of `rules`. Raises FlowError.
+    """Return a room's messages, read by the requests of `rules`. Raises FlowError if an answer cannot be used.
 
     `url`: base of relative addresses; `values`: the placeholders of the user; `headers`: present the credentials.
     """

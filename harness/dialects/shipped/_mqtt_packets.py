@@ -1,4 +1,4 @@
-"""Encoding and decoding of MQTT 3.1.1 packets. What is received may be cut anywhere, also inside a packet.
+"""Encoding and decoding of MQTT 3.1.1 packets. Received data may be cut anywhere, also inside a packet.
 
 https://docs.oasis-open.org/mqtt/mqtt/v3.1.1/os/mqtt-v3.1.1-os.html
 """
@@ -9,10 +9,10 @@ from typing import Final
 
 CONNECT, CONNACK, PUBLISH, PUBACK, SUBSCRIBE, SUBACK, PINGREQ, PINGRESP, DISCONNECT = 1, 2, 3, 4, 8, 9, 12, 13, 14
 BROKEN: Final = 0
-"""Kind of what is no packet: its length cannot be read, or is longer than what is accepted."""
+"""Kind of data that is no packet: its length cannot be read, or is above the limit."""
 QOS_1: Final = 0x02
 LENGTH_BYTES: Final = 4
-"""Most bytes of a remaining length (§2.2.3)."""
+"""Most bytes of the field "remaining length" (§2.2.3)."""
 REFUSALS: Final = ("", "protocol version", "client id", "server unavailable", "user or password", "not authorized")
 """Meaning of the return codes of CONNACK (§3.2.2.3)."""
 Packet = tuple[int, int, bytes]
@@ -20,7 +20,7 @@ Packet = tuple[int, int, bytes]
 
 
 def split(data: bytes, most: int) -> tuple[list[Packet], bytes]:
-    """Return the whole packets of `data`, and the beginning of the next one. `most`: longest packet, in bytes.
+    """Return the complete packets of `data`, and the bytes behind them. `most`: largest remaining length, in bytes.
 
     A packet whose length cannot be read, or exceeds `most`, is the last one, with the kind BROKEN. The data behind it
     is dropped, because it is unknown where the next one begins.

@@ -56,12 +56,12 @@ class Server:
 
 
 class Chat(d.BaseDialogue):
-    """Dialogue of one connection: INFO, CONNECT, a stream for each room, a consumer for each, then messages."""
+    """Dialogue of one connection. In order: INFO, CONNECT, a stream for each room, a consumer for each, messages."""
 
     def __init__(self, server: Server, connect: bytes, labels: list[str], last: Mapping[str, int]) -> None:
         """Prepare to join the rooms `labels`.
 
-        `connect`: what is sent after the server's INFO; `last`: last number received, by label of rooms that continue.
+        `connect`: bytes to send after the server's INFO; `last`: last number received, by label of rooms that continue.
         """
         super().__init__(server.handshake)
         self.beat_s = server.ping_s
@@ -101,7 +101,10 @@ class Chat(d.BaseDialogue):
         return ()
 
     def _greeted(self) -> Sequence[d.Heard]:
-        """Make the consumers once all streams are there: a message sent before would be refused."""
+        """Once all streams exist, ask for the consumers and return WELCOME; before that, return ().
+
+        A message that is sent before its stream exists would be refused.
+        """
         if self._step != 2 or len(self._whole) < len(self._labels):
             return ()
         self._step = 3
@@ -147,7 +150,7 @@ class Chat(d.BaseDialogue):
         return self._there(label, said) if what in ("stream", "state") else self._listens(label, said)
 
     def _there(self, label: str, said: Mapping[str, Any]) -> Sequence[d.Heard]:
-        """Process the state of a room's stream: note whether it has everything behind the number received."""
+        """Process the state of a room's stream: note whether it has all messages after the last number received."""
         state = said.get("state")
         numbers: Mapping[str, Any] = state if isinstance(state, dict) else {}
         first, last = b.whole(numbers.get("first_seq"), 0), b.whole(numbers.get("last_seq"), 0)
@@ -172,7 +175,11 @@ class Chat(d.BaseDialogue):
         return [(d.JOINED, label, None, head, None, None, continued)]
 
     def _delivered(self, label: str | None, text: str, place: tuple[int, int], said_id: str | None) -> list[d.Heard]:
-        """Report a delivery; the first one may arrive before the answer that says that its consumer is made."""
+        """Return MESSAGE for a delivery, after JOINED if the room is not joined yet.
+
+        The first delivery may arrive before the answer that says that its consumer was made. `place`: number in the
+        stream, and number of messages still to come.
+        """
         message: d.Heard = (d.MESSAGE, label, text, place[0], None, said_id, None)
         return [*self._joins(label or "", max(place[0] - 1, -1)), message]
 
@@ -186,7 +193,7 @@ class Chat(d.BaseDialogue):
 
 
 class Reader(Chat):
-    """Dialogue that reads all messages of one room: a consumer delivers them from the first one on, until none is left.
+    """Dialogue that reads all messages of one room: a consumer delivers the messages from the first to the last.
 
     rows  the messages, oldest first; None until all have come
     """

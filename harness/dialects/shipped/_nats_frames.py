@@ -8,13 +8,13 @@ from earwitness.harness.dialects.shipped import _bytes as b
 
 LINE_MAX: Final = 1 << 20
 Item = tuple[str, list[str], bytes, bytes]
-"""Protocol message: operation, arguments, headers, payload. The operation "?" stands for what was not understood."""
+"""Protocol message: operation, arguments, headers, payload. The operation is "?" for a line that is not understood."""
 
 
 def split(data: bytes, most: int) -> tuple[list[Item], bytes]:
     """Return the whole protocol messages of `data`, and the beginning of the next one.
 
-    `most`: longest headers and payload together, in bytes. What cannot be read has the operation "?".
+    `most`: longest headers and payload together, in bytes. A line that cannot be read gets the operation "?".
     """
     items: list[Item] = []
     at = 0
@@ -40,7 +40,11 @@ def split(data: bytes, most: int) -> tuple[list[Item], bytes]:
 
 
 def _sized(op: str, args: list[str], most: int) -> tuple[list[str], int, int] | None:
-    """Return (subject, number of the subscription and maybe where to reply), length of the headers, total length."""
+    """Return (arguments without sizes, bytes of headers, bytes of headers and payload).
+
+    The arguments are subject, number of the subscription, and the reply subject if there is one. Return None if the
+    arguments are invalid or the total is above `most`.
+    """
     sizes = 2 if op == "HMSG" else 1
     if len(args) - sizes not in (2, 3):
         return None

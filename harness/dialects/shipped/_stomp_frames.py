@@ -1,4 +1,4 @@
-"""Encoding and decoding of STOMP 1.2 frames. What is received may be cut anywhere, also inside a frame.
+"""Encoding and decoding of STOMP 1.2 frames. Received data may be cut anywhere, also inside a frame.
 
 https://stomp.github.io/stomp-specification-1.2.html
 """
@@ -11,7 +11,7 @@ from typing import Final
 from earwitness.harness.dialects.shipped import _bytes as b
 
 BROKEN: Final = "?"
-"""Command of what is no frame: its head has no end within HEAD_MAX bytes, or its body is too long."""
+"""Command of data that is no frame: its head has no end within HEAD_MAX bytes, or its body is too long."""
 HEAD_MAX: Final = 1 << 16
 PLAIN: Final = ("CONNECT", "CONNECTED")
 """Frames whose headers are not escaped, as in STOMP 1.0."""
@@ -47,7 +47,7 @@ def unescaped(text: str) -> str:
 
 
 def split(data: bytes, most: int) -> tuple[list[Frame], bytes]:
-    """Return the whole frames of `data`, and the beginning of the next one. `most`: longest body, in bytes.
+    """Return the complete frames of `data`, and the bytes behind them. `most`: longest body, in bytes.
 
     Ends of lines between frames are heartbeats, which are left out. A frame that cannot be read is the last one, with
     the command BROKEN and its first 200 bytes as body; the data behind it is dropped.
@@ -78,7 +78,7 @@ def split(data: bytes, most: int) -> tuple[list[Frame], bytes]:
 
 
 def _head_end(data: bytes, at: int) -> tuple[int, int]:
-    """Return where the head of a frame ends (-1 if it does not), and the length of the empty line behind it."""
+    """Return the offset in `data` at which the head of a frame ends, and the bytes of the end mark; (-1, 0) if none."""
     ends = [(data.find(mark, at), len(mark)) for mark in (b"\n\n", b"\n\r\n")]
     return min((one for one in ends if one[0] >= 0), default=(-1, 0))
 

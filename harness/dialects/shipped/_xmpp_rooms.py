@@ -52,7 +52,10 @@ class Chat(Stream):
     def __init__(
         self, chat: ChatServer, me: Credentials, rooms: Sequence[Room], before: Managed | None, back: bool
     ) -> None:
-        """Prepare to join `rooms`. `before`: session to continue, None for a new one; `back`: the device returns."""
+        """Prepare to join `rooms`. `before`: session to continue, None for a new one.
+
+        `back`: the device was connected before, so its account exists and it may have missed messages.
+        """
         super().__init__(chat, me, before, registers=chat.registers and not back)
         self._chat, self._back = chat, back
         self._label_of = {chat.jid(room.label): room.label for room in rooms}
@@ -90,7 +93,10 @@ class Chat(Stream):
         return [*self._greet(), *joined]
 
     def _greet(self, *, late: bool = False) -> Sequence[Heard]:
-        """Greet once all rooms are joined, or it is `late`: before that, rooms refuse what the user says."""
+        """Return WELCOME once, when all rooms are joined or `late` is true; else ().
+
+        Rooms refuse messages of users who have not joined, so the connection is not usable before.
+        """
         if not self._ready or not (late or self.managed.rooms >= set(self._label_of)):
             return ()
         self._ready = False

@@ -12,9 +12,9 @@ from xml.etree.ElementTree import Element, XMLPullParser
 from earwitness.harness.errors import Exceeded
 
 DEEPEST: Final = 100
-"""Levels of a stanza; no protocol needs more, and deeper ones are refused."""
+"""Most levels of nested elements; a deeper stanza is refused. No protocol needs more."""
 HEAD: Final = 4096
-"""Characters within which a stream's root begins."""
+"""Most characters of a stream before its root element; a stream without a root within them is refused."""
 ILLEGAL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 
@@ -44,8 +44,8 @@ class Stanzas:
     def feed(self, data: str | bytes) -> Iterator[Element]:
         """Yield the elements that end in `data`.
 
-        Raises ValueError if it is no XML, or none that XMPP allows, and in every later call on a TCP stream; Exceeded
-        for an element of more than `most` characters.
+        Raises ValueError if `data` is no XML, or is XML that XMPP forbids; after that, every call on a TCP stream
+        raises ValueError. Raises Exceeded for an element of more than `most` characters.
         """
         if self._framed:
             self.restart()

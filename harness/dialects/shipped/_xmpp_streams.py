@@ -20,12 +20,12 @@ IGNORED = {f"{{{FRAMING}}}open", f"{{{FRAMING}}}close", f"{{{STREAMS}}}stream"}
 
 
 class Server(Protocol):
-    """Protocol of the facts about a server that a stream needs.
+    """Protocol of the facts about a server that a stream uses.
 
     address    of its socket: ws://, wss://, tcp:// or tls://
     domain     its name in addresses of users
-    registers  the stream of a device that was not connected before makes the account (XEP-0077)
-    resumes    sessions are resumed where the server offers it
+    registers  whether the stream of a device that was not connected before makes the account (XEP-0077)
+    resumes    whether sessions are resumed, if the server offers that
     """
 
     address: str
@@ -147,7 +147,10 @@ class Stream(BaseDialogue):
         return self.ready()
 
     def _unmanaged(self, element: Element) -> Sequence[Heard]:
-        """Begin a new session because the old one is gone; or continue without, because none can be had."""
+        """Process the server's answer `failed`.
+
+        To a resume: begin a new session. To an attempt to enable session management: continue without it.
+        """
         if self._bound:
             return self.ready()
         self.managed = Managed()
@@ -175,7 +178,7 @@ class Stream(BaseDialogue):
         return BEATS
 
     def iq(self, element: Element) -> Sequence[Heard]:
-        """Answer a request of the server, or continue the login after the answer to one of ours; return the events."""
+        """Answer a request of the server, or continue the login after the server's answer; return the events."""
         kind, number = element.get("type"), element.get("id", "")
         if kind in ("get", "set"):
             pinged = element.find("{urn:xmpp:ping}ping") is not None
@@ -196,5 +199,5 @@ class Stream(BaseDialogue):
 
 
 def other(element: Element) -> Sequence[Heard]:
-    """Return an element as the event OTHER."""
+    """Return the event OTHER for an element that is not understood."""
     return [(OTHER, None, None, -1, None, None, tostring(element, encoding="unicode"))]

@@ -125,7 +125,10 @@ class Operations(BaseDialogue):
         return tuple((JOINED, label, None, -1, None, None, True if label in self._seqs else None) for label in labels)
 
     def _next(self, label: str, payload: dict[str, Any], data: str | bytes) -> Sequence[Heard]:
-        """Return a room's message. The first thing that a subscription delivers shows that it works."""
+        """Return MESSAGE for a result that a room's subscription delivers, OTHER if the result is no message.
+
+        The first result shows that the subscription works, so JOINED comes before its message.
+        """
         joined = self._join(label) if label in self._joining and not self._dialect.joins_by_pong else ()
         message = self._dialect.paths.message(label, payload.get("data"))
         if message is not None:

@@ -89,13 +89,13 @@ class Matrix(d.BaseDialect):
         return (yield from self._ask("POST", f"{ADMIN}/register", "register", body))
 
     def identity(self, credentials: d.Credentials) -> d.Flow[Sequence[d.Statement]]:
-        """Implement `Target.identity`: ask the server whose token it is."""
+        """Implement `Target.identity`: send GET /account/whoami."""
         response = yield from self._ask("GET", f"{API}/account/whoami", "whoami", me=credentials)
         user_id = as_text((as_table(response.body) or {}).get("user_id")) or None
         return [d.Statement(place=Place.BACKEND, user_id=user_id)]
 
     def probe(self, credentials: d.Credentials) -> d.Flow[int]:
-        """Implement `Target.probe`: ask the server whose token it is, as `identity` does."""
+        """Implement `Target.probe`: send GET /account/whoami, as `identity` does."""
         response = yield from self._ask("GET", f"{API}/account/whoami", "probe", me=credentials)
         return response.status
 
@@ -113,7 +113,10 @@ class Matrix(d.BaseDialect):
         return d.posted("send", response, label, message_id, ms / 1000 if isinstance(ms, int | float) else None)
 
     def history(self, credentials: d.Credentials, room: d.Room) -> d.Flow[list[d.StoredRow]]:
-        """Implement `Target.history`: read all pages, oldest first. Raises FlowError; Unbounded for too many."""
+        """Implement `Target.history`: read all pages, oldest first.
+
+        Raises FlowError if an answer is no page of messages, Unbounded if the history is longer than [bounds] allows.
+        """
         rows: list[d.StoredRow] = []
         query: dict[str, object] = {"dir": "f", "limit": 500, "filter": '{"types":["m.room.message"]}'}
         for _ in range(bounds().history_pages):

@@ -1,7 +1,7 @@
 """MQTT 3.1.1 over WebSocket or TCP: each room is a topic, messages are published and delivered at QoS 1.
 
-PUBACK is the acknowledgement, SUBACK says that a room is joined. Unless the option `session` says otherwise, the
-session outlives its connection: after a cut the server delivers what it kept. MQTT states no sender, so a payload is a
+PUBACK is the acknowledgement, SUBACK says that a room is joined. Unless the option `session` is "clean", the session
+outlives its connection: after a cut the server delivers the messages it kept. MQTT states no sender, so a payload is a
 JSON object with text, sender and message id.
 Protocol: https://docs.oasis-open.org/mqtt/mqtt/v3.1.1/os/mqtt-v3.1.1-os.html
 """
@@ -86,7 +86,10 @@ class Chat(d.BaseDialogue):
         return b.not_understood(f"packet of kind {kind}, flags {flags}: {body[:200]!r}")
 
     def _connected(self, present: bool, code: int) -> Sequence[d.Heard]:
-        """Subscribe to rooms that the session does not have; without `present` it has none."""
+        """Process CONNACK: return WELCOME, and JOINED for rooms that the session has; subscribe to the others.
+
+        `present`: the server still had the session; else it has no rooms. `code`: return code, 0 if accepted.
+        """
         if code:
             why = dict(enumerate(mqtt.REFUSALS)).get(code, "?")
             return b.not_understood(f"CONNACK {code}: refused because of {why}")
@@ -129,7 +132,7 @@ class Chat(d.BaseDialogue):
         return mqtt.publish(number, dialect.topic.of(label), orjson.dumps(payload))
 
     def _number(self) -> int:
-        """Return a packet id that no message under way has; the oldest one's if all are in use."""
+        """Return a packet id (1 to 65,535) for which no answer is awaited; the newest id again if all are in use."""
         for _ in range(MOST_PENDING):
             self._count = self._count % MOST_PENDING + 1
             if self._count not in self._sent and self._count not in self._asked:

@@ -22,7 +22,7 @@ PROMISES: Final[Mapping[str, object]] = {
 }  # fmt: skip
 HEARTBEAT_S: Final = 30.0
 IGNORED: Final = frozenset({"presence_state", "presence_diff", "system"})
-"""Events that matter to no check: who is there, and the state of Supabase's subscription to a database."""
+"""Events that no check uses: who is online, and the state of Supabase's subscription to a database."""
 
 
 class Phoenix(messages.InRooms):
@@ -92,7 +92,7 @@ class Channels(messages.Joining):
         return () if event in IGNORED else messages.not_understood(data)
 
     def _reply(self, ref: str, payload: dict[str, object], data: str | bytes) -> Sequence[Heard]:
-        """Return what a reply means for the frame that it answers: a join or a message."""
+        """Return the events of a reply: JOINED or OTHER for a join, ACK or NACK for a message, () for other frames."""
         accepted, asked = payload.get("status") == "ok", self._refs.answered(ref)
         if isinstance(asked, tuple):
             label, continues = asked

@@ -117,7 +117,7 @@ class Channels(messages.Joining):
         return ()
 
     def _established(self, body: object, data: str | bytes) -> Sequence[Heard]:
-        """Subscribe to all channels. Private ones need a signature over the id of this socket."""
+        """Subscribe to all channels. Private and presence channels need a signature over the id of this socket."""
         socket_id = body.get("socket_id") if type(body) is dict else None
         if type(socket_id) is not str:
             return messages.not_understood(data)

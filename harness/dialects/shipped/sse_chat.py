@@ -124,7 +124,10 @@ class SseChat(d.BaseDialect):
         return {name.lower(): template.render(values) for name, template in self.headers.items()}
 
     def _read(self, answer: StreamedAnswer, lines: str) -> None:
-        """Pass on what one event of a stream says. Never raises."""
+        """Parse one server-sent event and note in `answer` what it says: a piece of text, an error, or the end.
+
+        `lines`: the event as received. Never raises.
+        """
         event = d.parse_event(lines)
         if self.done in (event.data.strip(), event.event):
             answer.completed()

@@ -19,7 +19,7 @@ PROMISES: Final = {
     "resume_answers": False,
 }  # fmt: skip
 REFUSED: Final = 400
-"""Code of a refusal: an ERROR has a text only."""
+"""Code in the event of a refusal, because an ERROR frame states no code."""
 
 
 class Stomp(d.BaseDialect):
@@ -92,7 +92,10 @@ class Chat(d.BaseDialogue):
         return b.not_understood(f"{command} {headers} {body[:200]!r}")
 
     def _subscribed(self, headers: Mapping[str, str]) -> str | None:
-        """Return the room of a delivery whose destination the broker has renamed: that of its subscription."""
+        """Return the room of a delivery by the number of its subscription, None if the number is unknown.
+
+        The destination does not name the room if the broker has renamed it.
+        """
         number = b.number(headers.get("subscription", ""), len(self._labels) - 1)
         return None if number is None else self._labels[number]
 

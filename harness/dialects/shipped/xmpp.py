@@ -34,7 +34,7 @@ class Xmpp(BaseDialect):
     def login(self, person: Person) -> Flow[Credentials]:
         """Implement `Target.login`: return the credentials without a request, because each stream logs in itself.
 
-        A user of the plan is named by the local part of their e-mail address, in which the run's tag stands.
+        The name of a planned user is the local part of the e-mail address, which contains the run's tag.
         """
         yield from ()
         known = self.account(person)

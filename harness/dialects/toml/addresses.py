@@ -24,7 +24,7 @@ SOCKET = Text(pattern=r"wss?://[^/\s][\s\S]*", problem="is no ws address", empty
 ANY_SOCKET = Text(pattern=r"((wss?|tcp|tls)://[^/\s][\s\S]*)?", problem="is no ws and no tcp address")
 ROOM_NAMES = frozenset({"room", "label"})
 KEPT_HOSTS = 5
-"""Most hosts that a sentence names; a file may have many."""
+"""Most hosts that an error message names; a file may have more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +33,8 @@ class Urls:
 
     http, socket  addresses; "" where the file has none
     address       `socket` as a template: it may have placeholders of a user and of a room
-    hosts         hosts besides those of http and socket, which a login function asks or the platform names itself
+    hosts         further hosts that a run may contact: a login function sends requests to them, or the platform names
+                  them
     network       TLS files and the longest frame; `network_of` adds the hosts
     """
 
@@ -45,7 +46,7 @@ class Urls:
 
     @property
     def by_room(self) -> bool:
-        """Return whether the address names a room, so that a user has one socket for each of them."""
+        """Return whether the socket's address has a placeholder of a room: then a user has one socket for each room."""
         return bool(self.address.names & ROOM_NAMES)
 
 
@@ -76,7 +77,10 @@ def read_urls(top: Table, *, any_protocol: bool = False) -> Urls:
 
 
 def _socket_address(table: Table, socket: str) -> Template:
-    """Return the address of the socket with its placeholders. Its host is checked before the run, so it has none."""
+    """Return the template of the socket's address.
+
+    A placeholder in its host is a mistake, because the host is checked before the run.
+    """
     example = '"ws://127.0.0.1:8000/ws/{room}"'
     template = checked(table, "socket", socket, LOGGED_IN | ROOM_NAMES, example=example, quoting="url")
     if template.names and not re.search(r"[/?]", template.prefix.partition("://")[2]):
@@ -122,7 +126,10 @@ def all_addresses(
 
 
 def _database_hosts(dsn: str) -> Iterator[str]:
-    """Yield the hosts of a DSN, which may be several, a parameter, or PGHOST; none for a local socket."""
+    """Yield the hosts in a DSN's address and in its parameter `host`; without any, those in the variable PGHOST.
+
+    Yield nothing for a local socket.
+    """
     try:
         parts = urlsplit(dsn)
     except ValueError:

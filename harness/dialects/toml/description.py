@@ -48,11 +48,11 @@ class Description:
     http       base URL of requests, "" if the file has none
     socket     template of the socket's address
     addresses  every address that a run could use
-    network    how a run reaches them
+    network    the hosts of these addresses, TLS settings, and the longest frame
     accounts   rows of the file of accounts; () if none is named
     to_socket  how credentials are presented to the socket, and `to_http` to requests
     exchange   rules for frames of a socket that are no messages
-    resume     None without [resume]; so `history` and `probe` without their tables
+    resume     rules of the table [resume], None without it; likewise `history` and `probe`
     identity   for each item of [identity]: place, request, path of the user id in its answer
     stated     promises that the file states, by key of the contract
     unjudged   warnings by name of a promise: the file describes data for it, and [contract] does not mention it
@@ -152,7 +152,7 @@ def _consistency(
     frames: FrameRules | None,
     exchange: Exchange,
 ) -> None:
-    """Note a fault for each promise that this file gives no way to check, and for keys that do not fit together."""
+    """Collect a mistake for each promise that this file cannot check, and for keys that contradict each other."""
     if frames is None:
         return
     check_exchange(top, exchange, frames, send)
@@ -173,9 +173,9 @@ def _consistency(
 def _unjudged(
     top: Table, resume: Resume | None, databases: Mapping[Place, DatabaseQuery], frames: FrameRules | None
 ) -> Iterator[tuple[str, str]]:
-    """Yield (promise, sentence) for what the file describes and [contract] does not mention.
+    """Yield (promise, warning) for data that the file describes although [contract] does not mention the promise.
 
-    It would be recorded and not judged, and no user would notice.
+    Such data is recorded and not judged; without the warning, no user would notice.
     """
     table = top.data.get("contract")
     given = table if isinstance(table, dict) else {}

@@ -84,7 +84,7 @@ class GenericTarget:
     def existing_rooms(self, people: Sequence[Person]) -> tuple[Room, ...]:
         """Implement `HasRooms.existing_rooms`: return the rooms that the file lists.
 
-        It is () where a run creates its rooms.
+        The result is () if the file lists none, because then a run creates its rooms.
         """
         by_number = {person.number: person for person in people}
         rooms = []
@@ -336,7 +336,7 @@ class GenericTarget:
     # -- helpers ------------------------------------------------------------------------------------------------
 
     def _ask(self, request: RequestTemplate, credentials: Credentials, values: Mapping[str, object]) -> Flow[object]:
-        """Return the JSON of an accepted answer, or None if it has none.
+        """Send `request` and return the JSON value of its answer, None if the answer is no JSON.
 
         Raises FlowError for a status that is not accepted.
         """
@@ -378,7 +378,7 @@ class GenericTarget:
 
 
 def _has_state(description: Description) -> bool:
-    """Return whether a socket needs a dialogue with state. Without one it costs nothing to decode and encode."""
+    """Return whether a socket needs a dialogue with state. Frames of a dialogue without state cost less CPU time."""
     frames = description.frames
     shown, joins, resume, send = description.to_socket, description.rooms.join, description.resume, description.send
     sent = [*shown.first, *joins, *(resume.frames if resume else ()), *([send.frame] if send.frame else [])]
@@ -389,7 +389,10 @@ def _has_state(description: Description) -> bool:
 
 
 def _sent(description: Description) -> tuple[SentPiece, ...]:
-    """Return the pieces of `send.frame`; () if it is sent in another way, or names rooms as only the platform does."""
+    """Return the template `send.frame` as pieces for an envelope; () if an envelope cannot express it.
+
+    That is so without a frame, with rules of an exchange, or with names of rooms that only the platform knows.
+    """
     frame = description.send.frame
     if frame is None or not description.exchange.plain:
         return ()

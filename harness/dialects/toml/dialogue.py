@@ -22,10 +22,10 @@ from earwitness.harness.progress import one_line
 Hear = Callable[[str | bytes], Sequence[Heard]]
 
 NUMBERS_KEPT: Final = 10_000
-"""Messages of a connection whose counted numbers are remembered; answers to older ones are no answers any more."""
+"""Most messages of a connection whose counted numbers are remembered. Answers to older messages are not recognised."""
 SHOWN: Final = 200
 NOBODY: Final = ""
-"""Id of no message: an answer that belongs to none, so that the session does not give it to its oldest message."""
+"""Message id in the event of an answer that belongs to no message. With None, the session would take the oldest one."""
 
 
 class GreetedDialogue(BaseDialogue):
@@ -80,7 +80,7 @@ class Script:
 
     @property
     def piecewise(self) -> bool:
-        """Return whether each text of a frame must be read by itself, because a reply to it may be due."""
+        """Return whether each text of a frame must be read separately, because a text may need a reply."""
         return bool(self.by_kind or (self.exact and self.rules.separator))
 
 
@@ -129,7 +129,10 @@ class ScriptedDialogue(BaseDialogue):
     # -- sending --------------------------------------------------------------------------------------------------
 
     def _frame(self, template: Template, more: Mapping[str, object] | None = None) -> str | bytes:
-        """Fill in a template, count it if it is counted, and return it as it is sent."""
+        """Return a template, filled in, as the frame that is sent; a template with {n} gets the next number.
+
+        `more`: further placeholders -> values.
+        """
         values = self._values if more is None else {**self._values, **more}
         if COUNTED in template.names:
             self._count += 1
@@ -191,9 +194,10 @@ class ScriptedDialogue(BaseDialogue):
             del self._steps[0]
 
     def _opened_further(self, piece: Piece, events: list[Heard]) -> list[Heard]:
-        """Compare a text with what the present step awaits; return its events, WELCOME only after the last step.
+        """Compare a received text with the answer that the current step awaits; return its events.
 
-        Raises Refused if it is a refusal.
+        WELCOME is returned only after the last step. Raises Refused if the text refuses the connection, or lacks a
+        value that the step keeps.
         """
         step, kind = self._steps[0], self._script.rules.kind(piece.value)
         refuses = _among(kind, step.refused) or (bool(step.refused_text) and piece.text.startswith(step.refused_text))
@@ -239,7 +243,7 @@ class ScriptedDialogue(BaseDialogue):
         return [self._meant(event) for event in events] if self._translates else events
 
     def _piece(self, piece: Piece) -> Sequence[Heard]:
-        """Return the events of one text, and reply to it if a reply is due."""
+        """Return the events of one received text; if [socket] has a reply for it, put the reply into `out`."""
         events = self._script.read(piece)
         reply = self._script.exact.get(piece.text) or self._reply_to(piece)
         if reply is not None:
@@ -257,7 +261,10 @@ class ScriptedDialogue(BaseDialogue):
             self._values[name] = path(piece.value)
 
     def _welcomed(self, events: Sequence[Heard]) -> Sequence[Heard]:
-        """Subscribe to the rooms, or say that they are subscribed, once the greeting is among the events."""
+        """Subscribe to the rooms if WELCOME is among the events; return the events.
+
+        With `rooms.joined = "greeting"`, JOINED for each room is added.
+        """
         if not any(event[0] == WELCOME for event in events):
             return events
         self._greeted = True
@@ -265,7 +272,10 @@ class ScriptedDialogue(BaseDialogue):
         return [*events, *self._joins()] if self._exchange.joined == GREETING else events
 
     def _meant(self, event: Heard) -> Heard:
-        """Return the event with the message that an answer means, and the room of a socket that has only one."""
+        """Return the event with the id of the message that it answers, and the room if the socket belongs to one room.
+
+        An answer to a frame of `rooms.join` becomes JOINED, or OTHER if it is a refusal.
+        """
         what, label, text, seq, sender, message_id, extra = event
         by = self._by.get(what, BY_ID)
         if by == BY_ORDER and message_id is None:
@@ -289,7 +299,7 @@ class ScriptedDialogue(BaseDialogue):
 
 
 def _value(text: str) -> object:
-    """Return the JSON value of a text, None if it is none."""
+    """Return the JSON value of a text, None if the text is no JSON."""
     try:
         return orjson.loads(text)
     except ValueError:

@@ -13,9 +13,9 @@ from earwitness.harness.dialects.toml.requests import LOGGED_IN, read_template
 from earwitness.harness.dialects.toml.template import Template
 
 COUNTED: Final = "n"
-"""Placeholder of a number that counts the frames of a connection in which it stands."""
+"""Placeholder of a number that counts the frames of a connection that contain this placeholder."""
 BY_FRAME, OPEN, GREETING = "frame", "open", "greeting"
-"""How a connection gets to know that it is subscribed to its rooms: by a frame, by opening, or by the greeting."""
+"""Events after which a connection counts as subscribed to its rooms: a frame says so, it is open, or it is greeted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +54,7 @@ class Step:
 class Reply:
     """Frame that is sent whenever a certain frame is received: one of `kinds`, or exactly the text `to`.
 
-    `to` is "" if `kinds` says it. `keep`: as of `Step`, with values of the received frame.
+    `to` is "" if `kinds` is given. `keep`: as in `Step`, with values of the received frame.
     """
 
     to: str
@@ -154,7 +154,10 @@ def _read_reply(table: Table, known: Collection[str]) -> Reply | None:
 
 
 def _read_keep(table: Table) -> dict[str, Getter]:
-    """Return name -> path of the values that are kept."""
+    """Return placeholder (`kept.NAME`) -> getter for the values that the key `keep` names, {} without that key.
+
+    Mistakes are collected in `table`.
+    """
     inner = table.table("keep", example='{ session = "sid" }')
     paths = {}
     for name in inner.names() if inner else ():

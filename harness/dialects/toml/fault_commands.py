@@ -61,7 +61,7 @@ def command_faults(
 ) -> list[CommandFault]:
     """Return the faults of a target file that have these names.
 
-    `known`: all of the file's, by name; `target` and `where`: the target and the option, for the error. Raises
+    `known`: all fault commands of the file, by name; `target`, `where`: the target and the option, for errors. Raises
     SettingsError for names that the file does not have.
     """
     lacks = "" if known else ": its file has no [faults.NAME]"

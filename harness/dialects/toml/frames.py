@@ -45,7 +45,7 @@ VALUES = Many(
     example='["message"]',
     single=True,
 )
-"""Values of the kind that a rule recognises."""
+"""Type of the key `is`: one or several values of `frames.kind` by which a rule recognises a frame."""
 _ABSENT: Getter = lambda value: None  # noqa: E731
 
 
@@ -93,7 +93,7 @@ class Rule:
 class Piece:
     """One text of a received frame.
 
-    text    as it came, without separators
+    text    as received, without separators
     prefix  the prefix of the rules with which it begins, "" if with none
     value   its JSON after the prefix; None if there is none
     read    False if it is not of the form that the file describes
@@ -135,7 +135,7 @@ class FrameRules:
 
     @property
     def plain(self) -> bool:
-        """Return whether all frames are read alike: without separator, own prefixes of rules, and `lacks`."""
+        """Return whether all frames are read in one way: no separator, and no rule with `lacks` or its own prefix."""
         return not self.separator and all(rule.prefix == self.prefix and rule.lacks is None for rule in self.rules)
 
     def by(self, name: str) -> str:
@@ -233,7 +233,10 @@ def read_values(table: Table, name: str, example: str) -> tuple[object, ...]:
 
 
 def _read_by(table: Table) -> str:
-    """Return how an answer names its message; exactly one of id, n and by = "order" says it."""
+    """Return how an answer names its message: BY_ID, BY_NUMBER or BY_ORDER.
+
+    It is a mistake unless the table has exactly one of the keys id and n, and by = "order".
+    """
     by = table.choice("by", (BY_ID, BY_ORDER), BY_ID)
     ways = [key for key in (BY_ID, BY_NUMBER) if key in table.data] + [BY_ORDER] * (by == BY_ORDER)
     if not ways:
@@ -277,7 +280,7 @@ def listener(rules: FrameRules, label_of: Mapping[str, str]) -> Callable[[str | 
 
 
 def envelope_of(rules: FrameRules, label_of: dict[str, str], send: tuple[SentPiece, ...]) -> Envelope | None:
-    """Return the envelope by which the native path decodes usual frames as `listener` does.
+    """Return the envelope with which the native path decodes messages and acknowledgements as `listener` does.
 
     Return None where an envelope cannot express the rules, such as a prefix or several JSON texts in a frame.
     `label_of`: as of `listener`; `send`: pieces of `Envelope.send`.
@@ -356,7 +359,7 @@ def _reader(rule: Rule, label_of: Mapping[str, str]) -> Callable[[object], list[
 
 
 def _named_by(rule: Rule) -> str:
-    """Return the key of the path whose value is the id of an event: a counted number stands in its place."""
+    """Return the key of the path to what identifies an event's message: "n" for a counted number, else "id"."""
     return BY_NUMBER if rule.by == BY_NUMBER else "id"
 
 

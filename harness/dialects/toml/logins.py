@@ -54,7 +54,7 @@ class Login(Protocol):
 class Claim:
     """Paths to token, id and expiry in an answer, in a row, or in a token's own claims (`claims.…`).
 
-    `table` is the one that gives the paths; `default_user_id` is the path of the user id if the table has none.
+    `table`: the table that states the paths; `default_user_id`: path of the user id if the table states none.
     """
 
     def __init__(self, table: Table, *, default_user_id: str) -> None:
@@ -320,9 +320,9 @@ def read_rows(table: Table, key: str, path: Path, plain: str) -> list[Mapping[st
 
 
 def _looks_like_csv(lines: Sequence[str], plain: str) -> bool:
-    """Return whether every line has equally many of some separator.
+    """Return whether two or more lines have the same number (1 or more) of some separator. Lines of JSON do not count.
 
-    A token may contain colons, a name has none.
+    The colon is a separator only in a file of names, because a token may contain colons.
     """
     texts = [line for line in lines if not line.startswith("{")]
     separators = CSV_SEPARATORS + "|" + (":" if plain == "name" else "")
@@ -336,9 +336,9 @@ def _nameless(rows: Sequence[Mapping[str | None, object]]) -> int:
 
 
 def _mistyped(rows: Sequence[Mapping[str | None, object]]) -> tuple[str, str] | None:
-    """Return a column that nobody reads and the missing one that it resembles, or None.
+    """Return (unknown column, missing column whose name it resembles); None if there is no such column.
 
-    A file of accounts may have further columns: it often comes from elsewhere.
+    Other unknown columns are allowed, because a file of accounts often comes from another program.
     """
     columns = {column for row in rows for column in row if isinstance(column, str)}
     absent = sorted(ACCOUNT - columns)

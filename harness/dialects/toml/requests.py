@@ -79,7 +79,7 @@ def address(base: str, url: str) -> str:
 
 
 def is_absolute(url: str) -> bool:
-    """Return whether the address names a host of its own."""
+    """Return whether the address begins with a scheme, such as https://, so that it is not relative to a base URL."""
     return _ABSOLUTE.match(url) is not None
 
 

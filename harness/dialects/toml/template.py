@@ -1,8 +1,8 @@
 """Templates of target files: text or JSON tables with `{placeholders}`.
 
-A placeholder is a known name in braces; any other brace is itself, so JSON can be written as it is. In a table every
-text is quoted as JSON. A text that is nothing but one placeholder becomes the value itself: a number stays
-a number, a list a list. In free text a filter says how to quote: `{text:json}` (with its quotation marks),
+A placeholder is a name in braces; any other brace is kept, so JSON can be written unchanged. In a table every
+text is quoted as JSON. A text that consists of one placeholder becomes the value itself: a number remains a number, a
+list remains a list. In free text a filter says how to quote: `{text:json}` (with quotation marks),
 `{text:xml}`, `{text:url}`.
 """
 
