@@ -35,7 +35,7 @@ HINTS: Final = {
     "left": re.compile(r"left|leave|part|unsub|exit", re.I),
     "replayed": re.compile(r"replay|backlog|history|missed|catch|sync|resum", re.I),
 }
-"""Kinds whose names hint at a role."""
+"""Role of a kind of frame -> pattern that names of such kinds match."""
 OVER: Final = re.compile(r"left|leave|unsub|exit|typing|presence", re.I)
 
 
@@ -48,9 +48,9 @@ JOINED: Final = {
     "seq": re.compile(r"^(?:head|seq|last_?seq|last|position)$", re.I),
     "complete": re.compile(r"^complete$", re.I),
 }
-"""Roles of further values, and their names."""
+"""Role of a value in a frame that confirms joining -> pattern that its name matches."""
 REFUSED: Final = {"code": re.compile(r"code|status|why|reason", re.I), "retry_after": re.compile(r"retry|wait", re.I)}
-"""Roles of the values in a refusal, and the names that hint at them."""
+"""Role of a value in a refusal -> pattern that its name matches."""
 
 
 def openings_of(
@@ -123,7 +123,11 @@ def _as_joined(path: str, units: Sequence[Unit], *, rooms: Collection[str]) -> t
 
 
 def _role(group: Group, has_room: bool, answers: bool, is_first: bool) -> str:
-    """Return the role of a kind of frame by its name and its place, "" if none fits."""
+    """Return the role of a kind of frame, "" if none fits.
+
+    - `has_room`: its frames name a room; `answers`: its first frame came after a frame that joins
+    - `is_first`: its first frame is the first that a socket received
+    """
     for role in ("left", "replayed", "nack"):
         if HINTS[role].search(group.name):
             return role
@@ -175,7 +179,10 @@ def _greeting(group: Group, kind: str, own: Collection[str], rooms: Collection[s
 
 
 def _named_values(group: Group, wanted: Mapping[str, re.Pattern[str]], taken: Collection[str]) -> dict[str, Found]:
-    """Return role -> path for values that are found by their names alone. A number is a whole one."""
+    """Return role -> path for values that are found by their names alone. Values of the role seq must be whole numbers.
+
+    `wanted`: role -> pattern for the name; `taken`: paths that have a role already.
+    """
 
     def score(path: str, units: Sequence[Unit], role: str, pattern: re.Pattern[str]) -> tuple[float, str]:
         good = role != "seq" or all(number_of(unit.leaves[path]) is not None for unit in units)
@@ -186,7 +193,10 @@ def _named_values(group: Group, wanted: Mapping[str, re.Pattern[str]], taken: Co
 
 
 def _replayed(group: Group, message: Rule | None, how: str) -> Rule | None:
-    """Return the rule of frames with a list of messages, whose items are read as messages are."""
+    """Return the rule of frames with a list of replayed messages, whose items have the values of `message`.
+
+    Return None if there is no such list, or no rule of messages.
+    """
     if message is None:
         return None
     for path in group.paths():

@@ -1,4 +1,4 @@
-"""Roles of the frames: which carry messages, acknowledge, greet, join, and where their values stand."""
+"""Roles of recorded frames (message, acknowledgement, greeting, joining, …) and the paths of the values in them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ OF_SENT: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chat:
-    """Everything that was guessed of the frames.
+    """Everything that was guessed about the frames of a recording.
 
     sending   how messages are sent, None if no sent text was found
     rules     role (message, ack, …) -> its rule
@@ -68,7 +68,14 @@ class Chat:
 
 @dataclass(frozen=True, slots=True)
 class _Echo:
-    """A text that was sent and came back: where it stands, and in how many units."""
+    """Path of sent texts, and the received frames in which the same texts came back.
+
+    score         how likely these are texts of messages
+    source, path  the sent units, and the path of the text in them
+    seen          number of sent units whose text came back; if none came back, of units with a text
+    group         received units with the texts, None if none came back
+    items, back   path of the list in them, "" if there is none, and path of the text
+    """
 
     score: float
     source: Group
@@ -112,7 +119,10 @@ def chat_of(traffic: Traffic, posts: Sequence[Group], own: Collection[str]) -> C
 
 
 def _text_sent(traffic: Traffic, posts: Sequence[Group]) -> _Echo | None:
-    """Return what most looks like a sent text: it comes back, is named like a text, or holds several words."""
+    """Return the path that most probably has the texts of sent messages, None if no score reaches LEAST_TEXT.
+
+    A path scores if its texts come back, have several words and differ, and if it is named like a text.
+    """
     index: dict[object, list[tuple[Unit, Group, str]]] = defaultdict(list)
     for group in traffic.received.groups:
         for unit in group.units:
@@ -259,7 +269,10 @@ def _likely_text(group: Group, kind: str) -> Found | None:
 
 
 def _pairs(message: Group, path: str, sending: Sending | None, role: str) -> dict[int, str]:
-    """Return identity of a received message -> the value of a role in the message that was sent with the same text."""
+    """Return `id()` of a received unit -> the value of the role `role` in the sent message with the same text.
+
+    `path`: of the text in received messages. Units without such a value are left out.
+    """
     if sending is None or role not in sending.at:
         return {}
     text, there = sending.at["text"].path, sending.at[role].path
@@ -275,7 +288,12 @@ def _pairs(message: Group, path: str, sending: Sending | None, role: str) -> dic
 def _as_same(
     path: str, units: Sequence[Unit], *, sent: Mapping[int, str], pattern: re.Pattern[str], what: str, by_name: float
 ) -> tuple[float, str]:
-    """Score a path by the values of `sent`, and by its name, which alone is not enough for an id."""
+    """Return (score, phrase for the comment) of a path whose values should equal those of `sent`.
+
+    - `sent`: `id()` of a unit -> the value that is expected in it
+    - `pattern`, `by_name`: pattern of fitting names, and the score for one: too low for an id, enough for a room
+    - `what`: the phrase if at least half of the values are equal
+    """
     pairs = [(str(unit.leaves[path]), sent[id(unit)]) for unit in units if id(unit) in sent]
     if not all(is_word(unit.leaves[path]) for unit in units):
         return 0.0, ""
@@ -356,9 +374,10 @@ def _repeats(path: str, units: Sequence[Unit], ids: Mapping[str, Unit]) -> tuple
 
 
 def _also(group: Group, taken: Collection[str], answered: Mapping[int, Unit], message: Rule | None) -> dict[str, Found]:
-    """Return number and room of acknowledgements: they equal those of the message that is acknowledged.
+    """Return the paths of `seq` and `room` in acknowledgements, by role: where the acknowledged message's values stand.
 
-    answered: identity of an acknowledgement -> the received message of the same text.
+    - `taken`: paths that have a role already
+    - `answered`: `id()` of an acknowledgement -> the received message whose text was acknowledged
     """
     found: dict[str, Found] = {}
     for role in ("seq", "room"):
@@ -380,7 +399,10 @@ def _equals(
 
 
 def _answered(group: Group, path: str, sending: Sending, message: Rule | None) -> dict[int, Unit]:
-    """Return identity of an acknowledgement, whose id stands at `path` -> the received message of the same text."""
+    """Return `id()` of an acknowledgement -> the received message whose text it acknowledges.
+
+    `path`: of the client id in acknowledgements.
+    """
     if message is None:
         return {}
     text, own = sending.at["text"].path, sending.at["id"].path

@@ -20,9 +20,9 @@ from earwitness.harness.draft.sheet import Sheet
 
 PAGE: Final = "docs/dialects/{}.md"
 OF_PROTOCOL: Final = ("EIO", "transport", "t", "sid", "vsn", "protocol", "client", "version", "flash")
-"""Parameters of an address that the dialect adds by itself."""
+"""Query parameters of a socket's address that a dialect adds itself, so the draft omits them."""
 PLACES: Final = {"text": "text", "id": "message_id", "seq": "number", "sender": "sender"}
-"""Role -> option of dialects whose paths are options of their own."""
+"""Role of a value -> option with its path, for dialects that have one option for each path."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +109,11 @@ def roles_of(said: Sequence[Said]) -> Roles | None:
 
 
 def _texts(said: Sequence[Said]) -> tuple[str, str, str, str] | None:
-    """Return (event and path of a sent text, event and path where it comes back); without an echo, the likeliest."""
+    """Return (event and path of sent texts, event and path of received texts); None if no received text is found.
+
+    The pair is the one whose texts come back most often; without an echo, the likeliest one. Event and path of the sent
+    texts are "" if none was found.
+    """
     sent = [(one.event, *leaf) for one in said if one.sent and not one.joins for leaf in leaves(one.value)]
     got = [(one.event, *leaf) for one in said if not one.sent for leaf in leaves(one.value)]
     back: dict[tuple[str, str, str, str], set[str]] = defaultdict(set)
@@ -137,7 +141,8 @@ def _without_echo(
 ) -> tuple[str, str, str, str] | None:
     """Return (event and path of a sent text, event and path of a received one) where no text comes back to its sender.
 
-    Both have several words, and are the most frequent ones of these. None if one of the ways has no such text.
+    Both are the most frequent ones whose texts have several words; a received text of the same event is preferred.
+    Return None if no sent or no received text has several words.
     """
     mine, theirs = (Counter(place for place in places if place in words) for places in (sent, got))
     if not mine or not theirs:
@@ -155,7 +160,13 @@ def _strings(value: object) -> set[str]:
 
 
 def _room(sent: Sequence[Said], received: Sequence[Said], joins: Sequence[Said]) -> str:
-    """Return the label of the room: a text of a join, or the end of the protocol's name, that messages name too."""
+    """Return the label of the room, "" if none is found. The first of these that exists counts.
+
+    - a text in a join whose path contains "room"
+    - the last part of the protocol's name of the room in a join
+    - a text that all sent and received messages contain
+    - any text in a join
+    """
     named = [
         one for join in joins for path, one in leaves(join.value) if isinstance(one, str) and "room" in path.lower()
     ]
@@ -171,7 +182,10 @@ def _room(sent: Sequence[Said], received: Sequence[Said], joins: Sequence[Said])
 
 
 def _ids(sent: Sequence[Said], text: str) -> list[str]:
-    """Return the paths of the client's id: a text that differs in each sent message."""
+    """Return a list with the path of the client's id, a text that differs in each sent message; [] if none is found.
+
+    `text`: path of the message's text.
+    """
     found = []
     for path, value in leaves(sent[0].value) if sent else ():
         values = _at(sent, path)
@@ -181,7 +195,10 @@ def _ids(sent: Sequence[Said], text: str) -> list[str]:
 
 
 def _others(received: Sequence[Said], text: str, ids: set[object], room: str) -> dict[str, str]:
-    """Return role -> path of the other parts of a received message."""
+    """Return role (id, room, seq, sender) -> path for the values of received messages other than the text.
+
+    `text`: path of the text; `ids`: client ids that were sent; `room`: label of the room, "" if unknown.
+    """
     found: dict[str, str] = {}
     for path, value in leaves(received[-1].value):
         values = [one for one in _at(received, path) if one is not None]
@@ -222,7 +239,7 @@ def _template(found: Guesses, roles: Roles, value: object, at: dict[str, str]) -
 
 
 def _sent(sheet: Sheet, found: Guesses, roles: Roles, key: str) -> Any:
-    """Return the template of a sent message; without one write a TODO and return None."""
+    """Return the template of a sent message. If none was found, write a TODO for the option `key` and return None."""
     if roles.sent is None:
         sheet.todo(f"no sent message was found for the option {key}")
         return None
@@ -230,7 +247,7 @@ def _sent(sheet: Sheet, found: Guesses, roles: Roles, key: str) -> Any:
 
 
 def _option(sheet: Sheet, name: str, value: object, how: str, check: str = "") -> None:
-    """Write a guessed option; a TODO where the frame has nothing at that place."""
+    """Write a guessed option, or a TODO if `value` is None. `how`: reason for the guess; `check`: what to check."""
     if value is None:
         sheet.todo(f"the option {name}: the frame that should show it has no value there")
     else:
@@ -314,7 +331,7 @@ def _pusher(sheet: Sheet, found: Guesses, roles: Roles) -> None:
 
 
 def _contract(sheet: Sheet, roles: Roles) -> None:
-    """Write what the recording shows beyond the protocol's own promises."""
+    """Write the table [contract] with the promises that the recording shows beyond those of the protocol."""
     sheet.table("[contract]")
     sheet.comment("Promises of the protocol hold without a line. A promise is what the platform's owner states.")
     numbers = [number_of(one) for one in _at(roles.received, roles.at.get("seq", ""))]

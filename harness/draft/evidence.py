@@ -1,4 +1,4 @@
-"""Evidence for the lines of a draft: a path, the frames in which it was seen, and the names that suggest it."""
+"""Evidence for the lines of a draft: paths of values, frames in which they were seen, names that suggest a role."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ SEQ_NAME: Final = re.compile(r"seq|^n$|^no$|num|index|^idx$|offset|^pos|position
 TIME_NAME: Final = re.compile(r"time|date|(?:^|_)at$|^ts$|At$|stamp|expir|ttl|age|ms$", re.I)
 IN_LIST: Final = re.compile(r"^(.*?)\.(\d+)\.(.+)$")
 MOST_ITEMS: Final = 1_000
-"""Items of lists in frames of one kind that are examined."""
+"""Most items that are examined of the lists in frames of one kind."""
 LATE: Final = 1_000_000_000
-"""Numbers from here on are times rather than numbers of messages."""
+"""Least number that counts as a time (seconds since the epoch) and not as a number of a message."""
 
 
 Score: TypeAlias = Callable[[str, Sequence[Unit]], tuple[float, str]]
@@ -155,9 +155,9 @@ def inside(group: Group, items: str) -> Group:
 
 
 def as_sender(path: str, units: Sequence[Unit], own: Collection[str]) -> tuple[float, str]:
-    """Return (score, phrase for the comment) of a path as that of a message's sender.
+    """Return (score, phrase for the comment): how likely the values at a path name the sender of a message.
 
-    Its name counts, and whether one of the user's `own` ids stands there.
+    The score counts the name of the path, and whether a value is one of `own`, the ids of the recording's user.
     """
     values = [str(unit.leaves[path]) for unit in units if is_word(unit.leaves[path])]
     if len(values) < len(units):

@@ -28,7 +28,7 @@ PATHS: Final = {
     },
     "ack": {"seq": ""},
 }
-"""Role -> paths that a rule may have, with what to look for if one was not found."""
+"""Role -> name of a path in its rule -> words for a TODO if the path was not found; "" for no TODO."""
 EXAMPLES: Final = {
     "ack": 'ack = { is = "ack", id = "id" }',
     "nack": 'nack = { is = "error", id = "id", code = "code" }',
@@ -156,7 +156,7 @@ def _history(sheet: Sheet, found: Guesses, history: History) -> None:
 
 
 def _contract(sheet: Sheet, found: Guesses) -> None:
-    """Write promises as far as the recording kept them; what it does not show is not promised."""
+    """Write the table [contract]: promises that the recording kept or does not contradict, each as a guess to check."""
     chat = found.chat
     sheet.table("[contract]")
     sheet.comment("All of these are guesses from one recording: a promise is what the platform's owner states.")

@@ -18,12 +18,12 @@ from earwitness.harness.draft.secrets import Secrets
 from earwitness.harness.draft.templates import Maker
 
 MOST_SOCKETS: Final = 10
-"""Connections of the drafted address that are examined: later ones are reconnections."""
+"""Most connections of the drafted address that are examined; later ones are reconnections."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guesses:
-    """Everything that was guessed of a recording.
+    """Everything that was guessed from a recording.
 
     sockets  connections of the drafted address; `others`: further addresses, cleaned
     secrets  secrets of the recording, which clean texts
@@ -44,7 +44,7 @@ class Guesses:
 
     @property
     def maker(self) -> Maker:
-        """Return the maker of templates that keeps this recording's secrets out."""
+        """Return a maker of templates that contain none of this recording's secrets."""
         return Maker(self.secrets)
 
     @property
@@ -54,7 +54,7 @@ class Guesses:
 
     @property
     def values(self) -> dict[str, str]:
-        """Return value -> placeholder for what a template must not hold: token, own id, rooms."""
+        """Return value -> placeholder for values that no template may contain: the token, the user's id, the rooms."""
         found = dict.fromkeys(self.rooms, "{room}")
         found |= {value: "{user_id}" for value in [self.chat.own] if value}
         return found | ({self.login.value: "{token}"} if self.login.value else {})

@@ -1,4 +1,4 @@
-"""Kinds of frames: which field tells them apart, and which frames are of each."""
+"""Kinds of frames: the field that distinguishes them, and the frames of each kind."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ KIND_VALUE: Final = re.compile(r"[A-Za-z0-9_][\w.:/@ -]{0,63}")
 EVENT: Final = "phx_"
 """Prefix of the events of Phoenix channels, whose frames are lists."""
 MOST_UNITS: Final = 10_000
-"""JSON values of all frames of one side that are examined."""
+"""Most JSON values that are examined of all sent frames, and of all received frames."""
 BEATS: Final = ("1", "2", "3", "5", "6", "2probe", "3probe", "ping", "pong", "")
 """Texts of frames that keep a connection open."""
 LEAST: Final = 0.6
-"""Share of the frames that must have the field which tells the kind."""
+"""Least share of frames (0 to 1) that must have a field for it to tell their kinds."""
 GOOD: Final = 1.6
 """Least score of a field that tells the kind."""
 
@@ -89,7 +89,8 @@ class Traffic:
     split    as `frames.split` of a target file
     binary   number of frames that are binary or too long; `frames`: of all frames
     plain_sent, plain_received
-             first 40 characters of frames without JSON, with their counts; of sent frames with another prefix, that
+             first 40 characters of frames without JSON, with their counts; for sent frames with another prefix, the
+             prefix
     numbered whether sent frames have a number between the prefix and the JSON, for an acknowledgement
     others   prefixes of received frames besides `prefix`, with their counts
     opened   (text before the JSON, JSON or None) of the first three frames that the first socket sent before any that
@@ -176,7 +177,7 @@ def side_of(units: Sequence[Unit]) -> Side:
 
 
 def shape(unit: Unit) -> frozenset[str]:
-    """Return the paths of a unit: frames of one kind have much the same."""
+    """Return the set of paths of a unit; frames of one kind have similar sets."""
     return frozenset(unit.leaves)
 
 

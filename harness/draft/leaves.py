@@ -1,4 +1,4 @@
-"""Values inside JSON with their paths, and frames taken apart into JSON values."""
+"""Values inside JSON with their paths, and splitting of frames into JSON values."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import orjson
 
 MOST_DEPTH: Final = 6
 MOST_LEAVES: Final = 120
-"""Values of one frame that are examined."""
+"""Most values that are examined of one frame."""
 MOST_POSITIONS: Final = 8
-"""Positions of one list that are examined."""
+"""Most items that are examined of one list."""
 MOST_VALUES: Final = 100
-"""JSON values of one frame that are examined."""
+"""Most JSON values that are examined of one frame."""
 STEP: Final = re.compile(r"[^.\s]{1,80}")
 """Key that a path of a target file can name."""
 PREFIX: Final = re.compile(r"(\d{1,2}(?:-\d+)?(?:/[^,\s]*,)?)(\d*)(?=[\[{])")
@@ -51,7 +51,7 @@ def leaves(value: object) -> list[tuple[str, object]]:
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """Frame taken apart.
+    """JSON content of a frame.
 
     values  JSON objects and lists in it; () if it holds none
     prefix  text before the JSON
@@ -64,7 +64,7 @@ class Parsed:
 
 
 def parse(data: str) -> Parsed:
-    """Take a frame apart: JSON, JSON behind a prefix, JSON texts on lines of their own, or a list of objects."""
+    """Return the JSON in a frame: a value, a value behind a prefix, one value on each line, or a list of objects."""
     value = _loads(data)
     if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
         return Parsed(tuple(value[:MOST_VALUES]), split="list")

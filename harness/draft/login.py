@@ -1,4 +1,4 @@
-"""Login of a recording: where the token comes from, and how it is shown when the socket opens and with requests."""
+"""Login in a recording: where the token comes from, and how it is presented to the socket and to requests."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ LEAST_TOKEN: Final = 6
 """Shortest text (characters) that can be a token."""
 MOST_USES: Final = 500
 MOST_ORIGINS: Final = 20
-"""Answers that hold one value and are examined."""
+"""Most answers that are examined of those that contain one value."""
 FIRST_FRAMES: Final = 3
-"""Frames at the start of a socket that may show a token."""
+"""Number of frames at the start of a socket in which a token is searched for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Use:
-    """Way in which a token is shown.
+    """Way in which a token is presented.
 
     place  query, headers, cookies, subprotocols, or first (one of the first frames)
     name   of the parameter, header or cookie, or the path in the frame; "" for a subprotocol
@@ -126,7 +126,7 @@ def _guess(
 
 
 def _without_origin(recording: Recording, shown: Sequence[Use]) -> LoginGuess:
-    """Return the guess for a socket whose token no answer holds: a password login, or a token from elsewhere."""
+    """Return the guess if no answer contains a token of a socket: a password login, or a token of unknown origin."""
     likely = [use for use in shown if use.place != "cookies" and (SECRET_NAME.search(use.name) or _is_jwt(use.value))]
     exchange = next((one for one in recording.exchanges if passwords(one) and one.method != "GET"), None)
     token = next((path for path, _ in leaves(exchange.answer) if SECRET_NAME.search(path)), "") if exchange else ""
@@ -140,7 +140,10 @@ def _worth(use: Use, exchange: Exchange, name: str) -> float:
 
 
 def _origins(exchanges: Sequence[Exchange], values: Collection[str]) -> dict[str, list[tuple[Exchange, str, str]]]:
-    """Return value -> (exchange, path in the answer, name of a cookie) for the answers that hold it; one name is ""."""
+    """Return value -> list of (exchange, path in the answer, name of a cookie) for the answers that contain the value.
+
+    Path or name is "", because a value stands either in the answer's body or in a cookie.
+    """
     found: dict[str, list[tuple[Exchange, str, str]]] = defaultdict(list)
     for exchange in exchanges:
         places = [(path, "", value) for path, value in leaves(exchange.answer)]
@@ -152,7 +155,7 @@ def _origins(exchanges: Sequence[Exchange], values: Collection[str]) -> dict[str
 
 
 def uses_of(socket: Socket) -> Iterator[Use]:
-    """Yield everything that a socket shows and that may be a token."""
+    """Yield every text that may be a token in a socket's address, headers, cookies and first frames."""
     for name, value in query_of(socket.url).items():
         if len(value) >= LEAST_TOKEN:
             yield Use(place="query", name=name, value=value)
@@ -174,7 +177,10 @@ def uses_of(socket: Socket) -> Iterator[Use]:
 
 
 def _http_uses(exchange: Exchange, value: str) -> Iterator[Use]:
-    """Yield headers and cookies of a request that hold the token; `value` of a use is the header's text."""
+    """Yield a Use for each header and cookie of a request that contains the token `value`.
+
+    `Use.value` is the text of the header or cookie with {token} in place of the token.
+    """
     if len(value) < LEAST_TOKEN:
         return
     for name, text in exchange.headers.items():

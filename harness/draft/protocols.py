@@ -1,4 +1,4 @@
-"""Protocols that come with a dialect, recognised in a recording, and what an application says in their frames."""
+"""Recognition of protocols that have a shipped dialect, and the application's content of their recorded frames."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ OFFERED: Final = {
 }
 """Subprotocol of a handshake -> dialect."""
 SOCKET_IO: Final = re.compile(r"42(?:/[^,]*,)?(\d*)(?=\[)")
-"""Begin of an event of Socket.IO: engine's message, event, namespace, number of the acknowledgement."""
+"""Beginning of a Socket.IO event: packet types (42), namespace, number of the acknowledgement."""
 SIGNALR: Final = '{"protocol":"json"'
 END: Final = "\x1e"
 INVOCATION: Final = 1
@@ -54,7 +54,7 @@ class Said:
 
 
 def dialect_of(socket: Socket) -> str:
-    """Return the name of the dialect that speaks a socket's protocol, "" if none that comes with the project does."""
+    """Return the name of the shipped dialect for a socket's protocol, "" if the protocol is not recognised."""
     offered = [one.strip() for one in socket.headers.get(SUBPROTOCOLS, "").split(",")]
     if found := next((OFFERED[one] for one in offered if one in OFFERED), ""):
         return found
@@ -71,7 +71,7 @@ def dialect_of(socket: Socket) -> str:
 
 
 def said_in(socket: Socket, dialect: str) -> list[Said]:
-    """Return what was said on a socket, in order; [] for a dialect whose frames are not taken apart here."""
+    """Return the application's content of a socket's frames, in order; [] for a dialect without an entry in READERS."""
     read = READERS.get(dialect)
     return [] if read is None else list(read(socket))
 

@@ -24,7 +24,7 @@ MOST_BYTES: Final = 64 << 20
 """Longest recording that is read; its values take several times as much memory."""
 MOST_ENTRIES: Final = 5_000
 MOST_FRAMES: Final = 2_000
-"""Frames of one socket that are read; the first ones show login, joining and messages."""
+"""Most frames of one socket that are read; the first ones show login, joining and messages."""
 MOST_CHARS: Final = 64 << 10
 """Longest frame whose content is examined."""
 ANSWER_CHARS: Final = 1 << 20
@@ -34,7 +34,7 @@ NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
 TEXT: Final = 1
 """Opcode of a text frame (RFC 6455 §5.2)."""
 MILLISECONDS: Final = 1e11
-"""Times of frames from here on are milliseconds: some recorders write these, Chromium itself seconds."""
+"""Bound for times of frames: larger ones are milliseconds, as some recorders write; Chromium writes seconds."""
 RECORD: Final = (
     "Record it in Chromium: open the developer tools (Network) before the page, log in, send three messages, "
     "export with sensitive data"
@@ -69,7 +69,7 @@ class Exchange:
 
     @property
     def name(self) -> str:
-        """Return method and path, without query: what a comment may show once it is cleaned."""
+        """Return method and path without query, such as "GET /me". Clean the text before it is written to a draft."""
         return f"{self.method} {urlsplit(self.url).path or '/'}"
 
 
@@ -118,7 +118,7 @@ class Recording:
 
     @property
     def sanitized(self) -> bool:
-        """Return whether cookies and credentials seem to be taken out.
+        """Return whether the browser seems to have removed cookies and credentials from the recording.
 
         No cookie (of requests, answers or sockets) and no Authorization header of a request is shown.
         """
@@ -154,7 +154,7 @@ def read_recording(path: Path) -> Recording:
 
 
 def _by_requests(urls: list[str]) -> str:
-    """Return which dialect speaks the protocol of these requests, "" if none is known."""
+    """Return a sentence that names the dialect for the protocol of these requests, "" if none is recognised."""
     if any("/_matrix/client/" in url for url in urls):
         return 'Its requests are those of Matrix: write dialect = "matrix", as docs/dialects/matrix.md describes'
     if any(_splits(url) and urlsplit(url).path.endswith("/chat/completions") for url in urls):
@@ -314,7 +314,7 @@ def _list(value: object) -> list[Any]:
 
 
 def _text(value: object) -> str:
-    """Return a text without lone surrogates, which no file can hold; "" for anything else."""
+    """Return a text with "?" for lone surrogates, which UTF-8 cannot encode; "" for a value that is no text."""
     return value.encode("utf-8", "replace").decode() if isinstance(value, str) else ""
 
 
@@ -343,7 +343,7 @@ def _json(text: str) -> object:
 
 
 def _splits(url: str) -> bool:
-    """Return whether an address has a host, and can be taken apart."""
+    """Return whether a URL can be parsed and has a host, and no port 0."""
     try:
         parts = urlsplit(url)
         return bool(parts.hostname) and parts.port != 0

@@ -30,12 +30,12 @@ from earwitness.harness.draft.login import passwords
 from earwitness.harness.draft.recording import Exchange, query_of
 
 HTTP: Final = -1
-"""Number of the "socket" of units that are requests."""
+"""First number of `Unit.place` for units that are HTTP requests instead of frames of a socket."""
 AFTER: Final = re.compile(r"^(?:after|since|from|cursor|min_?id|since_?id|after_?id|after_?seq|start|last_?id)$", re.I)
 OFFSET: Final = re.compile(r"^(?:offset|skip)$", re.I)
 BEFORE: Final = re.compile(r"before|max_?id|until|page", re.I)
 SHAPES: Final = 60
-"""Lists in one answer that are examined."""
+"""Most lists that are examined of one answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +130,7 @@ def _text_named(path: str) -> bool:
 
 
 def _lists(answer: object) -> list[tuple[str, Group]]:
-    """Return (path, items as units) of each list of objects in an answer, down to three keys."""
+    """Return (path, items as units) of each list of objects in an answer; paths have at most three keys."""
     found: list[tuple[str, Group]] = []
     waiting: list[tuple[str, object]] = [("", answer)]
     while waiting and len(found) < SHAPES:
@@ -148,7 +148,11 @@ def _lists(answer: object) -> list[tuple[str, Group]]:
 
 
 def _same_values(group: Group, text: str, chat: Chat) -> dict[str, Found]:
-    """Return the paths of number, sender, id and room: where a row has what the socket's message of its text had."""
+    """Return role (seq, sender, id, room) -> path in the rows of a history.
+
+    The values at the path equal those of the socket's message with the same text. seq and sender may also be found by
+    name. `text`: path of the text in a row.
+    """
     message = chat.rules.get("message")
     found: dict[str, Found] = {}
     by_text = {}
@@ -196,7 +200,9 @@ def _is_newest_first(group: Group, at: Mapping[str, Found]) -> bool:
 def room_requests(
     exchanges: Sequence[Exchange], rooms: Collection[str], used: Collection[int], until: float
 ) -> list[Exchange]:
-    """Return at most three requests that may have opened the room: they write, and they or their answers name it.
+    """Return at most three requests that may have opened the room.
+
+    They are successful POST or PUT requests whose address, body or answer names the room.
 
     rooms  names of the room
     used   identities of exchanges that have a role already

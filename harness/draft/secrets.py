@@ -1,7 +1,7 @@
 """Secrets of a recording, and how they are kept out of a draft.
 
-Nothing of the recording enters a draft but through `Secrets.clean`: names of keys and kinds, parts of addresses, and
-constants of frames. Values that differ from frame to frame become placeholders and never come here.
+Every text of the recording passes `Secrets.clean` before it is written to a draft: names of keys and kinds, parts of
+addresses, constants of frames. Values that differ from frame to frame are replaced by placeholders before.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from earwitness.harness.draft.recording import Exchange, Recording, query_of
 from earwitness.harness.progress import one_line
 
 REMOVED: Final = "REMOVED"
-"""Stands in a draft where the recording had a secret."""
+"""Word that a draft has in place of a secret of the recording."""
 UNKNOWN: Final = "TODO"
-"""Stands in a draft for a value of the recording that nothing explains."""
+"""Word that a draft has in place of a value whose meaning is unknown."""
 SECRET_NAME: Final = re.compile(
     r"pass(?:word|wd|phrase|code|wort)?$|pwd|secret|token(?!_?type)|jwt|(?:^|[^a-z])auth(?!or)|authori[sz]ation|session"
     r"|(?:^|[._-])sid$|[a-z]Sid$|api[-_]?key|access[-_]?key|private[-_]?key|credential|csrf|xsrf|otp$"
@@ -33,7 +33,7 @@ UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNO
 MAIL: Final = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 CLEAR: Final = 8
 WORDS: Final = re.compile(r"[A-Za-z_ -]+|.*[{}\n\"'\\].*", re.S)
-"""Secrets searched for in a whole draft have CLEAR characters or more, and are neither words nor hold marks of TOML."""
+"""Secrets that are not searched for in a whole draft, because its own text may contain them: words, and TOML syntax."""
 LONG: Final = 5
 """Length (characters) from which a secret is searched for inside other texts; a shorter one must be the whole text."""
 MOST: Final = 5_000
@@ -51,7 +51,10 @@ class Secrets:
         self._long = sorted((value for value in self.values if len(value) >= LONG), key=len, reverse=True)
 
     def clean(self, text: str) -> str:
-        """Return `text` on one line, with REMOVED for whatever is, holds or resembles a secret."""
+        """Return `text` on one line, with REMOVED in place of secrets and of words that look like credentials.
+
+        A text that is a secret, or contains an e-mail address, becomes REMOVED as a whole.
+        """
         if text in self.values or MAIL.search(text):
             return REMOVED
         for value in self._long:
@@ -81,7 +84,7 @@ class Secrets:
         return f"{parts.scheme.lower()}://{REMOVED if host in self.values else one_line(host)}{port}"
 
     def is_harmless(self, text: str) -> bool:
-        """Return whether a text may stand in a draft as it is."""
+        """Return whether a text may be written to a draft unchanged, because `clean` would not change it."""
         return self.clean(text) == text
 
 

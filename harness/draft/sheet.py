@@ -1,4 +1,4 @@
-"""Text of a target file: tables, keys with the evidence for each, and lines that say what to look for."""
+"""Text of a drafted target file: tables, keys with the evidence for each guess, and TODO lines for missing values."""
 
 from __future__ import annotations
 

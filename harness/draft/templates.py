@@ -1,4 +1,4 @@
-"""Templates of frames and requests: what differs becomes a placeholder, what is constant and harmless stays."""
+"""Templates of frames and requests: values that differ become placeholders, constant texts without secrets stay."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SHORTEST: Final = 3
 
 
 class Maker:
-    """Makes templates from values of a recording."""
+    """Maker of templates from recorded frames and requests."""
 
     def __init__(self, secrets: Secrets) -> None:
         """Keep `secrets` out of every template."""

@@ -25,14 +25,14 @@ from earwitness.harness.draft.templates import as_text
 
 MOST_NAMED: Final = 5
 MOST_KEPT: Final = 12
-"""Parameters of a query, subprotocols and steps that are kept."""
+"""Most parameters of a query, and most subprotocols, that are kept."""
 KEY: Final = "env:CHAT_TEST_KEY"
 SHOWN: Final = re.compile(r"([A-Za-z]{1,12} )?\{token\}")
-"""Header that shows a token, with the name of the scheme."""
+"""Form of a header's value with the token: {token}, perhaps behind the name of a scheme such as Bearer."""
 OF_USERS: Final = ("user.id", "user_id", "userId", "id", "uid", "sub", "claims.sub", "user.name", "username", "name")
 """Paths that often hold the user's id, the likeliest first."""
 DROPPED: Final = ("iat", "exp", "nbf", "jti")
-"""Claims that the tester makes itself, or that differ for each token."""
+"""Claims that a draft omits, because the tester makes them itself, or because they differ in each token."""
 
 
 def draft_of(recording: Recording, source: str) -> str:
@@ -63,7 +63,7 @@ def draft_of(recording: Recording, source: str) -> str:
 
 
 def _notes(sheet: Sheet, found: Guesses) -> None:
-    """Write what a target file cannot describe, or the recording does not show."""
+    """Write TODOs and comments for what a target file cannot describe, or the recording does not show."""
     traffic = found.traffic
     if found.recording.sanitized and found.login.value == "":
         sheet.todo(
@@ -311,7 +311,7 @@ def _first(found: Guesses) -> list[object]:
 
 
 def _kinds(kind: str, unit: Unit, found: Guesses) -> dict[str, str]:
-    """Return the field of the kind with its own value, so that no placeholder takes its place."""
+    """Return path of the kind -> its value in `unit`, so that a template keeps the value; {} if it is no text."""
     return {kind: found.secrets.clean(str(unit.leaves[kind]))} if isinstance(unit.leaves.get(kind), str) else {}
 
 
@@ -334,7 +334,7 @@ def _http(sheet: Sheet, found: Guesses) -> None:
 
 
 def _who(sheet: Sheet, found: Guesses) -> None:
-    """Write the request that asks who the user is, as identity and as probe."""
+    """Write [[identity]] and [probe] for a request whose answer has the user's id; write nothing if there is none."""
     history = found.history.exchange if found.history else None
     known = [one for one in (found.login.exchange, history) if one]
     asked = who_am_i([one for one in found.recording.exchanges if one not in known], found.chat.own)
@@ -413,12 +413,15 @@ def _opened(sheet: Sheet, found: Guesses, opened: Sequence[Exchange]) -> None:
 
 
 def _label(found: Guesses) -> dict[str, str]:
-    """Return value -> placeholder for requests that open a room: there it has no other name than its label yet."""
+    """Return value -> placeholder for requests that open a room.
+
+    A room is {label} in them, because the platform has given it no name yet.
+    """
     return {value: "{label}" if hole == "{room}" else hole for value, hole in found.values.items()}
 
 
 def _members(template: object, body: object) -> object:
-    """Return the body with each list of texts or numbers as the list of members."""
+    """Return `template` with a placeholder of the members in place of each list of texts or numbers in `body`."""
     if not isinstance(template, dict) or not isinstance(body, dict):
         return template
     names = {

@@ -126,7 +126,7 @@ def _who(voice: Voice) -> Iterator[str]:
 
 
 def _frames(rehearsal: Rehearsal) -> Iterator[str]:
-    """Yield each frame that shows a kind not shown before, raw and as it was understood; tokens are left out."""
+    """Yield lines about the first frame of each kind: the raw frame without tokens, and the events in it."""
     seen: set[str] = set()
     tokens = [voice.credentials.token for voice in rehearsal.voices if voice.credentials.token]
     for voice in rehearsal.voices:
@@ -183,9 +183,9 @@ def words(heard: Heard) -> str:
 
 
 def judgeable(rehearsal: Rehearsal) -> list[tuple[str, str, str]]:
-    """Return (ids of checks, their name, state) for each line of what a run on this platform could judge.
+    """Return (ids of checks, their name, state) for each promise, as rows of the report.
 
-    The state of a promise without evidence begins with UNKNOWN.
+    The state is JUDGED, NOT_PROMISED, or "UNKNOWN: " and the reason why a run could not judge the promise.
     """
     contract, target = rehearsal.target.contract, rehearsal.target
     messages = [heard for voice in rehearsal.voices for heard in own_messages(rehearsal, voice)]

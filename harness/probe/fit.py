@@ -1,6 +1,6 @@
-"""Fit of a target file to its platform, found out before a load: `python -m earwitness.harness.probe.fit FILE`.
+"""Program that tests before a load whether a target file fits: `python -m earwitness.harness.probe.fit FILE`.
 
-A process of its own, because the rehearsal needs asyncio and the load has gevent. Prints one JSON object:
+It runs in a separate process, because the rehearsal needs asyncio and the load uses gevent. It prints a JSON object:
 
 fault  sentences about mistakes in the file that a load would take for errors of the platform; "" if it fits
 notes  sentences about what differed from the file, or was not tried
@@ -19,7 +19,7 @@ from earwitness.harness.errors import EarwitnessError, Exit, TargetError
 from earwitness.harness.probe.rehearsal import Unfit, cast, rehearse
 
 STEP_S = 5.0
-"""Seconds for each step of the rehearsal; judging a slower answer is left to the load."""
+"""Time limit (s) of each step of the rehearsal. A slower answer is no mistake of the file; the load judges it."""
 
 
 def fit(path: Path, step_s: float = STEP_S) -> dict[str, object]:

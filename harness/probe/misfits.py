@@ -123,7 +123,7 @@ def _unrecognised(
 
 
 def _told_apart(rules: FrameRules, rule: Rule) -> str:
-    """Return how the file recognises frames of a rule."""
+    """Return the words for a message that say how the file recognises frames of a rule."""
     name = f"frames.{rule.name}"
     ways = [f"{name}.is = {' or '.join(map(repr, rule.values))} at {rules.kind_path!r} (frames.kind)"]
     if rule.has is not None:
@@ -141,7 +141,11 @@ def _kinds(rules: FrameRules, values: list[object]) -> str:
 
 
 def _kind_hint(values: list[object]) -> str:
-    """Return where the kind of these frames may stand: short words that most of them have, and few of them."""
+    """Return words that name the likeliest path of the kind in these frames, "" if there is none.
+
+    At such a path more than half of the frames have a short word without digits, and there are at most KINDS_MOST
+    words.
+    """
     words: dict[str, list[str]] = {}
     for value in values:
         for path, leaf in _leaves(value):
@@ -158,7 +162,7 @@ def _kind_hint(values: list[object]) -> str:
 
 
 def _paths(rule: Rule, contract: Contract, frames: list[object], sent: Sent) -> Iterator[Misfit]:
-    """Yield the paths of a rule that found nothing, or nothing right, in any of its frames.
+    """Yield a misfit for each path of a rule that found no value, or no correct value, in any of its frames.
 
     Messages of others in the room, or of the platform itself, do not show whether a path is right. So a fault is fatal
     only if frames carry what was sent.
@@ -186,7 +190,7 @@ def _paths(rule: Rule, contract: Contract, frames: list[object], sent: Sent) -> 
 
 
 def _right(name: str, key: str, sent: Sent) -> frozenset[str]:
-    """Return the values of which a path must find one; empty if they are not known."""
+    """Return the correct values for the path `key` of the rule `name`; the set is empty if they are not known."""
     if key == "room":
         return sent.rooms
     if key == "id":
@@ -239,7 +243,7 @@ def _wrong_at(rule: Rule, key: str, frames: list[object], wanted: frozenset[str]
 
 
 def _stands(frames: list[object], wanted: frozenset[str]) -> str:
-    """Return where a right value is in the frames, as a hint; "" if nowhere."""
+    """Return a hint with the path at which one of the values `wanted` is found; "" if no frame has one."""
     for frame in frames:
         for path, leaf in _leaves(frame):
             if leaf in wanted:
@@ -248,7 +252,7 @@ def _stands(frames: list[object], wanted: frozenset[str]) -> str:
 
 
 def _there(path: str, frames: list[object]) -> str:
-    """Return the keys at the deepest step of a path that still exists."""
+    """Return words that list the keys at the deepest step of `path` that exists in the frames."""
     steps = path.split(".") if path != "." else []
     for depth in range(max(len(steps) - 1, 0), -1, -1):
         inside = [frame for frame in frames if isinstance(frame, (dict, list))]

@@ -81,7 +81,10 @@ def write_promises(path: Path, rehearsal: Rehearsal) -> str:
 
 
 def _without(rest: str, kept: list[tuple[str, str]], lines: str) -> str:
-    """Return `lines` and then the rest of a file, whose [contract] loses the lines that are replaced."""
+    """Return `lines`, then `rest` without its lines about the promises in `kept`.
+
+    `rest`: the file's text behind the header [contract].
+    """
     table, header, others = rest.partition("\n[")
     replaced = [line.partition(" ")[0] for line, _ in kept]
     old = [one for one in table.split("\n") if one.partition("=")[0].strip() not in replaced]
@@ -97,7 +100,7 @@ def _own_back(rehearsal: Rehearsal, voice: Voice) -> bool:
 
 
 def _sequence(rehearsal: Rehearsal, heard: list[list[Heard]]) -> Iterator[tuple[str, str]]:
-    """Yield what could be promised of the numbers; nothing if the file does not say where they are."""
+    """Yield (line for [contract], evidence) for the promise `sequence`; nothing if no message has a number."""
     numbers: dict[str, set[int]] = {}
     for message in (one for messages in heard for one in messages if one[3] >= 0):
         numbers.setdefault(str(message[2]), set()).add(message[3])

@@ -29,11 +29,11 @@ from earwitness.harness.probe.misfits import Misfit, Sent, misfits
 
 MESSAGES_EACH = 3
 KEPT_BYTES = 8 * 2**20
-"""Bytes of a user's frames, and of the texts read from them, that are kept; of later frames only short ones are."""
+"""Limit for a user's stored frames and the texts read from them, in bytes and characters; later frames are cut."""
 SHORT_CHARS = 1000
 KEPT_FRAMES = 10_000
 PASSING = (408, 425, 429)
-"""Statuses below 500 that say nothing about the request."""
+"""Statuses below 500 that do not show a mistake in the request: too early, too slow, too many."""
 AWKWARD = ' "quotes" <b>&amp;</b> naïve 🧵'
 
 
@@ -65,7 +65,7 @@ class Voice:
     frames    the stored frames, of `kept` bytes and characters together
     welcomed  the platform has greeted the connection
     ended     how the connection ended, "" while it is open
-    cut       the same, "" if we ended the connection ourselves
+    cut       `ended` at the end of the rehearsal, before open connections were closed; "" if it was open then
     """
 
     person: Person
@@ -111,9 +111,9 @@ class Voice:
         self.news.set()
 
     def keep(self, data: str | bytes, heard: Sequence[Heard]) -> None:
-        """Store a frame and its events; beyond a limit, shortened or not at all.
+        """Store a frame and its events. Beyond KEPT_BYTES a frame is cut to SHORT_CHARS, or not stored.
 
-        A platform may send frames without end.
+        The limit is needed because a platform may send any number of frames.
         """
         texts = sum(_weight(event, len(data)) for event in heard)
         whole = self.kept + len(data) + texts <= KEPT_BYTES
@@ -128,7 +128,7 @@ class Voice:
 
 
 def _weight(event: Heard, size: int) -> int:
-    """Return how many characters an event holds; OTHER holds its whole frame of `size`."""
+    """Return the number of characters in an event; for OTHER `size`, because it holds its whole frame."""
     if event[0] == OTHER:
         return size
     extra = event[6].values() if isinstance(event[6], dict) else ()
@@ -153,7 +153,7 @@ class Rehearsal:
     notes: list[str] = field(default_factory=list)
 
     def misfits(self) -> list[Misfit]:
-        """Return what in the file does not fit the received frames, answers and rows, fatal mistakes first."""
+        """Return the mistakes in the file that received frames, answers and rows show, fatal ones first."""
         target = self.target
         found = [one for voice in self.voices for one in _statement_misfits(voice)] + self._echo_misfits()
         if isinstance(target, GenericTarget):
@@ -165,7 +165,7 @@ class Rehearsal:
         return sorted(dict.fromkeys(found), key=lambda one: not one.fatal)
 
     def _unread_misfits(self, voice: Voice) -> Iterator[Misfit]:
-        """Yield what a dialect in Python does not read: frames that carry what the other user sent, and no message."""
+        """Yield a misfit if frames carry the other user's messages and a dialect in Python reads no message in them."""
         wanted = [text for other in self.voices if other is not voice for text in other.sent.values()]
         raw = [str(frame.data) for frame in voice.frames if not frame.answer]
         carrying = [data for data in raw if any(_head(text) in data for text in wanted)]
@@ -179,7 +179,7 @@ class Rehearsal:
             )
 
     def _echo_misfits(self) -> list[Misfit]:
-        """Return that nobody receives their own messages, if the file does not say whether they should."""
+        """Return a misfit if no user received their own messages and the file does not state `echo`; else []."""
         if not self.target.contract.echo or "echo" in self.target.stated or len(self.voices) < 2:
             return []
         for voice in self.voices:
@@ -207,7 +207,7 @@ class Rehearsal:
         )
 
     def _history_misfits(self, target: GenericTarget) -> list[Misfit]:
-        """Return the paths of [history] that found nothing right in any of our rows."""
+        """Return a misfit for each path of [history] that found no correct value in any row of this rehearsal."""
         rows, sent, mapped = own_rows(self), self._sent(target), target.history_paths
         promised = {"seq": self.target.contract.sequence != "none", "sender": self.target.contract.names_sender}
         fits = {
@@ -224,7 +224,7 @@ class Rehearsal:
 
 
 def _statement_misfits(voice: Voice) -> list[Misfit]:
-    """Return the places that named no user, where the path in the file may be wrong."""
+    """Return a misfit for each place whose answer had no user id: the path in the file may be wrong."""
     return [
         Misfit(f"identity.id of place {Place(one.place).name.lower()!r} finds no id in the answer ({one.shape}).", True)
         for one in voice.statements
@@ -362,7 +362,10 @@ def _shut_out(dialogue: Dialogue, person: Person, error: Exception) -> str:
 
 
 def _closed_door(status: int) -> type[TargetError]:
-    """Return the kind of error for a status; only one that says nothing about the request is no mistake of the file."""
+    """Return the class of error for a socket that was refused with `status` (0: no status).
+
+    It is TargetError for a status that does not show a mistake in the file, else Unfit.
+    """
     return TargetError if status == 0 or status >= 500 or status in PASSING else Unfit
 
 
@@ -436,13 +439,16 @@ async def _until(voice: Voice, condition: Callable[[], bool], timeout_s: float) 
 
 
 def _complete(rehearsal: Rehearsal, voice: Voice) -> bool:
-    """Return whether everything that is answered was answered, and everything that is delivered was received."""
+    """Return whether `voice` received all messages that it should, and an answer to each own message.
+
+    Answers are not awaited if the contract does not promise acknowledgements.
+    """
     answers = len(voice.events(ACK)) + len(voice.events(NACK))
     return not unheard(rehearsal, voice) and (not rehearsal.target.contract.acknowledges or answers >= len(voice.sent))
 
 
 def _unread(rehearsal: Rehearsal, voice: Voice) -> bool:
-    """Return whether everything came and the target file does not find it: there is nothing more to wait for."""
+    """Return whether all messages came in frames, but too few were read from them, so that waiting is useless."""
     echo, raw = rehearsal.target.contract.echo, [str(frame.data) for frame in voice.frames]
     sent = [text for other in rehearsal.voices if other is not voice or echo for text in other.sent.values()]
     came = all(any(_head(text) in data for data in raw) for text in sent)
@@ -450,14 +456,14 @@ def _unread(rehearsal: Rehearsal, voice: Voice) -> bool:
 
 
 def _head(text: str) -> str:
-    """Return the part of a body that identifies it and is in a frame however the frame is quoted."""
+    """Return the beginning of a body, which identifies it and has no character that a frame would quote."""
     return ":".join(text.split(":")[:5]) + ":"
 
 
 def unheard(rehearsal: Rehearsal, voice: Voice) -> set[str]:
     """Return the texts that `voice` should have received and did not receive unchanged.
 
-    None should have been received from a platform that streams answers and does not promise deliveries.
+    The set is empty for a platform that streams answers and does not promise deliveries.
     """
     echo = rehearsal.target.contract.echo
     if rehearsal.target.parts.streams_answers is not None and not rehearsal.target.contract.delivers:
