@@ -16,7 +16,7 @@ class Verifies(Protocol):
     async def verify(self, token: str) -> Claims:
         """Return the claims of a valid token.
 
-        Raises TokenRefused or KeysUnavailable.
+        Raises TokenRefused if the token is not valid, KeysUnavailable if the issuer's keys cannot be fetched.
         """
 
 

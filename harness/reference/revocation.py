@@ -5,7 +5,7 @@
  one token | key `revoked:jti:JTI` = "1", lives as long as the token would |
  all tokens of a user up to a moment | key `revoked:sub:SUB` = epoch seconds; a token with `iat` <= it is refused |
  live connections | channel `revocations`: JSON `{"jti": …, "at": epoch}` or `{"sub": …, "at": epoch}` |
- that all of these exist | key `revocations:known` |
+ mark: Redis has all valid revocations | key `revocations:known` |
 
 The keys are set before the message is published. Auth keeps a durable copy in its database and writes all of it again
 when Redis has lost its data. Until then it is unknown what is revoked, and no token is accepted.
@@ -67,7 +67,7 @@ async def is_revoked(client: redis.asyncio.Redis, claims: Claims) -> bool:
 async def revoked_among(client: redis.asyncio.Redis, tokens: Sequence[Claims]) -> list[bool]:
     """Return for each token whether it is revoked, by one query of Redis.
 
-    Raises errors of Redis and RevocationsUnknown.
+    Raises errors of Redis, and RevocationsUnknown if Redis has lost its data and has none from auth yet.
     """
     keys = [key for one in tokens for key in (f"revoked:jti:{one.token_id}", f"revoked:sub:{one.subject}")]
     known, *found = await client.mget([KNOWN, *keys])

@@ -1,4 +1,4 @@
-"""Base class of every process of the reference platform: settings, socket, readiness, errors, a graceful end.
+"""Base class of every service of the reference platform: settings, socket, readiness, errors, graceful shutdown.
 
     @dataclass(frozen=True, slots=True)
     class Settings:
@@ -51,7 +51,7 @@ START_PAUSE_S = 0.1
 READY_TIMEOUT_S = 2.0
 CANCEL_AGAIN_S = 0.5
 HELD_S = 1.0
-"""How long a request waits for a service that is starting; the load balancer may send it one before it knows."""
+"""Seconds for which a request waits while its service starts: a load balancer may send requests that early."""
 BACKLOG = 2048
 MAX_BODY_BYTES = 1 << 20
 
@@ -266,10 +266,7 @@ async def _cancelled(tasks: set[asyncio.Task[None]]) -> None:
 
 
 async def _first(stopped: asyncio.Event, starting: asyncio.Task[None]) -> None:
-    """Wait for the stop event.
-
-    A start that fails for good ends the process with its exception.
-    """
+    """Wait for the event `stopped`. Raise the exception of the task `starting` if it fails before."""
     stop = asyncio.create_task(stopped.wait())
     await asyncio.wait({stop, starting}, return_when=asyncio.FIRST_COMPLETED)
     if starting.done() and not stop.done():

@@ -25,8 +25,8 @@ async def issue(client: redis.asyncio.Redis, claims: Claims) -> str:
 async def redeem(client: redis.asyncio.Redis, ticket: str) -> Claims | None:
     """Use up a ticket and return its claims; None if it is unknown, too old or already used.
 
-    It uses GETDEL, because between a GET and a DEL a second holder of the ticket could use it. The token behind the
-    ticket may have expired or been revoked meanwhile: check times and revocation as for the token itself.
+    It uses GETDEL, because between a GET and a DEL a second client could use the same ticket. The access token with
+    which the ticket was obtained may have expired or been revoked meanwhile, so the caller must check both.
     """
     value = await client.getdel(f"ticket:{ticket}")
     return None if value is None else Claims.of(orjson.loads(value))

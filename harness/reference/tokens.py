@@ -182,7 +182,7 @@ class Verifier:
     async def verify(self, token: str) -> Claims:
         """Return the claims of a token that is valid now.
 
-        Raises TokenRefused or KeysUnavailable.
+        Raises TokenRefused if the token is not valid, KeysUnavailable if the issuer's keys cannot be fetched.
         """
         claims = self.remembered(token)
         raw = claims.raw if claims is not None else await self.signed_payload(token)
@@ -199,7 +199,7 @@ class Verifier:
     def remembered(self, token: str) -> Claims | None:
         """Return the cached claims of a token whose signature was valid; None if there are none.
 
-        All are dropped when the issuer's keys have changed.
+        All cached claims are dropped when the issuer's keys have changed.
         """
         if self._generation != self.keys.generation:
             self._signed.clear()
@@ -229,10 +229,7 @@ class Verifier:
             raise TokenRefused("bad_algorithm", "The token's algorithm is not allowed.")
 
     def check_signature(self, token: str, header: Json, key: PublicKey) -> Json:
-        """Return the payload if `key` signed the token.
-
-        Raises TokenRefused.
-        """
+        """Return the payload if `key` signed the token. Raises TokenRefused if it did not."""
         return verified_payload(token, header, key)
 
     def check_shape(self, raw: Mapping[str, Any]) -> None:
@@ -317,7 +314,10 @@ def verified_payload(token: str, header: Json, key: PublicKey) -> Json:
 
 
 def _canonical(part: str) -> bytes:
-    """Return the bytes of base64url without padding and stray bits: else one token could be written in many ways."""
+    """Return the bytes that `part` encodes in base64url without padding. Raises ValueError for any other spelling.
+
+    Only the canonical spelling is accepted, so that each token has exactly one text.
+    """
     try:
         raw = base64.b64decode(part + "=" * (-len(part) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):

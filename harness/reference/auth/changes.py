@@ -1,4 +1,4 @@
-"""Changes that a user or an administrator may make to an account. ApiError 400 names what may not be changed."""
+"""Changes that a user or an administrator may make to an account. A change that is not allowed raises ApiError 400."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ NAME_CHARS_MAX = 100
 def own_changes(body: dict[str, object]) -> dict[str, object]:
     """Return the checked changes that a user makes to the own account: only the name.
 
-    The e-mail address comes from the identity provider. Raises ApiError 400.
+    The e-mail address comes from the identity provider. Raises ApiError 400 for another field or an invalid name.
     """
     if set(body) != {"name"}:
         raise ApiError(400, "invalid_request", "Only name can be changed, and it must be given.")
@@ -20,7 +20,7 @@ def own_changes(body: dict[str, object]) -> dict[str, object]:
 def admin_changes(body: dict[str, object]) -> dict[str, object]:
     """Return the checked changes that an administrator makes: one or more of name, is_active and permissions.
 
-    Raises ApiError 400.
+    Raises ApiError 400 for another field or an invalid value.
     """
     if not body or not set(body) <= {"name", "is_active", "permissions"}:
         raise ApiError(400, "invalid_request", "Give one or more of name, is_active, permissions, and nothing else.")

@@ -1,4 +1,4 @@
-"""Pending logins: values that the callback must prove, stored in Redis for ten minutes, usable once.
+"""Pending logins: values with which the callback is compared, stored in Redis for ten minutes, usable once.
 
 Key `login:STATE`. The browser that began a login gets a cookie of its own for each login, so several tabs can log in at
 once; only the cookie's hash is stored. Key `exchange:CODE` (one minute) carries a finished login to the frontend

@@ -29,7 +29,7 @@ ID_TOKEN_ALGORITHMS = ("RS256", "ES256")
 
 
 class ProviderDown(ApiError):
-    """Error for a provider that does not answer, or not as it should: 503 with Retry-After.
+    """Error for a provider that does not answer, or gives an invalid answer: 503 with Retry-After.
 
     `why` names the cause for the answer of `GET /ready`; the refused user does not see it.
     """
@@ -69,7 +69,7 @@ class ProviderClient:
     async def discovery(self) -> dict[str, Any]:
         """Return the provider's configuration, at most DISCOVERY_MAX_AGE_S old.
 
-        Raises ProviderDown.
+        Raises ProviderDown if it cannot be read, or names another issuer.
         """
         if time.monotonic() - self._found_at > DISCOVERY_MAX_AGE_S:
             async with self._finding:

@@ -101,7 +101,7 @@ class Relay:
         await connection.execute(f"UPDATE {table} SET sent_at = now() WHERE id = ANY ($1::bigint[])", ids)
 
     async def _check_memory(self) -> None:
-        """Mark everything that matters as unsent if Redis is another process than last time, as it may be empty."""
+        """Mark valid revocations and all accounts as unsent if Redis is a new process, because it may be empty."""
         run_id = str((await self._redis.info("server"))["run_id"])
         if run_id == self._run_id:
             return
@@ -122,7 +122,7 @@ class Relay:
     async def _all_accounts_again(self, connection: Connection) -> None:
         """Add the present state of each account to the outbox once.
 
-        The version makes it harmless where it is known already.
+        A receiver that has stored this version of an account ignores the entry.
         """
         await connection.execute(
             "INSERT INTO outbox (user_id, version, payload) SELECT id, version, jsonb_build_object("

@@ -91,7 +91,8 @@ class Sessions:
     async def spend(self, connection: Connection, token: str) -> Opened:
         """Mark a refresh token as used; return its session, locked.
 
-        Raises RefreshRefused. If that has revocations, the caller must commit before it refuses.
+        Raises RefreshRefused if the token is unknown, expired or used, or its session is revoked. If the error has
+        revocations, the caller must commit before it refuses.
         """
         hashed = _hash(token)
         row = await connection.fetchrow(
@@ -156,7 +157,7 @@ class Sessions:
     async def revoke_all(self, connection: Connection, user_id: str) -> list[Revocation]:
         """End all sessions of a user, and every access token issued up to now; return the revocations.
 
-        The caller must publish them after the commit.
+        The caller must publish the revocations after the commit of its transaction.
         """
         await connection.execute(
             "UPDATE sessions SET revoked_at = now() WHERE user_id = $1::text::uuid AND revoked_at IS NULL", user_id

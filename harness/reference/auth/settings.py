@@ -13,7 +13,7 @@ class Settings:
     `public_url` is the issuer of all tokens. A rate of None means no limit. Times are in seconds.
 
     access_ttl_s, refresh_ttl_s  lifetimes of access and refresh tokens
-    rate_per_s, rate_burst       requests of one user
+    rate_per_s, rate_burst       requests of one user: per second, and most at once
     admin_secret  permits /auth/admin for `Authorization: Bearer SECRET`; in test_mode every request is permitted.
     test_mode     also lets a login ask for a shorter token: /auth/google?ttl=SECONDS.
     clock_offset  seconds by which this process's clock is wrong.

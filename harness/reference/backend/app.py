@@ -150,7 +150,7 @@ class Backend(Service):
         return await self._waiting_for_keys()
 
     async def _waiting_for_keys(self) -> str | None:
-        """Return a reason while auth's keys are missing.
+        """Return a reason if auth's keys are missing, None if they are available.
 
         A replica without them can serve no user, so it must not take over from one that has them.
         """

@@ -1,6 +1,6 @@
-"""News between replicas over Redis pub/sub: fast and lossy.
+"""Messages between replicas ("news") by Redis pub/sub. They are fast, and some may be lost.
 
-Code that needs certainty queries the database.
+Code that must not miss anything queries the database.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ PING_ANSWER_S = 2.0
 
 Handler: TypeAlias = Callable[[bytes], None]
 Batch: TypeAlias = list[tuple[int, int, list[Numbered]]]
-"""Tuples of conversation id, removals and frames."""
+"""List of (conversation id, count of removals from the conversation, numbered frames)."""
 log = logging.getLogger(__name__)
 
 

@@ -1,4 +1,4 @@
-"""Doorkeeper: checks the token or ticket, its revocation, and the user's row in the main database, each time anew."""
+"""Doorkeeper: for each request and socket, checks the token or ticket, its revocation, and the account's row."""
 
 from __future__ import annotations
 

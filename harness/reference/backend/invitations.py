@@ -73,7 +73,7 @@ class Invitations:
         return made, conversation
 
     async def _settled(self, user: User, key: str, emails: frozenset[str]) -> Conversation | None:
-        """Return the conversation if the caller and all the others are known to be its members, else None."""
+        """Return the conversation if the caller and everyone in `emails` are known to be its members, else None."""
         known = self._known.get(key)
         if known is None:
             return None

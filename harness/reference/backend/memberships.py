@@ -1,8 +1,8 @@
-"""Ends of memberships: a removed member gets nothing that is sent after the confirmed removal, on any replica.
+"""Removal of members: no replica delivers to a removed member what is sent after the confirmed removal.
 
 Each removal is numbered in the conversation's row. A message carries the number of the last removal when its sender's
 membership was looked up. A replica that does not know that number yet reads the members from the database before it
-delivers. News of a removal only makes that happen sooner, and may be lost.
+delivers. News of a removal starts that earlier; it may be lost.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Memberships:
     async def verify(self, feed: Feed) -> None:
         """Remove listeners that are no longer members.
 
-        One that was removed and invited again gets a new subscription.
+        A listener that was removed and invited again gets a new subscription.
         """
         removals, members = await self._rooms.memberships_now(feed.id)
         by_user = {one.user_id: one for one in members if one.user_id is not None}

@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 
 class News:
-    """Handlers of all channels, and the publishing side.
+    """Publisher of this replica's messages ("news") to the other replicas, and handlers of theirs.
 
     Messages and agent events of this replica reach its own listeners without Redis. `more`: handlers of further
     channels; `rechecks`: further checks to make when news was missed. `silence_s`: seconds without an event after which
@@ -157,7 +157,7 @@ class News:
             self._authority.on_account(User.of(user))
 
     async def resync(self) -> None:
-        """Check everything that lost messages of other replicas could have reported: messages, accounts, members."""
+        """Compare messages, revocations, accounts and members with the databases, because news may have been lost."""
         await self._hub.check_heads()
         await self._authority.recheck()
         for recheck in self.rechecks:

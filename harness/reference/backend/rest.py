@@ -1,4 +1,4 @@
-"""REST half of the API.
+"""REST API of the backend: accounts, conversations, members, histories, and messages sent by POST.
 
 A posted message takes the same path as one from a socket.
 """
@@ -200,7 +200,7 @@ class Rest:
     async def member_of(self, key: str, caller: Caller) -> Conversation:
         """Return the conversation `key`, of which the caller must be a member.
 
-        Raises ApiError 403 if the caller is not a member, or if it does not exist.
+        Raises ApiError 403 if the caller is not a member, or if there is no such conversation.
         """
         found = await self._rooms.find(key)
         if found is not None:

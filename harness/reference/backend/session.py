@@ -1,4 +1,4 @@
-"""One open WebSocket: its subscriptions, and its output, which is bounded and joined."""
+"""One open WebSocket: its subscriptions, and its outgoing frames, which are written together and limited in bytes."""
 
 from __future__ import annotations
 

@@ -60,8 +60,8 @@ def nack_frame(
 ) -> bytes:
     """Return the frame that refuses a message.
 
-    `client_id`: the sender's id of it, None if the frame has none; `code`: an HTTP status; `retry_after_s`: seconds,
-    None if a resend is no use; `of`: type of the refused frame, where it is none of type `send`.
+    `client_id`: the sender's id of the message, None if the frame has none; `code`: an HTTP status; `retry_after_s`:
+    seconds, None if a resend is useless; `of`: type of the refused frame, None for type `send`.
     """
     data: dict[str, object] = {"type": "nack", "id": client_id, "code": code, "reason": reason}
     if of is not None:

@@ -114,9 +114,9 @@ class Provider(Service):
         return json_response(self.jwks, headers={"Cache-Control": "public, max-age=300"})
 
     async def authorize(self, request: web.Request) -> web.Response:
-        """Answer an authorization request: GET begins one, POST is the form of the login page.
+        """Answer an authorization request: GET begins a login, POST is the form of the login page.
 
-        A GET with `login_hint` also finishes it, without a page.
+        A GET with `login_hint` also finishes the login, without a page.
         """
         form = dict(await request.post()) if request.method == "POST" else {}
         given = request.query if request.method == "GET" else form
@@ -214,7 +214,10 @@ class Provider(Service):
         return json_response(person.claims(), headers=_NO_STORE)
 
     def _client(self, request: web.Request, form: Mapping[str, str]) -> str:
-        """Return the client, authenticated by `client_secret_basic` or `client_secret_post`."""
+        """Return the id of the client, which `client_secret_basic` or `client_secret_post` authenticates.
+
+        Raises OAuthError `invalid_client` for an unknown client or a wrong secret.
+        """
         name, secret = form.get("client_id", ""), form.get("client_secret", "")
         scheme, _, encoded = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() == "basic":
