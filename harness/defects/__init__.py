@@ -6,12 +6,12 @@ applies to each opportunity, which each defect defines.
 
 Each firing writes one line of JSON to stderr, the ground truth: `{"defect": id, "name", "service", "firing": n, "at":
 epoch seconds, …}`. A firing is manifest when its effect has reached a client or the database; then a second line
-follows: `{"manifest": id, "service", "firing": n, "at"}`. It is missing where the service cannot know whether the
-effect has reached anything.
+follows: `{"manifest": id, "service", "firing": n, "at"}`. The second line is missing where the service cannot know
+whether the effect has reached anything.
 
 The docstrings of the defects use these terms. "Manifest at once" means that both lines are written together. Most
-constructors get the service, before it starts, and the defect's `Chance`. "Replace X" and "Change X" name the healthy
-part for which the defect's method stands from then on.
+constructors get the service, before it starts, and the defect's `Chance`. "Replace X" names the healthy part that the
+constructor replaces, "Override X" and "Implement X" the part whose place the defect's method takes.
 """
 
 from __future__ import annotations

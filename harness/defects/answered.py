@@ -1,4 +1,4 @@
-"""Firings inside an HTTP request, which become manifest when the request is answered with success."""
+"""Firings of a defect inside an HTTP request: they become manifest when the request is answered with success."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ REFUSED_FROM = 400
 class Answered:
     """Collector of the firings of each request.
 
-    They are in a context variable, of which each request has its own: code deep inside a request needs no reference to
-    it.
+    The numbers of the firings are in a context variable, which has a separate value in each request. So the code that
+    fires needs no reference to the request.
     """
 
     def __init__(self, service: Service, chance: Chance) -> None:
-        """Register for the beginning of each response of `service`.
+        """Register a function for the beginning of each response of `service`.
 
-        A successful one makes its request's firings manifest.
+        At a successful response, it makes the firings of the request manifest.
         """
         self._chance = chance
         self._firings: ContextVar[tuple[int, ...]] = ContextVar(f"firings of {chance.defect}", default=())

@@ -33,7 +33,7 @@ CHUNKS_BEFORE_THE_CUT = 1
 class TerminalTwiceOrNever:
     """Defect that sends the last event of an answer twice or not at all.
 
-    Opportunity: one answer. Manifest at once.
+    Opportunity: one answer. A firing is manifest at once.
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
@@ -67,7 +67,8 @@ class TerminalTwiceOrNever:
 class MixedRuns:
     """Defect that gives a chunk of an agent's answer the run id of another answer in progress in the same conversation.
 
-    Opportunity: one chunk while another answer of the conversation is in progress on this replica. Manifest at once.
+    Opportunity: one chunk while another answer of the conversation is in progress on this replica. A firing is manifest
+    at once.
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
@@ -107,7 +108,7 @@ class MixedRuns:
 class AnswerToStranger:
     """Defect that also sends a whole answer, from its start to its end, to a user who is no member of the conversation.
 
-    Opportunity: one answer that starts while such a user is connected to this replica. Manifest at once.
+    Opportunity: one answer that starts while such a user is connected to this replica. A firing is manifest at once.
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
@@ -163,7 +164,8 @@ class CutOffAnswer:
 
     Opportunity: one answer with at least two listeners on this replica.
 
-    Manifest when `completed` is sent, if the victim and at least one listener that got all chunks are connected then.
+    A firing is manifest when `completed` is sent, if the victim and at least one listener that got all chunks are
+    connected then.
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
@@ -173,7 +175,7 @@ class CutOffAnswer:
         vars(backend.news)["_broadcast_here"] = self.broadcast_here
 
     def broadcast_here(self, conversation_id: int, data: bytes) -> None:
-        """Change `News._broadcast_here`: withhold the later chunks of a chosen answer from one listener."""
+        """Override `News._broadcast_here`: withhold the later chunks of a chosen answer from one listener."""
         said, feed = content(data), self._feeds.get(conversation_id)
         run = str(said["run"])
         listeners = list(feed.listeners) if feed is not None else []

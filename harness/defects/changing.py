@@ -26,7 +26,7 @@ from earwitness.harness.reference.userstream import STREAM
 class StaleChange:
     """Defect that stores the new version of a changed account, but not its new data.
 
-    Opportunity: one change, which is a row with a version above 1. Manifest at once.
+    Opportunity: one change, which is a row with a version above 1. A firing is manifest at once.
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
@@ -35,7 +35,7 @@ class StaleChange:
         backend.sync.upsert = self.upsert
 
     async def upsert(self, users: Sequence[dict[str, Any]]) -> None:
-        """Change `UserSync.upsert`: update only the version of a user for whom the defect fires."""
+        """Override `UserSync.upsert`: update only the version of a user for whom the defect fires."""
         for user in users:
             if user["version"] == 1 or not self._chance.fires():
                 await self._upsert([user])
@@ -58,7 +58,7 @@ class StaleChange:
 class DeafWhileAway:
     """Defect that makes a starting replica skip the unread entries of the stream `users` and read only new ones.
 
-    Opportunity: one start at which there are unread entries. Manifest at once.
+    Opportunity: one start at which there are unread entries. A firing is manifest at once.
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
@@ -67,7 +67,7 @@ class DeafWhileAway:
         vars(backend.sync)["_ensure_group"] = self.ensure_group
 
     async def ensure_group(self) -> None:
-        """Change `UserSync._ensure_group`: set the group to the end of the stream if the defect fires."""
+        """Override `UserSync._ensure_group`: set the group to the end of the stream if the defect fires."""
         await self._ensure()
         unread = (await self._redis.xinfo_groups(STREAM))[0]["lag"]
         if unread and self._chance.fires():
@@ -86,7 +86,7 @@ class ToldOnce:
     """Defect that counts changes as sent although Redis has not accepted them.
 
     Also, a Redis server that has lost its data does not get the changes again. Opportunity: one batch of changes that
-    Redis does not accept. Manifest at once.
+    Redis does not accept. A firing is manifest at once.
     """
 
     def __init__(self, auth: Auth, chance: Chance) -> None:
@@ -96,11 +96,11 @@ class ToldOnce:
         vars(auth.relay)["_check_memory"] = self.check_memory
 
     async def check_memory(self) -> None:
-        """Change `Relay._check_memory`: do nothing, so that lost data is not detected."""
+        """Override `Relay._check_memory`: do nothing, so that lost data is not detected."""
         return
 
     async def send_users(self, rows: list[Row]) -> None:
-        """Change `Relay.send_users`: ignore the error of an outage if the defect fires."""
+        """Override `Relay.send_users`: ignore the error of an outage if the defect fires."""
         try:
             await self._send(rows)
         except DEPENDENCY_DOWN:
@@ -119,7 +119,8 @@ class ToldOnce:
 class YesAnyway:
     """Defect that confirms the change of an account although the database is not available.
 
-    Opportunity: one change during an outage, of an account that this process has read before. Manifest at once.
+    Opportunity: one change during an outage, of an account that this process has read before. A firing is manifest at
+    once.
     """
 
     def __init__(self, auth: Auth, chance: Chance) -> None:
@@ -130,7 +131,7 @@ class YesAnyway:
         vars(auth.accounts)["change"] = self.change
 
     async def get(self, user_id: str) -> Row:
-        """Change `Accounts.get`: return the last known row during an outage."""
+        """Override `Accounts.get`: return the last known row during an outage."""
         try:
             self._known[user_id] = await self._get(user_id)
         except DEPENDENCY_DOWN:
@@ -139,7 +140,7 @@ class YesAnyway:
         return self._known[user_id]
 
     async def change(self, user_id: str, changes: dict[str, Any]) -> Row:
-        """Change `Accounts.change`: answer an outage with the last known row and the changes, if the defect fires."""
+        """Override `Accounts.change`: answer an outage with the last known row and the changes, if the defect fires."""
         try:
             return await self._change(user_id, changes)
         except ApiError:

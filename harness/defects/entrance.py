@@ -33,7 +33,7 @@ from earwitness.harness.reference.tokens import Claims
 class ProviderTakenForUp:
     """Defect that uses the last known configuration of the provider although the provider does not answer.
 
-    Opportunity: one login while the provider is down. Manifest at once.
+    Opportunity: one login while the provider is down. A firing is manifest at once.
     """
 
     def __init__(self, auth: Auth, chance: Chance) -> None:
@@ -43,7 +43,7 @@ class ProviderTakenForUp:
         vars(auth.provider)["discovery"] = self.discovery
 
     async def discovery(self) -> dict[str, Any]:
-        """Change `ProviderClient.discovery`: return the last answer, not raise ProviderDown, if the defect fires."""
+        """Override `ProviderClient.discovery`: return the last answer, not raise ProviderDown, if the defect fires."""
         try:
             self._said = await self._discovery()
         except ProviderDown:
@@ -63,7 +63,7 @@ class ProviderTakenForUp:
 class StrangerEachTime:
     """Defect that identifies an account by a subject that is new at each login.
 
-    Opportunity: one login. Manifest at once.
+    Opportunity: one login. A firing is manifest at once.
     """
 
     def __init__(self, auth: Auth, chance: Chance) -> None:
@@ -72,7 +72,7 @@ class StrangerEachTime:
         vars(auth.provider)["identity"] = self.identity
 
     async def identity(self, code: str, verifier: str, nonce: str) -> Identity:
-        """Change `ProviderClient.identity`: replace the subject by a random one if the defect fires."""
+        """Override `ProviderClient.identity`: replace the subject by a random one if the defect fires."""
         found = await self._identity(code, verifier, nonce)
         if not self._chance.fires():
             return found
@@ -90,7 +90,7 @@ class StrangerEachTime:
 class PlainPkce:
     """Defect that declares the PKCE method `plain` instead of `S256` (RFC 7636 §4.3).
 
-    Opportunity: one login. Manifest at once.
+    Opportunity: one login. A firing is manifest at once.
     """
 
     def __init__(self, auth: Auth, chance: Chance) -> None:
@@ -99,7 +99,7 @@ class PlainPkce:
         vars(auth.provider)["authorization_url"] = self.authorization_url
 
     async def authorization_url(self, state: str, nonce: str, verifier: str, login_hint: str) -> str:
-        """Change `ProviderClient.authorization_url`: name the method `plain` if the defect fires."""
+        """Override `ProviderClient.authorization_url`: name the method `plain` if the defect fires."""
         url = await self._url(state, nonce, verifier, login_hint)
         if not self._chance.fires():
             return url
@@ -118,7 +118,7 @@ class OneNonce:
     """Defect that uses the nonce of the first login for all later logins.
 
     A process with this defect does not check nonces at all, because the check would refuse a login with a replaced
-    nonce. Opportunity: one login after the first. Manifest at once.
+    nonce. Opportunity: one login after the first. A firing is manifest at once.
     """
 
     def __init__(self, auth: Auth, chance: Chance) -> None:
@@ -129,7 +129,7 @@ class OneNonce:
         vars(auth.provider)["check_nonce"] = lambda claims, nonce: None
 
     async def begin(self, return_to: str, access_ttl_s: float, challenge: str) -> Begun:
-        """Change `Logins.begin`: return the nonce of the first login if the defect fires."""
+        """Override `Logins.begin`: return the nonce of the first login if the defect fires."""
         begun = await self._begin(return_to, access_ttl_s, challenge)
         self._first = self._first or begun.nonce
         if begun.nonce == self._first or not self._chance.fires():
@@ -148,7 +148,7 @@ class OneNonce:
 class NonceUnchecked:
     """Defect that accepts an id token that was issued for another login.
 
-    Opportunity: one id token with a wrong nonce. Manifest at once.
+    Opportunity: one id token with a wrong nonce. A firing is manifest at once.
     """
 
     def __init__(self, auth: Auth, chance: Chance) -> None:
@@ -157,7 +157,7 @@ class NonceUnchecked:
         vars(auth.provider)["check_nonce"] = self.check
 
     def check(self, claims: Mapping[str, Any], nonce: str) -> None:
-        """Change `ProviderClient.check_nonce`: accept a wrong nonce if the defect fires."""
+        """Override `ProviderClient.check_nonce`: accept a wrong nonce if the defect fires."""
         try:
             self._check(claims, nonce)
         except ApiError:
@@ -176,7 +176,7 @@ class NonceUnchecked:
 class IssuerUnchecked:
     """Defect that accepts an authorization response of another issuer (RFC 9207).
 
-    Opportunity: one response that names another issuer, or none. Manifest at once.
+    Opportunity: one response that names another issuer, or none. A firing is manifest at once.
     """
 
     def __init__(self, auth: Auth, chance: Chance) -> None:
@@ -185,7 +185,7 @@ class IssuerUnchecked:
         vars(auth.provider)["check_response_issuer"] = self.check
 
     def check(self, named: str | None) -> None:
-        """Change `ProviderClient.check_response_issuer`: accept a wrong issuer if the defect fires."""
+        """Override `ProviderClient.check_response_issuer`: accept a wrong issuer if the defect fires."""
         try:
             self._check(named)
         except ApiError:
@@ -205,7 +205,7 @@ class _Anywhere:
     chance: Chance
 
     def may_return_to(self, url: str) -> bool:
-        """Change `Settings.may_return_to`: allow a foreign address if the defect fires."""
+        """Override `Settings.may_return_to`: allow a foreign address if the defect fires."""
         allowed = self.settings.may_return_to(url)
         if not allowed and self.chance.fires():
             self.chance.say(url=url, manifest=True)
@@ -226,7 +226,7 @@ class _Anywhere:
 def open_redirect(auth: Auth, chance: Chance) -> None:
     """Install the defect that redirects to any address after a login.
 
-    Opportunity: one `return_to` address that is no page of the frontend. Manifest at once.
+    Opportunity: one `return_to` address that is no page of the frontend. A firing is manifest at once.
     """
     vars(auth)["settings"] = _Anywhere(auth.settings, chance)
 
@@ -241,7 +241,7 @@ def open_redirect(auth: Auth, chance: Chance) -> None:
 class LogoutEverywhere:
     """Defect that ends all sessions of a user at the logout of one.
 
-    Opportunity: one logout. Manifest at once if the user had another session.
+    Opportunity: one logout. A firing is manifest at once if the user had another session.
     """
 
     def __init__(self, auth: Auth, chance: Chance) -> None:
@@ -250,7 +250,7 @@ class LogoutEverywhere:
         vars(auth.accounts)["log_out"] = self.log_out
 
     async def log_out(self, claims: Claims) -> None:
-        """Change `Accounts.log_out`: revoke all sessions of the user if the defect fires."""
+        """Override `Accounts.log_out`: revoke all sessions of the user if the defect fires."""
         await self._log_out(claims)
         if self._chance.fires():
             async with self._auth.pool.acquire() as connection, connection.transaction():
@@ -269,7 +269,7 @@ class LogoutEverywhere:
 class ForgetfulSessions:
     """Defect that loses all sessions at a restart, as if they were kept in memory.
 
-    Opportunity: one refresh token that was issued before this process started. Manifest at once.
+    Opportunity: one refresh token that was issued before this process started. A firing is manifest at once.
     """
 
     def __init__(self, auth: Auth, chance: Chance) -> None:
@@ -279,7 +279,7 @@ class ForgetfulSessions:
         vars(auth.accounts)["refresh"] = self.refresh
 
     async def refresh(self, refresh_token: str) -> dict[str, Any]:
-        """Change `Accounts.refresh`: raise ApiError 401 for an older refresh token if the defect fires."""
+        """Override `Accounts.refresh`: raise ApiError 401 for an older refresh token if the defect fires."""
         said = jwt.decode(refresh_token, options={"verify_signature": False})
         if said["iat"] < self._begun and self._chance.fires():
             self._chance.say(user=said["sub"], manifest=True)
@@ -297,8 +297,8 @@ class ForgetfulSessions:
 class CodeForAnybody:
     """Defect that accepts an authorization code for any login, any number of times.
 
-    Opportunity: one known code that should be refused: it was used before or belongs to another login. Manifest at
-    once.
+    Opportunity: one known code that should be refused: it was used before or belongs to another login. A firing is
+    manifest at once.
     """
 
     def __init__(self, provider: Provider, chance: Chance) -> None:
@@ -307,7 +307,7 @@ class CodeForAnybody:
         vars(provider.grants)["redeem"] = self.redeem
 
     def redeem(self, code: str, client_id: str, redirect_uri: str, verifier: str) -> Grant:
-        """Change `Grants.redeem`: return the grant of a refused code if the defect fires."""
+        """Override `Grants.redeem`: return the grant of a refused code if the defect fires."""
         grant = self._codes.get(code)
         try:
             return self._redeem(code, client_id, redirect_uri, verifier)

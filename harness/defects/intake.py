@@ -70,8 +70,8 @@ class SwapAtIngest(Intake):
     A message that no other one follows is submitted after SWAP_WAIT_S seconds. Opportunity: one message that overtakes
     no other. The line of ground truth is written when the message is overtaken.
 
-    Manifest when both messages came from one socket and both are new. A retry of a stored message changes no order, and
-    only one socket promises an order.
+    A firing is manifest when both messages came from one socket and both are new. A retry of a stored message changes
+    no order, and only one socket promises an order.
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
@@ -101,7 +101,7 @@ class SwapAtIngest(Intake):
             self.submit(item)
 
     def deliver(self, fresh: list[Fresh]) -> None:
-        """Change `Steps.deliver`: write the manifest line when both messages of a swapped pair are new."""
+        """Override `Steps.deliver`: write the manifest line when both messages of a swapped pair are new."""
         self._deliver(fresh)
         for one in fresh:
             message = said(one.item)
@@ -130,7 +130,7 @@ class AckBeforeWrite(Intake):
     """Defect that acknowledges a message and never stores it, as if the write failed after the ack.
 
     The ack has the sequence number NO_NUMBER, as a message gets its number only when it is stored. Opportunity: one
-    message of a member. Manifest at once if the sender's socket is open.
+    message of a member. A firing is manifest at once if the sender's socket is open.
     """
 
     def take(self, item: Item) -> None:
@@ -156,7 +156,7 @@ class SenderFromFrame(Intake):
     """Defect that stores a message under another member's name, as if the client's frame named the sender.
 
     Opportunity: one message. It fires only for a message of a member, and only if another member is connected to this
-    replica. Manifest when the message is stored.
+    replica. A firing is manifest when the message is stored.
     """
 
     def take(self, item: Item) -> None:
@@ -224,7 +224,7 @@ class Noted(Relay):
 class NackThenAck(Relay):
     """Defect that sends a nack and then an ack for one message, as a wrapper of its answer.
 
-    Opportunity: one stored message. Manifest at once if the sender's socket is open.
+    Opportunity: one stored message. A firing is manifest at once if the sender's socket is open.
     """
 
     def stored(self, item: Item, seq: int, decision: Decision | None) -> None:
@@ -239,8 +239,8 @@ class NackThenAck(Relay):
 class LostAck(Relay):
     """Defect that never acknowledges a message that was stored and delivered, as a wrapper of its answer.
 
-    Opportunity: one stored message. Manifest if the sender's socket is still open OVERDUE_S seconds later, when the
-    answer is overdue.
+    Opportunity: one stored message. A firing is manifest if the sender's socket is still open OVERDUE_S seconds later,
+    when the answer is overdue.
     """
 
     def stored(self, item: Item, seq: int, decision: Decision | None) -> None:
@@ -262,7 +262,7 @@ class ReplyByUser(Relay):
 
     It wraps the answer of each message.
 
-    Opportunity: one ack for a user with two open connections on this replica. Manifest at once.
+    Opportunity: one ack for a user with two open connections on this replica. A firing is manifest at once.
     """
 
     def __init__(self, inner: Answer, chance: Chance, backend: Backend) -> None:
@@ -297,7 +297,8 @@ class Silent:
 class RefusedYetDone(Relay):
     """Defect that stores and delivers a message although it refuses it, as a wrapper of the message's answer.
 
-    Opportunity: one refusal of a message to a conversation that has a feed on this replica. Manifest at once.
+    Opportunity: one refusal of a message to a conversation that has a feed on this replica. A firing is manifest at
+    once.
     """
 
     def __init__(self, inner: Answer, chance: Chance, backend: Backend) -> None:
@@ -340,8 +341,8 @@ class Answered(Intake):
 class MixedUpContext:
     """Defect that delivers a message under the name of the sender whose message was delivered before it.
 
-    Opportunity: one delivered message after a message of another user. Manifest at once if the conversation has
-    listeners on this replica.
+    Opportunity: one delivered message after a message of another user. A firing is manifest at once if the conversation
+    has listeners on this replica.
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
@@ -352,7 +353,7 @@ class MixedUpContext:
         backend.committer.steps.deliver = self.deliver
 
     def deliver(self, fresh: list[Fresh]) -> None:
-        """Change `Steps.deliver`: replace the sender of a message if the defect fires."""
+        """Override `Steps.deliver`: replace the sender of a message if the defect fires."""
         told = []
         for one in fresh:
             truth, other = one.item.user_id, self._last

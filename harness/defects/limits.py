@@ -1,7 +1,7 @@
 """Defects of the request budget.
 
-For each wrong decision the healthy limiter decides too. So a defect can report when a request was admitted beyond the
-budget, or refused within it.
+Each defect also asks the healthy limiter for its decision. By comparing both, it can report when a request was admitted
+beyond the budget, or refused within the budget.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class InPlace:
         raise NotImplementedError
 
     def other(self, prefix: str) -> Limiter:
-        """Return a limiter of the same size with buckets of its own. `prefix`: a part of their Redis keys."""
+        """Return a limiter with the same rate and burst, and separate buckets. `prefix`: a part of their Redis keys."""
         return Limiter(self.redis, self.limiter.rate_per_s, self.limiter.burst, prefix=f"rate:{prefix}:")
 
 
@@ -104,9 +104,10 @@ class Mistaken(InPlace):
 
 
 class Chosen(Mistaken):
-    """Base class of limiters that decide wrongly for some users, always the same ones. Subclasses give `otherwise`.
+    """Base class of limiters that decide wrongly for some users, always the same. Subclasses implement `otherwise`.
 
-    Opportunity: one user. It fires, manifest at once, whenever a chosen user is admitted beyond the budget.
+    Opportunity: one user. It fires, and the firing is manifest at once, whenever a chosen user is admitted beyond the
+    budget.
     """
 
     def __init__(self, service: Auth | Backend, chance: Chance) -> None:
@@ -142,11 +143,12 @@ class Chosen(Mistaken):
 class PerProcess(Chosen):
     """Defect that gives each process its own buckets, so a user of two replicas has two budgets.
 
-    Opportunity: one user. It fires, manifest at once, whenever a chosen user is admitted beyond the budget.
+    Opportunity: one user. It fires, and the firing is manifest at once, whenever a chosen user is admitted beyond the
+    budget.
     """
 
     def __init__(self, service: Auth | Backend, chance: Chance) -> None:
-        """Decide for chosen users by a limiter whose Redis keys bear the name of this process."""
+        """Decide for chosen users by a limiter whose Redis keys contain the name of this process."""
         super().__init__(service, chance)
         self.otherwise = self.other(service.name).take_many  # type: ignore[method-assign]
 
@@ -167,7 +169,8 @@ class FixedWindow(Chosen):
     """Defect that counts the budget in fixed windows of the clock, so a burst fits before and after each window's end.
 
     A window is as long as the budget needs to refill, but at most WINDOW_S seconds, so that a short run contains the
-    end of one. Opportunity: one user. It fires, manifest at once, whenever a chosen user is admitted beyond the budget.
+    end of one. Opportunity: one user. It fires, and the firing is manifest at once, whenever a chosen user is admitted
+    beyond the budget.
     """
 
     def __init__(self, service: Auth | Backend, chance: Chance) -> None:
@@ -209,7 +212,7 @@ class ByHeader(Mistaken):
     """Defect that gives a user one budget for each address in X-Forwarded-For.
 
     Opportunity: one request with such an address. If it is picked, its address decides the budget; the defect fires,
-    manifest at once, when such a request is admitted beyond the user's own budget.
+    and the firing is manifest at once, when such a request is admitted beyond the user's own budget.
     """
 
     def __init__(self, service: Auth | Backend, chance: Chance) -> None:
@@ -220,7 +223,7 @@ class ByHeader(Mistaken):
         door.payer = self.payer
 
     def payer(self, request: web.Request, subject: str) -> str:
-        """Change `payer`: return the user id (`subject`) that the request is charged to.
+        """Override `payer`: return the user id (`subject`) that the request is charged to.
 
         If chance picks a request with X-Forwarded-For, its first address is appended to the id, after FROM.
         """
@@ -253,8 +256,8 @@ class ByHeader(Mistaken):
 class WrongUser(Mistaken):
     """Defect that charges a request to the user of the request before it.
 
-    Opportunity: one charge after a charge of another user. Manifest when one of the two is refused within the budget or
-    admitted beyond it.
+    Opportunity: one charge after a charge of another user. A firing is manifest when one of the two is refused within
+    the budget or admitted beyond it.
     """
 
     def __init__(self, service: Auth | Backend, chance: Chance) -> None:
@@ -313,7 +316,7 @@ class Untruthful(Decision):
 class RetryAfter(InPlace):
     """Defect that leaves out the time of the next attempt, or states 0 seconds.
 
-    Opportunity: one refusal. Manifest at once.
+    Opportunity: one refusal. A firing is manifest at once.
     """
 
     async def take_many(self, wanted: Mapping[str, int]) -> dict[str, Decision]:

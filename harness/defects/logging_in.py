@@ -35,7 +35,7 @@ RACE_S = 0.3
 class StateUnchecked:
     """Defect that accepts the callback of a login that is finished already, or that another browser began.
 
-    Opportunity: one such callback. Manifest when the callback is answered with success.
+    Opportunity: one such callback. A firing is manifest when the callback is answered with success.
     """
 
     def __init__(self, auth: Auth, chance: Chance) -> None:
@@ -47,7 +47,7 @@ class StateUnchecked:
         vars(auth.logins)["finish"] = self.finish
 
     async def take(self, state: str) -> PendingLogin | None:
-        """Change `Logins.take`: keep a copy of each pending login that is taken, by its state."""
+        """Override `Logins.take`: keep a copy of each pending login that is taken, by its state."""
         pending = await self._take(state)
         if pending is not None:
             self._begun[state] = pending
@@ -56,7 +56,7 @@ class StateUnchecked:
         return pending
 
     async def finish(self, state: str, secret: str | None) -> PendingLogin:
-        """Change `Logins.finish`: return the stored login instead of raising ApiError, if the defect fires."""
+        """Override `Logins.finish`: return the stored login instead of raising ApiError, if the defect fires."""
         try:
             return await self._finish(state, secret)
         except ApiError as refused:
@@ -95,7 +95,7 @@ class TwoAccounts:
         vars(auth.accounts.users)["insert"] = self.insert
 
     async def start(self) -> None:
-        """Change `Auth.start`: drop the constraint that would prevent second accounts."""
+        """Override `Auth.start`: drop the constraint that would prevent second accounts."""
         await self._start()
         await self._auth.pool.execute(
             "ALTER TABLE auth_users DROP CONSTRAINT IF EXISTS auth_users_provider_subject_key; "
@@ -103,7 +103,7 @@ class TwoAccounts:
         )
 
     async def insert(self, connection: Connection, identity: Identity) -> Row | None:
-        """Change `Users.insert`: wait between the look-up and the insertion if the defect fires, else hold a lock."""
+        """Override `Users.insert`: wait between the look-up and the insertion if the defect fires, else hold a lock."""
         who = (identity.provider, identity.subject)
         fires = self._chance.fires()
         if not fires:

@@ -32,7 +32,7 @@ from earwitness.harness.reference.tokens import Claims, KeysUnavailable
 class NoDrain:
     """Defect that aborts sockets at shutdown instead of draining and closing them.
 
-    Opportunity: one socket that is open when the shutdown begins. Manifest at once.
+    Opportunity: one socket that is open when the shutdown begins. A firing is manifest at once.
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
@@ -41,7 +41,7 @@ class NoDrain:
         vars(backend)["drain"] = self.drain
 
     async def drain(self) -> None:
-        """Change `Backend.drain`: abort the sockets for which the defect fires, then drain the rest."""
+        """Override `Backend.drain`: abort the sockets for which the defect fires, then drain the rest."""
         self._backend.gateway.draining = True
         for session in list(self._backend.registry.sessions):
             if self._chance.fires():
@@ -70,7 +70,8 @@ def _drop(session: Session) -> None:
 class ReconnectsAreLimited:
     """Defect that locks a user out for LOCKED_S seconds after a reconnect, as if a reconnect storm were an attack.
 
-    Opportunity: one connection of a user who was connected before and has not been locked out yet. Manifest at once.
+    Opportunity: one connection of a user who was connected before and has not been locked out yet. A firing is manifest
+    at once.
     """
 
     LOCKED_S = 8.0
@@ -83,7 +84,7 @@ class ReconnectsAreLimited:
         vars(backend.doorkeeper)["socket_caller"] = self.socket_caller
 
     async def socket_caller(self, request: web.Request) -> Any:
-        """Change `Doorkeeper.socket_caller`: raise ApiError 429 while the user is locked out.
+        """Override `Doorkeeper.socket_caller`: raise ApiError 429 while the user is locked out.
 
         A user who connects again is locked out once, if the defect fires.
         """
@@ -113,7 +114,7 @@ class ReconnectsAreLimited:
 class FailOpen:
     """Defect that accepts a token with an unknown key, unverified, while auth cannot be asked for its keys.
 
-    Opportunity: one such token. Manifest at once.
+    Opportunity: one such token. A firing is manifest at once.
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
@@ -122,7 +123,7 @@ class FailOpen:
         vars(backend.verifier)["verify"] = self.verify
 
     async def verify(self, token: str) -> Claims:
-        """Change `Verifier.verify`: return unverified claims if the keys are not available and the defect fires."""
+        """Override `Verifier.verify`: return unverified claims if the keys are not available and the defect fires."""
         try:
             return await self._verify(token)
         except KeysUnavailable:
@@ -149,7 +150,7 @@ class FailOpen:
 class StuckOpen:
     """Defect that keeps an open circuit breaker open when it should try again.
 
-    Opportunity: one call that should be the probe. Manifest at once.
+    Opportunity: one call that should be the probe. A firing is manifest at once.
     """
 
     def __init__(self, service: Backend | Frontend, chance: Chance) -> None:
@@ -158,7 +159,7 @@ class StuckOpen:
         vars(self._breaker)["admit"] = self.admit
 
     def admit(self) -> bool:
-        """Change `CircuitBreaker.admit`: raise CircuitOpen for a probe if the defect fires."""
+        """Override `CircuitBreaker.admit`: raise CircuitOpen for a probe if the defect fires."""
         breaker = self._breaker
         due = breaker.state is State.OPEN and breaker.clock() >= breaker.opened_at + breaker.open_s
         if due and self._chance.fires():
@@ -183,7 +184,7 @@ class StuckOpen:
 class HalfOpenForAll:
     """Defect that admits further calls while the probe of a half-open circuit breaker is still running.
 
-    Opportunity: one such call. Manifest at once.
+    Opportunity: one such call. A firing is manifest at once.
     """
 
     def __init__(self, service: Backend | Frontend, chance: Chance) -> None:
@@ -193,7 +194,7 @@ class HalfOpenForAll:
         vars(self._breaker)["admit"] = self.admit
 
     def admit(self) -> bool:
-        """Change `CircuitBreaker.admit`: admit the call as if no probe were in progress, if the defect fires."""
+        """Override `CircuitBreaker.admit`: admit the call as if no probe were in progress, if the defect fires."""
         if self._breaker.state is State.HALF_OPEN and self._breaker.probing and self._chance.fires():
             self._chance.say(manifest=True)
             self._breaker.probing = False

@@ -19,7 +19,7 @@ class AsAnother:
     """Defect that serves a request as the caller of the request before it.
 
     The replaced method of Doorkeeper is `rest_caller` or `socket_caller`. Opportunity: one request after a request of
-    another user. Manifest at once.
+    another user. A firing is manifest at once.
     """
 
     def __init__(self, backend: Backend, chance: Chance, door: str) -> None:
@@ -30,7 +30,7 @@ class AsAnother:
         vars(backend.doorkeeper)[door] = self.caller
 
     async def caller(self, request: web.Request) -> Caller:
-        """Change `rest_caller` or `socket_caller`: return the caller of the previous request if the defect fires."""
+        """Override `rest_caller` or `socket_caller`: return the caller of the previous request if the defect fires."""
         caller = await self._caller(request)
         before, self._last = self._last, caller
         if before is None or before.user.id == caller.user.id or not self._chance.fires():
@@ -47,7 +47,7 @@ class AsAnother:
     opportunity="one request after somebody else's",
 )
 def answered_as_another(backend: Backend, chance: Chance) -> None:
-    """Install `AsAnother` for REST requests."""
+    """Install the defect `AsAnother` for REST requests."""
     AsAnother(backend, chance, "rest_caller")
 
 
@@ -59,7 +59,7 @@ def answered_as_another(backend: Backend, chance: Chance) -> None:
     opportunity="one socket after somebody else's",
 )
 def connected_as_another(backend: Backend, chance: Chance) -> None:
-    """Install `AsAnother` for sockets."""
+    """Install the defect `AsAnother` for sockets."""
     AsAnother(backend, chance, "socket_caller")
 
 
@@ -73,7 +73,7 @@ def connected_as_another(backend: Backend, chance: Chance) -> None:
 class CachedPeople:
     """Defect that looks each user up once and never again.
 
-    Opportunity: one look-up of a user who has changed or was deleted since the first. Manifest at once.
+    Opportunity: one look-up of a user who has changed or was deleted since the first. A firing is manifest at once.
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
@@ -83,7 +83,7 @@ class CachedPeople:
         vars(backend.users)["get"] = self.get
 
     async def get(self, user_id: str) -> User | None:
-        """Change `Users.get`: return a user who has changed as first looked up, if the defect fires."""
+        """Override `Users.get`: return a user who has changed as first looked up, if the defect fires."""
         user, known = await self._get(user_id), self._known.get(user_id)
         if known is None and user is not None:
             self._known[user_id] = user
@@ -103,7 +103,7 @@ class CachedPeople:
 class FirstHeaderWins:
     """Defect that uses the first of several access tokens in one request instead of refusing them.
 
-    Opportunity: one request with two Authorization headers or more. Manifest at once.
+    Opportunity: one request with two Authorization headers or more. A firing is manifest at once.
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
@@ -113,7 +113,7 @@ class FirstHeaderWins:
         vars(backend.doorkeeper)["rest_caller"] = self.caller
 
     async def caller(self, request: web.Request) -> Caller:
-        """Change `Doorkeeper.rest_caller`: admit the claims of the first token if the defect fires."""
+        """Override `Doorkeeper.rest_caller`: admit the claims of the first token if the defect fires."""
         values = request.headers.getall("Authorization", [])
         if len(values) < 2 or not self._chance.fires():
             return await self._caller(request)
@@ -142,7 +142,7 @@ class AskAuthEachTime:
         vars(backend.verifier)["verify"] = self.verify
 
     async def verify(self, token: str) -> Claims:
-        """Change `Verifier.verify`: fetch the keys first if the defect fires.
+        """Override `Verifier.verify`: fetch the keys first if the defect fires.
 
         Raises KeysUnavailable if auth does not answer.
         """
@@ -165,7 +165,7 @@ class AskAuthEachTime:
 class KeysOnce:
     """Defect that fetches the keys of auth at the start and never again.
 
-    Opportunity: one token with an unknown key. Manifest at once.
+    Opportunity: one token with an unknown key. A firing is manifest at once.
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
@@ -175,7 +175,7 @@ class KeysOnce:
         vars(self._keys)["refresh"] = self.refresh
 
     async def refresh(self) -> None:
-        """Change `KeySet.refresh`: do nothing if the defect fires and keys are known."""
+        """Override `KeySet.refresh`: do nothing if the defect fires and keys are known."""
         if self._keys.keys and self._chance.fires():
             self._chance.say(manifest=True)
         else:
@@ -192,7 +192,7 @@ class KeysOnce:
 class BreakerNeverOpens:
     """Defect that keeps calling auth however often it fails.
 
-    Opportunity: each time the circuit breaker should open. Manifest at once.
+    Opportunity: each time the circuit breaker should open. A firing is manifest at once.
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
@@ -201,7 +201,7 @@ class BreakerNeverOpens:
         vars(backend.auth_breaker)["_become"] = self.become
 
     def become(self, state: Any) -> None:
-        """Change `CircuitBreaker._become`: ignore the state `open` if the defect fires."""
+        """Override `CircuitBreaker._become`: ignore the state `open` if the defect fires."""
         if state.value == "open" and self._chance.fires():
             self._chance.say(manifest=True)
         else:

@@ -38,9 +38,9 @@ Subscription: TypeAlias = tuple[int, Listener]
 class DropPush(PerListener):
     """Defect that does not push a message to one listener.
 
-    Opportunity: one message for one listener. Manifest when a later message of the conversation is pushed to an open
-    socket, or when the client closes the connection normally. A client that was cut off resumes after the last message
-    that it has received, so it loses nothing.
+    Opportunity: one message for one listener. A firing is manifest when a later message of the conversation is pushed
+    to an open socket, or when the client closes the connection normally. A client that was cut off resumes after the
+    last message that it has received, so it loses nothing.
     """
 
     def __init__(self, inner: Pusher, chance: Chance) -> None:
@@ -95,8 +95,8 @@ class DropPush(PerListener):
 class LateSubscription(DropPush):
     """Defect that loses the first message after a subscription, between history and live messages.
 
-    Opportunity: one subscription that gets a message. Manifest when a later message of the conversation is pushed to an
-    open socket, or when the client closes the connection normally.
+    Opportunity: one subscription that gets a message. A firing is manifest when a later message of the conversation is
+    pushed to an open socket, or when the client closes the connection normally.
     """
 
     def __init__(self, inner: Pusher, chance: Chance) -> None:
@@ -128,8 +128,8 @@ class LateSubscription(DropPush):
 class QueueBehindBookmark(PerListener):
     """Defect that begins a subscription with an older message, from before the position that the client was given.
 
-    Opportunity: one subscription to a conversation in which this replica has pushed a message before. Manifest at once
-    if the listener's socket is open.
+    Opportunity: one subscription to a conversation in which this replica has pushed a message before. A firing is
+    manifest at once if the listener's socket is open.
     """
 
     def __init__(self, inner: Pusher, chance: Chance) -> None:
@@ -171,8 +171,8 @@ class QueueBehindBookmark(PerListener):
 class DeadSubscription(PerListener):
     """Defect that pushes no more messages of one conversation to a listener until it connects anew.
 
-    Opportunity: one message for one listener. Manifest if the client stays to the end and closes its connection
-    normally. A client that reconnects gets the missed messages.
+    Opportunity: one message for one listener. A firing is manifest if the client stays to the end and closes its
+    connection normally. A client that reconnects gets the missed messages.
     """
 
     def __init__(self, inner: Pusher, chance: Chance) -> None:
@@ -218,7 +218,7 @@ class SilentSocket(PerListener):
     The platform closes the socket after SILENT_S seconds; a client that resumes then gets the messages that it missed.
     Opportunity: one message of another user for one listener.
 
-    Manifest if the socket is still open OVERDUE_S seconds after the first message that was left out.
+    A firing is manifest if the socket is still open OVERDUE_S seconds after the first message that was left out.
     """
 
     def __init__(self, inner: Pusher, chance: Chance) -> None:
@@ -265,7 +265,7 @@ class SilentSocket(PerListener):
 class DuplicatePush(PerListener):
     """Defect that pushes a message twice to one listener.
 
-    Opportunity: one message for one listener. Manifest at once if the listener's socket is open.
+    Opportunity: one message for one listener. A firing is manifest at once if the listener's socket is open.
     """
 
     def change(self, feed: Feed, listener: Listener, frames: list[bytes]) -> list[bytes]:
@@ -343,7 +343,7 @@ class DamagePush(PerListener):
     """Defect that pushes a damaged text to one listener.
 
     The text is HTML-escaped twice if that changes it, else its end is cut off (the share CUT_AT remains). Opportunity:
-    one message for one listener. Manifest at once if the listener's socket is open.
+    one message for one listener. A firing is manifest at once if the listener's socket is open.
     """
 
     def change(self, feed: Feed, listener: Listener, frames: list[bytes]) -> list[bytes]:
@@ -370,7 +370,7 @@ class DamagePush(PerListener):
 class GhostPush(PerListener):
     """Defect that pushes a greeting that no user has sent, after a message and under its sequence number.
 
-    Opportunity: one message for one listener. Manifest at once if the listener's socket is open.
+    Opportunity: one message for one listener. A firing is manifest at once if the listener's socket is open.
     """
 
     def change(self, feed: Feed, listener: Listener, frames: list[bytes]) -> list[bytes]:
@@ -396,8 +396,8 @@ class GhostPush(PerListener):
 class StarveUser(PerListener):
     """Defect that delays all pushes to some users by STARVED_S seconds, in order.
 
-    Opportunity: one user. Manifest when the first late push is sent: before, the connection may be lost, and with it
-    the waiting messages.
+    Opportunity: one user. A firing is manifest when the first late push is sent: before, the connection may be lost,
+    and with it the waiting messages.
     """
 
     def __init__(self, inner: Pusher, chance: Chance) -> None:

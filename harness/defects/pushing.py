@@ -69,7 +69,7 @@ class PerListener(Pusher):
                 listener.push(b"".join(altered))
 
     def altered(self, feed: Feed, listener: Listener, frames: list[bytes]) -> list[bytes]:
-        """Return the frames that a listener gets of `frames` of a conversation, after all defects of this kind."""
+        """Return the frames that a listener gets in place of `frames`; defects in `inner` change `frames` first."""
         if isinstance(self.inner, PerListener):
             frames = self.inner.altered(feed, listener, frames)
         return self.change(feed, listener, list(frames))
@@ -89,7 +89,7 @@ class PerListener(Pusher):
 def per_listener(kind: Callable[[Pusher, Chance], PerListener]) -> Callable[[Backend, Chance], None]:
     """Return the function that installs `kind` around other defects of single listeners.
 
-    It is inside those of whole conversations (`PerFeed`), which so change the frames first.
+    Defects of whole conversations (`PerFeed`) stay outside, so that they change the frames first.
     """
 
     def install(backend: Backend, chance: Chance) -> None:

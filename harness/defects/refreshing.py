@@ -46,7 +46,7 @@ class RefreshTwice:
         vars(self._sessions)["spend"] = self.spend
 
     async def spend(self, connection: Connection, token: str) -> Opened:
-        """Change `Sessions.spend`: wait RACE_S seconds between check and marking if chance picks the refresh."""
+        """Override `Sessions.spend`: wait RACE_S seconds between check and marking if chance picks the refresh."""
         hashed = hashlib.sha256(token.encode()).digest()
         row = await self._unused(connection, hashed)
         if row is None or not self._chance.fires():
@@ -81,8 +81,8 @@ class RefreshTwice:
 class ReuseUnpunished:
     """Defect that refuses a reused refresh token, but does not revoke its session.
 
-    Opportunity: one refresh token that is presented a second time. Manifest when this process accepts a token of that
-    session afterwards.
+    Opportunity: one refresh token that is presented a second time. A firing is manifest when this process accepts a
+    token of that session afterwards.
     """
 
     def __init__(self, auth: Auth, chance: Chance) -> None:
@@ -96,20 +96,20 @@ class ReuseUnpunished:
         vars(guard)["claims_of"] = self.claims_of
 
     async def punish(self, connection: Connection, session: str) -> list[Revocation]:
-        """Change `Sessions.punish_reuse`: revoke nothing if the defect fires."""
+        """Override `Sessions.punish_reuse`: revoke nothing if the defect fires."""
         if not self._chance.fires():
             return await self._punish(connection, session)
         self._unpunished.setdefault(session, self._chance.say(session=session))
         return []
 
     async def spend(self, connection: Connection, token: str) -> Opened:
-        """Change `Sessions.spend`: if a refresh token of an unpunished session is accepted, its firing is manifest."""
+        """Override `Sessions.spend`: write the manifest line if it accepts a token of an unpunished session."""
         opened = await self._spend(connection, token)
         self._accepted(opened.session)
         return opened
 
     async def claims_of(self, token: str) -> Claims:
-        """Change `Guard.claims_of`: if an access token of an unpunished session is accepted, its firing is manifest."""
+        """Override `Guard.claims_of`: write the manifest line if it accepts a token of an unpunished session."""
         claims = await self._claims_of(token)
         self._accepted(claims.session)
         return claims
@@ -133,7 +133,7 @@ class Refreshed:
         vars(auth.accounts)["refresh"] = self.refresh
 
     async def refresh(self, refresh_token: str) -> dict[str, Any]:
-        """Change `Accounts.refresh`: sign the access token with the changes if the defect fires."""
+        """Override `Accounts.refresh`: sign the access token with the changes if the defect fires."""
         answer = await self._refresh(refresh_token)
         claims = unverified(answer["access_token"])[1] or {}
         changes = self.changes(claims)
@@ -166,7 +166,8 @@ class Refreshed:
 class RefreshedAsAnother(Refreshed):
     """Defect that issues the new token for the user who refreshed before, as if requests shared a variable.
 
-    Opportunity: one refresh after a refresh of another user. Manifest when the refresh is answered with success.
+    Opportunity: one refresh after a refresh of another user. A firing is manifest when the refresh is answered with
+    success.
     """
 
     NAMES = ("sub", "email", "name", "permissions")
@@ -197,7 +198,8 @@ class RefreshedAsAnother(Refreshed):
 class RefreshedWithMore(Refreshed):
     """Defect that adds the permission `admin` to the new token.
 
-    Opportunity: one refresh of a user who is no administrator. Manifest when the refresh is answered with success.
+    Opportunity: one refresh of a user who is no administrator. A firing is manifest when the refresh is answered with
+    success.
     """
 
     def changes(self, claims: dict[str, Any]) -> dict[str, Any]:

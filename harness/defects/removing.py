@@ -24,8 +24,8 @@ from earwitness.harness.reference.backend.session import Session
 class CachedMembership:
     """Defect that keeps pushing a conversation to a removed member, as if this replica cached the membership.
 
-    Opportunity: one removal of a member who is connected to this replica. Manifest with the next message that is pushed
-    to that member.
+    Opportunity: one removal of a member who is connected to this replica. A firing is manifest with the next message
+    that is pushed to that member.
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
@@ -37,7 +37,7 @@ class CachedMembership:
         per_listener(lambda inner, chance: Watch(inner, chance, self._unseen))(backend, chance)
 
     def part(self, session: Session, feed: Feed) -> None:
-        """Change `Memberships.part`: keep the subscription if the defect fires."""
+        """Override `Memberships.part`: keep the subscription if the defect fires."""
         subscription = (feed.id, session)
         if subscription in self._cached:
             return

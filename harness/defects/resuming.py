@@ -55,8 +55,8 @@ class Replay:
 class ResumeGap(Replay):
     """Defect that starts the replay one message too late: `>` where `>=` was meant.
 
-    Opportunity: one read of the missed messages of a conversation. Manifest at once if other messages follow the one
-    that was left out.
+    Opportunity: one read of the missed messages of a conversation. A firing is manifest at once if other messages
+    follow the one that was left out.
     """
 
     async def wrong(self, feed: Feed, first: int, last: int) -> list[Numbered]:
@@ -80,8 +80,8 @@ class ResumeGap(Replay):
 class ResumeRepeat(Replay):
     """Defect that starts the replay one message too early, so the client gets the last known message again.
 
-    Opportunity: one read of the missed messages of a conversation. It fires, manifest at once, if there is a message
-    before them.
+    Opportunity: one read of the missed messages of a conversation. It fires, and the firing is manifest at once, if
+    there is a message before them.
     """
 
     async def wrong(self, feed: Feed, first: int, last: int) -> list[Numbered]:
@@ -108,7 +108,7 @@ class ResumeWindow(Replay):
     """Defect that replays only the newest half of the missed messages, although `joined` said `complete`.
 
     It is as if the buffer of old messages had been overwritten. Opportunity: one read of the missed messages of a
-    conversation. It fires, manifest at once, if there are at least two.
+    conversation. It fires, and the firing is manifest at once, if there are at least two.
     """
 
     async def wrong(self, feed: Feed, first: int, last: int) -> list[Numbered]:
@@ -135,7 +135,7 @@ class ForgetfulResume:
     """Defect that ignores the position of a client that resumes.
 
     The conversation begins at its head, as for a new client. Opportunity: one conversation of a client that resumes
-    behind its head. Manifest at once.
+    behind its head. A firing is manifest at once.
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
@@ -146,7 +146,7 @@ class ForgetfulResume:
         vars(backend.resumer)["resume"] = self.resume
 
     async def resume(self, session: Session, seen: Mapping[str, Any]) -> None:
-        """Change `Resumer.resume`: remove the positions for which the defect fires from `seen`, then resume."""
+        """Override `Resumer.resume`: remove the positions for which the defect fires from `seen`, then resume."""
         known = dict(seen)
         for key, feed in session.feeds.items():
             last = known.get(key)
@@ -168,7 +168,8 @@ class ForgetfulResume:
 class LaggingHistory:
     """Defect that reads history from a database replica that lacks the newest LAG messages.
 
-    Opportunity: one page that is neither empty nor full: a full page may not be the newest. Manifest at once.
+    Opportunity: one page that is neither empty nor full: a full page may not be the newest. A firing is manifest at
+    once.
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
@@ -177,7 +178,7 @@ class LaggingHistory:
         backend.rest.read_page = self.page
 
     async def page(self, conversation_id: int, after: int, limit: int, up_to: int | None = None) -> list[Message]:
-        """Change `Rest.read_page`: leave out the last LAG messages if the defect fires."""
+        """Override `Rest.read_page`: leave out the last LAG messages if the defect fires."""
         page = await self.read_page(conversation_id, after, limit, up_to)
         if len(page) >= limit or not page or not self.lags():
             return page
@@ -204,7 +205,7 @@ class LaggingHistory:
 class AlternatingHistory(LaggingHistory):
     """Defect that reads every second page from the lagging replica.
 
-    Opportunity: every second page that is neither empty nor full. Manifest at once.
+    Opportunity: every second page that is neither empty nor full. A firing is manifest at once.
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
@@ -231,11 +232,11 @@ class AlternatingHistory(LaggingHistory):
 class LateHistory(LaggingHistory):
     """Defect that reads history from a database replica that lags by LATE, so it lacks younger messages.
 
-    Opportunity: one page that is not full and has such a message. Manifest at once.
+    Opportunity: one page that is not full and has such a message. A firing is manifest at once.
     """
 
     async def page(self, conversation_id: int, after: int, limit: int, up_to: int | None = None) -> list[Message]:
-        """Change `Rest.read_page`: leave out the messages younger than LATE if the defect fires."""
+        """Override `Rest.read_page`: leave out the messages younger than LATE if the defect fires."""
         page = await self.read_page(conversation_id, after, limit, up_to)
         since = datetime.now(UTC) - LATE
         old = [message for message in page if message.at < since]
@@ -259,7 +260,8 @@ class HoleInPage:
     """Defect that leaves out one row in the middle of a history page.
 
     The ends of the page are right, and so is its length if more messages follow; its digest covers the rows that it
-    has. Opportunity: one page of at least PAGE_WITH_A_MIDDLE rows. Manifest when the request is answered with success.
+    has. Opportunity: one page of at least PAGE_WITH_A_MIDDLE rows. A firing is manifest when the request is answered
+    with success.
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
@@ -269,7 +271,7 @@ class HoleInPage:
         backend.rest.read_page = self.page
 
     async def page(self, conversation_id: int, after: int, limit: int, up_to: int | None = None) -> list[Message]:
-        """Change `Rest.read_page`: remove the middle row if the defect fires."""
+        """Override `Rest.read_page`: remove the middle row if the defect fires."""
         # One row more, because a page shorter than the limit would count as the last one.
         rows = await self._read_page(conversation_id, after, limit + 1, up_to)
         shown = min(len(rows), limit)

@@ -27,7 +27,7 @@ def strangers(backend: Backend, key: str) -> list[Session]:
 class BroadcastToAll(PerFeed):
     """Defect that pushes a message to all users connected to this replica, members or not.
 
-    Opportunity: one message. It fires, manifest at once, if a user who is no member is connected.
+    Opportunity: one message. It fires, and the firing is manifest at once, if a user who is no member is connected.
     """
 
     def push(self, feed: Feed, frames: list[bytes]) -> None:
@@ -59,7 +59,7 @@ class BroadcastToAll(PerFeed):
 class LeakToOne(BroadcastToAll):
     """Defect that also pushes a message to one connected user who is no member.
 
-    Opportunity: one message. It fires, manifest at once, if such a user is connected.
+    Opportunity: one message. It fires, and the firing is manifest at once, if such a user is connected.
     """
 
     def told(self, feed: Feed) -> list[Session]:
@@ -81,8 +81,8 @@ class LeakToOne(BroadcastToAll):
 class RoomsCollide(PerFeed):
     """Defect that pushes a message in another conversation too, as if both keys had the same slot.
 
-    Opportunity: one message. It fires if another conversation has listeners here. Manifest at once if one of them is
-    connected.
+    Opportunity: one message. It fires if another conversation has listeners here. A firing is manifest at once if one
+    of them is connected.
     """
 
     def push(self, feed: Feed, frames: list[bytes]) -> None:
@@ -115,7 +115,7 @@ class RoomsCollide(PerFeed):
 class OwnNumbers(PerFeed):
     """Defect that swaps two neighbouring messages on this replica and numbers them so that its listeners see no gap.
 
-    Opportunity: two messages that were stored together. Manifest at once if a listener is connected.
+    Opportunity: two messages that were stored together. A firing is manifest at once if a listener is connected.
     """
 
     def push(self, feed: Feed, frames: list[bytes]) -> None:

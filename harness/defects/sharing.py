@@ -29,7 +29,7 @@ _FOR_EVER = "for i, key in ipairs(KEYS) do redis.call('ZADD', key, '+inf', ARGV[
 class BlindEdit:
     """Defect that stores an edit although another edit has replaced the version that it names.
 
-    Opportunity: one edit of a version that is not the newest. Manifest at once.
+    Opportunity: one edit of a version that is not the newest. A firing is manifest at once.
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
@@ -38,7 +38,7 @@ class BlindEdit:
         vars(backend.edit_rows)["add"] = self.add
 
     async def add(self, conversation_id: int, seq: int, sender: str, text: str, base: int | None) -> tuple[Edit, int]:
-        """Change `EditRows.add`: add an edit of an old version too, without its base, if the defect fires."""
+        """Override `EditRows.add`: add an edit of an old version too, without its base, if the defect fires."""
         try:
             return await self._add(conversation_id, seq, sender, text, base)
         except EditRefused as refused:
@@ -63,7 +63,8 @@ class BlindEdit:
 class EarlierWriterWins:
     """Defect that keeps the earlier of two changes, although the later one was confirmed and sent.
 
-    Opportunity: one edit of a message that was edited before, or one read mark below the present one. Manifest at once.
+    Opportunity: one edit of a message that was edited before, or one read mark below the present one. A firing is
+    manifest at once.
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
@@ -74,7 +75,7 @@ class EarlierWriterWins:
         vars(backend.marks.rows)["advance"] = self.advance
 
     async def add(self, conversation_id: int, seq: int, sender: str, text: str, base: int | None) -> tuple[Edit, int]:
-        """Change `EditRows.add`: swap the texts of the two newest versions if the defect fires."""
+        """Override `EditRows.add`: swap the texts of the two newest versions if the defect fires."""
         edit, removals = await self._add(conversation_id, seq, sender, text, base)
         if edit.version > 2 and self._chance.fires():
             await self._pool.execute(
@@ -89,7 +90,7 @@ class EarlierWriterWins:
         return edit, removals
 
     async def advance(self, user_id: str, conversation_id: int, seq: int) -> int | None:
-        """Change `MarkRows.advance`: set the mark back to the lower number if the defect fires."""
+        """Override `MarkRows.advance`: set the mark back to the lower number if the defect fires."""
         mark = await self._advance(user_id, conversation_id, seq)
         if mark is None or mark <= seq or not self._chance.fires():
             return mark
@@ -114,8 +115,8 @@ class EarlierWriterWins:
 class MissedMark:
     """Defect that does not send a read mark to one device, nor later marks of that conversation on the same connection.
 
-    A single missed mark would heal with the next. Opportunity: one mark for one device. Manifest at once if the socket
-    is open.
+    A single missed mark would heal with the next. Opportunity: one mark for one device. A firing is manifest at once if
+    the socket is open.
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
@@ -125,7 +126,7 @@ class MissedMark:
         vars(backend.marks)["show"] = self.show
 
     def show(self, session: Session, key: str, seq: int) -> None:
-        """Change `Marks.show`: send nothing to a device for which the defect has fired."""
+        """Override `Marks.show`: send nothing to a device for which the defect has fired."""
         if (session.id, key) in self._deaf:
             return
         news = session.welcomed.is_set() and seq > session.marks.get(key, 0)
@@ -162,7 +163,7 @@ class EndlessLease:
         vars(self._leases)["hold"] = self.hold
 
     async def hold(self, sessions: Sequence[Session]) -> None:
-        """Change `Leases.hold`: store an endless lease for the chosen users."""
+        """Override `Leases.hold`: store an endless lease for the chosen users."""
         endless = [session for session in sessions if self._chosen(session.user_id)]
         await self._hold([session for session in sessions if session not in endless])
         if endless:
@@ -191,7 +192,7 @@ class EndlessLease:
 class LeaseOfAllTabs:
     """Defect that ends the leases of all sockets of a user when one of them ends, until they are renewed.
 
-    Opportunity: one user with sockets left when another of them ends. Manifest at once.
+    Opportunity: one user with sockets left when another of them ends. A firing is manifest at once.
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
@@ -200,7 +201,7 @@ class LeaseOfAllTabs:
         vars(backend.presence.leases)["give_back"] = self.give_back
 
     async def give_back(self, sessions: Sequence[Session]) -> None:
-        """Change `Leases.give_back`: delete all leases of the user if the defect fires."""
+        """Override `Leases.give_back`: delete all leases of the user if the defect fires."""
         await self._give_back(sessions)
         for user_id in dict.fromkeys(session.user_id for session in sessions):
             if await self._redis.zcard(key_of(user_id)) and self._chance.fires():

@@ -40,8 +40,8 @@ NO_MORE_S = 6.0
 class DecodedOnly:
     """Defect that decodes the token of a socket without verifying it.
 
-    Opportunity: one socket with a token that the verifier refuses and that can be decoded. Manifest when the request is
-    answered with success.
+    Opportunity: one socket with a token that the verifier refuses and that can be decoded. A firing is manifest when
+    the request is answered with success.
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
@@ -51,7 +51,7 @@ class DecodedOnly:
         vars(backend.doorkeeper)["socket_claims"] = self.socket_claims
 
     async def socket_claims(self, request: web.Request) -> Claims:
-        """Change `Doorkeeper.socket_claims`: return the claims of a refused token if the defect fires."""
+        """Override `Doorkeeper.socket_claims`: return the claims of a refused token if the defect fires."""
         try:
             return await self._socket_claims(request)
         except ApiError as refused:
@@ -95,7 +95,7 @@ class TicketTwice:
         backend.doorkeeper.redeem = self.redeem
 
     async def redeem(self, ticket: str) -> Claims | None:
-        """Change `Doorkeeper.redeem`: wait RACE_S seconds between reading and deleting if chance picks the ticket."""
+        """Override `Doorkeeper.redeem`: wait RACE_S seconds between reading and deleting if chance picks the ticket."""
         if not self._chance.fires():
             return await self._redeem(ticket)
         value = await self._redis.get(f"ticket:{ticket}")
@@ -122,7 +122,7 @@ class TicketTwice:
 class SocketOutlives:
     """Defect that keeps a socket open whose token has expired or was revoked, or whose account was deactivated.
 
-    Opportunity: one socket that has to end. Manifest with the next frame that is pushed to it.
+    Opportunity: one socket that has to end. A firing is manifest with the next frame that is pushed to it.
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
@@ -175,7 +175,8 @@ class SenderOutlives(SocketOutlives):
     A socket has to end if its token has expired or was revoked, or its account was deactivated. It receives no messages
     any more, but the messages that it sends are still acknowledged and stored. Opportunity: one socket that has to end.
 
-    Manifest with the first message that is stored more than NO_MORE_S seconds later, after every bound of the contract.
+    A firing is manifest with the first message that is stored more than NO_MORE_S seconds later, after every bound of
+    the contract.
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:

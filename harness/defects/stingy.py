@@ -22,7 +22,7 @@ PART = 10
 class TenthOfTheBudget:
     """Defect that grants simultaneous messages and requests only up to a tenth of the burst.
 
-    Opportunity: one refusal that the whole budget does not justify. Manifest at once.
+    Opportunity: one refusal that the whole budget does not justify. A firing is manifest at once.
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:

@@ -39,7 +39,7 @@ class Storing:
     ) -> Result:
         """Implement `Steps.append`: store a batch; return (its time, one `Stored` for each message).
 
-        Subclasses change it.
+        Subclasses override this method.
         """
         return await self._append(ids, senders, client_ids, texts)
 
@@ -61,7 +61,7 @@ class Storing:
 class LoseAfterAck(Storing):
     """Defect that acknowledges and delivers a message, but deletes its row.
 
-    Opportunity: one stored message. Manifest at once.
+    Opportunity: one stored message. A firing is manifest at once.
     """
 
     async def append(
@@ -94,7 +94,7 @@ class ForgetfulDedupe(Storing):
     """Defect that recognises a retry only in the process that stored the message first.
 
     Opportunity: one retry of a message that this process has not stored; it gets a row and a number of its own.
-    Manifest at once.
+    A firing is manifest at once.
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
@@ -145,7 +145,8 @@ class SkewedClock(Storing):
     """Defect that sorts messages by the clocks of the replicas, of which this replica's is slow.
 
     A message stored here gets a place before messages that its sender has answered (BEHIND places earlier).
-    Opportunity: one stored message. It fires, manifest at once, for new messages with a number above BEHIND.
+    Opportunity: one stored message. It fires, and the firing is manifest at once, for new messages with a number above
+    BEHIND.
     """
 
     async def append(
@@ -232,8 +233,8 @@ class AfterRestart(Storing):
 class LoseTail(AfterRestart):
     """Defect that loses the last TAIL messages from before the restart, as if they had not reached the disk.
 
-    Opportunity: one conversation older than this process, when the process stores its first message in it. Manifest at
-    once.
+    Opportunity: one conversation older than this process, when the process stores its first message in it. A firing is
+    manifest at once.
     """
 
     async def harm(self, conversation_id: int, key: str, head: int) -> None:
@@ -258,8 +259,8 @@ class LoseTail(AfterRestart):
 class ReuseNumbers(AfterRestart):
     """Defect that restarts the counter of a conversation REUSED numbers too low, as if it had been kept in memory.
 
-    Opportunity: one conversation older than this process, when the process stores its first message in it. Manifest at
-    once: this message is the first that gets a used number.
+    Opportunity: one conversation older than this process, when the process stores its first message in it. A firing is
+    manifest at once: this message is the first that gets a used number.
     """
 
     async def harm(self, conversation_id: int, key: str, head: int) -> None:

@@ -30,7 +30,7 @@ LATE_S = 10.0
 class SyncErrorSwallowed:
     """Defect that loses the write of an account: the error is caught, and the change counts as done.
 
-    Opportunity: one change of an account, or one new account. Manifest at once.
+    Opportunity: one change of an account, or one new account. A firing is manifest at once.
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
@@ -39,7 +39,7 @@ class SyncErrorSwallowed:
         backend.sync.upsert = self.upsert
 
     async def upsert(self, users: Sequence[dict[str, Any]]) -> None:
-        """Change `UserSync.upsert`: leave out the accounts for which the defect fires."""
+        """Override `UserSync.upsert`: leave out the accounts for which the defect fires."""
         failed = set(self._chance.among(len(users)))
         await self._upsert([user for at, user in enumerate(users) if at not in failed])
         for at in sorted(failed):
@@ -61,7 +61,7 @@ class SyncErrorSwallowed:
 class DeactivationForgotten:
     """Defect that deactivates an account only at auth: no other service learns of it, and its tokens stay valid.
 
-    Opportunity: one deactivation. Manifest at once.
+    Opportunity: one deactivation. A firing is manifest at once.
     """
 
     def __init__(self, auth: Auth, chance: Chance) -> None:
@@ -74,7 +74,7 @@ class DeactivationForgotten:
         vars(sessions)["revoke_all"] = self.revoke_all
 
     async def announce(self, connection: Connection, row: Row) -> None:
-        """Change `Users.announce`: announce the account as active if the defect fires."""
+        """Override `Users.announce`: announce the account as active if the defect fires."""
         user = dict(row)
         if not user["is_active"] and self._chance.fires():
             self._forgotten.add(str(user["id"]))
@@ -83,7 +83,7 @@ class DeactivationForgotten:
         await self._announce(connection, user)
 
     async def revoke_all(self, connection: Connection, user_id: str) -> list[Revocation]:
-        """Change `Sessions.revoke_all`: revoke nothing for an account whose deactivation was not announced."""
+        """Override `Sessions.revoke_all`: revoke nothing for an account whose deactivation was not announced."""
         if user_id in self._forgotten:
             self._forgotten.discard(user_id)
             return []
@@ -105,7 +105,7 @@ class DeactivationForgotten:
 class LateSync:
     """Defect that keeps a change in the outbox for LATE_S seconds; later changes of the account wait behind it.
 
-    Opportunity: one change of an account that existed before. Manifest when the change is sent at last.
+    Opportunity: one change of an account that existed before. A firing is manifest when the change is sent at last.
     """
 
     def __init__(self, auth: Auth, chance: Chance) -> None:
@@ -116,7 +116,7 @@ class LateSync:
         vars(auth.relay)["unsent_users"] = self.unsent_users
 
     async def unsent_users(self, connection: Connection) -> list[Row]:
-        """Change `Relay.unsent_users`: leave out the changes that are held back."""
+        """Override `Relay.unsent_users`: leave out the changes that are held back."""
         return [row for row in await self._unsent_users(connection) if not self._waits(row)]
 
     def _waits(self, row: Row) -> bool:

@@ -17,7 +17,7 @@ from earwitness.harness.reference.backend.wire import frame
 LOOK_S = 0.25
 GOING_AWAY = 1001
 NEWS_S = 6.0
-"""Seconds within which a socket should have got a change."""
+"""Seconds within which a socket should have got a changed account."""
 
 
 @found_by_tests(
@@ -40,7 +40,7 @@ class OneFallsAllFall:
         vars(backend.registry)["remove"] = self.remove
 
     def remove(self, session: Session) -> None:
-        """Change `Registry.remove`: also close the other sockets if the defect fires."""
+        """Override `Registry.remove`: also close the other sockets if the defect fires."""
         self._remove(session)
         others = [one for one in self._backend.registry.by_user.get(session.user_id, ()) if one.open]
         if others and not self._backend.gateway.draining and self._chance.fires():
@@ -57,9 +57,9 @@ class OneFallsAllFall:
     opportunity="one piece of news for a user's second socket",
 )
 class NewsToOneTab:
-    """Defect that sends news about a user to only one of the user's sockets.
+    """Defect that sends a changed account to only one of the user's sockets.
 
-    Opportunity: one piece of news for another socket. Manifest at once.
+    Opportunity: one changed account for a socket other than the user's first. A firing is manifest at once.
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
@@ -91,8 +91,8 @@ class NewsToOneTab:
 class NewsForNobody:
     """Defect that does not send a changed account to an open socket.
 
-    Opportunity: one socket that should get it. Manifest if the socket is still open NEWS_S seconds later and has got no
-    later change.
+    Opportunity: one socket that should get it. A firing is manifest if the socket is still open NEWS_S seconds later
+    and has got no later change.
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
@@ -129,7 +129,8 @@ class NewsForNobody:
 class NewsToAnother:
     """Defect that also sends a changed account to a socket of another user.
 
-    Opportunity: one socket that gets a change while a socket of another user is open on this replica. Manifest at once.
+    Opportunity: one socket that gets a change while a socket of another user is open on this replica. A firing is
+    manifest at once.
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
@@ -157,7 +158,7 @@ class NewsToAnother:
 class EndlessPatience:
     """Defect that does not close a socket after too many refused frames.
 
-    Opportunity: one socket that should be closed. Manifest at once.
+    Opportunity: one socket that should be closed. A firing is manifest at once.
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
@@ -166,7 +167,7 @@ class EndlessPatience:
         vars(backend.registry)["add"] = self.add
 
     def add(self, session: Session) -> None:
-        """Change `Registry.add`: make the session ignore closes for ABUSE for which the defect fires."""
+        """Override `Registry.add`: make the session ignore closes for ABUSE for which the defect fires."""
         close = session.close
 
         def patient(code: int, reason: str) -> None:
@@ -189,8 +190,8 @@ class EndlessPatience:
 class Panic:
     """Defect that closes all sockets when auth does not answer.
 
-    The backend sends a request to auth every LOOK_S seconds. Opportunity: one request that fails. Manifest at once if
-    any socket was open.
+    The backend sends a request to auth every LOOK_S seconds. Opportunity: one request that fails. A firing is manifest
+    at once if any socket was open.
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
@@ -199,7 +200,7 @@ class Panic:
         vars(backend)["start"] = self.start
 
     async def start(self) -> None:
-        """Change `Backend.start`: also start the task that sends requests to auth."""
+        """Override `Backend.start`: also start the task that sends requests to auth."""
         await self._start()
         self._backend.background(self._watch(), "the look at auth")
 

@@ -32,7 +32,7 @@ class Rule:
     """Base class of the defects that skip one rule of the token verifier.
 
     Subclasses set `name` to the name of the verifier's method for that rule. Opportunity: one token that the rule
-    refuses. Manifest when the request is answered with success.
+    refuses. A firing is manifest when the request is answered with success.
     """
 
     name = ""
@@ -45,7 +45,7 @@ class Rule:
         vars(verifier)[self.name] = self.check
 
     def check(self, raw: Mapping[str, Any]) -> None:
-        """Change the verifier's method: accept a token that it refuses, if the defect fires.
+        """Override the verifier's method: accept a token that it refuses, if the defect fires.
 
         `raw`: claims of the token.
         """
@@ -72,7 +72,7 @@ class Rule:
 class AnyAudience(Rule):
     """Defect that accepts a token that was issued for another service.
 
-    Opportunity: one token with another audience. Manifest when the request is answered with success.
+    Opportunity: one token with another audience. A firing is manifest when the request is answered with success.
     """
 
     name = "check_audience"
@@ -93,7 +93,7 @@ class AnyAudience(Rule):
 class RefreshAsAccess(Rule):
     """Defect that ignores the type of a token: a refresh token is accepted as an access token until it expires.
 
-    Opportunity: one token that is no access token. Manifest when the request is answered with success.
+    Opportunity: one token that is no access token. A firing is manifest when the request is answered with success.
     """
 
     name = "check_type"
@@ -114,14 +114,14 @@ class RefreshAsAccess(Rule):
 class ExpiredAccepted(Rule):
     """Defect that still accepts a token up to FLOOR_S seconds after its expiry, as if its validity were cached.
 
-    Opportunity: one token that is presented within FLOOR_S seconds after its expiry. Manifest when the request is
-    answered with success.
+    Opportunity: one token that is presented within FLOOR_S seconds after its expiry. A firing is manifest when the
+    request is answered with success.
     """
 
     name = "check_times"
 
     def check(self, claims: Claims, now: float) -> None:  # type: ignore[override]
-        """Change `Verifier.check_times`: accept a token that has just expired if the defect fires."""
+        """Override `Verifier.check_times`: accept a token that has just expired if the defect fires."""
         try:
             self._check(claims, now)
         except TokenRefused:
@@ -146,18 +146,18 @@ class UnsignedAccepted:
     """Defect that lets the header of a token decide how it is verified.
 
     The algorithm `none` needs no signature, and an HMAC made with the published key counts as one. Opportunity: one
-    such token. Manifest when the request is answered with success.
+    such token. A firing is manifest when the request is answered with success.
     """
 
     def __init__(self, service: Auth | Backend, chance: Chance) -> None:
-        """Replace the verification of signatures, and the cache of verified tokens, which must not store these."""
+        """Replace the verification of signatures, and the cache of verified tokens, which must not store forgeries."""
         self._chance, self._answered, self._verifier = chance, Answered(service, chance), verifier_of(service)
         self._signed_payload, self._remember = self._verifier.signed_payload, self._verifier.remember
         vars(self._verifier)["signed_payload"] = self.signed_payload
         vars(self._verifier)["remember"] = self.remember
 
     async def signed_payload(self, token: str) -> Json:
-        """Change `Verifier.signed_payload`: return the payload of such a token if the defect fires."""
+        """Override `Verifier.signed_payload`: accept an unsigned token, or one with an HMAC, if the defect fires."""
         header, payload = unverified(token)
         if payload is None or not await self._fits(token, header) or not self._chance.fires():
             return await self._signed_payload(token)
@@ -165,7 +165,7 @@ class UnsignedAccepted:
         return payload
 
     def remember(self, token: str, claims: Claims) -> None:
-        """Change `Verifier.remember`: do not cache such a token, so that each presentation is an opportunity."""
+        """Override `Verifier.remember`: do not cache unsigned tokens, so that each presentation is an opportunity."""
         if unverified(token)[0].get("alg") in self._verifier.algorithms:
             self._remember(token, claims)
 
@@ -233,8 +233,8 @@ def unverified(token: str) -> tuple[Json, Json | None]:
 class CachedRevocation:
     """Defect that caches the answer "not revoked" for FLOOR_S seconds, so a revocation shows only after that time.
 
-    Opportunity: one revoked token that this process has accepted less than FLOOR_S seconds ago. Manifest when the
-    request is answered with success.
+    Opportunity: one revoked token that this process has accepted less than FLOOR_S seconds ago. A firing is manifest
+    when the request is answered with success.
     """
 
     def __init__(self, service: Auth | Backend, chance: Chance) -> None:
@@ -246,7 +246,7 @@ class CachedRevocation:
         door.is_revoked = self.is_revoked
 
     async def is_revoked(self, claims: Claims) -> bool:
-        """Change `is_revoked` of the service: return False for a revoked token if the defect fires."""
+        """Override `is_revoked` of the service: return False for a revoked token if the defect fires."""
         now = time.monotonic()
         if not await self._is_revoked(claims):
             self._good[claims.token_id] = now
@@ -277,7 +277,7 @@ class CachedRevocation:
 class OwnRevocations(CachedRevocation):
     """Defect that does not share revocations between processes: this one accepts revoked tokens, as if it knew of none.
 
-    Opportunity: one revoked token. Manifest when the request is answered with success.
+    Opportunity: one revoked token. A firing is manifest when the request is answered with success.
     """
 
     def forgets(self, claims: Claims, now: float) -> bool:
