@@ -48,7 +48,7 @@ class BaseDialect:
             self.has_address(needs)
 
     def has_address(self, key: str) -> bool:
-        """Return whether the file has the address `key` ("http" or "socket"). Collect a mistake if it does not."""
+        """Return whether the file has the address `key` ("http" or "socket"); collect a mistake if it is missing."""
         found = self.settings.http if key == "http" else self.settings.socket
         if not found:
             self.settings.own.faults.add(f"urls.{key}", "is missing", ADDRESSES[key])

@@ -45,15 +45,15 @@ class GuardedDialogue:
         self.out: list[str | bytes] = []
 
     def opened(self) -> Sequence[Heard]:
-        """Implement `Dialogue.opened`."""
+        """Implement `Dialogue.opened`: call the dialect's method, and check the events."""
         return self._events("opened", self.dialogue.opened)
 
     def received(self, data: str | bytes) -> Sequence[Heard]:
-        """Implement `Dialogue.received`."""
+        """Implement `Dialogue.received`: call the dialect's method, and check the events."""
         return self._events("received", self.dialogue.received, data)
 
     def tick(self) -> Sequence[Heard]:
-        """Implement `Dialogue.tick`."""
+        """Implement `Dialogue.tick`: call the dialect's method, and check the events."""
         return self._events("tick", self.dialogue.tick)
 
     def closing(self) -> None:
@@ -65,7 +65,7 @@ class GuardedDialogue:
             self.out.clear()
 
     def send(self, label: str, message_id: str, text: str) -> str | bytes:
-        """Implement `Dialogue.send`."""
+        """Implement `Dialogue.send`: call the dialect's method, and check that it returns text or bytes."""
         try:
             frame = self.dialogue.send(label, message_id, text)
         except Exception as error:
@@ -210,27 +210,27 @@ class GuardedDialect:
         self.stated = target.stated
 
     def reachable(self) -> Flow[None]:
-        """Implement `Target.reachable`."""
+        """Implement `Target.reachable`: run the dialect's flow with a guard."""
         return self._flow("reachable", self.target.reachable)
 
     def login(self, person: Person) -> Flow[Credentials]:
-        """Implement `Target.login`."""
+        """Implement `Target.login`: run the dialect's flow with a guard."""
         return self._flow("login", self.target.login, person)
 
     def identity(self, credentials: Credentials) -> Flow[Sequence[Statement]]:
-        """Implement `Target.identity`."""
+        """Implement `Target.identity`: run the dialect's flow with a guard."""
         return self._flow("identity", self.target.identity, credentials)
 
     def open_room(self, credentials: Credentials, room: Room) -> Flow[None]:
-        """Implement `Target.open_room`."""
+        """Implement `Target.open_room`: run the dialect's flow with a guard."""
         return self._flow("open_room", self.target.open_room, credentials, room)
 
     def probe(self, credentials: Credentials) -> Flow[int]:
-        """Implement `Target.probe`."""
+        """Implement `Target.probe`: run the dialect's flow with a guard."""
         return self._flow("probe", self.target.probe, credentials)
 
     def history(self, credentials: Credentials, room: Room) -> Flow[list[StoredRow]]:
-        """Implement `Target.history`."""
+        """Implement `Target.history`: run the dialect's flow with a guard."""
         return self._flow("history", self.target.history, credentials, room)
 
     def dialogue(
@@ -240,7 +240,7 @@ class GuardedDialect:
         resume: Mapping[str, int] | None = None,
         previous: Dialogue | None = None,
     ) -> Dialogue:
-        """Implement `Target.dialogue`."""
+        """Implement `Target.dialogue`: return the dialect's dialogue with a guard."""
         before = _unguarded(previous)
         try:
             return _guarded(self.target.dialogue(credentials, rooms, resume, before), self._where)

@@ -45,7 +45,7 @@ class Target(Protocol):
 
     name                   name of the platform in reports
     contract               what the platform promises
-    allow_load             a run may put load on the platform; always True if it is on this machine
+    allow_load             a run may put load on the platform; always True for a platform on this machine
     max_users              most users of a run; None: any number
     network                the only hosts that clients may contact; TLS settings; the longest frame in bytes
     parts                  optional features of the platform
@@ -68,7 +68,7 @@ class Target(Protocol):
     stated: frozenset[str]
 
     def reachable(self) -> Flow[None]:
-        """Check by HTTP that the platform responds. Raises FlowError if it does not.
+        """Check by HTTP that the platform responds. Raises FlowError if the platform does not.
 
         The request should be one that only a working platform answers correctly, so not a health page. Without an HTTP
         address nothing is sent.

@@ -27,8 +27,9 @@ async def read_history(
 ) -> list[StoredRow]:
     """Return all messages of a room that the platform has stored, oldest first.
 
-    Raises FlowError, also if there are exactly as many rows as a number in the request says (`Parts.history_limits`,
-    from LEAST_LIMIT on): they may be only the first ones. httpx's transport errors pass through.
+    Raises FlowError if the history cannot be read, and if the number of rows is LEAST_LIMIT or more and equals a number
+    in the request (`Parts.history_limits`): the rows may be only the first ones. httpx's transport errors are raised
+    unchanged.
     """
     by_socket = target.parts.reads_by_socket
     if by_socket is None:

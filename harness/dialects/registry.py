@@ -171,7 +171,8 @@ def shipped() -> list[str]:
 def from_file(path: Path) -> Offered:
     """Return the dialect of a Python file.
 
-    Raises TargetError if the file is missing or cannot be imported, SettingsError if it has no function `open_dialect`.
+    Raises TargetError if the file is missing or cannot be imported, SettingsError if the file has no function
+    `open_dialect`.
     """
     if not path.is_file():
         raise TargetError(f"There is no dialect {path}.")

@@ -1,4 +1,4 @@
-"""Guesses about the platform of a recording: login, frames, history, addresses. `writing` makes a draft of them."""
+"""Guesses about the platform of a recording: login, frames, history, addresses. `writing` writes a draft from these."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ class LoginGuess:
 
     @property
     def names(self) -> dict[str, str]:
-        """Return value -> path for what may be this user's id: in the answer, or claims of the token."""
+        """Return value -> path for values that may be this user's id: in the answer, or in claims of the token."""
         found: dict[str, str] = {}
         answer = self.exchange.answer if self.exchange else None
         for path, value in [*leaves(answer), *((f"claims.{key}", one) for key, one in self.claims.items())]:

@@ -129,7 +129,7 @@ class Recording:
 def read_recording(path: Path) -> Recording:
     """Return the content of a HAR file.
 
-    Raises TargetError if it cannot be read, is too long, is no HAR, or has no socket with frames.
+    Raises TargetError if the file cannot be read, is too long, is no HAR, or has no socket with frames.
     """
     data = _bytes(path)
     try:

@@ -77,7 +77,7 @@ class Secrets:
         return "/".join(self.clean(part) for part in urlsplit(url).path.split("/"))
 
     def origin(self, url: str) -> str:
-        """Return scheme, host and port of an address, without user and password."""
+        """Return scheme, host and port of an address, without user and password. A secret host becomes REMOVED."""
         parts = urlsplit(url)
         host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname or ""
         port = f":{parts.port}" if parts.port else ""

@@ -13,7 +13,7 @@ from earwitness.harness.progress import one_line
 
 WIDTH: Final = 118
 BESIDE: Final = 52
-"""Column from which a comment stands beside its key, if the line has room for it."""
+"""Column at which a comment begins that is on the line of its key."""
 BARE: Final = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -30,7 +30,7 @@ class Sheet:
         self.lines += ["", name]
 
     def key(self, name: str, value: object, comment: str = "") -> None:
-        """Write a key. `comment` stands beside it if the line has room for both, else above."""
+        """Write a key. `comment` is on the same line if both fit into WIDTH characters, else on a line above."""
         line = f"{name} = {toml(value)}"
         beside = f"{line.ljust(BESIDE)} # {one_line(comment)}"
         if comment and len(beside) > WIDTH:

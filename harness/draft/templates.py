@@ -28,7 +28,7 @@ class Maker:
     """Maker of templates from recorded frames and requests."""
 
     def __init__(self, secrets: Secrets) -> None:
-        """Keep `secrets` out of every template."""
+        """Set `secrets`, the secrets of the recording, which no template may contain."""
         self.secrets = secrets
 
     def of_units(self, units: Sequence[Unit], at: Mapping[str, str], values: Mapping[str, str]) -> Any:
@@ -37,7 +37,7 @@ class Maker:
         A text that differs between the units and has no placeholder becomes UNKNOWN.
 
         at      path -> placeholder
-        values  value -> placeholder, wherever it stands
+        values  value -> placeholder that replaces the value at every path
         """
         example = units[0]
         varies = {path for path in example.leaves if len({repr(unit.leaves.get(path)) for unit in units}) > 1} - set(at)
@@ -83,14 +83,14 @@ class Maker:
         return UNKNOWN if secret else self.constant(value)
 
     def constant(self, text: str) -> str:
-        """Return a constant text of the recording as it may stand in a template, without secrets.
+        """Return a constant text of the recording for a template, without secrets.
 
-        UNKNOWN if it is longer than LONGEST, or contains what would be read as a placeholder.
+        Return UNKNOWN if the text is longer than LONGEST, or contains something that would be read as a placeholder.
         """
         return UNKNOWN if len(text) > LONGEST or HOLE.search(text) else self.secrets.clean(text)
 
     def key(self, text: str) -> str:
-        """Return a key of a table as it may stand in a template: names are kept, other texts are cleaned."""
+        """Return a key of a table for a template: a key that a path can name is kept, any other text is cleaned."""
         name = STEP.fullmatch(text) and len(text) <= LONGEST and not HOLE.search(text)
         return self.secrets.clean(text) if not name or text in self.secrets.values else text
 

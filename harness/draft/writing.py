@@ -1,4 +1,4 @@
-"""Text of a draft: addresses, login, rooms and sending; the frames and the promises stand in `frames_part`."""
+"""Text of a draft: addresses, login, rooms and sending; `frames_part` writes the frames and the promises."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Trial of a target file with two users: whether it fits its platform, and what could be judged."""
+"""Trial of a target file with two users: whether the file fits the platform, and which promises a run could judge."""

@@ -1,4 +1,4 @@
-"""The command `earwitness probe FILE`: whether the target file is right, and what could be judged on its platform."""
+"""The command `earwitness probe FILE`: whether a target file is right, and which of its promises a run could judge."""
 
 from __future__ import annotations
 
@@ -232,7 +232,7 @@ def judgeable(rehearsal: Rehearsal) -> list[tuple[str, str, str]]:
 
 
 def _streams(rehearsal: Rehearsal) -> tuple[bool, str]:
-    """Return whether the platform streams answers, and what is doubtful about them, "" if nothing is."""
+    """Return (whether the platform streams answers, reason why they could not be judged); the reason is "" if none."""
     parts = rehearsal.target.parts
     events = [heard[6][1] for voice in rehearsal.voices for heard in voice.events(AGENT)]
     asked = parts.streams_answers is not None

@@ -11,12 +11,12 @@ SHOWN = 20
 KEYS = 8
 HEAD = 8
 NAMES = ("type", "event", "ev", "kind", "op", "action", "method", "cmd")
-"""Keys that usually tell kinds of frames apart."""
+"""Keys whose values usually name the kind of a frame."""
 _DIGITS = re.compile(r"\d+")
 
 
 def kind_of(data: str | bytes) -> str:
-    """Return a text that is the same for all frames of one kind: the values that tell kinds apart, or the form."""
+    """Return a text that is the same for all frames of one kind: the form of its JSON, or how its data begins."""
     text = data if isinstance(data, str) else data.decode(errors="replace")
     start = re.search(r"[\[{]", text)
     prefix = "" if start is None else text[: start.start()]

@@ -57,7 +57,7 @@ def proposals(rehearsal: Rehearsal) -> Iterator[tuple[str, str]]:
 def write_promises(path: Path, rehearsal: Rehearsal) -> str:
     """Write the promises that were kept into the [contract] of a target file; return a sentence about it.
 
-    Each line has what was seen as its comment. Promises that were not kept stay out. Raises TargetError for a dialect
+    Each line has the evidence as its comment. Promises that were not kept stay out. Raises TargetError for a dialect
     in Python, whose settings are no TOML, and if the [contract] has a form to which no lines can be added.
     """
     if path.suffix != ".toml":

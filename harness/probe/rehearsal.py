@@ -62,7 +62,8 @@ class Voice:
 
     sent      client message id -> text
     received  count of received frames
-    frames    the stored frames, of `kept` bytes and characters together
+    frames    the stored frames
+    kept      size of the stored frames and of the texts in their events, in bytes and characters
     welcomed  the platform has greeted the connection
     ended     how the connection ended, "" while it is open
     cut       `ended` at the end of the rehearsal, before open connections were closed; "" if it was open then

@@ -17,7 +17,7 @@ class ReferenceAccounts:
     """
 
     def __init__(self, auth: str, edge: str) -> None:
-        """Send changes to `auth`. Profiles are read at `auth`, and from the backend behind `edge`."""
+        """Derive the addresses: changes go to `auth`; profiles come from `auth`, and from the backend behind `edge`."""
         self._auth = auth
         self._urls = {Place.AUTH: f"{auth}/auth/me", Place.BACKEND: f"{edge}/api/me"}
 

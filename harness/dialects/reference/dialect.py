@@ -236,7 +236,7 @@ class ReferenceTarget(ReferenceRooms, ReferenceEntrance):
     # -- the socket ---------------------------------------------------------------------------------------------
 
     def share_frames(self, rooms: Collection[str]) -> None:
-        """Implement `SharesFrames.share_frames`."""
+        """Implement `SharesFrames.share_frames`: decode frames through a cache from now on."""
         self._hear = hearing(self.hear, rooms)
 
     def dialogue(
@@ -374,7 +374,7 @@ def _text_or_none(frame: Mapping[str, Any], name: str) -> str | None:
 def _hear_rare(frame: Mapping[str, Any]) -> Sequence[Heard]:
     """Return the events of a frame that is not a message.
 
-    Raises KeyError, TypeError or ValueError if it is not understood.
+    Raises KeyError, TypeError or ValueError if the frame is not understood.
     """
     kind = frame["type"]
     if kind == "ack":

@@ -104,7 +104,7 @@ class Forger:
         return jwt.encode(claims, self._own(), algorithm="ES256", headers={"kid": self.kid, **(header or {})})
 
     def parts(self) -> tuple[str, str, str]:
-        """Return header, payload and signature of the victim's token, as they are encoded."""
+        """Return (header, payload, signature) of the victim's token, each in base64url."""
         head, payload, signature = self.token.split(".")
         return head, payload, signature
 
@@ -267,7 +267,7 @@ FORGERIES: dict[str, Callable[[Forger], str]] = {
 """Methods of Forger that make a forgery, by their names."""
 
 TIMED: frozenset[str] = frozenset(("issued_in_the_future", "not_yet_valid", "expired"))
-"""Forgeries that are wrong only by their times: a tester whose wall clock is an hour off makes valid tokens of them."""
+"""Forgeries that are wrong only by their times. A tester whose wall clock is an hour wrong would make valid tokens."""
 WITHOUT_KEY: tuple[str, ...] = (
     "bad_signature", "no_signature", "algorithm_none", "hmac_with_public_pem", "hmac_with_public_jwk",
     "other_algorithm_of_the_key", "foreign_key", "key_in_the_header", "edited_payload", "more_permissions",

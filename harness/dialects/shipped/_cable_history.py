@@ -1,8 +1,8 @@
 """Positions in the streams of Action Cable's extended protocol, and messages held until a history is confirmed.
 
-https://docs.anycable.io/misc/action_cable_protocol describes actioncable-v1-ext-json. A client says on subscribing up
-to which offset it has received each stream. The server confirms the subscription, sends what was missed like other
-messages, and then confirms the history, or rejects it.
+https://docs.anycable.io/misc/action_cable_protocol describes actioncable-v1-ext-json. On subscribing, a client states
+up to which offset it has received each stream. The server confirms the subscription, sends the missed messages like
+new ones, and then confirms or rejects the history.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Held:
         return False
 
     def end(self, label: str) -> list[Heard]:
-        """Return the messages of a room that were held, and hold no more of them."""
+        """Return the held messages of a room, and stop holding messages of this room."""
         return self._rooms.pop(label, [])
 
 

@@ -354,7 +354,7 @@ class CallingDialogue(BaseDialogue):
 
     values        placeholders of the person
     acknowledges  the platform answers messages
-    rows          rows of the history that it reads; None until they are there
+    rows          rows of the history, if the dialogue reads one; None until the rows have been received
     """
 
     def __init__(self, handshake: Handshake, dialect: CallingDialect, credentials: Credentials, rooms: Sequence[Room]):
@@ -370,7 +370,7 @@ class CallingDialogue(BaseDialogue):
         raise NotImplementedError
 
     def send(self, label: str, message_id: str, text: str) -> str:
-        """Implement `Dialogue.send`."""
+        """Implement `Dialogue.send`: return the frame of the event that sends a message."""
         return self.talk.send(label, message_id, text, asks=self.acknowledges)
 
     def frame(self, name: str, arguments: str, number: int | None) -> str:
@@ -424,7 +424,7 @@ class CallingDialect(BaseDialect):
         raise NotImplementedError
 
     def values(self, credentials: Credentials) -> dict[str, object]:
-        """Return the placeholders of a person who is logged in."""
+        """Return placeholder -> value for a logged-in person: number, name, email, secret, token, user_id."""
         known = person_values(self.account(credentials.person))
         return known | {"token": credentials.token, "user_id": credentials.user_id}
 
@@ -434,7 +434,7 @@ class CallingDialect(BaseDialect):
         return {name: template.render(values) for name, template in self.rules.headers.items()}
 
     def address(self, credentials: Credentials, path: str, query: Mapping[str, str]) -> str:
-        """Return the address of the socket, with `query` and the option `query` in it.
+        """Return the address of the socket; the parameter and the option `query` are added to its query.
 
         `path`: its path if the address in the file has none.
         """

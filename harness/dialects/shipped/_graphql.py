@@ -59,7 +59,7 @@ class Stored:
     paths: messages.Paths
 
     def rows(self, answer: Mapping[str, Any]) -> list[StoredRow]:
-        """Return the messages in a result, in its order. Raises FlowError if it is no list of messages."""
+        """Return the messages in the result `answer`, in order. Raises FlowError if it has no list of messages."""
         items = self.items(answer.get("data"))
         found = [self.paths.row(item) for item in items] if type(items) is list else [None]
         rows = [row for row in found if row is not None]

@@ -32,11 +32,11 @@ NONE: dict[str, list[str]] = {"types": []}
 class Homeserver(Protocol):
     """Protocol of the facts about a homeserver that its dialogues use.
 
-    http, network  base URL, and how it is reached
-
+    http      base URL of the server
+    network   hosts that clients may contact, and TLS settings
     wait_s    longest wait of a poll, in seconds
     page      most messages of a room in one answer; older ones are read page by page
-    room_of   room ids by label, and `label_of` the other way
+    room_of   label of a room -> its room id; `label_of`: room id -> label
     """
 
     http: str

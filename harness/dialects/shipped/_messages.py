@@ -24,14 +24,14 @@ from earwitness.harness.dialects.toml.template import Template
 from earwitness.harness.dialects.values import Opening
 
 IN_ROOM: Final = LOGGED_IN | {"room"}
-"""Placeholders of an option that belongs to a room."""
+"""Placeholders that may be used in an option about a room."""
 HISTORY: Final = "[contract] history = false"
 REFUSED: Final = 400
 """Code in the event of a refusal, for protocols that state no code."""
 MARK: Final = "\ue100"
 """Character put in place of a room's label, to find the text before and after the label in the protocol's name."""
 SENDING: Final = IN_ROOM | {"id", "text"}
-"""Placeholders of an option that sends a message."""
+"""Placeholders that may be used in an option for sending a message."""
 Asked = TypeVar("Asked")
 
 
@@ -179,7 +179,7 @@ class InRooms(BaseDialect):
         raise NotImplementedError
 
     def address(self, start: Start, **more: str) -> str:
-        """Return the address of a socket, with the queries of the option `query` and `more` in it."""
+        """Return the address of a socket; the option `query` and `more` are added to its query."""
         return with_query(self.settings.socket, self.filled(self.query, start.values) | more)
 
     def read_requests(self) -> None:
@@ -212,7 +212,7 @@ class Joining(BaseDialogue):
     The platform would refuse a message that is sent before the join, so its usual clients wait too.
 
     values   placeholders of the user
-    name_of  the protocol's name of each room, by label; `label_of`: the other way
+    name_of  label of a room -> the protocol's name of the room; `label_of`: name -> label
     joined   labels of the rooms that are joined
     """
 
@@ -240,7 +240,8 @@ class Joining(BaseDialogue):
     def joins(self, label: str, continued: bool | None = None, missed: Sequence[Heard] = ()) -> tuple[Heard, ...]:
         """Note that the room `label` is joined; return its event JOINED, and WELCOME as `decided` does.
 
-        - `continued`: whether nothing was missed; None: the subscription is new, or the platform does not say
+        - `continued`: True if nothing was missed, False if messages may be missing; None if the subscription is new,
+          or the platform does not state it
         - `missed`: events of missed messages; they are returned between JOINED and WELCOME
         """
         self.joined.add(label)

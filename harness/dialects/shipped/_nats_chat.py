@@ -36,8 +36,8 @@ class Server:
     def request(self, what: str, label: str, inbox: str, after: int | None) -> tuple[str, dict[str, Any]]:
         """Return subject (without `$JS.API.`) and body of a request to JetStream about the room `label`.
 
-        - `what`: "stream" makes its stream, or asks for it if streams are not made; "state" asks for it; "consumer"
-          makes a consumer
+        - `what`: "stream" makes the room's stream, or asks for its state if the option `create` is false; "state" asks
+          for the state of the stream; "consumer" makes a consumer
         - `inbox`: beginning of the subjects that the client has subscribed to
         - `after`: a consumer delivers the messages above this number; None: only new ones
         """
@@ -117,14 +117,17 @@ class Chat(d.BaseDialogue):
         self.out.append(b"PUB $JS.API.%b %b" % (subject.encode(), self._tail(what, label, "", orjson.dumps(body))))
 
     def _tail(self, what: str, label: str, message_id: str, body: bytes, head: bytes = b"") -> bytes:
-        """Return the end of a PUB or HPUB: the subject for its answer, sizes, headers and body."""
+        """Note that an answer is awaited; return the end of a PUB or HPUB: reply subject, sizes, headers and body.
+
+        `what`, `label`, `message_id`: kind of the request, room and message, by which its answer is understood.
+        """
         self._count += 1
         self._asked[str(self._count)] = (what, label, message_id)
         sizes = f"{len(head)} {len(head) + len(body)}" if head else f"{len(body)}"
         return b"%b.answer.%d %b\r\n%b%b\r\n" % (self._inbox.encode(), self._count, sizes.encode(), head, body)
 
     def send(self, label: str, message_id: str, text: str) -> bytes:
-        """Implement `Dialogue.send`: publish with the message id, so that the stream stores a message only once."""
+        """Implement `Dialogue.send`: return an HPUB with the message id, so that a stream stores no message twice."""
         head = b"NATS/1.0\r\nNats-Msg-Id: %b\r\n\r\n" % message_id.encode()
         tail = self._tail("sent", label, message_id, text.encode(), head)
         return b"HPUB %b %b" % (self._server.subject.of(label).encode(), tail)

@@ -1,4 +1,4 @@
-"""Resuming after a cut by a request of the application, for protocols that have no resume of their own.
+"""Resuming a session by a request of the application, for protocols that cannot resume by themselves.
 
 The new connection states the number of the last message received; the application sends the messages after it.
 """
@@ -19,11 +19,11 @@ from earwitness.harness.dialects.toml.template import Template
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """Table [options.resume].
+    """Rules of the table [options.resume].
 
-    asks      template of what is sent, with {seq}, in place of the option that usually joins a room
-    items     path of the list of missed messages in the answer; None: they arrive as others do
-    complete  path of a flag in the answer, false where something may be missing; None: nothing is said
+    asks      template with {seq} that is sent in place of the option that usually joins a room
+    items     path of the list of missed messages in the answer; None: they arrive like new messages
+    complete  path of a flag in the answer that is false if messages may be missing; None: there is no such flag
     """
 
     asks: Template

@@ -64,7 +64,7 @@ class Chat(Stream):
         self._sent: set[str] = set()  # ids of messages that were not sent back on this connection
 
     def send(self, label: str, message_id: str, text: str) -> str:
-        """Implement `Dialogue.send`."""
+        """Implement `Dialogue.send`: return a stanza of the type groupchat, addressed to the room."""
         body = f"<body>{escape(legal(text), {chr(13): '&#13;'})}</body>"
         self._sent.add(message_id)
         to, number = quoteattr(self._chat.jid(label)), quoteattr(message_id)

@@ -74,7 +74,7 @@ class Cable(messages.Joining):
         self._positions: Positions = Positions(before._positions if before is not None else None)
 
     def received(self, data: str | bytes) -> Sequence[Heard]:
-        """Implement `Dialogue.received`."""
+        """Implement `Dialogue.received`: return the events of a message, a ping, or an answer about a subscription."""
         frame = messages.parsed(data)
         if type(frame) is not dict:
             return messages.not_understood(data)

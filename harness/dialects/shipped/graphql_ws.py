@@ -86,7 +86,7 @@ class Operations(BaseDialogue):
         self._seqs = (start.seqs or {}) if dialect.resume else {}
 
     def received(self, data: str | bytes) -> Sequence[Heard]:
-        """Implement `Dialogue.received`."""
+        """Implement `Dialogue.received`: return the events of a result, an error, or the end of an operation."""
         frame = messages.parsed(data)
         if type(frame) is not dict:
             return messages.not_understood(data)

@@ -125,7 +125,7 @@ class Chat(d.BaseDialogue):
         return [(d.MESSAGE, self._dialect.topic.label(topic), text, -1, sender, message_id, None)]
 
     def send(self, label: str, message_id: str, text: str) -> bytes:
-        """Implement `Dialogue.send`."""
+        """Implement `Dialogue.send`: return a PUBLISH packet with the message as a JSON object."""
         dialect, number = self._dialect, self._number()
         self._sent[number] = (message_id, label)
         payload = {dialect.id: message_id, dialect.sender: self._user_id, dialect.text: text}

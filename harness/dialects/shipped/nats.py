@@ -51,7 +51,7 @@ class Nats(d.BaseDialect):
         return Chat(self.server, self.connect(opening.credentials), opening.labels, opening.resume or {})
 
     def reader(self, credentials: d.Credentials, room: d.Room) -> Reader:
-        """Implement `ReadsBySocket.reader`."""
+        """Implement `ReadsBySocket.reader`: return a dialogue that reads the stream of the room."""
         return Reader(self.server, self.connect(credentials), room.label)
 
     def connect(self, credentials: d.Credentials) -> bytes:

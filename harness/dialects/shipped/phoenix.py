@@ -74,7 +74,7 @@ class Channels(messages.Joining):
         self.out.append(_frame(ref, ref, self.name_of[label], "phx_join", payload))
 
     def received(self, data: str | bytes) -> Sequence[Heard]:
-        """Implement `Dialogue.received`."""
+        """Implement `Dialogue.received`: return the events of a message, a reply, or the end of a channel."""
         frame = messages.parsed(data)
         if type(frame) is not list or len(frame) != 5 or type(frame[3]) is not str:
             return messages.not_understood(data)
@@ -110,7 +110,7 @@ class Channels(messages.Joining):
         return ((ACK, None, None, number, None, asked, None),)
 
     def _ended(self, label: str, join_ref: object, event: str) -> Sequence[Heard]:
-        """Leave a room whose channel ended on the server. After a crash join it again, as clients do."""
+        """Return LEFT for a room whose channel ended on the server; after a crash, also ask to join the room again."""
         if join_ref not in (self._join_ref.get(label), None):
             return ()  # a channel that was replaced since
         left = self.leaves(label)
@@ -119,7 +119,7 @@ class Channels(messages.Joining):
         return left
 
     def send(self, label: str, message_id: str, text: str) -> str:
-        """Implement `Dialogue.send`."""
+        """Implement `Dialogue.send`: return the frame that pushes the message to the topic of its room."""
         ref = self._refs.next(message_id if self._dialect.contract.acknowledges else None)
         payload = self.filled(self._dialect.send, label, id=message_id, text=text)
         return _frame(self._join_ref.get(label), ref, self.name_of[label], self._dialect.event, payload)

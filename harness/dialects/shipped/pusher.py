@@ -92,7 +92,7 @@ class Channels(messages.Joining):
         self.beat_s, self._dialect = dialect.ping_s, dialect
 
     def received(self, data: str | bytes) -> Sequence[Heard]:
-        """Implement `Dialogue.received`."""
+        """Implement `Dialogue.received`: return the events of a message or of a change of a subscription."""
         frame = messages.parsed(data)
         event = frame.get("event") if type(frame) is dict else None
         if type(frame) is not dict or type(event) is not str:

@@ -98,11 +98,11 @@ class Said(CallingDialogue):
         return ()
 
     def closing(self) -> None:
-        """Implement `Dialogue.closing`: say that the connection is closed on purpose."""
+        """Implement `Dialogue.closing`: send a close message of the hub protocol."""
         self.out.append(f'{{"type":{CLOSE}}}{END}')
 
     def frame(self, name: str, arguments: str, number: int | None) -> str:
-        """Implement `CallingDialogue.frame`."""
+        """Implement `CallingDialogue.frame`: return an invocation; `number` is its `invocationId`."""
         asked = "" if number is None else f',"invocationId":"{number}"'
         return f'{{"type":{INVOCATION},"target":{name},"arguments":{arguments}{asked}}}{END}'
 

@@ -141,7 +141,7 @@ class Said(CallingDialogue):
         self.out.append(f"41{self._prefix}")
 
     def frame(self, name: str, arguments: str, number: int | None) -> str:
-        """Implement `CallingDialogue.frame`."""
+        """Implement `CallingDialogue.frame`: return an event packet; with `number` it asks for an acknowledgement."""
         listed = f"[{name}]" if arguments == "[]" else f"[{name},{arguments[1:]}"
         return f"42{self._prefix}{'' if number is None else number}{listed}"
 

@@ -113,7 +113,7 @@ class Chat(d.BaseDialogue):
         return str(self._count)
 
     def send(self, label: str, message_id: str, text: str) -> str:
-        """Implement `Dialogue.send`."""
+        """Implement `Dialogue.send`: return the frame SEND, which asks for a receipt."""
         dialect = self._dialect
         headers = {"destination": dialect.destination.of(label), "receipt": self._receipt(message_id, label)}
         headers |= {dialect.id_header: message_id, dialect.sender_header: self._user_id, "content-type": "text/plain"}

@@ -48,7 +48,7 @@ class Xmpp(BaseDialect):
         return Chat(self, opening.credentials, opening.rooms, before, back=opening.back)
 
     def reader(self, credentials: Credentials, room: Room) -> Archive:
-        """Implement `ReadsBySocket.reader`."""
+        """Implement `ReadsBySocket.reader`: return a stream that logs in and reads the archive of the room."""
         return Archive(self, credentials, room)
 
 

@@ -218,7 +218,7 @@ class GenericTarget:
     # -- the socket ---------------------------------------------------------------------------------------------
 
     def share_frames(self, rooms: Collection[str]) -> None:
-        """Implement `SharesFrames.share_frames`."""
+        """Implement `SharesFrames.share_frames`: decode frames through a cache from now on."""
         self._hear = hearing(self._hear, rooms)
 
     def dialogue(

@@ -40,7 +40,9 @@ class GreetedDialogue(BaseDialogue):
         join: Sequence[str],
         envelope: Envelope | None = None,
     ) -> None:
-        """Decode with `hear` and encode with `send`; `first` is sent when the socket opens, `join` after WELCOME.
+        """Keep the functions that decode (`hear`) and encode (`send`), and frames to send on opening and after WELCOME.
+
+        `first`: frames to send when the socket opens; `join`: frames to send after WELCOME.
 
         `envelope`: of frames that `hear` decodes, None if there is none.
         """
@@ -50,7 +52,7 @@ class GreetedDialogue(BaseDialogue):
         self.send = send
 
     def received(self, data: str | bytes) -> Sequence[Heard]:
-        """Implement `Dialogue.received`."""
+        """Implement `Dialogue.received`: return the events of a frame; after WELCOME, send the frames of `join`."""
         events = self._hear(data)
         if self._join and any(event[0] == WELCOME for event in events):
             self.out += self._join

@@ -15,7 +15,7 @@ from earwitness.harness.dialects.toml.template import Template
 COUNTED: Final = "n"
 """Placeholder of a number that counts the frames of a connection that contain this placeholder."""
 BY_FRAME, OPEN, GREETING = "frame", "open", "greeting"
-"""Events after which a connection counts as subscribed to its rooms: a frame says so, it is open, or it is greeted."""
+"""Signs that a connection is subscribed to its rooms: a frame that says so, its opening, or the greeting."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +109,7 @@ def kept_names(top: Table) -> frozenset[str]:
 
 
 def read_exchange(socket: Table, known: Collection[str]) -> tuple[tuple[Step, ...], tuple[Reply, ...]]:
-    """Return the steps and the replies of the table [socket]. Mistakes are collected in it and raised later.
+    """Return the steps and the replies of the table [socket]. Mistakes are collected in `socket` and raised later.
 
     `known`: placeholders that have values.
     """

@@ -17,7 +17,7 @@ COMMAND_S = 60.0
 class CommandFault:
     """Fault that the shell commands `on`, `off` and `check` of a target file control.
 
-    It lasts until `lift` is called.
+    The fault lasts from `apply` until `lift` is called.
     """
 
     name: str

@@ -164,7 +164,7 @@ class FrameRules:
             return [Piece(text, prefix, None, read=False)]
 
     def recognised(self, data: str | bytes) -> list[tuple[Rule | None, object]]:
-        """Return the JSON values of a frame, each with the rule that recognises it; [] if it has another form."""
+        """Return (rule that recognises it, or None; value) for each JSON value of a frame; [] for another form."""
         return [(self.rule_of(piece.value, piece.prefix), piece.value) for piece in self.pieces(data) if piece.read]
 
     def rule_of(self, frame: object, prefix: str | None = None) -> Rule | None:
@@ -224,7 +224,7 @@ def _read_rule(table: Table, name: str, has_kind: bool, prefix: str) -> Rule:
 
 
 def read_values(table: Table, name: str, example: str) -> tuple[object, ...]:
-    """Return the values of a kind of frame that the key `name` lists; () if it is absent or wrong.
+    """Return the values of a kind of frame that the key `name` lists; () if the key is absent or wrong.
 
     `example`: a correct value, for the error.
     """

@@ -132,7 +132,7 @@ class PasswordLogin:
     most: int | None = None
 
     def __init__(self, requests: Sequence[RequestTemplate], claim: Claim, cookie: str) -> None:
-        """Send `requests` one after the other for each login."""
+        """Keep the requests of a login, which are sent in order, and how its token is found."""
         self.requests, self.claim, self.cookie = requests, claim, cookie
 
     def flow(self, person: Person, values: Mapping[str, object], base: str) -> Flow[Credentials]:
@@ -203,7 +203,7 @@ class MintLogin:
     def __init__(
         self, algorithm: str, key: str, headers: dict[str, object], claims: Template, ttl_s: float, claim: Claim
     ):
-        """Sign with `key` by `algorithm`; `headers` are the JOSE header of each token."""
+        """Keep the key and the algorithm that sign tokens, and `headers`, the JOSE header of each token."""
         self.algorithm, self.key, self.headers = algorithm, key, headers
         self.claims, self.ttl_s, self.claim = claims, ttl_s, claim
 
@@ -227,7 +227,7 @@ class FunctionLogin:
     most: int | None = None
 
     def __init__(self, name: str, function: Callable[[Person], object], claim: Claim) -> None:
-        """Call `function` for each login; `claim` finds the token in its result."""
+        """Keep the function, which is called for each login, and `claim`, which finds the token in its result."""
         self.name, self.function, self.claim = name, function, claim
 
     def flow(self, person: Person, values: Mapping[str, object], base: str) -> Flow[Credentials]:

@@ -188,10 +188,10 @@ def read_path(table: Table, name: str, example: str, required: bool = False) -> 
 
 
 def read_request(table: Table, name: str, known: Collection[str], *, url: str = "/login") -> RequestTemplate:
-    """Return a request from its table: url, method, body (JSON) or form or raw, headers, accept, each_member.
+    """Return the request of a table with the keys url, method, body, form, raw, headers, accept and each_member.
 
-    `name` labels it in statistics; `known`: placeholders that have values; `url`: example in the error. Mistakes are
-    collected in `table`.
+    `name`: of the request in statistics; `known`: placeholders that have values; `url`: example in the error. Mistakes
+    are collected in `table`.
     """
     each_member = table.flag("each_member")
     if each_member:

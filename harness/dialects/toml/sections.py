@@ -319,7 +319,7 @@ def read_fault_commands(top: Table) -> dict[str, FaultCommands]:
 def check_exchange(top: Table, exchange: Exchange, frames: FrameRules, send: Send) -> None:
     """Collect a mistake in `top` for each key about frames of a socket that lacks or excludes another key.
 
-    `exchange`, `frames`, `send`: what the tables of the file gave.
+    `exchange`, `frames`, `send`: rules that were read from the tables of the file.
     """
     rules = {rule.name: rule for rule in frames.rules}
     if not frames.kind_path:

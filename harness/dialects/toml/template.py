@@ -51,7 +51,7 @@ class Template:
     def __init__(self, source: Source, *, quoting: str = "") -> None:
         """Compile a template. Unknown filters are collected; `fault` reports them.
 
-        `quoting`: filter of placeholders in free text that name none ("url" for addresses).
+        `quoting`: filter for placeholders in free text that have no filter themselves ("url" for addresses).
         """
         text = source if isinstance(source, str) else _marked_json(source)
         pattern = _HOLE if isinstance(source, str) else _MARK
