@@ -36,7 +36,7 @@ class Intake:
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:
-        """Put `take` between the gateway and the queue. `submit` puts a message into the queue."""
+        """Replace `Gateway.intake` by `take`; `submit` is the replaced function, which queues a message."""
         self.backend, self.chance = backend, chance
         self.submit: Callable[[Item], None] = backend.gateway.intake
         backend.gateway.intake = self.take
@@ -260,7 +260,7 @@ class LostAck(Relay):
 class ReplyByUser(Relay):
     """Defect that sends the ack to another connection of the same user instead of the sender's.
 
-    It wraps the answer of each message.
+    The defect is a wrapper of each message's answer.
 
     Opportunity: one ack for a user with two open connections on this replica. A firing is manifest at once.
     """
@@ -339,7 +339,7 @@ class Answered(Intake):
     one=0.001,
 )
 class MixedUpContext:
-    """Defect that delivers a message under the name of the sender whose message was delivered before it.
+    """Defect that delivers a message under the name of the sender of the previously delivered message.
 
     Opportunity: one delivered message after a message of another user. A firing is manifest at once if the conversation
     has listeners on this replica.

@@ -148,7 +148,7 @@ class PerProcess(Chosen):
     """
 
     def __init__(self, service: Auth | Backend, chance: Chance) -> None:
-        """Decide for chosen users by a limiter whose Redis keys contain the name of this process."""
+        """Make the limiter for chosen users: its Redis keys contain the name of this process."""
         super().__init__(service, chance)
         self.otherwise = self.other(service.name).take_many  # type: ignore[method-assign]
 
@@ -254,21 +254,21 @@ class ByHeader(Mistaken):
     story="rate_limits",
 )
 class WrongUser(Mistaken):
-    """Defect that charges a request to the user of the request before it.
+    """Defect that charges a request to the user of the previous request.
 
     Opportunity: one charge after a charge of another user. A firing is manifest when one of the two is refused within
     the budget or admitted beyond it.
     """
 
     def __init__(self, service: Auth | Backend, chance: Chance) -> None:
-        """Charge separate buckets. No earlier request is known yet, and no firing that waits for its effect."""
+        """Make the limiter that is charged wrongly. No earlier request is known, and no firing waits for its effect."""
         super().__init__(service, chance)
         self._charged = self.other("charged")
         self._last = ""
         self._unseen: dict[str, int] = {}
 
     async def wrong(self, wanted: Mapping[str, int], right: dict[str, Decision]) -> dict[str, Decision]:
-        """Implement `Mistaken.wrong`: charge the user of the request before if the defect fires."""
+        """Implement `Mistaken.wrong`: charge each request to the user of the previous one if the defect fires."""
         decided = {}
         for subject, n in wanted.items():
             charged, self._last = self._last, subject

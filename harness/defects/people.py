@@ -16,7 +16,7 @@ from earwitness.harness.reference.tokens import Claims, KeysUnavailable
 
 
 class AsAnother:
-    """Defect that serves a request as the caller of the request before it.
+    """Defect that serves a request as if the caller of the previous request had sent it.
 
     The replaced method of Doorkeeper is `rest_caller` or `socket_caller`. Opportunity: one request after a request of
     another user. A firing is manifest at once.
@@ -83,7 +83,7 @@ class CachedPeople:
         vars(backend.users)["get"] = self.get
 
     async def get(self, user_id: str) -> User | None:
-        """Override `Users.get`: return a user who has changed as first looked up, if the defect fires."""
+        """Override `Users.get`: return the row of the first look-up for a user who has changed, if the defect fires."""
         user, known = await self._get(user_id), self._known.get(user_id)
         if known is None and user is not None:
             self._known[user_id] = user
@@ -130,9 +130,9 @@ class FirstHeaderWins:
     opportunity="one request",
 )
 class AskAuthEachTime:
-    """Defect that fetches the keys of auth for each token before it accepts it.
+    """Defect that fetches the keys of auth anew for each token, and refuses the token if auth does not answer.
 
-    Opportunity: one request. The line of ground truth is written, manifest at once, when auth does not answer.
+    Opportunity: one request. It fires, and the firing is manifest at once, when auth does not answer.
     """
 
     def __init__(self, backend: Backend, chance: Chance) -> None:

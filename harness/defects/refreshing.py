@@ -164,7 +164,7 @@ class Refreshed:
     also=("chat_journey",),
 )
 class RefreshedAsAnother(Refreshed):
-    """Defect that issues the new token for the user who refreshed before, as if requests shared a variable.
+    """Defect that issues the new token for the user of the previous refresh, as if requests shared a variable.
 
     Opportunity: one refresh after a refresh of another user. A firing is manifest when the refresh is answered with
     success.
@@ -178,7 +178,7 @@ class RefreshedAsAnother(Refreshed):
         self._last: dict[str, Any] = {}
 
     def changes(self, claims: dict[str, Any]) -> dict[str, Any]:
-        """Implement `Refreshed.changes`: return the identity of the user who refreshed before."""
+        """Implement `Refreshed.changes`: return the identity of the user of the previous refresh."""
         last, self._last = self._last, {name: claims[name] for name in self.NAMES}
         return last if last and last["sub"] != claims["sub"] else {}
 

@@ -20,7 +20,7 @@ PAGE_WITH_A_MIDDLE = 3
 
 
 class Replay:
-    """Base class of the defects that change what is replayed to a client that resumes. Subclasses implement `wrong`.
+    """Base class of the defects that change the replay to a client that resumes. Subclasses implement `wrong`.
 
     Opportunity: one read of the missed messages of a conversation.
     """

@@ -103,7 +103,7 @@ class DeactivationForgotten:
     story="user_sync",
 )
 class LateSync:
-    """Defect that keeps a change in the outbox for LATE_S seconds; later changes of the account wait behind it.
+    """Defect that keeps a change in the outbox for LATE_S seconds; later changes of the account wait too.
 
     Opportunity: one change of an account that existed before. A firing is manifest when the change is sent at last.
     """

@@ -238,7 +238,7 @@ class CachedRevocation:
     """
 
     def __init__(self, service: Auth | Backend, chance: Chance) -> None:
-        """Replace the look-up of revocations. No token was found unrevoked yet."""
+        """Replace the look-up of revocations, and start with an empty cache of its answers."""
         self._chance, self._answered = chance, Answered(service, chance)
         door = service.guard if isinstance(service, Auth) else service.doorkeeper
         self._is_revoked = door.is_revoked

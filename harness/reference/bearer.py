@@ -44,7 +44,7 @@ def bearer_token(request: web.Request) -> str:
 async def verified(verifier: Verifies, token: str) -> Claims:
     """Return the claims of a token that is valid now.
 
-    Raises ApiError 401 with the reason if it is not, 503 if the issuer's keys are not available.
+    Raises ApiError 401 with the reason if the token is not valid, 503 if the issuer's keys are not available.
     """
     try:
         return await verifier.verify(token)

@@ -116,7 +116,7 @@ class CircuitBreaker:
         log.info("call %s", json.dumps(told))
 
     def admit(self) -> bool:
-        """Register a call that is about to be made; return whether it is the probe.
+        """Register a call that is about to be made; return True if the call is the probe.
 
         Raises CircuitOpen if the call must not be made.
         """

@@ -246,7 +246,7 @@ class Service:
             return error_response(500, "internal_error", "This is a fault of the service; its log says more.")
 
     async def _until_started(self) -> None:
-        """Wait until the service has started, for HELD_S at most. Raises ApiError 503 if it has not."""
+        """Wait until the service has started. Raises ApiError 503 if that takes more than HELD_S seconds."""
         try:
             async with asyncio.timeout(HELD_S):
                 await self._started.wait()

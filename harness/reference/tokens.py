@@ -128,9 +128,9 @@ class KeySet:
         self._fetching: asyncio.Task[None] | None = None
 
     async def get(self, kid: str) -> PublicKey:
-        """Return the key with this id; fetch the keys first if it is unknown.
+        """Return the key with this id; fetch the keys first if the id is unknown.
 
-        Raises TokenRefused if the issuer does not have it, KeysUnavailable if it does not answer.
+        Raises TokenRefused if the issuer does not have the key, KeysUnavailable if the issuer does not answer.
         """
         if kid not in self.keys:
             await self.refresh()
@@ -143,7 +143,7 @@ class KeySet:
             raise TokenRefused("unknown_key", "The token names a key that its issuer does not have.") from None
 
     async def refresh(self) -> None:
-        """Fetch the keys as soon as `min_pause_s` allows, and wait for it. All waiting callers share one fetch."""
+        """Fetch the keys as soon as `min_pause_s` allows, and wait for the end. All waiting callers share one fetch."""
         await asyncio.shield(self._begin())
 
     def _begin(self) -> asyncio.Task[None]:
@@ -173,7 +173,7 @@ class Verifier:
     """
 
     def __init__(self, keys: KeySet, *, issuer: str, audience: str, leeway_s: float = LEEWAY_S) -> None:
-        """Verify signatures with `keys`; `leeway_s` is how far clocks may differ, in seconds."""
+        """Keep the keys and the expected claims; `leeway_s` is how far clocks may differ, in seconds."""
         self.keys, self.issuer, self.audience, self.leeway_s = keys, issuer, audience, leeway_s
         self.algorithms: tuple[str, ...] = ALGORITHMS
         self._signed: dict[str, Claims] = {}

@@ -104,13 +104,13 @@ class Accounts:
     async def get(self, user_id: str) -> Row:
         """Return the account of an accepted token's user.
 
-        Raises ApiError 401 if it is gone, 403 if it is deactivated.
+        Raises ApiError 401 if the account does not exist any more, 403 if it is deactivated.
         """
         async with self._pool.acquire() as connection:
             return active(await self.users.get(connection, user_id))
 
     async def change(self, user_id: str, changes: dict[str, object]) -> Row:
-        """Change name, permissions or is_active of an account; return the account after it.
+        """Change name, permissions or is_active of an account; return the changed account.
 
         A deactivation revokes all tokens of the user in the same commit. Raises ApiError 404 for an unknown user.
         """
@@ -162,7 +162,7 @@ class Accounts:
     def refresh_claims(self, access: dict[str, Any]) -> dict[str, Any]:
         """Return the claims of the refresh token that belongs to an access token with the claims `access`.
 
-        Issuer, audience, user and session are the same: a verifier must tell the two apart by `typ`.
+        Issuer, audience, user and session are the same in both: a verifier must distinguish the tokens by `typ`.
         """
         same = {name: access[name] for name in ("iss", "aud", "sub", "iat", "sid")}
         expires_at = math.ceil(access["iat"] + self._settings.refresh_ttl_s)

@@ -54,7 +54,7 @@ class Guard:
     async def claims_of(self, token: str) -> Claims:
         """Return the claims of a token that is valid and not revoked.
 
-        Raises ApiError 401 if it is not, 503 if the keys are not available.
+        Raises ApiError 401 if the token is invalid or revoked, 503 if the keys are not available.
         """
         claims = await verified(self.verifier, token)
         if await self.is_revoked(claims):

@@ -61,7 +61,7 @@ class Logins:
     """Store of pending logins in Redis."""
 
     def __init__(self, client: redis.asyncio.Redis) -> None:
-        """Store pending logins in the Redis of `client`, where they expire."""
+        """Keep `client`, with which pending logins are stored in Redis, where they expire."""
         self._redis = client
 
     async def begin(self, return_to: str, access_ttl_s: float, challenge: str) -> Begun:

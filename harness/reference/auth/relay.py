@@ -32,7 +32,7 @@ class Relay:
     """
 
     def __init__(self, pool: Pool, client: redis.asyncio.Redis, log: logging.Logger) -> None:
-        """Read committed changes from `pool` and publish them with `client`. The run id of Redis is not known yet."""
+        """Keep `pool`, which has the committed changes, and `client`, which publishes the changes in Redis."""
         self._pool, self._redis, self._log = pool, client, log
         self._woken = asyncio.Event()
         self._run_id = ""

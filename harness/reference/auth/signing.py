@@ -1,7 +1,7 @@
 """Signing keys, stored in the database, so that they survive a restart and replicas share them.
 
-ES256, because its signature costs a fifth of RS256's. The newest key signs; a replaced key stays in the JWKS until the
-last token that it signed has expired.
+Tokens are signed by ES256, because a signature costs a fifth of one by RS256. The newest key signs; a replaced key
+stays in the JWKS until the last token that it signed has expired.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ class Users:
         )
 
     async def update(self, connection: Connection, user_id: str, changes: dict[str, object]) -> Row | None:
-        """Set those of name, is_active and permissions that `changes` has; return the row after it.
+        """Set those of name, is_active and permissions that `changes` has; return the changed row.
 
         None for an unknown user.
         """

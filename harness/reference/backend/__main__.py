@@ -1,4 +1,4 @@
-"""Entry point of `python -m earwitness.harness.reference.backend`, settings in EARWITNESS_SERVICE (`settings`)."""
+"""Entry point of `python -m earwitness.harness.reference.backend`, with settings in EARWITNESS_SERVICE."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ class Asking:
     """
 
     def __init__(self, committer: Committer, broadcast: Callable[[int, bytes], None], pace_s: float) -> None:
-        """Store answers with `committer`, and send their events with `broadcast`."""
+        """Keep the functions that store answers and send their events; start without answers in progress."""
         self._committer, self.broadcast, self._pace_s = committer, broadcast, pace_s
         self._runs: set[asyncio.Task[None]] = set()
 

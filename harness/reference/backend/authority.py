@@ -31,7 +31,7 @@ class Authority:
         revoked_among: Callable[[Sequence[Claims]], Awaitable[list[bool]]],
         accounts_among: Callable[[Iterable[str]], Awaitable[dict[str, User]]],
     ) -> None:
-        """Watch the sockets in `registry`.
+        """Keep `registry`, which has the open sockets, and the functions that query revocations and accounts.
 
         Defects may replace `end` (closes a session) and `tell` (sends it its account).
         """

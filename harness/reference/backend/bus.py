@@ -71,7 +71,7 @@ class Bus:
     """
 
     def __init__(self, client: redis.asyncio.Redis) -> None:
-        """Publish and subscribe with `client`. Nothing is sent before `run_publisher` runs."""
+        """Start with an empty queue. `client` publishes and subscribes; nothing is sent before `run_publisher` runs."""
         self._client = client
         self._pending: list[tuple[str, bytes]] = []
         self._wake = asyncio.Event()

@@ -57,8 +57,8 @@ class Item:
 
     `key`: of the conversation; `client_id`: the sender's id of the message; `ask`: it is a question to the agent.
     `metered`: the rate limit applies; `decision`: of the rate limiter. `conversation_id` None: the membership is not
-    looked up yet. `removals`: count of removals from the conversation when it was looked up. A replica that knows fewer
-    checks its listeners before it delivers.
+    looked up yet. `removals`: count of removals from the conversation when the membership was looked up. A replica that
+    knows of fewer removals verifies its listeners before it delivers the message.
     """
 
     answer: Answer

@@ -34,7 +34,7 @@ class Caller:
 
 
 class Arrivals:
-    """Waiting list for users whose accounts the sync has not stored yet."""
+    """Waiting list of requests by users whose accounts the sync has not stored yet."""
 
     def __init__(self) -> None:
         """Start without waiting requests."""
@@ -75,21 +75,21 @@ class Doorkeeper:
     """
 
     def __init__(self, verifier: Verifies, redis: Redis, users: FindsUsers, arrivals: Arrivals, wait_s: float) -> None:
-        """Verify tokens with `verifier`. Defects may replace `is_revoked` and `redeem`, which query `redis`."""
+        """Keep the parts that the checks use. Defects may replace `is_revoked` and `redeem`, which query `redis`."""
         self.verifier, self.users = verifier, users
         self._arrivals, self._wait_s = arrivals, wait_s
         self.is_revoked: Callable[[Claims], Awaitable[bool]] = functools.partial(is_revoked, redis)
         self.redeem: Callable[[str], Awaitable[Claims | None]] = functools.partial(tickets.redeem, redis)
 
     async def rest_caller(self, request: web.Request) -> Caller:
-        """Return the caller of a REST request, by its access token. Raises ApiError as `token_claims` and `admit`."""
+        """Return the caller of a REST request, by its access token. Raises the errors of `token_claims` and `admit`."""
         return await self.admit(await self.token_claims(bearer_token(request)))
 
     async def socket_caller(self, request: web.Request) -> Caller:
         """Return the caller that opens a socket, by header, subprotocol, query or ticket.
 
-        Unlike a request, a socket needs a token that has not expired, without leeway. Raises ApiError 401 if it has,
-        and as `socket_claims` and `admit`.
+        Unlike a request, a socket needs a token that has not expired, without leeway. Raises ApiError 401 if the token
+        has expired, and the errors of `socket_claims` and `admit`.
         """
         claims = await self.socket_claims(request)
         if claims.expires_at <= clock.now():

@@ -53,7 +53,7 @@ class EditRefused(Exception):
     """
 
     def __init__(self, code: int, version: int = 0) -> None:
-        """Refuse with the HTTP status `code`. `version`: the present one, if the edit was based on an older one."""
+        """Refuse with the HTTP status `code`. `version`: the message's present version with 409, else 0."""
         super().__init__(code)
         self.code, self.version = code, version
 
@@ -62,7 +62,7 @@ class EditRows:
     """SQL on the table `edits`."""
 
     def __init__(self, pool: asyncpg.Pool) -> None:
-        """Query by `pool`; `add` numbers and stores an edit in one transaction."""
+        """Keep `pool`, with which the database is queried."""
         self._pool = pool
 
     async def add(self, conversation_id: int, seq: int, sender: str, text: str, base: int | None) -> tuple[Edit, int]:
@@ -134,14 +134,14 @@ class Edits:
     """
 
     def __init__(self, rows: EditRows, hub: Hub, verify: Callable[[Feed], Awaitable[None]], bus: Bus) -> None:
-        """Send edits to the feeds of `hub`. `bus` sends them to the other replicas; `rows` supplies missed ones."""
+        """Keep `hub`, whose feeds get the edits, `bus`, which sends edits to other replicas, and `rows` (SQL)."""
         self.rows, self._hub, self._verify, self._bus = rows, hub, verify, bus
         self._filling: dict[int, asyncio.Task[None]] = {}
 
     async def edit(self, conversation_id: int, key: str, seq: int, sender: str, text: str, base: int | None) -> Edit:
         """Store an edit as `EditRows.add` does, send it to the listeners on all replicas, and return it.
 
-        Raises EditRefused as that does. `key`: of the conversation.
+        Raises EditRefused as `EditRows.add` does. `key`: of the conversation.
         """
         edit, removals = await self.rows.add(conversation_id, seq, sender, text, base)
         self.offer(conversation_id, removals, edit.number, edited_frame(key, edit))
@@ -176,7 +176,7 @@ class Edits:
             self._fill(feed)
 
     async def check(self) -> None:
-        """Send the listeners edits that were missed because news of them was lost; they are read from the table."""
+        """Read from the table the edits whose news was lost, and send those edits to the listeners."""
         feeds = {feed.id: feed for feed in self._hub.feeds.values() if feed.edits is not None}
         for conversation_id, number in (await self.rows.numbers(feeds)).items():
             feed = feeds[conversation_id]

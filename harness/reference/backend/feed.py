@@ -23,11 +23,13 @@ class Feed:
     """Delivery state of one conversation.
 
     - Sequence numbers up to `next - 1` were delivered to `listeners`; later messages that arrived early are held back.
-    - `next` is 0 until the head at subscription is known. `target` is the highest number that is known to exist. -
-    `replaying`: listeners that still get older messages; messages that arrive meanwhile are queued for them. - `edits`:
-    edits up to this number were sent, or existed before the first listener; None: not read from the table yet. -
-    `removals`: every listener was verified as a member after this many removals from the conversation. - `pins`: how
-    often the feed was opened and not closed. `timer` and `filling` wait for missing messages, and read them.
+    - `next` is 0 until the head at subscription is known. `target` is the highest number that is known to exist.
+    - `replaying`: listeners that still get older messages; messages that arrive meanwhile are queued for them.
+    - `edits`: edits up to this number were sent, or existed before the first listener; None: not read from the table
+      yet.
+    - `removals`: every listener was verified as a member after this many removals from the conversation.
+    - `pins`: how often the feed was opened and not closed.
+    - `timer` waits for missing messages; `filling` reads missing messages from the database.
     """
 
     __slots__ = (

@@ -28,7 +28,7 @@ class MarkRows:
     """SQL on the table `read_marks`."""
 
     def __init__(self, pool: asyncpg.Pool) -> None:
-        """Query the database with `pool`."""
+        """Keep `pool`, with which the database is queried."""
         self._pool = pool
 
     async def advance(self, user_id: str, conversation_id: int, seq: int) -> int | None:
@@ -61,7 +61,7 @@ class Marks:
     """Sender of read marks to their owner's devices on all replicas."""
 
     def __init__(self, rows: MarkRows, registry: Registry, bus: Bus) -> None:
-        """Send marks to the sessions of `registry`. `bus` sends them to the other replicas."""
+        """Keep `registry`, whose sessions get the marks, and `bus`, which sends marks to the other replicas."""
         self.rows, self._registry, self._bus = rows, registry, bus
 
     async def advance(self, user_id: str, conversation_id: int, key: str, seq: int) -> int | None:

@@ -117,7 +117,7 @@ class Presence:
         self._writing = asyncio.Lock()  # else a renewal could bring back a lease that has just been ended
 
     def came(self, session: Session) -> None:
-        """Start a lease for a new socket. It is ended when the session ends."""
+        """Start a lease for a new socket. The lease is ended when the session ends."""
         self._open[session] = None
         self._came.append(session)
         session.at_end.append(lambda: self._gone(session))

@@ -41,8 +41,8 @@ class StateRest:
     async def read(self, request: web.Request, caller: Caller) -> web.Response:
         """Answer a request: mark everything up to `seq` of the JSON body as read.
 
-        The response has the conversation and the mark after that, which is higher if it was so before. 400 if there is
-        no message `seq` yet.
+        The response has the conversation and the mark after the change, which is higher than `seq` if the mark was
+        higher before. The status is 400 if there is no message `seq` yet.
         """
         conversation = await self._rest.member_of(request.match_info["key"], caller)
         seq = whole((await read_json(request)).get("seq"), "seq")

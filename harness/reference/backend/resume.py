@@ -18,7 +18,7 @@ class Resumer:
     """
 
     def __init__(self, hub: Hub, read_frames: ReadFrames, settings: BackendSettings) -> None:
-        """Replay messages to feeds of `hub`. Defects may replace `read_frames`."""
+        """Keep `hub`, whose feeds are resumed, and `read_frames`, which defects may replace."""
         self._hub, self._settings = hub, settings
         self.read_frames = read_frames
 

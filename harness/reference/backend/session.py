@@ -78,7 +78,7 @@ class Session:
     def learn(self, user: User) -> None:
         """Update the account and send it to the client.
 
-        The e-mail address is not updated, because the socket is registered by it.
+        The e-mail address is not updated, because the registry finds the socket by this address.
         """
         self.user = replace(user, email=self.user.email)
         if self.welcomed.is_set():  # else the welcome frame will contain it

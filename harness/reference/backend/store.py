@@ -121,7 +121,7 @@ class Users:
     """
 
     def __init__(self, pool: asyncpg.Pool) -> None:
-        """Query the database with `pool`."""
+        """Keep `pool`, with which the database is queried."""
         self._pool = pool
 
     async def get(self, user_id: str) -> User | None:
@@ -159,7 +159,7 @@ class Rooms:
     """Queries of conversations and their members."""
 
     def __init__(self, pool: asyncpg.Pool) -> None:
-        """Query the database with `pool`."""
+        """Keep `pool`, with which the database is queried."""
         self._pool = pool
 
     async def of_user(self, user: User) -> list[Conversation]:
@@ -294,7 +294,7 @@ class Messages:
     """Queries of messages. `append` is the only place where messages become durable."""
 
     def __init__(self, pool: asyncpg.Pool) -> None:
-        """Query the database with `pool`."""
+        """Keep `pool`, with which the database is queried."""
         self._pool = pool
 
     async def append(

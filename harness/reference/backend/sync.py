@@ -100,9 +100,9 @@ class UserSync:
 
 
 def parse(fields: Mapping[bytes, bytes]) -> dict[str, object]:
-    """Return a row of `userbase` from a stream entry.
+    """Return a row of `userbase` from the fields of a stream entry.
 
-    Raises KeyError or ValueError if it is not one.
+    Raises KeyError for a missing field, ValueError for an invalid one.
     """
     text = {key.decode(): value.decode() for key, value in fields.items()}
     return {

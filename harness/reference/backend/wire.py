@@ -50,7 +50,7 @@ def message_frame(key: str, seq: int, client_id: str, sender: str, text: str, at
 def ack_frame(client_id: str, key: str, seq: int) -> bytes:
     """Return the frame that acknowledges a stored message.
 
-    `client_id`: the sender's id of it; `key`: of the conversation.
+    `client_id`: the sender's id of the message; `key`: of the conversation.
     """
     return frame({"type": "ack", "id": client_id, "conversation": key, "seq": seq})
 

@@ -1,4 +1,4 @@
-"""Entry point of `python -m earwitness.harness.reference.frontend`, settings in EARWITNESS_SERVICE."""
+"""Entry point of `python -m earwitness.harness.reference.frontend`, with settings in EARWITNESS_SERVICE."""
 
 from __future__ import annotations
 

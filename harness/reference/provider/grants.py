@@ -46,7 +46,7 @@ class Grant:
 class Expiring(Generic[T]):
     """Store of values under random names, each for `ttl_s` seconds.
 
-    All have the same lifetime, so the oldest are always first in the store.
+    All values have the same lifetime, so the oldest ones are always first in the store.
     """
 
     def __init__(self, ttl_s: float, now: Callable[[], float] = time.monotonic) -> None:
@@ -104,8 +104,8 @@ class Grants:
     def redeem(self, code: str, client_id: str, redirect_uri: str, verifier: str) -> Grant:
         """Use up a code and return its grant.
 
-        A second use revokes the grant (RFC 6749 §4.1.2). Raises GrantRefused for it, for an unknown or expired code,
-        and if client, redirect address or PKCE verifier do not fit the code.
+        A second use revokes the grant (RFC 6749 §4.1.2). Raises GrantRefused for a second use, for an unknown or
+        expired code, and if client, redirect address or PKCE verifier do not fit the code.
         """
         grant = self._codes.get(code)
         if grant is None or grant.client_id != client_id:
@@ -123,8 +123,8 @@ class Grants:
     def rotate(self, refresh_token: str, client_id: str) -> Grant:
         """Use up a refresh token and return its grant.
 
-        A second use revokes the grant. Raises GrantRefused for it, and for a token that is unknown, expired, revoked or
-        another client's.
+        A second use revokes the grant. Raises GrantRefused for a second use, and for a token that is unknown, expired,
+        revoked or another client's.
         """
         grant = self._refresh.get(refresh_token)
         if grant is None or grant.client_id != client_id or grant.revoked:

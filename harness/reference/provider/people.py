@@ -26,7 +26,7 @@ class Person:
 
 
 def person_of(email: str) -> Person | None:
-    """Return the person with this e-mail address; None if it is no valid address."""
+    """Return the person with the e-mail address `email`; None if `email` is no valid address."""
     plain = email.strip().lower()
     if not _EMAIL.fullmatch(plain):
         return None
