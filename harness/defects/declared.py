@@ -67,8 +67,8 @@ def found_by_tests(
 ) -> Callable[[Declared], Declared]:
     """Return a decorator that declares a defect that a test of `pytest_suite` finds, and no load story.
 
-    No check is designed for it, so `caught_by` is empty and the matrix leaves it out. The arguments are fields of
-    `harness.evidence.defect.Defect`.
+    No check is designed for such a defect, so `caught_by` is empty and the matrix leaves the defect out. The arguments
+    are fields of `harness.evidence.defect.Defect`.
     """
     return defect(
         id, name, service=service, breaks=breaks, opportunity=opportunity,

@@ -29,7 +29,7 @@ DRAFT: Final = "http://json-schema.org/draft-07/schema#"
 
 
 class Sketch(Table):
-    """Table without values. It collects the keys that a reader asks for, and makes a JSON schema of them."""
+    """Table without values, which collects the keys that a reader asks for and makes a JSON schema of these keys."""
 
     def __init__(self, faults: Faults, path: str = "") -> None:
         """Start without properties. `path`: the table's dotted key in the file; `faults`: collects mistakes."""

@@ -1,4 +1,4 @@
-"""Takeover from a process that still serves: the new one starts, listens on the same socket, and reports that."""
+"""Takeover from a process that still serves: its successor starts, listens on the same socket, and reports that."""
 
 from __future__ import annotations
 

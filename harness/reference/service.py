@@ -123,7 +123,7 @@ class Service:
     async def start(self) -> None:
         """Connect to the dependencies (hook).
 
-        It runs while the socket already listens, and again if it raises one of DEPENDENCY_DOWN.
+        The method runs while the socket already listens, and is called again after one of DEPENDENCY_DOWN.
         """
 
     async def waiting_for(self) -> str | None:

@@ -58,7 +58,7 @@ class Sync(BaseDialogue):
     def __init__(
         self, chat: Homeserver, headers: Mapping[str, str], rooms: Sequence[Room], since: str, *, back: bool
     ) -> None:
-        """Prepare to poll from the cursor `since`, "" for a new device; `back`: it was connected earlier."""
+        """Prepare to poll from the cursor `since`, "" for a new device; `back`: the device was connected earlier."""
         self._chat, self.since = chat, since
         self._rooms = {room_id: room.label for room in rooms if (room_id := chat.room_of.get(room.label))}
         self._continues: bool | None = bool(since) if back else None

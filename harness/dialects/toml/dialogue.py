@@ -42,9 +42,8 @@ class GreetedDialogue(BaseDialogue):
     ) -> None:
         """Keep the functions that decode (`hear`) and encode (`send`), and frames to send on opening and after WELCOME.
 
-        `first`: frames to send when the socket opens; `join`: frames to send after WELCOME.
-
-        `envelope`: of frames that `hear` decodes, None if there is none.
+        `first`: frames to send when the socket opens; `join`: frames to send after WELCOME. `envelope`: of frames that
+        `hear` decodes, None if there is none.
         """
         super().__init__(handshake, first)
         self.envelope = envelope

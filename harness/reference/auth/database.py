@@ -31,7 +31,7 @@ def make_pool(dsn: str) -> Pool:
 
 
 async def ensure_schema(pool: Pool) -> None:
-    """Create the tables that do not exist. Processes that do it at the same time take turns."""
+    """Create the tables that do not exist. Processes that call this at the same time take turns."""
     async with pool.acquire() as connection, connection.transaction():
         # IF NOT EXISTS does not protect two sessions that create the same table at the same moment.
         await connection.execute("SELECT pg_advisory_xact_lock($1)", _SCHEMA_LOCK)

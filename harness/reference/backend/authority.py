@@ -61,7 +61,7 @@ class Authority:
                 self._revoked(session)
 
     def on_account(self, user: User) -> None:
-        """Send a changed account to its open sockets, or close them if it was deactivated."""
+        """Send a changed account to its open sockets, or close these sockets if the account was deactivated."""
         for session in list(self._registry.by_user.get(user.id, ())):
             self._changed(session, user)
 
