@@ -1,4 +1,4 @@
-"""The catalogue of defects, read from a process: this program imports no module of the reference platform."""
+"""Catalogue of defects, read from another process: this program imports no module of the reference platform."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def all_defects() -> list[Defect]:
 
 
 def chosen(defects: Sequence[Defect], only: Iterable[str]) -> list[Defect]:
-    """Return the defects whose id or name is in `only`, all if `only` is empty.
+    """Return the defects whose id or name is in `only`; all defects if `only` is empty.
 
-    Raises SettingsError, which names what does not exist.
+    Raises SettingsError, which names the unknown ids and names.
     """
     wanted = [text.strip() for text in only if text.strip()]
     known = {key for one in defects for key in (one.id, one.name)}
@@ -40,7 +40,7 @@ def chosen(defects: Sequence[Defect], only: Iterable[str]) -> list[Defect]:
 
 
 def listing_text(defects: Sequence[Defect]) -> str:
-    """Return a paragraph about each defect (what goes wrong, its service, what must find it), then example commands."""
+    """Return two lines on each defect (what breaks, its service, what must find it), and example commands."""
     lines = []
     for one in defects:
         facts = [

@@ -1,4 +1,4 @@
-"""Cells of the matrix of defects and their results, one JSON line each, so that an interrupted matrix can resume."""
+"""Cells of the matrix of defects, and their results as JSON lines, so that an interrupted matrix can be continued."""
 
 from __future__ import annotations
 
@@ -16,13 +16,16 @@ from earwitness.harness.evidence.defect import Defect, Power
 from earwitness.harness.evidence.stages import ROUGH, stories_of
 
 HEALTHY = "healthy"
-"""Name that stands for the defect in a run without one; `HEALTHY STORY` for stories other than the rough one."""
+"""Value of `Cell.defect` for a run without a defect; `HEALTHY STORY` for stories other than `rough`."""
 JUDGED = (Exit.PASS, Exit.FAIL, Exit.UNKNOWN, Exit.THRESHOLD)
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """Run that the matrix makes: a defect (its id, or HEALTHY) at a power ("" if healthy), with a seed."""
+    """One run of the matrix.
+
+    `defect`: id of the defect, or HEALTHY; `power`: how often the defect fires ("high" or "one", "" if healthy).
+    """
 
     defect: str
     power: str
@@ -30,7 +33,7 @@ class Cell:
 
     @property
     def healthy(self) -> bool:
-        """Return whether it is a run without a defect."""
+        """Return whether the cell is a run without a defect."""
         return self.defect.startswith(HEALTHY)
 
 
@@ -39,15 +42,15 @@ class Result:
     """Result of a cell's run.
 
     defect, power, seed  of the cell
-    probability      with which the defect fired at each opportunity; 0 without a defect
-    exit_code        of the run
-    failed           ids of the promised checks that failed
-    fired, manifest  counts of firings, and of those whose effect was visible, from the ground truth of the run
-    messages         how many were sent
-    seconds, at      duration of the run with its verdict, and its start as Unix time in seconds
-    commit           of the judged code
-    run              name of the run's directory, "" without a verdict
-    silent           reasons why checks designed for the defect could not find it
+    probability          with which the defect fired at each opportunity; 0 without a defect
+    exit_code            of the run
+    failed               ids of the promised checks that failed
+    fired, manifest      number of firings, and of those whose effect was visible, from the ground truth of the run
+    messages             number of messages sent
+    seconds, at          duration of the run with its verdict in s, and its start as Unix time in s
+    commit               of the judged code
+    run                  name of the run's directory, "" without a verdict
+    silent               reasons why checks designed for the defect could not find it
     """
 
     defect: str
@@ -81,15 +84,15 @@ class Result:
         return self.exit_code == Exit.FAIL
 
     def attributed(self, defect: Defect) -> bool:
-        """Return whether a check that is designed for the defect was among the failed ones."""
+        """Return whether one of the failed checks is designed for the defect."""
         return self.detected and bool(set(self.failed) & set(defect.caught_by))
 
 
 @contextmanager
 def reserved(work: Path) -> Iterator[None]:
-    """Hold the lock of a work directory within this context; make the directory if needed.
+    """Hold the lock of the work directory `work` within this context; make the directory if needed.
 
-    Raises RecordError if it cannot be used, or another process has it.
+    Raises RecordError if the directory cannot be used, or if another process holds the lock.
     """
     try:
         work.mkdir(parents=True, exist_ok=True)
@@ -113,7 +116,7 @@ def _taken(lock: int) -> bool:
 
 
 class Results:
-    """Results in a work directory. Of a cell that was run twice, the last result counts."""
+    """Results in a work directory. If a cell was run twice, the later result counts."""
 
     def __init__(self, work: Path) -> None:
         """Make the directory `work` if needed, and read its results. Raises RecordError if it cannot be used."""
@@ -141,7 +144,7 @@ class Results:
         return [cell for cell in cells if cell not in self.by_cell or not self.by_cell[cell].judged]
 
     def of(self, defect: str, power: str) -> list[Result]:
-        """Return all results of the defect with this id at a power."""
+        """Return all results of the defect with the id `defect` at a power."""
         return [r for cell, r in self.by_cell.items() if (cell.defect, cell.power) == (defect, power)]
 
 
@@ -157,8 +160,8 @@ def _parse(line: str, path: Path, number: int) -> Result:
 def cells_of(defects: Sequence[Defect], powers: Sequence[Power], seeds: int, healthy: int) -> list[Cell]:
     """Return the cells of a matrix in the order in which they are run.
 
-    First come `healthy` healthy runs of the rough story and, unless `healthy` is 0, `seeds` of each other story. Then
-    come all seeds of a defect in sequence, because they share a platform.
+    First come `healthy` healthy runs of the story `rough` and, unless `healthy` is 0, `seeds` healthy runs of each
+    other story. Then come the defects; all seeds of a defect follow each other, because they share a platform.
     """
 
     def each() -> Iterator[Cell]:

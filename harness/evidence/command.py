@@ -1,4 +1,4 @@
-"""The verb `earwitness defects`: list the defects of the reference platform, and prove that they are found."""
+"""The verb `earwitness defects`: list the defects of the reference platform, and test whether the checks find them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from earwitness.harness.progress import say, show, show_json
 WORK = Path("runs/matrix")
 EVIDENCE = Path("docs/evidence.md")
 ASIDE = "evidence.md"
-"""Name of the page in the work directory if the published one shows more."""
+"""Name of the page in the work directory that is written if the published page rests on more runs."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -98,7 +98,7 @@ def _matrix(args: argparse.Namespace, defects: list[Defect], picked: list[Defect
 def _made(
     args: argparse.Namespace, defects: list[Defect], picked: list[Defect], cells: list[Cell], results: Results
 ) -> bool:
-    """Make the runs that are missing and write the page; return whether all were made."""
+    """Make the runs that have no verdict yet and write the page; return whether every cell has a verdict then."""
     budget_s = None if args.budget is None else args.budget * 60
     try:
         benches = _benches(args.work, picked)
@@ -134,7 +134,7 @@ def _benches(work: Path, picked: list[Defect]) -> Callable[[Cell], Bench]:
 
 
 def _commit() -> str:
-    """Return the commit of the judged code, or "unknown" outside of a checkout."""
+    """Return `git describe` of the judged code, or "unknown" outside of a checkout."""
     command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
     try:
         done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10)

@@ -12,14 +12,14 @@ Power = Literal["high", "one"]
 class Defect:
     """Catalogue entry of a defect.
 
-    id, name     both are understood by `--defect`
-    service      the service to start with it; "backend" means every replica, "backend-2" only that one
+    id, name     `--defect` accepts both
+    service      the service to start with the defect; "backend" means every replica, "backend-2" only that one
     breaks       what goes wrong, in a user's words
-    opportunity  event at each of which the defect fires with its probability
-    caught_by    ids of checks, of which at least one must fail when it fires; the first is the one designed for it
+    opportunity  event at which the defect fires with its probability
+    caught_by    ids of checks, of which at least one must fail when it fires; the first one is designed for the defect
     high, one    probabilities: for many firings in a run of a few seconds with twenty users, and for about one firing
-    needs        what a run must do for the defect to have an opportunity, if ordinary chatting is not enough
-    story        the load story that gives it its opportunities
+    needs        what a run must do for the defect to have an opportunity, "" if ordinary chatting is enough
+    story        the load story that creates its opportunities
     also         other load stories in which its checks must find it
     """
 
@@ -37,10 +37,7 @@ class Defect:
 
     @property
     def order(self) -> str:
-        """Return the id with which services are started.
-
-        It is `Z9` also for `Z9@ws_reconnect`, the same defect in another story.
-        """
+        """Return the id with which services are started, without the story: `Z9` for `Z9@ws_reconnect`."""
         return self.id.partition("@")[0]
 
     def probability(self, power: Power) -> float:

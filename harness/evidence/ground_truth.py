@@ -1,4 +1,4 @@
-"""Ground truth of a run: the lines that the platform's services logged about their own defects during it.
+"""Ground truth of a run: the lines in which the platform's services logged the firings of their defects.
 
 `harness.defects.chance` writes these lines.
 """
@@ -10,21 +10,21 @@ from pathlib import Path
 
 
 class GroundTruth:
-    """Reader of the services' logs from a moment on, which `mark` sets."""
+    """Reader of the services' logs; it counts the lines after the last call of `mark`."""
 
     def __init__(self, log_dir: Path) -> None:
-        """Read the logs of `log_dir` from their beginnings until `mark` is called."""
+        """Prepare to read the logs in `log_dir`; without a call of `mark` they are read from their beginnings."""
         self._log_dir = log_dir
         self._begin: dict[Path, int] = {}
 
     def mark(self) -> None:
-        """Remember the present ends of the logs: `count` skips what is before them."""
+        """Store the present ends of the logs: `count` skips all lines before them."""
         self._begin = {path: path.stat().st_size for path in self._log_dir.glob("*.log")}
 
     def count(self, defect: str, tag: str) -> tuple[int, int]:
-        """Return (fired, manifest) since `mark`: firings of the defect, and those with a visible effect.
+        """Return (fired, manifest) since `mark`: the number of firings of a defect, and of those with a visible effect.
 
-        Only conversations of the run `tag` count, and firings that name no conversation.
+        Firings that name a conversation of another run than that with the tag `tag` are not counted.
         """
         firings: set[tuple[str, int]] = set()
         manifest: set[tuple[str, int]] = set()

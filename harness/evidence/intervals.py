@@ -1,4 +1,4 @@
-"""Intervals for proportions: a percentage of a few runs means nothing without one."""
+"""Confidence intervals for proportions, such as the share of runs in which a defect was found."""
 
 from __future__ import annotations
 

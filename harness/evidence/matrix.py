@@ -1,4 +1,4 @@
-"""The matrix: defects × seeds on the real platform, each a run of some seconds of the defect's story."""
+"""The matrix: one run of the defect's story, some seconds long, for each defect and seed, on the real platform."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Say = Callable[[str], None]
 
 
 class Bench(Protocol):
-    """Protocol of a context manager that runs the cells of one platform."""
+    """Protocol of a context manager that starts one platform and runs cells on it."""
 
     def __enter__(self) -> Bench:
         """Start the platform."""
@@ -42,16 +42,16 @@ class Bench(Protocol):
         """Run a cell and return its result."""
 
     def interrupt(self) -> None:
-        """End the run in progress. It is called from another thread."""
+        """End the run in progress. Called from another thread."""
 
 
 class RealBench:
-    """One platform with one defect (or none) that runs cells of one story, in its own folder of the work directory."""
+    """Platform with one defect or none, which runs cells of one story, with its own folder in the work directory."""
 
     def __init__(self, work: Path, story: str, defect: Defect | None, probability: float, commit: str) -> None:
-        """Name the folders for these cells. The platform starts with the `with` block.
+        """Choose the folders for the cells; `__enter__` starts the platform.
 
-        `defect` None: none; `commit`: stated in the results.
+        `defect` None: no defect; `probability`: of a firing at each opportunity; `commit`: stated in the results.
         """
         self._work, self._defect, self._probability, self._commit = work.resolve(), defect, probability, commit
         self._story, self._stage = file_of(story), stage_of(story)
@@ -81,7 +81,7 @@ class RealBench:
     def run(self, cell: Cell) -> Result:
         """Run a cell by starting Locust; return its result.
 
-        The run's directory is removed if the result is the expected one. Raises PlatformError if the run left no
+        The run's directory is removed if the outcome is the expected one. Raises PlatformError if the run left no
         verdict although its exit code says that it was judged.
         """
         truth = GroundTruth(self._logs)
@@ -116,7 +116,7 @@ class RealBench:
         return result
 
     def _locust(self, cell: Cell) -> int:
-        """Return the exit code of the run; Exit.CANNOT_RUN also when it did not end in time."""
+        """Run Locust and return its exit code; Exit.CANNOT_RUN also if the run did not end within CELL_S s."""
         assert self._platform is not None
         stage = self._stage
         command = [sys.executable, "-m", "locust", "-f", str(self._story), "--headless", "-u", str(stage.users)]
@@ -147,7 +147,7 @@ class RealBench:
 
 
 class _Making:
-    """Runs in progress, on several threads: each thread takes a group of cells that share a platform."""
+    """Runs in progress, on several threads: each thread runs a group of cells that share a platform."""
 
     def __init__(self, total: int, results: Results, bench_of: Callable[[Cell], Bench], say: Say) -> None:
         self.over = threading.Event()
@@ -198,7 +198,7 @@ def run_matrix(
     say: Say,
     clock: Callable[[], float] = time.monotonic,
 ) -> bool:
-    """Make all runs that have no result yet; return whether every cell has a result with a verdict then.
+    """Make all runs that have no verdict yet; return whether every cell has a verdict then.
 
     `bench_of` makes the bench of a cell; `jobs` runs are made at a time, each on a platform of its own. After
     `budget_s` seconds (None: no limit) no further run is begun.
@@ -224,9 +224,9 @@ def run_matrix(
 
 
 def silent_checks(wanted: Sequence[str], checks: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    """Return reasons why the checks `wanted` could not find anything: they do not exist, or examined nothing.
+    """Return reasons why checks could not find anything: they do not exist, or they examined nothing.
 
-    `checks`: their rows in the verdict.
+    `wanted`: ids of the checks; `checks`: rows of the verdict.
     """
     examined = {check["id"]: check["examined"] for check in checks}
     nothing = [f"{id} examined nothing" for id in wanted if examined.get(id) == 0]

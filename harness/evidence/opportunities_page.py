@@ -1,6 +1,6 @@
-"""Page `docs/opportunities.md`: opportunities by story, and the checks that judge them.
+"""Page `docs/opportunities.md`: the opportunities of each story, and the checks that judge them.
 
-`python -m earwitness.harness.evidence.opportunities_page` writes it.
+`python -m earwitness.harness.evidence.opportunities_page` writes the page.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "opportunities.md"
 
 
 def stories(folders: Iterable[Path] = FOLDERS) -> dict[str, tuple[str, ...]]:
-    """Return story -> the opportunities that it names, read from the locustfiles without running them."""
+    """Return story → the opportunities that it names, read from the locustfiles without executing them."""
     found = {}
     for path in sorted((path for folder in folders for path in folder.glob("*.py")), key=lambda path: path.stem):
         call = _story_call(ast.parse(path.read_text("utf-8")))

@@ -1,4 +1,4 @@
-"""Page `docs/evidence.md`: the defects that the checks were shown to find, written from the results only."""
+"""Page `docs/evidence.md`: the defects that the checks have found, written from the results of the matrix only."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _conditions(results: Iterable[Result]) -> str:
 
 
 def _healthy(results: Results) -> str:
-    """Return the section on runs that must not fail: without a defect, and with one that has not fired."""
+    """Return the section on false alarms: runs without a defect, and runs whose defect has not fired."""
     judged = [result for result in results.by_cell.values() if result.judged]
     healthy = [r for r in judged if r.cell.healthy]
     idle = [r for r in judged if not r.cell.healthy and not r.fired]
@@ -136,7 +136,7 @@ def _row(defect: Defect, runs: Sequence[Result], power: Power) -> str:
 
 
 def _misses(defects: Sequence[Defect], results: Results) -> str:
-    """Return the section on runs in which the effect was manifest and no check that is meant for it failed."""
+    """Return the section on misses: the defect had a visible effect, and no check designed for the defect failed."""
     by_id = {defect.id: defect for defect in defects}
     lines = ["## Misses", "", "Manifest, and not found by a check that is meant for it.", ""]
     missed = [

@@ -1,4 +1,4 @@
-"""Generated pages of `docs/`: what they say comes from the code.
+"""Generated pages of `docs/`, whose text comes from the code.
 
 `python -m earwitness.harness.evidence.pages` writes them; with `--check` it only names those that are not current.
 """
@@ -35,19 +35,20 @@ WHOLE: Mapping[str, Callable[[], str]] = {
     "reference/options.md": pages_options.page,
     "reference/stories.md": pages_stories.page,
 }
-"""Pages that are generated from their first line to their last."""
+"""Path of each page that is generated as a whole → function that returns its text."""
 SCHEMAS: Mapping[str, str] = {"schema/target.schema.json": "target", "schema/earwitness.schema.json": "settings"}
-"""JSON schemas, which have no line that says how they were written."""
+"""Path of each generated JSON schema → name of the schema. A schema has no line that says how it was written."""
 PARTS: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "your-first-story.md": {"methods": pages_stories.methods},
     "guide/settings.md": {"defaults": pages_options.defaults, "variables": pages_options.variables},
     "guide/targets.md": {"promises": pages_options.promises},
 }
-"""Blocks between `<!-- begin NAME -->` and `<!-- end NAME -->` in pages that are written by hand."""
+"""Path of a hand-written page → its generated blocks, by name: text between `<!-- begin NAME -->` and `<!-- end NAME
+-->`."""
 
 
 def rendered(docs: Path = DOCS) -> dict[Path, str]:
-    """Return path -> text that the page must have."""
+    """Return the path of each generated page → the text that it must have."""
     pages = {docs / name: f"{WRITTEN}\n\n{make()}" for name, make in WHOLE.items()}
     pages[docs / "opportunities.md"] = opportunities_page.page(opportunities_page.stories())
     for name, blocks in {**PARTS, **pages_runbooks.parts()}.items():
@@ -63,7 +64,7 @@ def rendered(docs: Path = DOCS) -> dict[Path, str]:
 def replace_block(text: str, name: str, content: str) -> str:
     """Return the text of a page with the content of its generated block `name` replaced.
 
-    Raises ValueError if it has no such block, or several.
+    Raises ValueError unless the page has exactly one such block.
     """
     begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
     found = re.compile(f"(?s){re.escape(begin)}\n.*?{re.escape(end)}")

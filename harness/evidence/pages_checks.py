@@ -1,4 +1,4 @@
-"""Page `docs/reference/checks.md`: every check in the order of the report, from its code."""
+"""Page `docs/reference/checks.md`: every check, in the order of the report, described from its code."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ record itself can be trusted; they answer PASS or UNKNOWN, never FAIL. The `I` c
 when a part of the record is missing."""
 
 DEFINED = Path(__file__).resolve().parents[2] / "docs" / "checks.md"
-"""The page that is written by hand, and defines most of the checks at length."""
+"""Hand-written page that defines most of the checks at length."""
 EXAMPLE = Roster(
     user_of=(0, 1, 2),
     conversations=((0, 1, 2),),
@@ -45,14 +45,14 @@ FACTS = {
     **{"ms": 40, "late": 120, "usual_ms": 20, "granted": 12, "within_ms": 1000, "allowed": 10, "wait_ms": 900},
     **{"place": int(Place.BACKEND), "artefact": int(Artefact.ACCESS), "state": int(State.EDIT)},
 }
-"""Facts for the example sentences; a sentence that needs another one is refused."""
+"""Facts that are filled into the example sentences; a sentence that needs another fact is refused."""
 BUDGET = "rate_burst is not None and (rate_per_s is not None or rate_window_s is not None)"
-"""What `Budget.of` asks of a contract."""
+"""Condition on a contract under which `Budget.of` returns a budget, as text."""
 KEYS = frozenset(field.name for field in fields(Contract)) - {"name"}
 
 
 def page() -> str:
-    """Return the text of the page, without the line that says how it was written."""
+    """Return the text of the page, without the line on how it was written."""
     rows = [f"| [{check.id}](#{anchor(check)}) | {check.name} | {check.title} |" for check in ALL]
     table = "\n".join(["| check | name | question |", "|---|---|---|", *rows])
     return "\n\n".join([INTRO, table, *(_entry(check) for check in ALL)]) + "\n"
@@ -113,7 +113,7 @@ def _tree(source: str) -> ast.Module:
 
 
 def keys_read(check: Any) -> set[str]:
-    """Return the keys of the contract that the check reads, in its own module and in others of its folder."""
+    """Return the keys of the contract that the check reads, in its own module or in another one of its folder."""
     room = check.fold.__module__.rpartition(".")[0]
     found: set[str] = set()
     seen: set[int] = set()
@@ -133,7 +133,7 @@ def keys_read(check: Any) -> set[str]:
 
 
 def _key(node: ast.AST) -> set[str]:
-    """Return the key of `contract.KEY` or `….contract.KEY`, if the node is one."""
+    """Return {KEY} if the node is an access `contract.KEY` or `….contract.KEY`, else an empty set."""
     if not isinstance(node, ast.Attribute):
         return set()
     owner = node.value
@@ -143,7 +143,7 @@ def _key(node: ast.AST) -> set[str]:
 
 
 def sentences(check: Check) -> list[tuple[str, str]]:
-    """Return (kind of finding, example of its sentence) for each kind of the check.
+    """Return (kind of finding, example sentence) for each kind of finding that the check has.
 
     Raises ValueError if an example needs a fact that FACTS does not have.
     """

@@ -22,7 +22,7 @@ A run serves these metrics for Prometheus: at `/metrics` of the web UI, and with
 
 
 def page() -> str:
-    """Return the page of metrics, without the line that says how it was written."""
+    """Return the page of metrics, without the line on how it was written."""
     rows = ["| metric | type | labels | meaning |", "|---|---|---|---|", *map(_row, TABLE)]
     return "\n\n".join([INTRO, "\n".join(rows), "## Values of labels", "\n".join(_values())]) + "\n"
 

@@ -1,4 +1,4 @@
-"""Page of all modules: each file of the product with the first sentence of its docstring and the names it defines."""
+"""Page of all modules: each source file with the first paragraph of its docstring and the names that it defines."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 FLOORS = ("locustfiles", "pytest_suite", "harness", "checks", "dashboards", "benchmarks", "tests/support")
-"""Folders: those of the product in the order in which they import each other, then what is beside it."""
+"""Folders of the page: those of the product, each before the folders that it imports, then the others."""
 OTHER_SUFFIXES = (".js", ".html", ".css", ".sql", ".c", ".h", ".toml")
-"""Files that are no Python; their first comment says what they are for."""
+"""Suffixes of source files that are not Python; their first comment is their description."""
 _COMMENT = re.compile(r"\A(?:<!doctype html>\s*)?\s*(?:/\*+|//+|--+|#+|<!--)\s*(.*)", re.IGNORECASE)
 HEAD = """# Modules
 
@@ -22,7 +22,7 @@ folder. Search this page for the word of your change. How the folders belong tog
 
 
 def page() -> str:
-    """Return the Markdown of `docs/reference/modules.md`."""
+    """Return the Markdown of `docs/reference/modules.md`, without the line on how it was written."""
     return HEAD + "".join(_folder(folder) for floor in FLOORS for folder in _folders(ROOT / floor))
 
 
@@ -33,7 +33,7 @@ def _folders(top: Path) -> Iterator[Path]:
 
 
 def _folder(folder: Path) -> str:
-    """Return the section of one folder, "" if none of its files says anything."""
+    """Return the section of one folder; "" if none of its files has a description."""
     rows = [row for file in sorted(folder.iterdir()) if (row := _row(file))]
     if not rows:
         return ""
@@ -41,7 +41,7 @@ def _folder(folder: Path) -> str:
 
 
 def _row(file: Path) -> str:
-    """Return the row of one file, "" if it is no source file or says nothing."""
+    """Return the row of one file; "" if it is no source file or has no description."""
     if file.suffix == ".py":
         module = ast.parse(file.read_text("utf-8"))
         words, names = _first_paragraph(module), ", ".join(f"`{name}`" for name in _names(module))
@@ -59,7 +59,7 @@ def _first_paragraph(module: ast.Module) -> str:
 
 
 def _first_comment(text: str) -> str:
-    """Return the first line of a file if it is a comment, without its signs; else ""."""
+    """Return the first line of `text`, without comment signs, if it is a comment; else ""."""
     found = _COMMENT.match(text)
     return found[1].strip().removesuffix("*/").removesuffix("-->").strip().replace("|", "\\|") if found else ""
 

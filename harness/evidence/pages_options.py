@@ -16,11 +16,11 @@ from earwitness.harness.settings import DEFAULT_FILE, SERVICES, variable_of
 
 LOCUSTS = "https://docs.locust.io/en/stable/configuration.html"
 OURS = "Earwitness"
-"""Title of our group in Locust's parser."""
+"""Title of the group of Earwitness's options in Locust's parser."""
 
 
 def page() -> str:
-    """Return the text of the page of options, without the line that says how it was written."""
+    """Return the text of the page of options, without the line on how it was written."""
     verbs = importlib.import_module("earwitness.harness.cli").VERBS  # beside this room, which may not import it
     parts = [INTRO, _runs(), "## Other commands", _table_of(verbs)]
     parts += [_verb(name, path, text) for name, (path, text) in verbs.items() if name != "run"]
@@ -34,7 +34,7 @@ option wins."""
 
 
 def _runs() -> str:
-    """Return the options of a run: ours in full, Locust's by name."""
+    """Return the section on options of a run: Earwitness's options in full, Locust's by name."""
     from locust import argument_parser
 
     parser = argument_parser.get_parser()  # tells the listener in `harness.load.story`, which adds ours
@@ -69,7 +69,7 @@ def _table_of(verbs: Mapping[str, tuple[str, str]]) -> str:
 
 
 def _verb(name: str, path: str, text: str) -> str:
-    """Return the entry of a verb: its usage, what it says of itself, its options."""
+    """Return the section of a verb: its usage, description, options and examples. `path`: module of the verb."""
     parser = argparse.ArgumentParser(prog=f"earwitness {name}", description=text)
     importlib.import_module(path).add_arguments(parser)
     actions = [one for one in parser._actions if not isinstance(one, argparse._HelpAction)]
@@ -108,7 +108,7 @@ def _options(actions: Iterable[argparse.Action]) -> str:
 
 
 def _value(one: argparse.Action) -> str:
-    """Return what stands for the option's value, or nothing for a switch."""
+    """Return the placeholder for the option's value, or its choices; "" for a switch without a value."""
     if one.nargs == 0:
         return ""
     if one.choices:
@@ -119,7 +119,7 @@ def _value(one: argparse.Action) -> str:
 
 
 def _help(one: argparse.Action) -> str:
-    """Return the help with its values filled in, as argparse does; angles are no HTML."""
+    """Return the help of an option with its values filled in, as argparse does, and "<" escaped for HTML."""
     return ((one.help or "") % {**vars(one), "prog": "earwitness"}).replace("<", "&lt;")
 
 

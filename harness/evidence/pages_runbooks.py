@@ -1,6 +1,6 @@
-"""Generated blocks of `docs/runbooks/`: what a check means, and the commands that repeat a finding.
+"""Generated blocks of `docs/runbooks/`: the meaning of a check, and the commands that repeat a finding.
 
-Causes and next steps stand between them and are written by hand.
+The parts between these blocks, causes and next steps, are written by hand.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from earwitness.harness.report.runbooks import FOLDER, runbook_of
 ROOM = FOLDER.removeprefix("docs/")
 FIRST_STORY = "ws_ordering"
 DEFECTS_SHOWN = 3
-"""Most planted defects of which a page names the command."""
+"""Most planted defects for which a page shows the command."""
 
 Blocks = Mapping[str, Callable[[], str]]
 
 
 def parts() -> dict[str, Blocks]:
-    """Return the blocks of each page of the runbooks, by the page's path below `docs/`."""
+    """Return the generated blocks of each runbook page; key: the page's path below `docs/`."""
     pages: dict[str, Blocks] = {
         runbook_of(check.id).removeprefix("docs/"): {
             "meaning": partial(meaning, check),
@@ -44,7 +44,7 @@ def checks() -> str:
 
 
 def meaning(check: Check) -> str:
-    """Return what the check asks, what each outcome means, and the kinds of its findings."""
+    """Return the question of the check, the meaning of each outcome, and the kinds of its findings."""
     text = documented(check).removeprefix(f"State of {check.id}: ")
     keys = ", ".join(f"`{key}`" for key in sorted(keys_read(check))) or "none"
     facts = [
@@ -87,7 +87,7 @@ def repeat(check: Check) -> str:
 
 
 def again(check: Check) -> list[str]:
-    """Return the commands that read a recorded run again for one check."""
+    """Return the commands that judge a recorded run by one check."""
     only = f"earwitness check runs/latest --only {check.id}"
     if check.id.startswith("H"):
         return [only, "earwitness verify runs/latest"]
@@ -97,8 +97,8 @@ def again(check: Check) -> list[str]:
 def planted_for(check: Check) -> list[str]:
     """Return commands of runs with a planted defect for which the check is designed, at most DEFECTS_SHOWN.
 
-    A command runs a shipped story that shows the defect and is judged by the check; else the matrix, which has stories
-    of its own.
+    A command runs a shipped story that shows the defect and is judged by the check. If there is none, it runs the
+    matrix, which has stories of its own.
     """
     runs = []
     for defect in (one for one in _defects() if one.caught_by[:1] == (check.id,)):
@@ -130,7 +130,7 @@ def _code(lines: Sequence[str]) -> str:
 
 @cache
 def judged_by_story() -> dict[str, tuple[str, ...]]:
-    """Return the checks that each shipped story is judged by."""
+    """Return the name of each shipped story → ids of the checks by which it is judged."""
     return {path.stem: tuple(pages_stories.story_of(path)[0].judged_by) for path in shipped.story_files()}
 
 

@@ -30,7 +30,7 @@ and `earwitness run NAME --headless` runs one: 100 users for 30 seconds on the r
 
 
 def page() -> str:
-    """Return the text of the page of stories, without the line that says how it was written."""
+    """Return the text of the page of stories, without the line on how it was written."""
     files = shipped.story_files()
     rows = [f"| [`{path.stem}`](#{path.stem}) | {shipped.first_line(path)} |" for path in files]
     table = "\n".join(["| story | what happens |", "|---|---|", *rows])
@@ -58,7 +58,10 @@ def _entry(path: Path) -> str:
 
 
 def story_of(path: Path) -> tuple[load.Story, str]:
-    """Return the story that a file declares, and the file's docstring. Runs the file, but no user."""
+    """Return (the story that a locustfile declares, the file's docstring).
+
+    The file is executed, but no user is started.
+    """
     told: list[load.Story] = []
     declare = load.story
 
@@ -87,7 +90,7 @@ def methods() -> str:
 
 
 def _behaviours() -> Iterator[type]:
-    """Yield the behaviours of `harness.load.behaviours`, by name."""
+    """Yield the classes of behaviours in `harness.load.behaviours`, sorted by name."""
     found = {}
     for module in pkgutil.iter_modules(behaviours.__path__):
         for name, kind in vars(importlib.import_module(f"{behaviours.__name__}.{module.name}")).items():
@@ -97,7 +100,10 @@ def _behaviours() -> Iterator[type]:
 
 
 def _own(kind: type, *, inherited: bool = False) -> list[tuple[str, object]]:
-    """Return the public methods and properties that our classes define, by name."""
+    """Return (name, member) of a class's public methods and properties, sorted by name.
+
+    `inherited`: include those of its base classes in this project.
+    """
     classes = [one for one in kind.__mro__ if one.__module__.startswith("earwitness.")] if inherited else [kind]
     found: dict[str, object] = {}
     for one in classes:
@@ -134,11 +140,11 @@ def _method(name: str, member: Any) -> str:
 
 
 def _fields_as_list(text: str) -> str:
-    """Return a docstring whose lines `name  meaning` are items of a list."""
+    """Return a docstring as Markdown: each line of the form `name meaning` becomes an item of a list."""
     text = re.sub(r"(?m)^ +(?=\S)", "", text)
     return re.sub(r"(?m)^(\w+)  +", r"- `\1`: ", text)
 
 
 def _plain(annotation: object) -> str:
-    """Return an annotation without quotes and without the names of modules."""
+    """Return an annotation as text without quotes and module names."""
     return re.sub(r"\b(?:[A-Za-z_]\w*\.)+(\w+)", r"\1", str(annotation).replace("'", ""))

@@ -1,4 +1,4 @@
-"""Publication of pages of evidence: a page is replaced only by one that shows at least as much."""
+"""Publication of pages of evidence: a page is replaced only by one that rests on as many runs or more."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import TypeAlias
 from earwitness.harness.record.rundir import write_whole
 
 MEASURES = ("armed", "runs", "outcome")
-"""Headers of the columns with the number of runs that a row rests on; the first that a table has is used."""
+"""Headers of columns that state on how many runs a row rests. The first of them that a table has is used."""
 NOT_RUN = "not run"
 BY_CHANCE = "with a defect that did not fire"
-"""Row whose number of runs is chance, so that fewer of them are no loss."""
+"""Name of a row that is left out, because its number of runs depends on chance."""
 NAMED = 4
 
 Shown: TypeAlias = dict[tuple[str, ...], int]
-"""Heading and name of a row → runs that it rests on, 0 if it was not run."""
+"""(Heading, cells that name the row) → number of runs on which the row rests, 0 if it was not run."""
 
 
 def shown(page: str) -> Shown:
-    """Return (heading, row …) -> number of runs, for the rows of a page of evidence that are based on runs."""
+    """Return the number of runs of each row of a page, for tables that have a column of MEASURES."""
     rows: Shown = {}
     heading, columns = "", list[str]()
     for line in page.splitlines():
@@ -54,8 +54,8 @@ def lost(before: Mapping[tuple[str, ...], int], after: Mapping[tuple[str, ...], 
 def publish(page: Path, text: str, aside: Path) -> str:
     """Write a page of evidence; return a sentence about what was done.
 
-    The text is written to `aside` instead if the present page shows more, or is not a page of evidence. Raises OSError,
-    or RecordError if the file cannot be written.
+    The text is written to `aside` instead if the present page rests on more runs, or is not a page of evidence. Raises
+    OSError, or RecordError if the file cannot be written.
     """
     before = page.read_text("utf-8") if page.exists() else ""
     fewer = lost(shown(before), shown(text))

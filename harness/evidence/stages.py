@@ -1,4 +1,4 @@
-"""Stages: for each story that gives defects their opportunities, the smallest run that is enough."""
+"""Stages: for each story that shows defects, the smallest run in which they have enough opportunities."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ FOLDERS = (Path(__file__).parent / "stories", STORIES)
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Size of a story's run in the matrix: number of users, seconds, and what the platform must be started with.
+    """Size of a story's run in the matrix: number of users, and duration in s.
 
-    `links`: links that its faults disturb (`--link`); `settings`: settings by service.
+    `links`: connections between services that its faults disturb (`--link`); `settings`: settings of the platform, by
+    service.
     """
 
     users: int = 16
@@ -46,12 +47,14 @@ def stage_of(story: str) -> Stage:
 
 
 def file_of(story: str) -> Path | None:
-    """Return a story's locustfile; None if tests of pytest_suite show its defects, or if the file does not exist."""
+    """Return the path of a story's locustfile; None if there is none, as for defects that pytest_suite shows."""
     return next((path for folder in FOLDERS if (path := folder / f"{story}.py").exists()), None)
 
 
 def staged(defects: Sequence[Defect]) -> list[Defect]:
-    """Return the defects that a load story shows. One with further stories occurs again for each, as `Z9@STORY`.
+    """Return the defects that a load story shows.
+
+    A defect with further stories occurs again for each, with id `Z9@STORY`.
 
     Defects without a load story are left out: the functional suite shows them.
     """

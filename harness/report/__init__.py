@@ -1,1 +1,1 @@
-"""Judging of a run directory, and the output of the verdict: terminal, JUnit XML, figures."""
+"""Judging of a run directory, and output of the verdict: text, JUnit XML, HTML page and figures."""

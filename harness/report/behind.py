@@ -1,9 +1,9 @@
-"""Second pass over the sound blocks behind a damaged one.
+"""Second judging of a damaged run: intact blocks of records that follow a damaged block.
 
-A journal is judged up to its first damaged block, because most checks need all earlier records. Some violations are
-proven by the records that show them alone (`checks.judge.certain_alone`). For these all sound records are judged once
-more. Each sequence of consecutive sound blocks counts as a journal whose beginning and end are missing. A violation
-that only this pass finds is FAIL; the pass never improves an outcome.
+A journal is judged up to its first damaged block, because most checks need all earlier records. The violations of some
+checks are proven by the few records that a finding shows (`checks.judge.certain_alone`). Those checks judge all intact
+blocks once more. Each sequence of consecutive intact blocks counts as a journal whose beginning and end are missing. A
+check fails if this second judging finds a violation; it never changes FAIL or UNKNOWN to PASS.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ WHY = "found also in sound blocks behind damage (H8)"
 def with_blocks_behind(
     history: History, verdicts: Sequence[Verdict], facts: Mapping[str, Any], checks: Sequence[Check]
 ) -> list[Verdict]:
-    """Return `verdicts`; where a second pass over the sound blocks behind damage found a violation, its FAIL instead.
+    """Return `verdicts`, each replaced by a FAIL if judging the intact blocks behind damage found a violation.
 
-    `facts`: those of `facts_of`; `checks`: all checks of the run. The pass is made only if there are such blocks, and
-    only by checks that have not failed already.
+    `facts`: as `facts_of` returns them; `checks`: all checks of the run. The second judging is done only if there are
+    intact blocks behind damage, and only by the checks that have not failed already.
     """
     stretches = history.stretches
     passed = {verdict.id for verdict in verdicts if verdict.outcome is not Outcome.FAIL}
@@ -47,17 +47,23 @@ def with_blocks_behind(
 
 
 def _alone(check: Check) -> bool:
-    """Return whether it is an own check whose findings are proven by the records that they show."""
+    """Return whether `check` is a user's own check (`Own`) whose findings are proven by the records that they show."""
     return isinstance(check, Own) and not check.definition.needs_all
 
 
 def _part(history: History, owner: int, records: int) -> JournalInfo:
-    """Return a row of consecutive blocks as a torn journal with a gap."""
+    """Return the JournalInfo of `records` consecutive intact blocks' records: a torn journal with one gap.
+
+    `owner`: index of the journal in `history.journals` that contains these blocks.
+    """
     return replace(history.journals[owner].info(), records=records, footer=None, torn=True, gaps=1, unsealed=0)
 
 
 def _told(verdict: Verdict, owners: Sequence[int]) -> Verdict:
-    """Return the verdict with the records of its findings numbered by the journals that contain them."""
+    """Return `verdict` with the journal numbers in its findings mapped by `owners`, and WHY added to its reason.
+
+    `owners`: for each journal number of the second judging, the index of the journal that contains its records.
+    """
     findings = tuple(_moved(finding, owners) for finding in verdict.findings)
     return replace(verdict, findings=findings, why=f"{verdict.why}; {WHY}" if verdict.why else WHY)
 

@@ -124,13 +124,13 @@ def _followed(run_dir: Path, own: Sequence[OwnCheck]) -> dict[str, Any]:
 
 
 SHARDS_MOST = 4096
-"""Most shards: each is an open file while the records are laid out."""
+"""Largest number of shards: each shard is an open file while records are written to the shards."""
 
 
 def way_of(args: argparse.Namespace) -> Way | None:
-    """Return how the arguments say that a run is judged by shards; None: in one pass, by this process.
+    """Return the `Way` to judge a run by shards, as the arguments state it; None: judge in one pass, in this process.
 
-    Raises SettingsError for numbers out of range, a missing folder, and a cluster without a folder.
+    Raises SettingsError for numbers out of range, a missing folder, and `--cluster` without `--shard-dir`.
     """
     shards = args.shards or args.processes
     if not 1 <= args.processes <= SHARDS_MOST or not 1 <= shards <= SHARDS_MOST:
@@ -147,7 +147,10 @@ def way_of(args: argparse.Namespace) -> Way | None:
 
 
 def _checks_of(run_dir: Path, own: Sequence[OwnCheck]) -> Sequence[Check]:
-    """Return our checks and the own ones of a run; a run that cannot be read has none, and is refused later."""
+    """Return all checks that judge a run: the tool's, the run's own checks, and `own`.
+
+    If `run.json` cannot be read, the run's own checks are left out; `judge_run` reports the error later.
+    """
     try:
         run, _ = read_run(run_dir)
     except RecordError:

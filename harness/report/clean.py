@@ -33,12 +33,16 @@ example: earwitness clean --dry-run"""
 YOUNG_S = 60.0
 _RUN_NAME = re.compile(r"\d{8}-\d{6}-.+")
 _PART_NAME = re.compile(r"(?P<run>.+)\.(?P<journal>load-\d+)")
-"""Name of the directory of a worker without the master's disk (`harness.run.shipper.own_directory`)."""
+"""Name of the directory that a worker writes if it does not share the master's disk
+(`harness.run.shipper.own_directory`)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """Leftover of a run: path, description, and the function that removes it. `remove` None: it is only listed."""
+    """Leftover of a run on the disk: its path, its description, and the function that removes it.
+
+    `remove` is None for a leftover that is only listed.
+    """
 
     path: Path
     what: str
@@ -93,8 +97,8 @@ def run(args: argparse.Namespace) -> int:
 def found(runs: Path, exports: Path, shards: Path | None = None, *, unfinished: bool) -> Iterator[Left]:
     """Yield each leftover of earlier runs: platforms, templates, state files, shards, drafts, and unfinished runs.
 
-    It removes nothing. `runs`, `exports`, `shards`: folders to search; `unfinished`: also mark the directories of
-    killed runs, and of workers, for removal, which otherwise are only listed.
+    Nothing is removed here. `runs`, `exports`: folders to search; `shards`: a folder to search for shards, besides the
+    temporary folder. Directories of killed runs and workers have `remove` None unless `unfinished` is true.
     """
     for path in clean_up.left_behind():
         kept = "kept on purpose" if (path / clean_up.KEPT).exists() else "its owner is dead"
@@ -148,7 +152,11 @@ def _dead_run(path: Path, unfinished: bool) -> Iterator[Left]:
 
 
 def _left_part(path: Path, unfinished: bool) -> Iterator[Left]:
-    """Yield the directory of a worker without the master's disk, if it is dead: what the master did not take."""
+    """Yield the directory `path` if it holds records of a dead worker that its master did not collect.
+
+    Such a directory belongs to a worker that did not share the master's disk. Its `remove` is None without
+    `unfinished`.
+    """
     part = _PART_NAME.fullmatch(path.name)
     if part is None or (path / RUN_FILE).exists() or _is_young(path) or not _is_dead(path, part["journal"]):
         return
@@ -158,7 +166,10 @@ def _left_part(path: Path, unfinished: bool) -> Iterator[Left]:
 
 
 def _is_dead(part: Path, journal: str) -> bool:
-    """Return whether the process that wrote a worker's journal has ended; False if it is one of another machine."""
+    """Return whether the process that wrote a worker's journal has ended; False if it cannot be known or ran elsewhere.
+
+    `part`: directory of the worker; `journal`: name of its journal, such as "load-1".
+    """
     side = part / "journals" / f"{journal}{NAMES_SUFFIX}"
     try:
         with side.open("rb") as file:
@@ -174,13 +185,19 @@ def _is_dead(part: Path, journal: str) -> bool:
 
 
 def _is_young(run: Path) -> bool:
-    """Return whether any file of a run is younger than YOUNG_S; samples of resources are written each second."""
+    """Return whether a file of the run directory was changed in the last YOUNG_S seconds.
+
+    While a run is in progress, a sample of the resources is written each second.
+    """
     written = (each.lstat().st_mtime for each in (run, *run.glob("*"), *run.glob("tables/*"), *run.glob("journals/*")))
     return time.time() - max(written) < YOUNG_S
 
 
 def _removed(left: Left) -> str:
-    """Remove a leftover; return the reason if that failed, or ""."""
+    """Remove a leftover; return the reason if the removal failed, "" if it succeeded.
+
+    Also removes the link `latest` beside the leftover if its target does not exist any more.
+    """
     assert left.remove is not None
     try:
         left.remove(left.path)
@@ -192,7 +209,10 @@ def _removed(left: Left) -> str:
 
 
 def _remove_draft(path: Path) -> None:
-    """Remove a draft, and the run directory that an import would have filled, if that is empty."""
+    """Remove the draft `path`, a half-written file or directory.
+
+    If an import wrote the draft, the directory that holds the draft is also removed when it is empty then.
+    """
     imported = path.name.startswith(f".{drafts.IMPORT}.")
     drafts.remove(path)
     if imported and path.absolute().parent != Path.cwd():

@@ -1,4 +1,4 @@
-"""The command `earwitness collect`: bring the parts of a run together from a store, or from other hosts, and judge it.
+"""The command `earwitness collect`: gather the parts of a run from a store, or from other hosts, and judge the run.
 
 For a run whose master died, or whose records lie on several disks.
 """
@@ -46,7 +46,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Collect and judge the run; return the exit code of its verdict. Raises EarwitnessError."""
+    """Collect the parts of a run, judge the run, write and print the verdict, and return its exit code.
+
+    Raises EarwitnessError.
+    """
     if "://" in args.run:
         if args.parts:
             raise SettingsError("collect", ["a run in a store has all its parts there; leave the directories out"])
@@ -65,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def from_store(url: str, into: Path | None) -> Path:
-    """Make the run directory of a run in a store; return its path.
+    """Copy a run from a store into a new run directory and return the path of the directory.
 
     `url`: of the store, a slash, and the run's name, with or without `run=`; `into`: the directory to make, None:
     runs/NAME. Raises RecordError if there is no such run, or if the directory is not empty.
@@ -90,7 +93,13 @@ def from_store(url: str, into: Path | None) -> Path:
 
 
 def _write_file(store: Store, run: str, file: str, path: Path) -> None:
-    """Write a file of the master. Its load journals come as pieces."""
+    """Copy one file of a run from the store into the directory `path`.
+
+    Skip a missing file or a name that is not expected.
+
+    `run`: name of the run; `file`: name of the file within the run. `run.json` and the roster are also copied into
+    SPARE.
+    """
     data = store.get(file_name(run, file))
     if data is None or not _FILE.fullmatch(file):
         return
@@ -100,7 +109,10 @@ def _write_file(store: Store, run: str, file: str, path: Path) -> None:
 
 
 def _gather(store: Store, path: Path, run: Mapping[str, Any], journal: str, pieces: Sequence[str]) -> int:
-    """Write the pieces of one journal; return how many bytes. A missing piece ends the journal, and is named."""
+    """Copy the pieces of one journal from the store into the run directory; return the number of bytes.
+
+    `pieces`: their names in order. At a missing piece the copy ends, and a message names the piece.
+    """
     gathering = Gathering(path, journal, tables=EVIDENCE not in run)
     size = 0
     for name in pieces:
@@ -116,7 +128,10 @@ def _gather(store: Store, path: Path, run: Mapping[str, Any], journal: str, piec
 
 
 def _offset_of(run: Mapping[str, Any], first: Piece) -> int:
-    """Return what to add to times in the side tables of a part, in ns. `first`: its first piece."""
+    """Return the ns to add to the times in a worker's side tables, 0 if `run.json` states no offset for its clock.
+
+    `first`: the first piece of the worker's journal, which names the clock.
+    """
     clock = next((line for name, _, line in first.slices if name.endswith(NAMES_SUFFIX)), b"")
     found = re.search(rb'"clock":"([^"]*)"', clock.partition(b"\n")[0])
     stated = run.get(CLOCKS, {}).get("others", {}).get(found[1].decode()) if found else None
@@ -124,7 +139,7 @@ def _offset_of(run: Mapping[str, Any], first: Piece) -> int:
 
 
 def add_parts(path: Path, parts: Sequence[Path]) -> None:
-    """Add the journals that workers kept in `parts` to the run directory `path`. What it has already stays as it is.
+    """Add the journals that workers kept in `parts` to the run directory `path`. Records that it already has are kept.
 
     Raises RecordError if a directory is no run directory or no part of one, or if a part is not of this run.
     """
@@ -145,7 +160,11 @@ def add_parts(path: Path, parts: Sequence[Path]) -> None:
 
 
 def _require_same(part: Path, there: Path) -> None:
-    """Raise RecordError if the run has another journal of this name. The first lines tell them apart."""
+    """Raise RecordError if the side files `part` and `there` begin differently: then they belong to different runs.
+
+    `part`: side file of a worker's journal; `there`: side file of the same name in the run directory, which may be
+    missing.
+    """
     own, found = Sidecar(part), Sidecar(there)
     own.read()
     if there.exists():

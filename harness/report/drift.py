@@ -14,9 +14,9 @@ from earwitness.harness.report.recorded import Recorded, Since
 from earwitness.harness.report.series import Named, Series, load_span_ns, memory_series, rare_series
 
 LEAST_S = 120.0
-"""Seconds of load below which a run shows no drift."""
+"""Fewest seconds of load for which drift is examined."""
 WARM_UP = 0.2
-"""Share of a run that is ignored at its start: caches fill, users arrive."""
+"""Share of the load's duration that is ignored at its start: caches fill, users arrive."""
 WINDOWS = 40
 ENOUGH = 12
 RESAMPLES = 2000
@@ -24,10 +24,10 @@ HOUR_NS = 3.6e12
 
 
 class Drift:
-    """Medians of memory and latencies in equal parts of the load, and whether they rise (a `Sink`)."""
+    """Medians of memory and latencies in equal windows of the load, and whether they rise (a `Sink`)."""
 
     def __init__(self, recorded: Recorded, room_sizes: Sequence[int], services: Path) -> None:
-        """Find out when the load was on. The caller passes this object to `Recorded.deliver` before `rows`.
+        """Find out when the load began and ended. The caller passes this object to `Recorded.deliver` before `rows`.
 
         room_sizes  members of each conversation, because fan-out is one series for each size
         services    path of `tables/services.jsonl`
@@ -40,7 +40,10 @@ class Drift:
         self._waits = Histograms(len(self._named.names) * WINDOWS)
 
     def __call__(self, kind: Kind, since: Since) -> None:
-        """Count the latencies of a part by series and window; those before and after the time examined are left out."""
+        """Count the latencies of a chunk of records by series and window.
+
+        Messages sent outside the windows are left out.
+        """
         which, sent, took = self._named.counted(kind, since)
         part = np.floor((sent - self._begin) / (self._end - self._begin) * WINDOWS)
         inside = (part >= 0) & (part < WINDOWS)
@@ -51,7 +54,7 @@ class Drift:
 
         A row has `name`, `unit`, `level` (median), `slope_per_hour` with its 95 % interval (`low`, `high`), and
         `change_percent` over the time examined. Its `word` is "rises", "falls" or "no drift seen". A series with
-        samples in too few parts of the run has no row.
+        samples in too few windows has no row.
         """
         if not self.long:
             return []
@@ -64,7 +67,10 @@ class Drift:
         return [row for row in rows if row is not None]
 
     def _windows(self, number: int) -> tuple[Times, Times]:
-        """Return (hours, median in ms) of the parts in which a series has samples; see `windows`."""
+        """Return (hours, median in ms) of the windows in which a latency has samples, as `windows` does.
+
+        `number`: index of the latency in `Named.names`; hours: middle of each window, from the start of the first.
+        """
         parts = range(number * WINDOWS, (number + 1) * WINDOWS)
         medians = [self._waits.percentile(50, [part]) for part in parts]
         known = [(part, ns / 1e6) for part, ns in enumerate(medians) if ns is not None]
@@ -84,11 +90,9 @@ def _row(name: str, unit: str, hours: Times, values: Times) -> dict[str, object]
 
 
 def windows(series: Series, begin: int, end: int) -> tuple[Times, Times]:
-    """Return (hours, median) of a series in each of WINDOWS equal parts of the time.
+    """Return (hours, median) of a series in each of WINDOWS equal windows of the time from `begin` to `end` (ns).
 
-    Parts without samples are left out.
-
-    `begin`, `end`: bounds of the time in ns; hours count from `begin`.
+    Windows without samples are left out. hours: middle of the window, counted from `begin`.
     """
     t, values = series
     part = np.floor((t - begin) / (end - begin) * WINDOWS)

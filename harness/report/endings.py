@@ -23,7 +23,7 @@ class Ending(TypedDict):
 
 
 class Stopped(TypedDict):
-    """Stop of a platform; `stopped` explains the keys."""
+    """The moment when a platform stopped answering, and what followed; `stopped` explains the keys."""
 
     at_s: float
     silent_s: float
@@ -34,19 +34,19 @@ class Stopped(TypedDict):
 NO_CLOSE, NORMAL, TOO_BIG = 1006, 1000, 1009
 LIMIT_KEY = "urls.frame_bytes_max"
 ROWS = 50
-"""Number of different endings that are listed; some platforms put an id into every reason."""
+"""Most rows of endings that are listed; some platforms put an id into every reason."""
 SILENCE_S = 2.0
-"""Seconds without any answer, although users asked, after which a platform counts as stopped."""
+"""Seconds without any answer to waiting users, up to the end of the load, after which a platform counts as stopped."""
 _SAID = [
     Kind.OK, Kind.FAIL, Kind.DELIVER, Kind.REPLAY, Kind.CONNECT, Kind.JOIN, Kind.LEAVE, Kind.IDENTITY, Kind.PRESENCE,
     Kind.RUN, Kind.READ,
 ]  # fmt: skip
 _STATUS = {Kind.PROBE: "counter", Kind.LOGIN: "counter", Kind.REQUEST: "size", Kind.REVOKE: "size", Kind.WRITE: "size"}
-"""Field with a request's status, by kind of record; 0: no answer."""
+"""Field that holds the HTTP status of a request, by kind of record; the status is 0 if there was no answer."""
 
 
 def endings(recorded: Recorded) -> list[Ending]:
-    """Return the number of connections by who ended them, close code and reason: at most ROWS rows.
+    """Return the number of connections by the side that ended them, close code and reason: at most ROWS rows.
 
     The most frequent come first.
     """
@@ -69,7 +69,7 @@ def _unique(keys: npt.NDArray[np.int64]) -> tuple[list[list[int]], list[int]]:
 
 
 def ending_line(rows: Sequence[Ending]) -> str:
-    """Return one line about endings by the platform, and about frames that were too long; "" without any.
+    """Return one line about connections that the platform ended, and about frames that were too long; "" without any.
 
     Connections that users closed themselves are left out.
     """
@@ -95,14 +95,14 @@ def _words(row: Ending) -> str:
 
 
 def stopped(recorded: Recorded) -> Stopped | None:
-    """Return when the platform sent its last data during the load, if users asked for something later and got nothing.
+    """Return when the platform stopped answering: its last data during the load, if users waited for answers later.
 
     None if the platform answered to the end, if nobody waited for an answer, or if the record has no beginning or end
     of the load. Keys:
 
     at_s, silent_s  seconds from the start of the load to the last data, and from the last data to the end of the load
-    unanswered      messages and requests without answer since
-    ended           connections that ended since, not by us
+    unanswered      messages and requests without an answer after the last data
+    ended           connections that ended after the last data and were not closed by the tester
     """
     phases = recorded.of_kind(Kind.PHASE)
     begin, drain = _first(phases, Phase.LOAD), _first(phases, Phase.DRAIN)
@@ -151,7 +151,7 @@ def _first(phases: Sequence[Records], phase: Phase) -> int | None:
 
 
 def _last_word(view: View, drain: int) -> int:
-    """Return the time of the last record up to `drain` that came from the platform; 0 without any."""
+    """Return the time (ns) of the last record that came from the platform until `drain`; 0 if there is none."""
     for end in range(len(view), 0, -_BLOCK):
         part = view[max(end - _BLOCK, 0) : end]
         said = np.isin(part["kind"], _SAID)
@@ -164,4 +164,4 @@ def _last_word(view: View, drain: int) -> int:
 
 
 _BLOCK = 65536
-"""Records that are searched at a time, from the end: on a platform that answers, the last answer is near it."""
+"""Number of records that are searched at a time, backwards from the end of a journal."""

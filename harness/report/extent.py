@@ -1,6 +1,6 @@
 """Extent of a check's violations: counts by replica, kind and place, and the number of rooms and users concerned.
 
-A verdict keeps the first FINDINGS violations of a check, which are far more than are described.
+The counts cover the first FINDINGS violations of a check. The report describes far fewer in detail.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from earwitness.checks.verdict import Finding, Verdict
 from earwitness.harness.record.history import History
 
 OF_CONNECTION = frozenset((Kind.DELIVER, Kind.REPLAY, Kind.DISCONNECT, Kind.RUN, Kind.PRESENCE, Kind.SEEN))
-"""Kinds of records that happened on the connection that they name."""
+"""Kinds of records that were made on the connection that they name."""
 WORDS = (("replicas", "by replica"), ("kinds", "by kind"), ("places", "by place"))
 
 
 class Extents:
-    """Counter of violations in one history. The journals are searched for connections once, when first needed."""
+    """Counter of the violations in one history. Records of connections are read once, when they are first needed."""
 
     def __init__(self, history: History) -> None:
-        """Prepare for the findings of a history."""
+        """Prepare to count the findings of `history`."""
         self._history = history
         self._connects: dict[int, tuple[list[int], list[str], dict[tuple[int, int], str]]] | None = None
 
     def of(self, verdict: Verdict) -> dict[str, Any] | None:
-        """Return the extent of the violations of a verdict for verdict.json, None without findings.
+        """Return the extent of a verdict's violations for verdict.json, None if the verdict has no findings.
 
         of                       findings that were counted; fewer than the violations if there are very many
-        replicas, kinds, places  name → number of violations; without those that name none
-        rooms, users             how many different ones they concern; rooms 0 if a finding names none
-        forgeries                of I31: for each forgery and place how often it was tried and accepted
+        replicas, kinds, places  name → number of violations; violations without a name are left out
+        rooms, users             number of different rooms and users concerned; rooms is 0 if a finding names no room
+        forgeries                only of I31: for each forgery and place, how often it was tried and accepted
         """
         findings = verdict.findings
         if not findings:
@@ -56,7 +56,10 @@ class Extents:
         }
 
     def _room(self, finding: Finding) -> int | None:
-        """Return the conversation of a finding, as it or one of its records names it; None: neither does."""
+        """Return the number of a finding's conversation: from its facts, else from its records.
+
+        None: neither names one.
+        """
         known = len(self._history.roster.conversations)
         conv = int(finding.facts.get("conv", -1))
         if 0 <= conv < known:
@@ -68,7 +71,7 @@ class Extents:
         return None
 
     def _replica(self, finding: Finding) -> str | None:
-        """Return the replica to which the device of a finding was connected, None if it names none."""
+        """Return the name of the replica to which the finding's device was connected; None if it is not known."""
         client = finding.facts.get("client", NOBODY)
         if client >= FOREIGN:
             return None
@@ -114,7 +117,7 @@ def _counted(names: list[str]) -> dict[str, int]:
 
 
 def forgeries(history: History) -> list[dict[str, Any]]:
-    """Return for each forgery and each place how often such tokens were presented (`tried`) and `accepted`."""
+    """Return a row for each forgery and place: how often such tokens were presented (`tried`) and `accepted`."""
     made: dict[tuple[int, int], int] = {}
     asked = []
     for view in history.journals:
@@ -139,9 +142,11 @@ def forgeries(history: History) -> list[dict[str, Any]]:
 
 
 def extent_sentence(check: Mapping[str, Any]) -> str:
-    """Return where the violations of a failed check are, as a sentence without its stop; "" if nothing is known.
+    """Return where the violations of a failed check occurred, as a sentence without a full stop.
 
-    `check`: a row of verdict.json. A count by kind with a single kind is left out.
+    "" if nothing is known.
+
+    `check`: a row of verdict.json. Counts by kind are left out if there is only one kind.
     """
     extent = check.get("extent")
     if not extent:

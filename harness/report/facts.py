@@ -37,7 +37,10 @@ def facts_of(history: History) -> dict[str, Any]:
 
 
 def _load(history: History) -> dict[str, int]:
-    """Return how many messages users wanted to send and sent; {} with planned faults, as those may prevent sending."""
+    """Return {"messages_sent", "messages_offered"}: how many were sent, and how many users wanted to send.
+
+    {} if the journals do not state them, or if faults were planned, which may prevent sending.
+    """
     footers = [footer for view in history.journals if (footer := view.footer) and footer.keys() >= SAID]
     if not footers or history.run.get("planned_faults"):
         return {}
@@ -46,7 +49,7 @@ def _load(history: History) -> dict[str, int]:
 
 
 def planned_roster(run: Mapping[str, Any], clients: int) -> tuple[Roster | None, str | None]:
-    """Return the roster rebuilt from the plan in `run.json`, and the origin that the run states for it.
+    """Return (roster, origin): the roster rebuilt from the plan in `run.json`, and the origin that `run.json` states.
 
     The roster is None where it cannot be rebuilt. A plan with given rooms or accounts is used only if there is a target
     file. A plan for another number of clients than `clients` is not used, because either number could be the wrong one.
@@ -66,9 +69,11 @@ def planned_roster(run: Mapping[str, Any], clients: int) -> tuple[Roster | None,
 
 
 def native_path(history: History) -> dict[str, Any] | None:
-    """Return {"native": "on" or "off", "why", "share"} of a run; None if it is imported or of an older version.
+    """Return {"native": "on" or "off", "why", "share"} of a run.
 
-    `share`: the part of all sent and received messages that took the native path, in %; None if there were none.
+    None if the run was imported or made by an older version.
+
+    `share`: the part of all sent and received frames that the native extension handled, in %; None if there were none.
     """
     stated = history.run.get("native")
     if not isinstance(stated, dict):

@@ -34,10 +34,11 @@ def span_s(recorded: Recorded) -> float:
 
 
 def missed_live(verdicts: Iterable[Verdict]) -> dict[str, int]:
-    """Return counts of the deliveries that devices of continuous members missed; {} if I47 was not judged.
+    """Return counts of the deliveries that devices of uninterrupted members missed; {} if I47 was not judged.
 
-    `missed` of `owed` never came to `devices`; `not_known`: of how many more that is unknown. Reported for every run; a
-    violation only where the contract promises it (I47).
+    Keys: `owed` deliveries were due to `devices` devices, and `missed` of them never came. Of `not_known` more
+    deliveries it is unknown whether they were due. Every run has these counts; they are a violation only if the
+    contract promises it.
     """
     for verdict in verdicts:
         if verdict.id == MISSES_NOTHING.id:
@@ -50,8 +51,9 @@ def missed_live(verdicts: Iterable[Verdict]) -> dict[str, int]:
 def to_first_message_s(recorded: Recorded, journals: Sequence[JournalView], started: float | None) -> float | None:
     """Return the seconds from `started` to the first message sent; None if either time is unknown.
 
-    `started`: Unix time at which the leading process started; `journals`: those of `recorded`. The wall clock of that
-    process counts. Other hosts have others, and count only if no journal was stamped by its clock.
+    `started`: Unix time at which the leading process started; `journals`: those of `recorded`. The time of a message is
+    taken from journals that use the wall clock of the leading process, if there are any, else from journals of other
+    hosts.
     """
     walls = [journal.sidecar.meta.get("wall_minus_monotonic_ns") for journal in journals]
     here = [wall for wall, journal in zip(walls, journals, strict=True) if wall is not None and not journal.clock.moves]
@@ -76,9 +78,10 @@ def replicas(recorded: Recorded) -> dict[str, int]:
 
 
 def percentiles(waits: Histograms, which: Sequence[int] | None = None) -> dict[str, float]:
-    """Return `samples`, and `p50`, `p99` and `max` in ms of the histograms `which` (in ns) of `waits` together.
+    """Return `samples`, and `p50`, `p99` and `max` in ms, of several histograms together.
 
-    `which`: None for all. Without values only `samples`, which is 0.
+    `waits`: histograms in ns; `which`: numbers of those to use, None for all. Without values the result holds only
+    `samples`, which is 0.
     """
     samples = waits.total(which)
     named = {"p50": 50.0, "p99": 99.0, "max": 100.0} if samples else {}
@@ -87,7 +90,7 @@ def percentiles(waits: Histograms, which: Sequence[int] | None = None) -> dict[s
 
 
 class FanOut:
-    """Time from sending a message to its delivery to each member, in a histogram for each size of rooms."""
+    """Times from sending a message to each delivery, in ns: one histogram for each size of rooms (a `Sink`)."""
 
     def __init__(self, room_sizes: Sequence[int]) -> None:
         """Start without deliveries; `room_sizes`: members by conversation number."""
@@ -97,7 +100,7 @@ class FanOut:
         self.waits = Histograms(max(1, len(self.sizes)))
 
     def __call__(self, kind: Kind, since: Since) -> None:
-        """Count the deliveries of a part (a `Sink`); those of conversations that the roster lacks are left out."""
+        """Count the deliveries of a chunk of records, except those in conversations that the roster lacks."""
         if kind is Kind.DELIVER:
             took, which = self.counted(since)
             self.waits.add(took, which)
@@ -110,7 +113,7 @@ class FanOut:
 
     @property
     def conversations(self) -> int:
-        """Return the number of conversations."""
+        """Return the number of conversations in the roster."""
         return len(self._of)
 
     def of(self, size: int) -> list[int]:
@@ -118,16 +121,17 @@ class FanOut:
         return np.flatnonzero(self.sizes == size).tolist()
 
     def heard(self) -> list[int]:
-        """Return the sizes with deliveries, in ascending order."""
+        """Return the room sizes that have deliveries, in ascending order."""
         totals = self.waits.totals()
         return [int(size) for size, total in zip(self.sizes, totals, strict=False) if total]
 
 
 def bursts(recorded: Recorded, table: Path) -> list[dict[str, Any]]:
-    """Return the bursts of the side table, with counts, and seconds from the first sending.
+    """Return the bursts that were planned and sent, with their counts and times.
 
-    `sent_s`, `acknowledged_s`, `delivered_s`: until the last message was sent, acknowledged, delivered; None without
-    one. A burst of which nothing was sent is left out. `table`: path of the side table.
+    `sent_s`, `acknowledged_s`, `delivered_s`: seconds from the first sending of the burst until the last message was
+    sent, acknowledged, delivered; None if none was. A burst of which nothing was sent is left out. `table`: path of the
+    side table of bursts.
     """
     rows = list(read_table(table))
     mine = _of_bursts(recorded, rows) if rows else []
@@ -135,7 +139,7 @@ def bursts(recorded: Recorded, table: Path) -> list[dict[str, Any]]:
 
 
 def _of_bursts(recorded: Recorded, rows: Sequence[Mapping[str, Any]]) -> list[Records]:
-    """Return the records of the messages of each burst."""
+    """Return, for each row of the table of bursts, all records of the messages of that burst."""
     found: list[list[Records]] = [[] for _ in rows]
     senders = np.unique([row["client"] for row in rows])
     for _, part in recorded.parts():
@@ -148,7 +152,7 @@ def _of_bursts(recorded: Recorded, rows: Sequence[Mapping[str, Any]]) -> list[Re
 
 
 def _burst(row: Mapping[str, Any], records: Records) -> dict[str, Any]:
-    """Return one burst with its times; {} if nothing of it was sent."""
+    """Return one row of `bursts`, from the table's `row` and the records of its messages; {} if none was sent."""
     sent = records[records["kind"] == Kind.INVOKE]
     if not len(sent):
         return {}
@@ -183,9 +187,10 @@ def _lag_after_send(sent: Records, heard: Records) -> dict[str, float]:
 
 
 def read_table(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a side table (JSON lines); none if it does not exist.
+    """Yield the rows of a side table (a file of JSON lines); nothing if the file does not exist.
 
-    It stops at the first line that is no JSON, as the last one may be torn. Values that are no objects are left out.
+    Stops at the first line that is no JSON, as a crash may have torn the last line. JSON values that are no objects are
+    skipped.
     """
     if not path.exists():
         return
@@ -200,6 +205,6 @@ def read_table(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def message_keys(records: Records) -> npt.NDArray[np.uint64]:
-    """Return one number for each record that identifies its message (author and counter)."""
+    """Return a number for each record that identifies its message: author << 32 | counter."""
     keys: npt.NDArray[np.uint64] = (records["author"].astype(np.uint64) << np.uint64(32)) | records["counter"]
     return keys

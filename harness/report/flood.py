@@ -1,4 +1,4 @@
-"""Effect of a flood on other users: their waiting times before and during it, from the records themselves."""
+"""Effect of a flood on other users: their waiting times before the flood and during it, from the records."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from earwitness.harness.report.histograms import Histograms
 from earwitness.harness.report.recorded import Recorded, Since
 
 ABUSE = 4429
-"""Close code for too many requests."""
+"""WebSocket close code by which a platform ends a connection that sent too many requests."""
 
 
 BEFORE, DURING = range(2)
 
 
 class Flood:
-    """Waiting times of users who neither flooded nor burst, before the first flood and from then on (a `Sink`).
+    """Waiting times of users who neither flooded nor sent bursts (a `Sink`).
 
-    Times are of messages from and to those users, by when they were sent: `before`, while all users were connected and
-    calm, and `during`, from the first flood on. All times are of one host's clock.
+    `before`: of messages sent from the time when all users were connected until the first flood; `during`: of messages
+    sent from the first flood on. Only messages from and to those users count. All times are of one host's clock.
     """
 
     def __init__(self, floods: Path, bursts: Path) -> None:
@@ -40,17 +40,17 @@ class Flood:
         return bool(self._rows)
 
     def __call__(self, kind: Kind, since: Since) -> None:
-        """Count the waiting times of a part, except messages from or to users who flooded or burst."""
+        """Count the waiting times of a chunk of records, except of messages from or to flooding or bursting users."""
         quiet = ~np.isin(since.slot("author"), self._loud) & ~np.isin(since.slot("client"), self._loud)
         quiet &= (since.sent_ns >= self._calm_ns) | (since.sent_ns >= self._begin_ns)
         during = since.sent_ns[quiet] >= self._begin_ns
         self._waits[kind].add(since.took_ns[quiet], np.where(during, DURING, BEFORE))
 
     def found(self, recorded: Recorded) -> dict[str, object] | None:
-        """Return what the verdict says of it; None if no user flooded.
+        """Return the entry of verdict.json about floods; None if no user flooded.
 
-        Times are milliseconds; `p99_ratio` is the p99 of `during` divided by that of `before`. `closed`: sockets that
-        the platform closed for abuse, of flooding users and of others.
+        Times are in ms; `p99_ratio` is the p99 of `during` divided by that of `before`, None if either is missing.
+        `closed`: number of sockets that the platform closed for abuse, of flooding users and of others.
         """
         if not self._rows:
             return None

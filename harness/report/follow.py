@@ -1,4 +1,4 @@
-"""Judging of a run while it lasts: the journals are folded as they grow, so that the last step is short."""
+"""Judging of a run in progress: the checks read the journals while they grow, so that little is left for the end."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from earwitness.harness.report.live_file import LIVE
 from earwitness.harness.report.terminal import verdict_text
 
 TURN_S: Final = 1.8
-"""Seconds between turns, as a violation is to be reported within two seconds. A turn costs a few milliseconds."""
+"""Seconds between calls of `Following.turn`: a violation is reported within two seconds. A call costs a few ms."""
 LOOKING_SHARE: Final = 0.05
-"""Largest share of one core for live verdicts. One costs a few milliseconds, more in a run of millions of messages."""
+"""Largest share of one core for live verdicts. One verdict costs a few ms, more in a run of millions of messages."""
 GOING_ON: Final = ("running", "drained")
-"""States of a run whose process will write more."""
+"""States in `run.json` of a run whose processes may still write records."""
 
 
 class Following:
-    """Judge of a run that still lasts.
+    """Judge of a run in progress.
 
     Call `turn` every TURN_S seconds, and `finish` once when the run's journals are closed.
     """
@@ -53,7 +53,7 @@ class Following:
     def turn(self) -> dict[str, Any] | None:
         """Judge the records that were written since the last call; publish and return the verdict so far.
 
-        None if there was nothing new, or if computing verdicts would take more than LOOKING_SHARE of a core.
+        Return None if there are no new records, or if computing verdicts would take more than LOOKING_SHARE of a core.
         """
         self._judge(last=False)
         now = time.monotonic()
@@ -70,16 +70,16 @@ class Following:
     def over(self) -> bool:
         """Return whether no process writes to the run any more.
 
-        That is: all journals are closed and `run.json` holds their last hashes, or `is_going_on` is False.
+        This is so if all journals are closed and `run.json` holds their last hashes, or if `is_going_on` is False.
         """
         if self._follower.closed() and KEY in self._history.run:
             return True
         return not is_going_on(self._history.run)
 
     def finish(self) -> dict[str, Any]:
-        """Judge the rest, write the verdict into the run's directory and return it. Call it once.
+        """Judge the remaining records, write the verdict into the run's directory and return it. Call this once.
 
-        All records but the last ones have been folded already.
+        If an account turns out to belong to another user than assumed so far, all records are judged again.
         """
         self._follower.closed()  # reads run.json, as it is now
         self._judge(last=True)
@@ -98,9 +98,9 @@ class Following:
             self.live.judge.step(batch)
 
     def _tell(self, document: Mapping[str, object]) -> None:
-        """Write live.json.
+        """Write `document` to live.json, if this judge publishes.
 
-        If it cannot be written (a full disk), only the live verdict is lost.
+        If the file cannot be written (a full disk), a line says so, and no live verdict is written any more.
         """
         if self._publish:
             try:
@@ -111,9 +111,9 @@ class Following:
 
 
 def follow_by_hand(run_dir: Path, own: Sequence[OwnCheck] = ()) -> dict[str, Any]:
-    """Judge a run until it ends, in addition to its own judge process, and return the verdict.
+    """Judge a run until it ends, and return the final verdict; the run's own judge process is not disturbed.
 
-    Prints to stderr a line for each violation and the progress.
+    A line for each violation, and the progress, are printed to stderr.
     """
     screen = sys.stderr.isatty()
     clear = "\r\033[K" if screen else ""
@@ -143,7 +143,11 @@ def is_going_on(run: Mapping[str, Any]) -> bool:
 
 
 def _gone(pid: int | None, started: float | None) -> bool:
-    """Return whether a process of this machine has ended; False where that cannot be known."""
+    """Return whether the process `pid` of this machine has ended; False if `pid` or `started` is None.
+
+    `started`: Unix time at which the process started. A process of that number with another start time is another
+    process.
+    """
     if pid is None or started is None:
         return False
     try:

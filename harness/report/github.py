@@ -1,7 +1,7 @@
-"""Verdict in GitHub Actions: the job's summary page and annotations, where a run is judged there.
+"""Verdict for GitHub Actions: the job's summary page, and an annotation for each broken promise.
 
-Source: workflow commands `::error` and the file that `GITHUB_STEP_SUMMARY` names. Texts of a platform are escaped: they
-must neither end a command nor become Markdown.
+Source: the workflow command `::error` and the file that `GITHUB_STEP_SUMMARY` names. Texts of a platform are escaped,
+so that they neither end a command nor become Markdown.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from earwitness.harness.report.runbooks import runbook_of
 Row = Mapping[str, Any]
 SUMMARY, ACTIONS = "GITHUB_STEP_SUMMARY", "GITHUB_ACTIONS"
 SHOWN = 3
-"""Most counterexamples of a check that are listed."""
+"""Most counterexamples of a check that the summary page lists."""
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>()#+|~!-])")
 
 
 def tell_github(verdict: Row, environ: Mapping[str, str] = os.environ) -> None:
     """Append the verdict to the job's summary page, and print an annotation for each broken promise.
 
-    No-op outside of a job of GitHub Actions. `verdict`: the dictionary of verdict.json.
+    Outside of a job of GitHub Actions nothing happens. `verdict`: the dictionary of verdict.json.
     """
     if path := environ.get(SUMMARY):
         try:
@@ -39,7 +39,7 @@ def tell_github(verdict: Row, environ: Mapping[str, str] = os.environ) -> None:
 
 
 def summary(verdict: Row) -> str:
-    """Return the verdict as Markdown: outcome, checks that count, thresholds and the first counterexamples."""
+    """Return the verdict as Markdown: outcome, checks that count for it, missed thresholds, first counterexamples."""
     counted = [check for check in (*verdict["harness"], *verdict["checks"]) if check["counts"]]
     rows = [
         (check["outcome"], check["id"], check["name"], f"{check['examined']:,}", f"{check['violations']:,}")

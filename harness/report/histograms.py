@@ -1,8 +1,8 @@
-"""Histograms of times: any number of samples in bounded memory, at most 0.4 % beside the exact percentile.
+"""Histograms of times in bounded memory for any number of samples; a percentile is at most 0.4 % off the exact one.
 
-Times are whole nanoseconds and may be negative (clocks of two hosts). A value below 128 has a bucket of its own; above,
-each octave has 128 buckets, so a bucket is at most 0.8 % wide. The least and the greatest value are kept exactly.
-Histograms of equal numbering can be added to each other, in any order and with the same result.
+Times are whole nanoseconds. They may be negative, as the clocks of two hosts differ. A value below 128 has a bucket of
+its own; above, each octave has 128 buckets, so a bucket is at most 0.8 % wide. The least and the greatest value are
+kept exactly. Histogram sets of equal length can be added to each other, in any order and with the same result.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from earwitness.checks.engine.compiled import kernel
 
 Array = npt.NDArray[Any]
 SUB: Final = 128
-"""Buckets of an octave."""
+"""Buckets in one octave."""
 SUB_BITS: Final = 7
 OCTAVES: Final = 128
 """Octaves that a histogram may have: 0 to 63 for negative values from the highest down, 64 to 127 for the others."""
@@ -31,13 +31,15 @@ NEVER: Final = np.iinfo(np.int64).max
 def count_step(
     which: Array, values: Array, start: Any, rows: Array, pool: Array, used: Array, least: Array, most: Array
 ) -> Any:
-    """Count values from `start` on in the histograms `which`; return how many are done.
+    """Count `values` (ns) from index `start` on, each in the histogram that `which` names.
 
-    Outputs are `rows`, `pool`, `used`, `least` and `most`. `rows`: by histogram and octave, the row + 1 of `pool` with
-    its 128 counts; 0: none yet. Rows are given out as octaves occur, because a histogram of latencies fills few of
-    them: ten of 128 are usual. `used[0]`: rows of `pool` in use; `least`, `most`: the extreme values of each histogram.
-    Less than all values are done if `pool` is full; the caller enlarges it and calls again, since compiled loops cannot
-    allocate.
+    Return the number done so far.
+
+    `rows`, `pool`, `used`, `least` and `most` are changed. `rows[histogram, octave]`: 1 + the row of `pool` with the
+    128 counts of that octave; 0: none yet. Rows are assigned when an octave first occurs, because a histogram of
+    latencies fills few of them: ten of 128 are usual. `used[0]`: rows of `pool` in use; `least`, `most`: the extreme
+    values of each histogram. The result is below `len(values)` if `pool` is full. The caller then enlarges `pool` and
+    calls again with the result as `start`, because compiled loops cannot allocate.
     """
     for i in range(start, len(values)):
         value = np.int64(values[i])
@@ -73,7 +75,7 @@ def count_step(
 
 
 class Histograms:
-    """Histograms numbered from 0, filled together."""
+    """Set of histograms, numbered from 0."""
 
     def __init__(self, number: int = 1) -> None:
         """Start `number` empty histograms."""
@@ -83,7 +85,7 @@ class Histograms:
         self._least, self._most = np.full(number, NEVER, np.int64), np.full(number, -NEVER, np.int64)
 
     def __len__(self) -> int:
-        """Return how many histograms there are."""
+        """Return the number of histograms."""
         return len(self._rows)
 
     def add(self, values_ns: Array, which: Array | int = 0) -> None:
@@ -99,7 +101,7 @@ class Histograms:
             self._grow(ROWS_AT_ONCE)
 
     def merge(self, other: Histograms) -> Self:
-        """Add the counts of histograms of the same numbering to these; return these."""
+        """Add the counts of `other`, which has as many histograms, to these; return self."""
         for of, octave in np.argwhere(other._rows).tolist():
             row = int(self._rows[of, octave])
             if row == 0:
@@ -113,21 +115,23 @@ class Histograms:
         return self
 
     def totals(self) -> Array:
-        """Return how many values each histogram has, by number."""
+        """Return the number of values in each histogram; index: the histogram's number."""
         sums = np.concatenate([[0], self._pool.sum(axis=1)]).astype(np.int64)
         result: Array = sums[self._rows].sum(axis=1)
         return result
 
     def total(self, which: Sequence[int] | None = None) -> int:
-        """Return how many values the histograms `which` have together; None: all."""
+        """Return the number of values in the histograms `which` together; None: in all."""
         totals = self.totals()
         return int((totals if which is None else totals[list(which)]).sum())
 
     def percentile(self, share: float, which: Sequence[int] | None = None) -> float | None:
-        """Return a percentile (0 to 100) of all values of the histograms `which` together; None without values.
+        """Return the percentile `share` (0 to 100) of all values of the histograms `which` together, in ns.
 
-        It interpolates between two neighbours in the order of values, as numpy does; the values of a bucket count as
-        spread over it evenly. `which`: None for all.
+        None without values.
+
+        It is interpolated between neighbouring values, as numpy does; the values of a bucket count as evenly spread
+        over the bucket. `which`: None for all.
         """
         of = list(range(len(self)) if which is None else which)
         counts, lows, widths = self._buckets(of)
@@ -144,7 +148,7 @@ class Histograms:
         return one + (other - one) * (place - below)
 
     def _buckets(self, of: Sequence[int]) -> tuple[Array, Array, Array]:
-        """Return (counts, lowest values, widths) of all buckets in ascending order."""
+        """Return (counts, lowest values, widths) of all buckets of the histograms `of` together, in ascending order."""
         octaves = [octave for octave in range(OCTAVES) if (self._rows[of, octave] > 0).any()]
         counts, lows, widths = [], [], []
         for octave in octaves:
@@ -164,7 +168,11 @@ class Histograms:
 
 
 def _value(rank: int, total: int, reached: Array, buckets: tuple[Array, Array, Array], ends: tuple[int, int]) -> float:
-    """Return the value with `rank` (from 0) in ascending order; the first and the last are exact."""
+    """Return the value with `rank` (from 0) in ascending order; the first and the last value are exact.
+
+    `total`: number of values; `reached`: cumulative counts of the buckets; `buckets`: result of `_buckets`; `ends`: the
+    least and the greatest value.
+    """
     if rank in (0, total - 1):
         return float(ends[0] if rank == 0 else ends[1])
     counts, lows, widths = buckets

@@ -1,4 +1,4 @@
-"""Judging of a run directory: read the journals, fold the checks, describe the findings, write the files."""
+"""Judging of a run directory: read the journals, run the checks, describe the findings, write the files."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def judge_run(
 ) -> dict[str, Any]:
     """Return the verdict of a run directory as the dictionary of verdict.json.
 
-    `only`: ids of the checks that decide the outcome, instead of all; the checks of the record itself (H) are always
-    added. `own`: own checks that the user allows to run. `way`: judge by shards; None: in one pass, by this process.
+    `only`: ids of the checks that decide the outcome, instead of all; the checks of the tester (H1, H2, …) are always
+    added. `own`: own checks that the user allows to run. `way`: judge by shards; None: in one pass, in this process.
     Raises RecordError if the directory cannot be read, SettingsError for invalid thresholds in run.json.
     """
     history = open_history(run_dir)
@@ -76,14 +76,14 @@ def judge_run(
 
 
 def judge_of(history: History, checks: Sequence[Check] = ALL, watchers: Sequence[Watcher] = ()) -> Judge:
-    """Return a new judge for the history, which has seen no records yet. `watchers`: folds that are no checks."""
+    """Return a new judge for the history, which has read no records yet. `watchers`: folds that are no checks."""
     return Judge(history.roster, history.contract, checks, watchers)
 
 
 def verdict_by(history: History, judge: Judge, reach: Reach) -> dict[str, Any]:
-    """Return the verdict of a history whose records judge and `reach` have all seen, with the figures of the run.
+    """Return the verdict, as the dictionary of verdict.json, of a history whose records `judge` and `reach` have read.
 
-    The judge is of no use afterwards.
+    The judge's state is dropped; the judge cannot be used afterwards.
     """
     facts, journals = facts_of(history), history.infos()
     verdicts = judge.finish(journals, facts, forget=True)
@@ -93,7 +93,7 @@ def verdict_by(history: History, judge: Judge, reach: Reach) -> dict[str, Any]:
 def verdict_of(
     history: History, verdicts: Sequence[Verdict], checks: Sequence[Check], reached: Reached | None
 ) -> dict[str, Any]:
-    """Return the verdict of a history, with the figures of the run.
+    """Return the verdict of a history, with the figures of the run, as the dictionary of verdict.json.
 
     `verdicts`: those of `checks`, about all records; `reached`: which deliveries were owed and came, None: not known.
     """
@@ -165,7 +165,7 @@ def verdict_of(
 
 
 def _faults(recorded: Recorded) -> list[dict[str, Any]]:
-    """Return the faults that were injected: name, begin and end in seconds since the first record."""
+    """Return the faults that were injected: name, begin and end in seconds since the first record of the run."""
     if (axis := axis_of(recorded)) is None:
         return []
     bands = [band for band in bands_of(recorded, axis) if band.name != "drain"]
@@ -183,9 +183,9 @@ def headline(outcome: Outcome, exit_code: int, run: Mapping[str, Any]) -> str:
 
 
 def warnings_of(history: History, recorded: Recorded) -> list[str]:
-    """Return sentences about what this verdict does not cover.
+    """Return sentences about what the verdict does not cover.
 
-    They are the warnings of run.json, and for an imported history those that follow from its records.
+    These are the warnings of run.json, and for an imported history a warning about numbers that are not judged.
     """
     found = list(history.run.get("warnings") or ())
     unpromised = "imported_from" in history.run and history.contract.sequence == "none"
@@ -203,9 +203,9 @@ def measure(history: History, recorded: Recorded) -> Measured:
 
 
 def row_of(verdict: Verdict, judged_by: Collection[str] | None) -> dict[str, Any]:
-    """Return the fields of one check that live.json and verdict.json share.
+    """Return the fields that a check has in live.json as well as in verdict.json.
 
-    `judged_by`: checks that the story names; None for an imported history.
+    `judged_by`: ids of the checks that the story names; None for an imported history.
     """
     broken = verdict.promised and verdict.outcome is Outcome.FAIL
     return {
@@ -223,8 +223,8 @@ def row_of(verdict: Verdict, judged_by: Collection[str] | None) -> dict[str, Any
 def told_of(verdict: Verdict, judged_by: Collection[str] | None, witnesses: Sequence[Witness] = ()) -> dict[str, Any]:
     """Return the row of one check in verdict.json, as a dictionary.
 
-    `judged_by`: checks that the story names, None for an imported history; `witnesses`: the counterexamples of its
-    findings.
+    `judged_by`: ids of the checks that the story names, None for an imported history; `witnesses`: the counterexamples
+    of the verdict's findings.
     """
     return {
         **row_of(verdict, judged_by),
@@ -240,8 +240,8 @@ def told_of(verdict: Verdict, judged_by: Collection[str] | None, witnesses: Sequ
 def write_verdict(run_dir: Path, verdict: Mapping[str, Any], text: str) -> None:
     """Write verdict.txt, junit.xml, verdict.json, report.html and the pictures of findings.
 
-    Each file is written completely or not at all. `text`: content of verdict.txt. Surrogates, which UTF-8 cannot
-    encode, are escaped as in JSON.
+    Each file is written atomically. `text`: content of verdict.txt. Surrogates, which UTF-8 cannot encode, are escaped
+    as in JSON. If report.html cannot be written, a message says so, and no error is raised.
     """
     _draw(run_dir, verdict)
     files = {

@@ -1,6 +1,6 @@
-"""Verdict as JUnit XML: one test case per check.
+"""Verdict as JUnit XML: one test case for each check and each threshold.
 
-FAIL is a failure, UNKNOWN an error (silence never passes); a check that examined nothing and does not count is skipped.
+FAIL is a failure, and UNKNOWN is an error. A check that examined nothing and does not count is a skipped case.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Live verdict of a run that still lasts: `live.json`, and a line for the first violation of each check."""
+"""Live verdict of a run in progress: `live.json`, and a line for the first violation of each check."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ from earwitness.harness.report.witnesses import in_lines, in_short
 MOST_FINDINGS = 20
 _MIDDLES_S = np.array([bucket_middle(bucket) for bucket in range(BUCKETS)]) / 1e9
 ROW = ("id", "name", "outcome", "counts", "promised", "examined", "violations", "why")
-"""Keys of `row_of`, to be taken from a row of a final verdict."""
+"""Keys that a check's row in live.json takes from its row in verdict.json."""
 
 
 class Devices:
-    """Watcher of all records that knows which devices had a connection (see `checks.judge.Watcher`)."""
+    """Watcher that collects the devices that had a connection (see `checks.judge.Watcher`)."""
 
     def __init__(self) -> None:
         """Start without devices."""
@@ -48,17 +48,17 @@ class Devices:
 
 
 class Answers:
-    """Watcher that counts the events of streamed answers on all connections, by event."""
+    """Watcher that counts the events of streamed answers on all connections."""
 
     EVENTS: Final = {"started": STARTED, "token": CHUNK, "completed": COMPLETED, "error": ERROR}
-    """Counts of live.json → event of a RUN record. Pieces count as tokens, whether they have text or not."""
+    """Name of a count in live.json → event of a RUN record. Each CHUNK counts as a token, even if it has no text."""
 
     def __init__(self) -> None:
         """Start without events."""
         self._counts = np.zeros(256, np.int64)
 
     def step(self, view: View) -> None:
-        """Implement `Watcher.step`: count the events by number."""
+        """Implement `Watcher.step`: count the RUN records of each event."""
         runs = view.records["kind"] == Kind.RUN
         if runs.any():
             self._counts += np.bincount(view.records["attempt"][runs], minlength=256)
@@ -69,7 +69,7 @@ class Answers:
 
 
 class LiveVerdict:
-    """Judge of one run with its live verdict: pass batches to `judge.step`, then call `look`.
+    """Judge of one run that also reports the verdict so far: pass batches to `judge.step`, then call `look`.
 
     `say` gets one line for the first violation of each check.
     """
@@ -89,14 +89,15 @@ class LiveVerdict:
 
     @property
     def records(self) -> int:
-        """Return the number of records judged."""
+        """Return the number of records judged so far."""
         return int(self._traffic.kinds.sum())
 
     def look(self) -> dict[str, Any]:
         """Return the verdict so far as the dictionary of live.json.
 
-        Without a violation the outcome is UNKNOWN, because whether something is missing is decided at the end. A
-        violation stays one, unless the roster turns out to be damaged or another one at the end: then it is UNKNOWN.
+        Without a violation the outcome is UNKNOWN, because it is decided at the end whether something is missing. A
+        violation that was reported remains in the final verdict, unless the roster turns out to be damaged or to be
+        another one: then the final outcome is UNKNOWN.
         """
         verdicts = self.judge.peek()
         for verdict in verdicts:
@@ -107,7 +108,7 @@ class LiveVerdict:
         return self._document("running", outcome.name, why, rows)
 
     def last_look(self, verdict: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the final `verdict` (verdict.json) in the shape of live.json."""
+        """Return the final verdict in the form of live.json. `verdict`: the dictionary of verdict.json."""
         told = [*verdict["harness"], *verdict["checks"]]
         rows = [{key: row[key] for key in ROW} for row in told]
         self._findings.clear()
@@ -135,7 +136,7 @@ class LiveVerdict:
         return f"{sent:,} sent, {heard:,} received, {self.records:,} records judged; {broken}"
 
     def _take(self, verdict: Verdict) -> None:
-        """Store the findings that are new, and report the first of a check."""
+        """Store the findings of a check that are new, and report the first finding of each check to `say`."""
         if not verdict.violations:
             return
         fresh = [finding for finding in verdict.findings[:DESCRIBED] if self._new(verdict.id, finding)]
@@ -193,10 +194,10 @@ class LiveVerdict:
 
 
 def spread(counts: Array) -> dict[str, object]:
-    """Return the figures of a histogram in the buckets of `harness.client.tally`.
+    """Return the figures of a latency histogram, whose buckets are those of `harness.client.tally`.
 
-    `counts`: samples in each bucket. The figures are samples, p50_ms, p99_ms, sum_s, and `within`: the number of
-    samples up to each bound of LADDER_S.
+    `counts`: number of samples in each bucket. The result has samples, p50_ms, p99_ms, sum_s, and `within`: the number
+    of samples up to each bound of LADDER_S.
     """
     used = np.flatnonzero(counts)
     middles_s, found = _MIDDLES_S[used], counts[used]

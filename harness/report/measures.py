@@ -1,4 +1,4 @@
-"""Measures of thresholds and comparisons: every figure of a run by name, with its number of samples."""
+"""Figures of a run by name, for thresholds and comparisons, each with its number of samples."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from earwitness.harness.report.streams import Streamed, streamed
 Times = npt.NDArray[Any]
 ANSWERED = int(Flag.ACCEPTED | Flag.REFUSED)
 LATENCIES = ("ack", "planned ack", "first token", "planned first token", "token gap", "probe", "reconnect", "lag")
-"""Latencies of the verdict beside those of fan-out, in their order."""
+"""Latencies of the verdict besides fan-out, in the order in which they are shown."""
 ANSWER_NS = 10_000_000_000
-"""Least time in ns that a user waits for an answer, see `harness.load.connected`."""
+"""Shortest time in ns after which a user gives up waiting for an answer; see `harness.load.connected`."""
 
 
 class Measured:
@@ -34,7 +34,7 @@ class Measured:
 
     recorded    records of all journals
     room_sizes  number of members by conversation number
-    footers     of the journals, with their histograms of acknowledgements and their loop lag
+    footers     of the journals, with their histograms of acknowledgements and their event-loop lag
     services    path of the side table of resource samples
     """
 
@@ -45,7 +45,7 @@ class Measured:
         footers: Sequence[Mapping[str, Any]],
         services: Path,
     ) -> None:
-        """Keep what a run recorded; each figure is computed when it is first read."""
+        """Store the sources of the figures, which the class explains; nothing is read yet."""
         self._recorded, self._footers, self._services = recorded, footers, services
         self._fan_out, self._counted_fan_out = FanOut(room_sizes), False
         self._token_gaps, self._gap_seconds = Histograms(), set[int]()
@@ -54,8 +54,8 @@ class Measured:
         """Return (value, samples) of a metric of `thresholds.METRICS`; see the class for units.
 
         `of`: what the metric is about (a room size, a service), "" for all; `statistic`: p50, p99, … or max, "" for
-        metrics with one figure. The value is None if nothing was measured. It is infinite if so many answers never came
-        that the statistic falls among them (`never`).
+        metrics with one figure. The value is None if nothing was measured. It is infinite if the percentile falls among
+        the samples that count as infinitely late (`never`).
         """
         if metric == "memory":
             return self.memory_mb.get(of, (None, 0))
@@ -82,29 +82,32 @@ class Measured:
 
     @property
     def fan_out(self) -> FanOut:
-        """Return the times of all deliveries; if `collect` was not called, the records are read for them now."""
+        """Return the fan-out times of all deliveries. Reads all records if `collect` was not called before."""
         if not self._counted_fan_out:
             self._recorded.deliver(self.collect())
         return self._fan_out
 
     def collect(self) -> list[Sink]:
-        """Return the sinks of this object that have not been given the deliveries yet, for `Recorded.deliver`.
+        """Return the sinks to pass to `Recorded.deliver`; [] if an earlier call has returned them.
 
-        For a caller that passes over the records anyway: it calls this before any figure is read. Otherwise the records
-        are read once more when `fan_out` is.
+        A caller that reads all records anyway passes the sinks along before any figure is read. Otherwise `fan_out`
+        reads the records once more.
         """
         sinks: list[Sink] = [] if self._counted_fan_out else [self._fan_out]
         self._counted_fan_out = True
         return sinks
 
     def never(self, metric: str) -> int:
-        """Return how many samples of a metric count as infinitely late, because the answer never came."""
+        """Return the number of samples of a metric that count as infinitely late, because the answer never came."""
         if metric in ("ack", "planned ack"):
             return self.unanswered
         return self.streamed.never if metric in ("first token", "planned first token") else 0
 
     def _counted(self, metric: str, never: int, share: float) -> tuple[float | None, int]:
-        """Return a percentile of the footers' histograms; what `never` came counts as infinitely late."""
+        """Return (percentile in ms, samples) of a latency in the footers and `never` infinitely late samples together.
+
+        `share`: which percentile, 0 to 100. The value is None without samples.
+        """
         histogram = self.acknowledged.get(metric)
         came = 0 if histogram is None else int(histogram.total_count)
         samples = came + never
@@ -116,7 +119,7 @@ class Measured:
 
     @cached_property
     def unanswered(self) -> int:
-        """Return the number of messages without a timely answer while no fault was on.
+        """Return the number of messages without an answer in time, except those that waited during a fault.
 
         These are messages that a user gave up, and those that had waited ANSWER_NS when the run closed its connections
         at its end. Messages on connections that were cut earlier do not count.
@@ -147,9 +150,9 @@ class Measured:
         return known[metric]()
 
     def latencies(self) -> dict[str, dict[str, float]]:
-        """Return the latency rows of the verdict: samples, p50, p99 and max of each metric with samples.
+        """Return the latency rows of the verdict: samples, p50, p99 and max in ms of each metric with samples.
 
-        A row has `unanswered` if answers never came; a figure that falls among them has no value, and is absent.
+        A row has `unanswered` if answers never came. A statistic that would be infinite because of them is left out.
         """
         rooms = [str(size) for size in self.fan_out.heard()]
         named = [("fan-out", size, f"fan-out, room of {size}") for size in rooms]
@@ -166,7 +169,7 @@ class Measured:
 
     @cached_property
     def streamed(self) -> Streamed:
-        """Return what was measured of the streamed answers."""
+        """Return times and counts of the streamed answers; reading the property also fills `token_gaps`."""
         return streamed(self._recorded, self._footers, self._faults, gaps=self._count_gaps)
 
     def _count_gaps(self, took: Times, at: Times) -> None:
@@ -175,7 +178,7 @@ class Measured:
 
     @property
     def token_gap_seconds(self) -> int:
-        """Return in how many different seconds there are gaps between tokens."""
+        """Return the number of different seconds in which a gap between two tokens ended."""
         assert self.streamed is not None  # it fills them
         return len(self._gap_seconds)
 
@@ -186,7 +189,10 @@ class Measured:
         return self._token_gaps
 
     def streams(self) -> dict[str, Any]:
-        """Return the row of the verdict about streamed answers: their counts and tokens a second; {} without any."""
+        """Return the row of the verdict about streamed answers: counts, and tokens a second (p1, p50).
+
+        {} if there were none.
+        """
         counts = self.streamed.counts()
         if not counts:
             return {}
@@ -200,9 +206,9 @@ class Measured:
 
     @cached_property
     def memory_mb(self) -> dict[str, tuple[float | None, int]]:
-        """Return kind of service -> (highest resident memory in MB of one process, samples).
+        """Return kind of service → (highest resident memory of one process in MB, number of samples).
 
-        Replicas are of one kind.
+        Replicas of a service count as one kind.
         """
         found: dict[str, tuple[float | None, int]] = {}
         for kind, rss_mb in self._memory_samples():
@@ -217,7 +223,7 @@ class Measured:
 
     @cached_property
     def probe_errors(self) -> tuple[int, int]:
-        """Return (probes not answered 200, all probes), without those that overlap a fault."""
+        """Return (probes with another status than 200, all probes). Probes that overlap a fault are left out."""
         bad, samples = 0, 0
         for probes in self._recorded.of_kind(Kind.PROBE):
             probes = probes[self._undisturbed(probes["t"] - probes["aux"] * 1000, probes["t"])]
@@ -227,9 +233,11 @@ class Measured:
 
     @cached_property
     def errors(self) -> tuple[int, int]:
-        """Return (operations that failed, all operations) without those during a fault; see `thresholds.METRICS`.
+        """Return (operations that failed, all operations); see `thresholds.METRICS`.
 
-        Of the story's own requests only the counts are known, so all of them count.
+        Operations during a fault are left out.
+
+        Requests that the story itself makes are only counted in the footers, so those during a fault are included.
         """
         failed, samples = self.probe_errors
         for story in (footer["story"] for footer in self._footers if "story" in footer):
@@ -244,7 +252,7 @@ class Measured:
         return failed, samples + self._calm_sendings()
 
     def _calm_sendings(self) -> int:
-        """Return how many sendings lie outside of faults."""
+        """Return the number of messages sent while no fault was active."""
         if not self._faults:
             return int(self._recorded.counts[Kind.INVOKE])
         number = 0
@@ -254,7 +262,7 @@ class Measured:
         return number
 
     def _undisturbed(self, begin_ns: Times, end_ns: Times) -> npt.NDArray[np.bool_]:
-        """Return which of these spans of time overlap no fault."""
+        """Return, for each span from `begin_ns` to `end_ns`, whether it overlaps no fault."""
         calm = np.ones(len(end_ns), dtype=bool)
         for window in self._faults:
             calm &= (end_ns < window.start) | (begin_ns > window.end)
@@ -289,9 +297,11 @@ def share_of(statistic: str) -> float:
 
 
 def with_never(values: Times, never: int, share: float) -> tuple[float | None, int]:
-    """Return (percentile, samples) of `values` and `never` infinite ones together; (None, 0) without any.
+    """Return (percentile, samples) of `values` and `never` infinite values together.
 
-    `share`: which percentile, 0 to 100. It is infinite if it falls among those.
+    (None, 0) if there are none at all.
+
+    `share`: which percentile, 0 to 100. It is infinite if it falls among the infinite values.
     """
     samples = len(values) + never
     if not samples:
@@ -302,9 +312,9 @@ def with_never(values: Times, never: int, share: float) -> tuple[float | None, i
 
 
 def waited_in_vain(recorded: Recorded) -> Iterator[tuple[Times, Times]]:
-    """Yield (sending, end) in ns of messages that were unanswered when the drained run closed its connections.
+    """Yield (times of sending, times of the end), in ns, of messages without an answer when the run ended.
 
-    One pair of arrays for each journal with such messages.
+    There is one pair of arrays for each journal; only messages whose sending is in the record are included.
     """
     ended = [_ended_after_drain(rare) for rare in recorded.rare]
     if not any(len(rows) for rows in ended):
@@ -323,7 +333,10 @@ def waited_in_vain(recorded: Recorded) -> Iterator[tuple[Times, Times]]:
 
 
 def _ended_after_drain(rare: Records) -> Records:
-    """Return the INFO records of a journal that stand after its DRAINED and are no timeouts."""
+    """Return the INFO records of a journal that follow its phase DRAINED and are no time-outs.
+
+    `rare`: the records of the journal of all but the frequent kinds, in order.
+    """
     drained = np.flatnonzero((rare["kind"] == Kind.PHASE) & (rare["counter"] == Phase.DRAINED))
     after = rare[drained[0] :] if len(drained) else rare[:0]
     ended: Records = after[(after["kind"] == Kind.INFO) & (after["flags"] & int(Flag.TIMEOUT) == 0)]
@@ -340,10 +353,10 @@ def milliseconds(times: Histograms, which: Sequence[int] | None, statistic: str)
 
 
 def reconnects_ms(records: Records, last_ns: int | None = None) -> Times:
-    """Return the times in ms from each loss of a connection (not by the tester) to the device's next connection.
+    """Return the ms from each loss of a connection to the device's next connection; losses by the tester are left out.
 
-    For a device without a next connection the time ends at DRAIN, or at the end of the journal (`last_ns`; None: that
-    of `records`).
+    If the device has no next connection, the time ends at the phase DRAIN, or without that phase at the end of the
+    journal (`last_ns`, in ns; None: the last of `records`).
     """
     kind = records["kind"]
     of_interest = records[(kind == Kind.CONNECT) | (kind == Kind.DISCONNECT)]

@@ -1,7 +1,7 @@
 """Records related to those of a finding: about the same messages, sequence numbers, tokens and agents' answers.
 
-One pass over the journals serves all findings; a second one is made only where a finding names sequence numbers and no
-message.
+One pass over the journals serves all findings. A second pass is made only if a finding names sequence numbers, which
+first have to be mapped to messages.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from earwitness.harness.record.history import History
 
 CHUNK = 1 << 16
 KEPT = 1000
-"""Most related records of one finding: more than the members of a room that get a message, and enough for a reader."""
+"""Most related records that are kept for one finding; enough for a message in a room of hundreds of members."""
 NUMBERS_MAX = 2
-"""Most numbers of a gap that are followed; a gap may have thousands, and the first ones show what happened."""
+"""Most sequence numbers of a gap that are searched; a gap may have thousands, and the first ones show what happened."""
 
 _OF_MESSAGES = np.zeros(256, dtype=bool)
 _OF_MESSAGES[[int(kind) for kind in MESSAGE_KINDS]] = True
@@ -35,14 +35,14 @@ Keys = npt.NDArray[np.uint64]
 
 @dataclass(slots=True)
 class Wanted:
-    """Keys of what a finding is about, and the records found for them in `found`.
+    """Keys of the records to search for one finding, and the records found so far in `found`.
 
     messages   author << 32 | counter
     numbers    conversation << 32 | sequence number
     artefacts  owner (client) << 32 | number of the token
-    runs       (journal, number of the run's id, connection) of an agent's answer
-    reads      conversations whose READ_END is wanted
-    joins      (journal, connection, conversation)
+    runs       (journal, number of the id of an agent's answer, connection)
+    reads      conversations whose READ_END records are wanted
+    joins      (journal, connection, conversation) whose JOIN records are wanted
     """
 
     messages: set[int] = field(default_factory=set)
@@ -64,10 +64,10 @@ def _pair(high: int, low: int) -> int:
 
 
 def wanted_of(finding: Finding, proof: Sequence[Told]) -> Wanted:
-    """Return what to search for around a finding: messages, tokens, numbers, joins and answers.
+    """Return the keys of the records to search for a finding: messages, tokens, numbers, joins and answers.
 
-    `proof`: the records of its counterexample. Most keys come from these, because facts of the same name differ in
-    meaning between checks. Only the conversation and its sequence numbers come from the facts. `found` of the
+    `proof`: the records of the finding's counterexample. Most keys come from them, because facts of the same name
+    differ in meaning between checks. Only the conversation and its sequence numbers come from the facts. `found` of the
     result is empty; `gather` fills it.
     """
     wanted = Wanted()
@@ -95,9 +95,9 @@ def wanted_of(finding: Finding, proof: Sequence[Told]) -> Wanted:
 
 
 def gather(history: History, wanted: Sequence[Wanted]) -> None:
-    """Store in each of `wanted` its related records of the history.
+    """Add the related records of the history to `found` of each element of `wanted`.
 
-    The journals are read once; twice if sequence numbers are wanted, as these first have to be mapped to messages.
+    The journals are read once, or twice if sequence numbers are wanted, which first have to be mapped to messages.
     """
     if any(one.numbers for one in wanted):
         _pass(history, [Wanted(numbers=one.numbers) for one in wanted], wanted)
@@ -123,7 +123,11 @@ def _pass(history: History, asked: Sequence[Wanted], answer: Sequence[Wanted]) -
 def _hits(
     chunk: npt.NDArray[np.void], messages: Keys, numbers: Keys, artefacts: Keys, others: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.intp]:
-    """Return the indices of records that match; of the kinds in `others` all match."""
+    """Return the indices in `chunk` of records that may be related to a finding.
+
+    `messages`, `numbers`, `artefacts`: keys as in `Wanted`, of all findings; `others`: by kind number, whether all
+    records of that kind are returned.
+    """
     kind = chunk["kind"]
     hit: npt.NDArray[np.bool_] = others[kind]
     if len(messages) or len(artefacts):
@@ -142,7 +146,10 @@ def _keys(high: npt.NDArray[np.integer], low: npt.NDArray[np.integer]) -> Keys:
 
 
 def _deal(told: Told, asked: Sequence[Wanted], answer: Sequence[Wanted]) -> None:
-    """Give a record to every finding that it belongs to; a wanted number also reveals the message that has it."""
+    """Store a record for each finding that it is related to. If its sequence number is wanted, store its message's key.
+
+    `asked`: the keys of each finding; `answer`: where the record or key is stored, in the same order.
+    """
     r, kind = told.record, told.kind
     named = _pair(int(r["author"]), int(r["counter"]))
     owned = _pair(int(r["client"]), int(r["counter"])) if kind is Kind.TOKEN else named
@@ -168,9 +175,10 @@ def _deal(told: Told, asked: Sequence[Wanted], answer: Sequence[Wanted]) -> None
 
 
 def choose(finding: Finding, proof: Sequence[Told], found: Iterable[Told]) -> tuple[list[Told], list[Told]]:
-    """Return (proof, context): `proof` filled up to at most PROOF_MAX records, and at most CONTEXT_MAX around it.
+    """Return (proof, context) for a finding, each sorted by time.
 
-    They are chosen from `found`, the related records, and sorted by time.
+    `proof` is completed from `found`, the related records, up to PROOF_MAX records; up to CONTEXT_MAX others are
+    context.
     """
     return _Choice(finding, proof).made(found)
 
@@ -180,7 +188,7 @@ def _when(told: Told) -> tuple[int, int, int]:
 
 
 def _goes_on(told: Told) -> bool:
-    """Return whether a JOIN asked to resume after a number, or was answered that nothing was missed."""
+    """Return whether a JOIN record asked to resume after a number, or states that no message was missed."""
     return int(told.record["aux"]) >= 0 or bool(told.record["flags"] & Flag.CONTINUED)
 
 
@@ -188,7 +196,7 @@ PROOF_MAX, CONTEXT_MAX, HEARERS = 6, 6, 2
 
 
 class _Choice:
-    """Selection of proof and context for one finding."""
+    """Choice of the proof and the context of one finding from its related records."""
 
     def __init__(self, finding: Finding, proof: Sequence[Told]) -> None:
         self._facts = finding.facts
@@ -198,7 +206,7 @@ class _Choice:
         self._listeners |= {finding.facts["client"]} if "client" in finding.facts else set()
         self._again = finding.what in _AGAIN
         self._attempts: set[int] = set()
-        """Attempts that the copies of a duplicate belong to. Other attempts did not cause it."""
+        """Attempts (numbers of sendings) that led to the copies of a duplicate. Other attempts did not cause it."""
         self._final = "client" not in finding.facts  # then it is about a message, not about a listener
 
     def made(self, found: Iterable[Told]) -> tuple[list[Told], list[Told]]:
@@ -221,10 +229,10 @@ class _Choice:
         return proof, [t for t in context if (t.journal, t.index) not in mine][:CONTEXT_MAX]
 
     def _made_by(self, left: list[Told]) -> list[Told]:
-        """Add to the proof what caused a duplicate, and return the records that are left to choose from.
+        """Add the sending that caused a duplicate to the proof; return the records that are left to choose from.
 
-        Copies of several attempts come from the sender's retry. Copies of one attempt are the platform's, perhaps
-        because the device resumed.
+        Copies of several attempts come from the sender's retry. Copies of one attempt were made by the platform,
+        perhaps because the device resumed.
         """
         copies = [t for t in (*self._proof, *left) if t.kind is Kind.DELIVER]
         copies = sorted((t for t in copies if int(t.record["client"]) in self._listeners), key=_when)
@@ -239,10 +247,10 @@ class _Choice:
         return [t for t in left if t.kind is not Kind.JOIN or (_goes_on(t) and _when(first) < _when(t) < _when(last))]
 
     def _belongs(self, told: Told) -> bool:
-        """Return whether the sentence of the finding refers to a record.
+        """Return whether a record belongs to the proof of the finding.
 
-        That is: sending and answer of the message, what the listener got of it, what the final read returned, and the
-        steps of an agent's run.
+        These belong: sending and answer of the message, the listeners' receipts of it, the final read if the finding is
+        about it, and the events of an agent's answer.
         """
         kind, r = told.kind, told.record
         if kind in (Kind.DELIVER, Kind.REPLAY):

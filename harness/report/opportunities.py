@@ -1,8 +1,8 @@
 """Opportunities: situations in which platforms go wrong, and the stories that create them.
 
-A check that passes proves nothing about a situation that never occurred. A story names those that it creates (`story(…,
-opportunities=…)`), its users count each that occurred, and the verdict names those that did not.
-`harness.evidence.opportunities_page` writes the page `docs/opportunities.md`.
+A check that passes proves nothing about a situation that never occurred. A story names the opportunities that it
+creates (`story(…, opportunities=…)`), its users count each occurrence, and the verdict names the opportunities that did
+not occur. `harness.evidence.opportunities_page` writes the page `docs/opportunities.md`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # it brings the compiler of the checks, which load processes 
     from earwitness.harness.report.recorded import Recorded
 
 FOOTER_KEY = "opportunities"
-"""Key of the counts in the footer of a journal, per process, and of the story's opportunities in run.json."""
+"""Key of the counts in a journal's footer (of one process), and of the story's list of opportunities in run.json."""
 BAN = "ban-several-devices"
 
 
@@ -27,9 +27,9 @@ BAN = "ban-several-devices"
 class Opportunity:
     """One situation in which platforms go wrong.
 
-    occurs  sentence that describes an occurrence, as it is counted
-    by      methods of user classes, each of which creates it
-    fault   name of the fault that creates it
+    occurs  sentence that describes one occurrence, as it is counted
+    by      methods of user classes, each of which creates the situation
+    fault   name of the fault that creates it, "" if none does
     checks  ids of the checks that judge the platform's reaction
     """
 
@@ -130,9 +130,9 @@ BY_ID: Mapping[str, Opportunity] = {one.id: one for one in ALL}
 
 
 def occurred(history: History, recorded: Recorded) -> dict[str, int]:
-    """Return opportunity id -> how often it occurred in a run, without those that did not occur.
+    """Return opportunity id → how often it occurred in a run; opportunities that did not occur are left out.
 
-    The footers of the journals have the counts of the users; faults and bans are counted from the records.
+    Users count most of them in the footers of their journals. Faults and bans are counted from the records.
     """
     counts: Counter[str] = Counter()
     for view, faults in zip(history.journals, recorded.of_kind(Kind.FAULT), strict=True):
@@ -145,9 +145,9 @@ def occurred(history: History, recorded: Recorded) -> dict[str, int]:
 
 
 def _bans_with_devices(history: History, recorded: Recorded) -> int:
-    """Count confirmed bans of users who had another device connected when the ban was requested.
+    """Return the number of confirmed bans of users who had another device connected when the ban was requested.
 
-    Taken from the records, because the devices of one user may belong to several load processes.
+    Counted from the records, because the devices of one user may belong to several load processes.
     """
     user_of = history.roster.user_of
     bans: list[tuple[int, int]] = []
@@ -171,7 +171,10 @@ def _bans_with_devices(history: History, recorded: Recorded) -> int:
 
 
 def told(history: History, recorded: Recorded) -> dict[str, object]:
-    """Return {"occurred", "missing"} for verdict.json: how often each occurred, and which ones of the story did not."""
+    """Return the entry of verdict.json about opportunities: `occurred` and `missing`.
+
+    `occurred`: id → count; `missing`: id and sentence of each opportunity of the story that did not occur.
+    """
     counts = occurred(history, recorded)
     wanted = [id for id in history.run.get(FOOTER_KEY) or () if id in BY_ID]
     return {

@@ -1,7 +1,7 @@
-"""Files with users' own checks: loading them, and finding the own checks of a run.
+"""Files with users' own checks: how they are loaded, and which own checks a run has.
 
 Code of such a file runs only if the user named the file, in the story or with `--check`. A run directory states which
-own checks it was judged by (`own_checks` in `run.json`); that alone executes nothing.
+own checks judged the run (`own_checks` in `run.json`); that entry alone never executes code.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ KEY: Final = "own_checks"
 
 
 def load(asked: Sequence[Asked]) -> list[OwnCheck]:
-    """Execute the files that are named and return their checks, in order and each once.
+    """Execute the named files and return their checks, in order, each once.
 
     An element of `asked` is (file, names of its checks, or None for all). Raises SettingsError for a file that cannot
-    be read or run, for one without a check, and for a name that two checks have.
+    be read or run, for a file without a check, and for a name that two checks have.
     """
     found: dict[str, OwnCheck] = {}
     read: dict[str, list[OwnCheck]] = {}
@@ -60,7 +60,10 @@ def _wanted(file: str, there: Sequence[OwnCheck], names: Sequence[str] | None) -
 
 
 def _checks_in(path: Path) -> list[OwnCheck]:
-    """Run a file as a module of its own and return its checks, in the order in which it defines or imports them."""
+    """Execute the file as a module and return its checks, in the order in which it defines or imports them.
+
+    Raises SettingsError if the file is missing, fails, or has no check.
+    """
     if not path.is_file():
         raise SettingsError(OPTION, [f"there is no file {path}; name the Python file that has your check"])
     name = f"earwitness_own_{path.stem}_{len(sys.modules)}"
@@ -86,10 +89,10 @@ def _checks_in(path: Path) -> list[OwnCheck]:
 
 @contextmanager
 def _import_surroundings(folder: Path) -> Iterator[None]:
-    """Import a file as Python would run it, without harm to this process.
+    """Prepare this process for executing a user's file, and undo the preparation at the end.
 
-    Files beside it can be imported, behind all others of the same name. Locust, which a story imports, does not
-    replace this process's sockets. What the file prints goes to stderr: stdout may be read by a program.
+    The file can import its neighbours; modules of the same name elsewhere come first. Locust, which a story imports,
+    does not replace this process's sockets. Output of the file goes to stderr, because a program may read stdout.
     """
     if str(folder) not in sys.path:
         sys.path.append(str(folder))
@@ -109,7 +112,7 @@ def stated(given: Sequence[OwnCheck]) -> list[dict[str, str]]:
 
 
 def own_checks(run: Mapping[str, Any], given: Sequence[OwnCheck]) -> list[Own | NotRun]:
-    """Return the own checks of a run, with their ids; only those that are also in `given` will run.
+    """Return the own checks that `run.json` names, with their ids, as checks that run if they are also in `given`.
 
     The others become NotRun.
     """

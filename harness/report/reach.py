@@ -1,9 +1,10 @@
-"""Reach of a run: deliveries that were owed and came, by room size, and where in a sender's messages losses lie.
+"""Reach of a run: owed deliveries that came, by room size, and the positions of losses among a sender's messages.
 
-What is owed is what I5b examines: each message that took effect, on each device that was subscribed from before its
-sending until the end. Its loop runs here once for each room size. A loss is placed within the messages that the device
-was owed of that sender: before the first one that came (prefix), after the last one (end), between (middle), or none of
-them came (whole). The same is done with acknowledged messages that the final read lacks (I5a).
+A delivery is owed as in I5b: each message that took effect, to each device that was subscribed from before its sending
+until the end. The loop of I5b runs here once for each room size. A loss has a position among the messages of one sender
+that the device was owed: before the first one that came (prefix), after the last one that came (end), between them
+(middle), or none came (whole). The positions of acknowledged messages that the final read lacks (I5a) are found in the
+same way.
 """
 
 from __future__ import annotations
@@ -32,33 +33,36 @@ from earwitness.harness.report.witnesses import tag_of
 
 Array = npt.NDArray[Any]
 PAIRS_MOST: Final = 2_000
-"""Most pairs of sender and receiver whose losses are placed; those with the most losses come first."""
+"""Most pairs of sender and receiver whose losses get a position; those with the most losses come first."""
 ROWS_MOST: Final = 65_536
-"""Most missed deliveries that are placed; all are counted."""
+"""Most missed deliveries that get a position; all missed deliveries are counted."""
 SENDERS_MOST: Final = 20
 WHERE: Final = ("prefix", "middle", "end", "whole")
 
 
 class Reach:
-    """Watcher of a judge that collects what I5b collects, and at the end counts by room size what was owed and came."""
+    """Watcher that collects what I5b collects, and counts owed and received deliveries by room size at the end."""
 
     def __init__(self, contract: Contract) -> None:
-        """Prepare for the records of a history with this contract; `step` every chunk of it."""
+        """Start without records.
+
+        `contract`: that of the history; the caller passes every chunk of records to `step`.
+        """
         self._contract = contract
         self._duties = Duties()
         self._latest = Latest()
         self._world: World | None = None
 
     def step(self, view: View) -> None:
-        """Implement `Watcher.step`: keep duties and the latest deliveries."""
+        """Implement `Watcher.step`: store the subscriptions and the latest deliveries."""
         self._world = view.world
         self._duties.step(view)
         self._latest.step(view)
 
     def found(self, journals: Sequence[JournalInfo], facts: Mapping[str, Any]) -> Reached | None:
-        """Return which deliveries were owed and came.
+        """Return which deliveries were owed and which of them came.
 
-        None if nothing was recorded, the roster is damaged, or clocks of several hosts were not compared.
+        None if nothing was recorded, the roster is damaged, or the clocks of several hosts were not compared.
         """
         if self._world is None or facts.get("roster_damaged"):
             return None
@@ -83,7 +87,10 @@ class Reach:
     def _by_size(
         self, world: World, messages: tuple[Array, ...], duties: Array
     ) -> tuple[dict[int, dict[str, int]], Array]:
-        """Return a row for each room size, and rows (conversation, client, message) of misses."""
+        """Return (room size → counts, missed deliveries as rows (conversation, client, message)).
+
+        The counts are owed, missed, received and not_known. At most ROWS_MOST missed deliveries are returned.
+        """
         sizes = np.array([len(members) for members in world.roster.conversations], np.int64)
         of_sub = sizes[world.tables.sub_conv] if len(sizes) else np.zeros(0, np.int64)
         latest = self._latest.by_device(world)
@@ -103,19 +110,22 @@ class Reach:
 
 @dataclass
 class _Places:
-    """Places of losses by sender (client number). `total`: all losses, of which some may not be placed."""
+    """Number of losses by sender (client number) and position. `total`: all losses, also those without a position."""
 
     total: int
     by_sender: dict[int, dict[str, int]] = field(default_factory=dict)
 
     def add(self, author: int, lost: Array) -> None:
-        """Add the losses among messages of one sender to one receiver, in their order of sending."""
+        """Add the losses of one receiver.
+
+        `lost`: for each owed message of `author`, in order of sending, whether it is lost.
+        """
         row = self.by_sender.setdefault(author, dict.fromkeys(WHERE, 0))
         for where, count in placed(lost).items():
             row[where] += count
 
     def __add__(self, other: _Places) -> _Places:
-        """Return the sums of two parts."""
+        """Return the sums of both, which are of different conversations."""
         both = _Places(self.total + other.total, {author: dict(row) for author, row in self.by_sender.items()})
         for author, row in other.by_sender.items():
             mine = both.by_sender.setdefault(author, dict.fromkeys(WHERE, 0))
@@ -124,7 +134,7 @@ class _Places:
         return both
 
     def told(self, history: History) -> dict[str, Any]:
-        """Return the losses, how many are placed, their places, and the senders with the most."""
+        """Return the losses for verdict.json: their number, how many have a position, positions, worst senders."""
         tag = tag_of(history)
         rows = sorted(self.by_sender.items(), key=lambda item: (-sum(item[1].values()), item[0]))
         sums = {where: sum(row[where] for _, row in rows) for where in WHERE}
@@ -138,11 +148,11 @@ class _Places:
 
 @dataclass
 class Reached:
-    """Deliveries that were owed and came, of a history or a part of its conversations.
+    """Owed deliveries of a history, or of some of its conversations, and how many of them came.
 
-    rooms       by room size: owed, missed, received, not_known
-    deliveries  places of missed deliveries
-    stored      the same of acknowledged messages that are not stored
+    rooms       room size → counts: owed, missed, received, not_known
+    deliveries  missed deliveries by sender and position
+    stored      acknowledged messages that are not stored, by sender and position
     """
 
     rooms: dict[int, dict[str, int]]
@@ -150,7 +160,7 @@ class Reached:
     stored: _Places
 
     def __add__(self, other: Reached) -> Reached:
-        """Return the sums of two parts."""
+        """Return the sums of both, which are of different conversations."""
         rooms = {size: dict(row) for size, row in self.rooms.items()}
         for size, row in other.rooms.items():
             mine = rooms.setdefault(size, dict.fromkeys(row, 0))
@@ -162,7 +172,7 @@ class Reached:
         """Return `reach` of verdict.json.
 
         `rooms`: for each size the number of rooms and the counts; `deliveries`, `stored`: how many were lost, their
-        places, and the senders with the most losses.
+        positions, and the senders with the most losses.
         """
         sizes = [len(members) for members in history.roster.conversations]
         rooms = [{"size": size, "rooms": sizes.count(size), **row} for size, row in sorted(self.rooms.items())]
@@ -170,10 +180,10 @@ class Reached:
 
 
 def placed(lost: Array) -> dict[str, int]:
-    """Return the number of losses by place (WHERE).
+    """Return the number of losses by position (WHERE).
 
     `lost`: for each message of one sender, in order of sending, whether it is lost. `prefix`: before the first one that
-    came; `end`: after the last one; `middle`: between; `whole`: all, if none came.
+    came; `end`: after the last one that came; `middle`: between them; `whole`: all, if none came.
     """
     count = int(lost.sum())
     found = dict.fromkeys(WHERE, 0)
@@ -190,7 +200,10 @@ def messages_of(found: tuple[Array, ...]) -> tuple[Array, Array, Array, Array]:
 
 
 def _deliveries(messages: tuple[Array, ...], duties: Array, world: World, missed: Array) -> Iterator[tuple[int, Array]]:
-    """Yield (sender, which of the owed messages were missed, in order of sending) for pairs of sender and receiver."""
+    """Yield (sender, array of bool) for pairs of sender and receiver: which owed messages, in order, were missed.
+
+    `missed`: rows (conversation, client, message), see `_by_size`.
+    """
     if not len(missed):
         return
     first, mids, due, author = messages
@@ -221,7 +234,10 @@ def _not_stored(world: World) -> Array:
 
 
 def _stored(world: World, lost: Array) -> Iterator[tuple[int, Array]]:
-    """Yield (sender, which of its acknowledged messages are not stored, in order of sending) by conversation."""
+    """Yield (sender, array of bool) by conversation: which acknowledged messages are not stored, in order of sending.
+
+    `lost`: numbers of the messages that are not stored.
+    """
     if not len(lost):
         return
     messages, tables = world.messages(), world.tables
@@ -237,13 +253,13 @@ def _stored(world: World, lost: Array) -> Iterator[tuple[int, Array]]:
 
 
 def _key(convs: Array, authors: Array) -> Array:
-    """Return conversation and author (-1 or more) as one number that sorts like the pair."""
+    """Return conversation and author (-1 or more) as one integer each, which sort like the pairs."""
     result: Array = (convs.astype(np.int64) << 32) | (authors.astype(np.int64) + 1)
     return result
 
 
 def _pairs(convs: Array, clients: Array, senders: Array) -> Iterator[tuple[tuple[int, int, int], Array]]:
-    """Yield ((conversation, client, sender), numbers of its rows), most rows first, at most PAIRS_MOST."""
+    """Yield ((conversation, client, sender), indices of its rows): those with most rows first, at most PAIRS_MOST."""
     rows = np.stack([convs, clients, senders], axis=1).astype(np.int64)
     known, which, counts = np.unique(rows, axis=0, return_inverse=True, return_counts=True)
     by_pair = np.argsort(which.ravel(), kind="stable")

@@ -1,8 +1,8 @@
-"""Records of a run as the figures read them: in parts, twice, whatever their number.
+"""Records of a run for the computation of figures: read in chunks and in two passes, whatever their number.
 
-The first pass keeps the rare records whole and remembers when each message was first sent. The second joins every
-delivery and answer with that sending, and hands the results part by part to whoever counts them. So memory grows with
-the messages sent (8 bytes each) and with the rare records, not with the deliveries.
+The first pass stores all rare records and remembers when each message was first sent. The second pass joins every
+delivery and answer with that sending, and passes the results chunk by chunk to the sinks. So memory grows with the
+messages sent (8 bytes each) and with the rare records, not with the deliveries.
 """
 
 from __future__ import annotations
@@ -24,27 +24,29 @@ from earwitness.harness.record.history import History
 Records = npt.NDArray[np.void]
 Array = npt.NDArray[Any]
 PART: Final = 1 << 15
-"""Records that are read at a time: 2 MB, which stay in the processor's cache."""
+"""Records that are read at a time: 2 MB, which fit into the processor's cache."""
 COMMON: Final = (
     Kind.INVOKE, Kind.OK, Kind.DELIVER, Kind.JOIN, Kind.STORED, Kind.READ_END, Kind.REPLAY, Kind.RUN, Kind.READ,
 )  # fmt: skip
-"""Kinds that may occur with every message; all others are rare, and kept."""
+"""Kinds of which there may be several records for each message. Records of all other kinds are rare, and are stored."""
 _RARE = np.ones(256, bool)
 _RARE[[int(kind) for kind in COMMON]] = False
 PAGE_BITS: Final = 6
 PAGE: Final = 1 << PAGE_BITS
-"""Counters of one author whose times lie side by side."""
+"""Number of consecutive counters of one author whose times are stored together in one row."""
 NOT_SENT: Final = np.iinfo(np.int64).max
 
 
 @kernel
 def sent_step(records: Array, start: Any, keys: Array, numbers: Array, times: Array, used: Array) -> Any:
-    """Keep the time (ns) of the first sending of each message from `start` on; return how many records are done.
+    """Store the time (ns) of the first sending of each message from index `start` on.
 
-    Outputs are `keys`, `numbers`, `times` and `used`. `keys` (-1: free), `numbers`: hash table from author << 26 |
-    counter >> 6 to a page of `times`, which holds 64 counters of that author (NOT_SENT: not sent). `used[0]`: pages in
-    use. Authors count up from 1, so pages fill, and neighbours share cache lines. Less than all records are done if
-    there is no page left; the caller makes room and calls again.
+    Return the number of records done.
+
+    `keys`, `numbers`, `times` and `used` are changed. `keys` (-1: free) and `numbers` are a hash table from author <<
+    26 | counter >> 6 to a page, a row of `times` for 64 counters of that author (NOT_SENT: not sent). `used[0]`: pages
+    in use. Authors count up from 1, so pages fill, and neighbours share cache lines. The result is below `len(records)`
+    if there is no page left; the caller then enlarges the table and calls again with the result as `start`.
     """
     for i in range(start, len(records)):
         r = records[i]
@@ -66,10 +68,10 @@ def sent_step(records: Array, start: Any, keys: Array, numbers: Array, times: Ar
 
 @kernel
 def since_step(records: Array, kind: Any, keys: Array, numbers: Array, times: Array, at: Array, sent: Array) -> Any:
-    """Find the sending of the message of each record of a kind; return how many were found, n.
+    """Find the sending of each record's message, for records of one kind; return n, the number found.
 
     `keys`, `numbers`, `times`: as `sent_step` filled them. Outputs: `at[:n]`, the positions in `records` of those whose
-    message was sent, and `sent[:n]`, the times of sending in ns. The caller gives both the length of `records`.
+    message was sent, and `sent[:n]`, the times of sending in ns. `at` and `sent` must be as long as `records`.
     """
     found = 0
     for i in range(len(records)):
@@ -98,7 +100,7 @@ class Sendings:
         self._used = np.zeros(1, np.int64)
 
     def add(self, records: Records) -> None:
-        """Keep the first sendings among these records."""
+        """Store the times of the first sendings among these records."""
         done = 0
         while True:
             done = int(sent_step(records, done, self._keys, self._numbers, self._times, self._used))
@@ -113,7 +115,7 @@ class Sendings:
         return at[:found], sent[:found]
 
     def _grow(self) -> None:
-        """Double the pages, and the hash table so that it stays at most half full."""
+        """Double the number of pages; enlarge the hash table so that it is at most half full."""
         more = np.full((max(len(self._times), 64), PAGE), NOT_SENT, np.int64)
         self._times = np.concatenate([self._times, more])
         if 2 * len(self._times) <= len(self._keys):
@@ -125,11 +127,11 @@ class Sendings:
 
 @dataclass(frozen=True, slots=True)
 class Since:
-    """Records of one kind in one part of a journal, with the times at which their messages were first sent.
+    """Records of one kind in one chunk of a journal, with the times at which their messages were first sent.
 
-    records  all records of the part
-    at       positions in it of those of the kind whose message was sent
-    sent_ns  for each of these the time of the sending
+    records  all records of the chunk
+    at       positions in `records` of those that have the kind and whose message was sent
+    sent_ns  for each of these, the time of the first sending in ns
     """
 
     records: Records
@@ -149,13 +151,13 @@ class Since:
 
 
 class View(Protocol):
-    """Protocol of the records of one journal, which are read in parts."""
+    """Protocol of the records of one journal, which are read in chunks."""
 
     def __len__(self) -> int:
-        """Return how many records there are."""
+        """Return the number of records."""
 
     def __getitem__(self, where: Any, /) -> Records:
-        """Return the records at a slice, or at an array of positions."""
+        """Return the records in a slice, or at an array of positions."""
 
 
 class Mapped:
@@ -165,7 +167,7 @@ class Mapped:
     """
 
     def __init__(self, records: Records, clock: ClockMap) -> None:
-        """Keep the records and the mapping of their clock; nothing is read yet."""
+        """Store the records and the mapping of their clock; nothing is read yet."""
         self._records, self._clock = records, clock
 
     def __len__(self) -> int:
@@ -180,12 +182,12 @@ class Mapped:
 
 
 class Recorded:
-    """Records of all journals of a run: interned ids as each journal has them, times on the clock of the run."""
+    """Records of all journals of a run. Interned ids are those of each journal; times are on the clock of the run."""
 
     def __init__(self, views: Sequence[View], names: Sequence[Mapping[int, str]] = ()) -> None:
-        """Keep the records (or memory maps of files) of each journal; nothing is read yet.
+        """Store the records (or memory maps of files) of each journal; nothing is read yet.
 
-        `names`: for each journal, text by interned id.
+        `names`: for each journal, interned id → text.
         """
         self.views, self.names = list(views), names
 
@@ -203,12 +205,12 @@ class Recorded:
 
     @property
     def rare(self) -> list[Records]:
-        """Return the records of each journal whose kinds are not COMMON, in their order."""
+        """Return, for each journal, the records whose kinds are not COMMON, in their order."""
         return self._gathered.rare
 
     @property
     def counts(self) -> Array:
-        """Return the number of records by kind, as an array of 256."""
+        """Return the number of records of each kind; shape (256,), index: number of the kind."""
         return self._gathered.counts
 
     @property
@@ -218,7 +220,7 @@ class Recorded:
 
     @property
     def said_ns(self) -> list[tuple[int, int, int] | None]:
-        """Return (first recorded, earliest, latest) time of a sending of each journal, in ns; None: it has none."""
+        """Return (first recorded, earliest, latest) time of a sending in ns, for each journal; None: no sending."""
         return self._gathered.said
 
     def last_ns(self, journal: int) -> int:
@@ -226,12 +228,12 @@ class Recorded:
         return self._gathered.last[journal]
 
     def of_kind(self, kind: Kind) -> list[Records]:
-        """Return the records of a rare kind of each journal."""
+        """Return the records of `kind`, which is not in COMMON, for each journal."""
         assert _RARE[kind], kind
         return [records[records["kind"] == kind] for records in self.rare]
 
     def since_sending(self, *kinds: Kind) -> Iterator[tuple[Kind, Since]]:
-        """Yield the records of these kinds whose message was sent, part by part."""
+        """Yield (kind, records of that kind whose message was sent), chunk by chunk."""
         for _, part in self.parts():
             for kind in kinds:
                 at, sent = self._gathered.sendings.since(part, kind)
@@ -239,7 +241,7 @@ class Recorded:
                     yield kind, Since(part, at, sent)
 
     def deliver(self, sinks: Sequence[Sink]) -> None:
-        """Call each sink with all deliveries and acknowledgements whose message was sent, part by part, in one pass."""
+        """Call each sink with all deliveries and acknowledgements of known messages, chunk by chunk, in one pass."""
         if sinks:
             for kind, since in self.since_sending(Kind.DELIVER, Kind.OK):
                 for sink in sinks:
@@ -254,11 +256,11 @@ class Recorded:
 
 
 Sink = Callable[[Kind, Since], None]
-"""What counts deliveries (DELIVER) and acknowledgements (OK) of a part."""
+"""Function that counts the deliveries (kind DELIVER) or acknowledgements (kind OK) of a chunk of records."""
 
 
 class _Gathered:
-    """What the first pass keeps."""
+    """Results of the first pass: rare records, counts, first sendings, and the bounds of times."""
 
     def __init__(self, journals: int) -> None:
         self._rare: list[list[Records]] = [[] for _ in range(journals)]
@@ -285,5 +287,5 @@ class _Gathered:
 
     @cached_property
     def rare(self) -> list[Records]:
-        """Join the parts once; the list is complete when it is first asked for."""
+        """Return the rare records of each journal. Cached: read it only after the first pass."""
         return [np.concatenate(parts) if parts else np.empty(0, RECORD) for parts in self._rare]

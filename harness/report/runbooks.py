@@ -1,7 +1,7 @@
-"""Runbooks: the page of `docs/runbooks/` that says what to do about a check or about the end of a run.
+"""Runbooks: the page of `docs/runbooks/` that says what to do about a check or about the exit code of a run.
 
-Terminal, JUnit, verdict.json, report and alerts link to them, so each takes the path from here. Paths are relative to
-the root of the project, not of a machine: the same run gives the same bytes everywhere.
+Terminal, JUnit, verdict.json, report and alerts all take the path of a runbook from this module. Paths are relative to
+the root of the project, so that the same run gives the same bytes on every machine.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from earwitness.harness.errors import Exit
 
 FOLDER: Final = "docs/runbooks"
 OWN_CHECKS: Final = "docs/your-own-check.md"
-"""Page for users' own checks, of which no runbook can know the causes."""
+"""Page about users' own checks, for which there are no runbooks."""
 OF_EXIT: Final[Mapping[int, str]] = {
     Exit.PASS: "pass",
     Exit.FAIL: "fail",
@@ -24,7 +24,7 @@ OF_EXIT: Final[Mapping[int, str]] = {
     Exit.INTERRUPTED: "interrupted",
     Exit.TERMINATED: "interrupted",
 }
-"""Name of the page for each exit code."""
+"""Exit code → name of the page about it."""
 
 
 def runbook_of(check_id: str) -> str:

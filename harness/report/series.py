@@ -27,12 +27,12 @@ RARE: Mapping[str, tuple[Kind, Callable[[Records], Times]]] = {
     "login": (Kind.LOGIN, lambda r: r["aux"] / 1e3),
     "connect": (Kind.CONNECT, lambda r: r["size"] / 1e3),
 }
-"""Latencies in ms that a rare record states, by name."""
+"""Name → (kind of record, function from its records to latencies in ms)."""
 ACK: Final = "ack"
 
 
 def rare_series(recorded: Recorded) -> dict[str, Series]:
-    """Return name -> (times in ns, latencies in ms) of RARE; empty series are left out."""
+    """Return name → (times in ns, latencies in ms) for each name in RARE; empty series are left out."""
     found = {}
     for name, (kind, ms) in RARE.items():
         rows = recorded.of_kind(kind)
@@ -41,15 +41,15 @@ def rare_series(recorded: Recorded) -> dict[str, Series]:
 
 
 class Named:
-    """Name of the series of each delivery and acknowledgement: "fan-out of 10" by size of rooms, and "ack"."""
+    """Assignment of deliveries and acknowledgements to series: "fan-out of 10", by room size, and "ack"."""
 
     def __init__(self, room_sizes: Sequence[int]) -> None:
-        """Name a series for each size; `room_sizes`: members by conversation number."""
+        """Name a series for each room size; `room_sizes`: members by conversation number."""
         self._fan_out = FanOut(room_sizes)
         self.names = [*(f"fan-out of {size}" for size in self._fan_out.sizes), ACK]
 
     def counted(self, kind: Kind, since: Since) -> tuple[Array, Array, Array]:
-        """Return (index in `names`, time of sending in ns, latency in ns) of each record of a part, as three arrays.
+        """Return (index in `names`, time of sending in ns, latency in ns) of each record of a chunk, as three arrays.
 
         Deliveries in conversations that the roster lacks, or that have no members, are left out.
         """
@@ -63,7 +63,7 @@ class Named:
 
 
 def memory_series(services: Path) -> dict[str, Series]:
-    """Return name -> (times in ns, resident memory in MB) of each service process; replicas are separate."""
+    """Return "memory of NAME" → (times in ns, resident memory in MB) for each service; replicas are separate."""
     rows: dict[str, list[tuple[int, float]]] = {}
     for row in read_table(services):
         if row.keys() >= {"service", "t_ns", "rss_mb"} and re.fullmatch(r"[\w-]+", row["service"]):
@@ -73,7 +73,7 @@ def memory_series(services: Path) -> dict[str, Series]:
 
 
 def load_span_ns(recorded: Recorded) -> tuple[int, int]:
-    """Return the times (ns) of the first message sent and of DRAIN, or the last message sent if there is no DRAIN.
+    """Return (begin, end) of the load in ns: first message sent, and phase DRAIN or, without it, the last message sent.
 
     (0, 0) if no message was sent.
     """

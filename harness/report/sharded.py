@@ -1,9 +1,9 @@
-"""Judging by shards of conversations, on any `concurrent.futures.Executor`; the verdict is that of one judge.
+"""Judging by shards of conversations, on any `concurrent.futures.Executor`; the verdict equals that of one judge.
 
-One pass over the journals lays the records out by shard (`harness.record.shards`), and judges meanwhile what concerns
-the run as a whole, from the few records that this needs. Then each shard is judged by a task of its own, and the
-verdicts are merged (`checks.merging`). Only users' own checks need all records in one place: they are judged by this
-process, which reads the journals again meanwhile.
+One pass over the journals writes the records into shards (`harness.record.shards`) and judges the checks that concern
+the run as a whole; these need few records. Then each shard is judged by a task of its own, and the verdicts are merged
+(`checks.merging`). Only users' own checks need all records in one place: this process reads the journals again and
+judges them, while the tasks run.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ from earwitness.harness.report.reach import Reach, Reached
 P = ParamSpec("P")
 T = TypeVar("T")
 SEES_ALL: Final = (RECORD_COMPLETE.id, CLOCK.id, OWN_ORDER.id)
-"""Checks of the tester that read the index or the time of every record."""
+"""Checks of the tester that use the index or the time of every record."""
 TASK: Final = "task.pickle"
 
 
 class Inline(Executor):
-    """Executor that runs each task at once, in this process."""
+    """Executor that runs each task immediately, in this process."""
 
     def submit(self, task: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Run `task` with its arguments; return its finished future, which has its result or its exception."""
@@ -65,7 +65,7 @@ class Inline(Executor):
 
 
 def processes(number: int) -> Executor:
-    """Return an executor with `number` processes of this machine; 1: this process."""
+    """Return an executor with `number` processes of this machine; for 1, one that runs tasks in this process."""
     # Spawned, not forked: a copy of a process with threads and open journals may hang.
     if number == 1:
         return Inline()
@@ -73,7 +73,10 @@ def processes(number: int) -> Executor:
 
 
 def end_with_parent() -> None:
-    """End this process as soon as its parent has ended, even by SIGKILL: it would wait for tasks forever."""
+    """Start a thread that ends this process when its parent has ended, even by SIGKILL.
+
+    Without it the process would wait for tasks forever.
+    """
 
     def watch() -> None:
         if parent := parent_process():
@@ -84,7 +87,7 @@ def end_with_parent() -> None:
 
 
 CLUSTER_SHARDS: Final = 64
-"""Shards for a cluster unless a number is given: so many that workers of unequal speed end at nearly the same time."""
+"""Default number of shards for a cluster: many, so that workers of unequal speed end at nearly the same time."""
 
 
 @contextmanager
@@ -108,12 +111,13 @@ def cluster(address: str) -> Iterator[Executor]:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What every judge of a shard is given, beside the records.
+    """Data that every judge of a shard needs besides the records.
 
-    facts, context  those of `facts_of`; what is known of the records of other shards (`checks.engine.world.Context`)
-    layout  of the files of the shards
-    checks  ids of the checks to judge by
-    opened  connections whose authority ended while they were open, for I34
+    facts    as `facts_of` returns them
+    context  facts about the records of other shards (`checks.engine.world.Context`)
+    layout   layout of the files of the shards
+    checks   ids of the checks to judge by
+    opened   connections whose authority ended while they were open, for I34
     """
 
     roster: Roster
@@ -128,16 +132,16 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What one judge found out about its shards.
+    """Result of judging one or several shards.
 
     verdicts   verdicts of the checks that judge each conversation by itself (BY_CONVERSATION)
     heard      how long devices waited for deliveries, for I26; None if the contract promises no fairness, or I26 is not
                among the task's checks
-    delivered  how many messages were delivered, for H2
+    delivered  number of messages delivered, for H2
     reached    which deliveries were owed, and which of them came; None: not known
-    records    how many records were read
-    authority  what was delivered on the opened connections of the task, or accepted from them, for I34
-    apart      what it knows of messages, if it is a part of one conversation
+    records    number of records read
+    authority  deliveries on the task's opened connections, and messages accepted from them, for I34
+    apart      facts about messages, needed to join the parts of one split conversation; None if it is not split
     """
 
     verdicts: list[Verdict]
@@ -150,9 +154,9 @@ class Part:
 
 
 def judge_shards(folder: str, shards: tuple[int, ...], split: bool = False) -> Part:
-    """Judge the shards with these numbers together. Any process that can read the folder may run this task.
+    """Judge the shards with these numbers together. Any process that can read `folder` may run this task.
 
-    `split`: they are a part of one conversation.
+    `split`: the shards hold a part of one conversation.
     """
     task: Task = pickle.loads((Path(folder) / TASK).read_bytes())
     batches = read_shards(Path(folder), task.layout, shards)
@@ -162,8 +166,8 @@ def judge_shards(folder: str, shards: tuple[int, ...], split: bool = False) -> P
 def judge_part(task: Task, batches: Any, *, split: bool = False) -> Part:
     """Judge the records of some conversations.
 
-    `batches`: all records of these conversations, and those of no conversation that every judge needs. `split`: they
-    are a part of one conversation.
+    `batches`: all records of these conversations, and the records without a conversation that every judge needs.
+    `split`: they are a part of one conversation.
     """
     reach, fairness = Reach(task.contract), FAIRNESS.start(task.roster, task.contract)
     authority = LIVE_AUTHORITY.start(task.roster, task.contract)
@@ -191,10 +195,10 @@ def judge_part(task: Task, batches: Any, *, split: bool = False) -> Part:
 
 
 def part_of(said: Part, parts: Sequence[Part]) -> Part | None:
-    """Return what one judge would have found out about a conversation; None if one judge must be asked.
+    """Join the results of a split conversation; None if the whole conversation must be judged by one judge instead.
 
-    said   what was found in what was said alone
-    parts  what was found in that and what some of the receivers recorded
+    said   result of judging only the records of senders
+    parts  for each group of receivers, the result of judging the records of senders and of that group
     """
     aparts = [part.apart for part in parts if part.apart is not None]
     if said.apart is None or len(aparts) != len(parts):
@@ -213,7 +217,7 @@ def part_of(said: Part, parts: Sequence[Part]) -> Part | None:
 
 
 def judge_whole(history: History, checks: Sequence[Check]) -> list[Verdict]:
-    """Return the verdicts of checks that need all records of a run in one place; this process reads and judges them."""
+    """Return the verdicts of checks that need all records of a run; this process reads and judges the records."""
     if not checks:
         return []
     judge = Judge(history.roster, history.contract, checks)
@@ -223,12 +227,12 @@ def judge_whole(history: History, checks: Sequence[Check]) -> list[Verdict]:
 
 
 class Splitter:
-    """One pass over a history: lays its records out by shard, and judges what concerns the run as a whole."""
+    """One pass over a history that writes its records into shards and judges what concerns the run as a whole."""
 
     def __init__(
         self, roster: Roster, contract: Contract, checks: Sequence[Check], router: Router, writer: ShardWriter
     ) -> None:
-        """Prepare for the records of a history; `checks`: all that the verdict is to have."""
+        """Prepare for the records of a history; `checks`: all checks of the verdict."""
         self.router = router
         once = [check for check in checks if check.id not in BY_CONVERSATION and not isinstance(check, Own)]
         self.judge = Judge(roster, contract, once)
@@ -242,7 +246,7 @@ class Splitter:
                 self._all.append(fold)
 
     def step(self, batch: Batch) -> None:
-        """Lay out consecutive records of a journal."""
+        """Write consecutive records of one journal into the shards, and judge them for the run as a whole."""
         for start in range(0, len(batch.records), CHUNK):
             self._step(batch.journal, batch.records[start : start + CHUNK])
 
@@ -260,14 +264,14 @@ class Splitter:
         self.judge.step(Batch(journal, records[~NOT_ONCE[records["kind"]]]))
 
     def opened(self) -> tuple[Opened, ...]:
-        """Return the connections that I34 has to examine, when all was read."""
+        """Return the connections that I34 has to examine. Call this after all records were passed to `step`."""
         authority = self.judge.fold(LIVE_AUTHORITY.id)
         return tuple(authority.opened(self.judge.world)) if isinstance(authority, LiveAuthority) else ()
 
     def finish(self) -> None:
-        """Lay out the records that had to wait, in the shard of the conversation to which their message was sent.
+        """Write the delayed records, whose shard was unknown before the sending of their message was read.
 
-        Call it once, when all records were passed to `step`.
+        Call this once, after all records were passed to `step`.
         """
         for chunk, journal, records in self._waiting:
             where = self.router.where(records)
@@ -277,9 +281,10 @@ class Splitter:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How a run is judged by shards: how many there are, on which executor, and in which folder they are laid out.
+    """Settings of judging by shards: number of shards, function that makes the executor, folder for the shards.
 
-    folder  None: a temporary one of this machine. Workers on other machines must be able to read it by this path
+    `folder` None: a temporary folder of this machine. Workers on other machines must be able to read it by the same
+    path.
     """
 
     shards: int
@@ -323,21 +328,24 @@ def judge_sharded(history: History, checks: Sequence[Check], way: Way) -> tuple[
 
 
 def router_of(roster: Roster, contract: Contract, checks: Sequence[Check], shards: int, large: int = LARGE) -> Router:
-    """Return the router to so many shards; conversations with `large` members are split, where that is possible."""
+    """Return the router to `shards` shards.
+
+    Conversations with `large` or more members are split if all checks allow it.
+    """
     return Router(roster, shards, large if may_split(contract, [check.id for check in checks]) else None)
 
 
 class _Room:
-    """One split conversation: judged by receiver, and as a whole if the parts cannot be put together."""
+    """One split conversation: judged in parts by receiver, or as a whole if the parts cannot be joined."""
 
     def __init__(self, folder: str, executor: Executor, split: Split) -> None:
-        """Start the judges."""
+        """Submit the tasks that judge the parts."""
         self._folder, self._executor, self._split = folder, executor, split
         which = [(split.said,), *((split.said, part) for part in split.parts)]
         self._futures = [executor.submit(judge_shards, folder, shards, True) for shards in which]
 
     def result(self) -> Part:
-        """Return what one judge would have found out."""
+        """Wait for the parts; return their joined result, or that of one judge if they cannot be joined."""
         said, *parts = (future.result() for future in self._futures)
         found = part_of(said, parts)
         return found or self._executor.submit(judge_shards, self._folder, self._split.shards).result()
@@ -346,10 +354,11 @@ class _Room:
 def put_together(
     task: Task, checks: Sequence[Check], once: Judge, parts: Sequence[Part], others: Sequence[Verdict] = ()
 ) -> tuple[list[Verdict], Reached | None]:
-    """Return the verdicts in the order of `checks`, and the reach of the run.
+    """Return (verdicts in the order of `checks`, reach of the run), merged from all judges.
 
     once    the judge of the run as a whole, which has read all records that it needs
-    others  verdicts of checks that read everything by themselves
+    parts   results of the shards
+    others  verdicts of users' own checks
     """
     fairness, authority = once.fold(FAIRNESS.id), once.fold(LIVE_AUTHORITY.id)
     for part in parts:

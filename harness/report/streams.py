@@ -1,7 +1,7 @@
-"""Streamed answers of a platform's agent, measured: how soon, how evenly and how completely they came.
+"""Streamed answers of a platform's agent: how soon, how evenly and how completely they came.
 
-A *stream* is one answer as one connection receives it, from its first event to its last; in the records, RUN. A *token*
-is a piece of text as the platform sends it, which may hold several tokens of a model.
+A *stream* is one answer as one connection receives it, from its first event to its last (RUN records). A *token* is a
+piece of text as the platform sends it, which may hold several tokens of a model.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ Rows = npt.NDArray[np.void]
 Numbers = npt.NDArray[Any]
 
 STALL_S: Final = 10.0
-"""Silence (s) from which a streamed answer counts as stalled, and one without an end as broken off."""
+"""Silence in s after which a streamed answer counts as stalled; if its end never came, as broken off."""
 LONGEST_NS = 1 << 61
-"""Longest bound of a silence, in ns; a longer one counts as this. Twice as much still fits into a record's time."""
+"""Upper limit of the bound of a silence, in ns: twice this number still fits into a record's time."""
 PART_READ: Final = 1 << 18
-"""Records that are searched at a time."""
+"""Number of records that are searched at a time."""
 PART: Final = 500_000
-"""Events that are sorted together, about; 200 bytes of memory for each."""
+"""Approximate number of events that are sorted together; each takes 200 bytes of memory."""
 NEVER: Final = np.iinfo(np.int64).max
 STARTED, CHUNK, COMPLETED, ERROR, BROKEN_OFF = (
     AGENT_EVENTS[name] for name in ("started", "chunk", "completed", "error", "broken")
 )
 REASONED_CODE, APPLICATION_CODES = 1008, 4000
-"""Close codes with which a platform states a reason of its own: policy, and those from 4000 on."""
+"""Close codes with which a platform states a reason: 1008 (policy violation), and all codes from 4000 on."""
 
 SHORT, CLOSED, FINISHED, FAILED, BROKEN = range(5)
-"""How a stream ended.
+"""Status of a stream at its end.
 
 SHORT     the tester stopped listening: the run ended, the device left, closed, or continued on another connection
 CLOSED    the platform closed the connection and stated a reason, such as an expired token
-FINISHED  by `completed`
-FAILED    by `error`
-BROKEN    without either: the connection was lost, the answer began anew, or nothing came for longer than the bound
+FINISHED  the event `completed` came
+FAILED    the event `error` came
+BROKEN    no such event: the connection was lost, the answer began anew, or nothing came for longer than the bound
 """
 
 STREAM: Final = np.dtype(
@@ -76,18 +76,18 @@ STREAM: Final = np.dtype(
         ("status", "u1"),
     ]
 )
-"""One stream; times are monotonic ns.
+"""Columns of one stream; times are monotonic ns.
 
-name         CRC-32 of the run's id, the same in all journals; without one a number that only this journal has
-question     counter of the device's own question, -1: another device's, or not known
-start, last  first and last event; `silence`: the longest time between two events that follow each other
-first_token, last_token   NEVER and -1 without tokens; `tokens`: how many came
+name         CRC-32 of the id of the answer, the same in all journals; without an id, a number of this journal only
+question     counter of the message in which this device asked, -1: another device asked, or not known
+start, last  time of the first and the last event; `silence`: longest time between two consecutive events
+first_token, last_token   their times; NEVER and -1 without tokens; `tokens`: number of tokens
 reached      number of the last piece + 1, 0 without pieces
-until        when the tester stopped to observe it, at the latest
-patience     bound of a silence: that of the contract, and by how much its load process may have been late
-answer       CRC-32 of the whole answer, 0: not known; restated: another text was stated at the end
-ended        0 not, else COMPLETED or ERROR; restarted: it began anew without an end
-disturbed    a fault was on meanwhile
+until        time until which the tester observed the stream
+patience     bound of a silence: STALL_S, and the longest lag of the load process
+answer       CRC-32 of the whole answer, 0: not known; restated: the end event stated another text
+ended        0: no end event, else COMPLETED, ERROR or BROKEN_OFF; restarted: the answer began anew without an end
+disturbed    a fault was active meanwhile
 """
 
 
@@ -96,12 +96,12 @@ class Streamed:
     """Measurements of all streams of a run.
 
     rows       a STREAM row for each stream, with its status
-    first_ns   time from sending a question to the first token of its answer; `first_at`: time of sending
-    never      questions whose answers showed no token for longer than the bound
+    first_ns   times from sending a question to the first token of its answer; `first_at`: times of sending
+    never      number of questions whose answers showed no token for longer than the bound
     several    for each row: whether another device's stream of the same answer can be compared with it
     cut        for each row: whether it shows less of the answer than the other stream, or broke off
-    compared   for each row: whether its text is known also from the final state, or was stated again at its end
-    differing  for each row: whether that other text is not the same
+    compared   for each row: whether a second text of the answer is known, from the final state or the end event
+    differing  for each row: whether that second text is a different one
     """
 
     rows: Rows
@@ -115,28 +115,29 @@ class Streamed:
 
     @property
     def judged(self) -> Numbers:
-        """Return for each row whether the stream counts in shares.
+        """Return, for each row, whether the stream counts in shares.
 
-        Left out are streams that the tester cut short, that the platform closed with a reason, or that a fault met.
+        Streams that the tester cut short, that the platform closed with a reason, or that a fault disturbed do not
+        count.
         """
         return _judged(self.rows)
 
     @property
     def stalled(self) -> Numbers:
-        """Return for each row whether it is judged, and was silent between two events for longer than the bound."""
+        """Return, for each row, whether it is judged and was silent between two events for longer than the bound."""
         result: Numbers = self.judged & (self.rows["silence"] > self.rows["patience"])
         return result
 
     @property
     def tokens_per_s(self) -> Numbers:
-        """Return the tokens a second of each stream with two tokens or more, after the first one."""
+        """Return tokens a second, after the first token, for each stream that has two or more tokens."""
         lasted = self.rows["last_token"] - self.rows["first_token"]
         flowing = (self.rows["tokens"] > 1) & (lasted > 0)
         result: Numbers = (self.rows["tokens"][flowing] - 1) / (lasted[flowing] / 1e9)
         return result
 
     def share(self, what: str) -> tuple[int, int]:
-        """Return (bad streams, all that count) for `what`: broken, failed, stalled, cut or differing."""
+        """Return (bad streams, streams that count) for `what`: broken, failed, stalled, cut or differing."""
         judged, status = self.judged, self.rows["status"]
         bad, among = {
             "broken": (judged & (status == BROKEN), judged),
@@ -148,7 +149,7 @@ class Streamed:
         return int(bad.sum()), int(among.sum())
 
     def counts(self) -> dict[str, int]:
-        """Return the counts of `streams` in verdict.json by name; {} without any stream."""
+        """Return name → count, the counts of `streams` in verdict.json; {} if there were no streams."""
         if not len(self.rows):
             return {}
         counted = {"streams": len(self.rows), "judged": int(self.judged.sum())}
@@ -175,8 +176,8 @@ SHARES: Final = ("failed", "broken", "stalled", "cut", "differing")
 class Observed:
     """Times at which the tester stopped observing devices in conversations, from one journal.
 
-    Positions in the journal decide what came after what; times are monotonic ns. `rare`: the journal's rare records;
-    `last_ns`: its latest time; `end`: the end of the observation as a whole.
+    "Before" and "after" refer to positions in the journal; times are monotonic ns. `rare`: the journal's rare records;
+    `last_ns`: its latest time; `end`: the time until which anything was observed.
     """
 
     rare: Records
@@ -186,10 +187,7 @@ class Observed:
     _leaves: Records = field(init=False)
 
     def __post_init__(self) -> None:
-        """Read the ends of connections, and the end of the observation as a whole: DRAINED, or the last record.
-
-        `rare`: the journal's rare records, `last_ns`: its latest time.
-        """
+        """Find the ends of connections, and the end of the observation: the phase DRAINED, or `last_ns`."""
         kind = self.rare["kind"]
         drained = self.rare["t"][(kind == Kind.PHASE) & (self.rare["counter"] == Phase.DRAINED)]
         self.end = int(drained[0]) if len(drained) else self.last_ns
@@ -217,7 +215,7 @@ class Observed:
         return np.minimum(until, left), codes
 
     def _left(self, conns: Numbers, convs: Numbers, since: Numbers) -> Numbers:
-        """Return the time of the first LEAVE after `since`, NEVER without one."""
+        """Return for each pair the time (ns) of its first LEAVE record after the index `since`, NEVER without one."""
         found = np.full(len(conns), NEVER)
         if not len(self._leaves) or not len(conns):
             return found
@@ -245,11 +243,11 @@ def streamed(
 ) -> Streamed:
     """Return the measurements of all streams of a run.
 
-    footers  of the same journals, for the longest lag of each load process, by which silences may seem longer
-    windows  of faults
+    footers  of the same journals; the longest lag of a load process is in them, by which silences may seem longer
+    windows  times of faults
     stall_s  the bound of a silence, in seconds
-    gaps     called, part by part, with the times (ns) between two tokens that follow each other in a stream, and the
-             times of the second ones
+    gaps     called, chunk by chunk, with the times (ns) between two consecutive tokens of a stream, and the times of
+             the second ones
     """
     kicks = _kicks(recorded)
     parts, questions = [], []
@@ -300,10 +298,10 @@ def _judged(rows: Rows) -> Numbers:
 
 
 def _events(view: View, part: int = PART) -> Iterator[tuple[Records, bool]]:
-    """Yield the events of answers on connections, sorted by stream and then by time, and whether pieces have sizes.
+    """Yield (events of answers sorted by stream and time, whether pieces have sizes).
 
-    All events of a connection are yielded together; otherwise in parts of about `part` events, which bound the memory.
-    Where no piece of a journal has a size, the history holds none.
+    All events of a connection are in one array; each array has about `part` events, which bounds the memory. The second
+    value is the same for all arrays: False if no piece in the journal has a size.
     """
     where, conns, sized = _places(view)
     parts = -(-len(where) // part)
@@ -314,7 +312,7 @@ def _events(view: View, part: int = PART) -> Iterator[tuple[Records, bool]]:
 
 
 def _places(view: View) -> tuple[Numbers, Numbers, bool]:
-    """Return (position, connection) of each event on a connection, and whether any piece has a size."""
+    """Return (positions, connections, sized) of the events on connections; `sized`: whether any piece has a size."""
     where, conns, sized = [np.zeros(0, np.int64)], [np.zeros(0, np.uint32)], False
     for start in range(0, len(view), PART_READ):
         records = view[start : start + PART_READ]
@@ -327,11 +325,10 @@ def _places(view: View) -> tuple[Numbers, Numbers, bool]:
 
 
 def _streams(events: Records, journal: int, sized: bool) -> tuple[Rows, tuple[Numbers, Numbers]]:
-    """Return the streams of sorted events, not ended yet, and the gaps between tokens with the times of the second.
+    """Return (streams, (gaps between tokens, times of the second token of each gap)), in ns. No status is set yet.
 
-    `sized`: the history holds the sizes of pieces; else each piece counts as a token.
-
-    A second start of an answer begins another stream. What follows an end is left out: I24 finds it.
+    `events`: sorted by stream; `sized`: whether pieces have sizes; else each piece counts as a token. A second start of
+    an answer begins another stream. Events after an end are left out: I24 reports them.
     """
     event = events["attempt"]
     new = _changes(events["conn"]) | _changes(events["author"])
@@ -356,7 +353,7 @@ def _changes(values: Numbers) -> Numbers:
 
 
 def _fill(rows: Rows, events: Records, at: Numbers, journal: int) -> None:
-    """Fill in what an event states; `at`: the first event of each stream."""
+    """Fill the columns that do not depend on times; `at`: index of the first event of each stream."""
     event = events["attempt"]
     for name in ("conn", "client", "conv"):
         rows[name] = events[name][at]
@@ -375,7 +372,7 @@ def _fill(rows: Rows, events: Records, at: Numbers, journal: int) -> None:
 
 
 def _fill_times(rows: Rows, events: Records, stream: Numbers, at: Numbers, sized: bool) -> tuple[Numbers, Numbers]:
-    """Fill in times and tokens; return the gaps between tokens, and the time of the second token of each."""
+    """Fill the columns of times and tokens; return (gaps between tokens, times of their second tokens), in ns."""
     t = events["t"]
     rows["start"], rows["last"] = t[at], np.maximum.reduceat(t, at)
     silence = np.diff(t, prepend=t[:1])
@@ -391,16 +388,16 @@ def _fill_times(rows: Rows, events: Records, stream: Numbers, at: Numbers, sized
 
 
 def _kicks(recorded: Recorded) -> Records:
-    """Return the losses of a membership, sorted by conversation and time."""
+    """Return the KICK records (ends of memberships), sorted by conversation and time."""
     kicks: Records = np.concatenate([empty(0), *recorded.of_kind(Kind.KICK)])
     result: Records = kicks[np.lexsort((kicks["t"], kicks["conv"]))]
     return result
 
 
 def _kicked(kicks: Records, convs: Numbers, since: Numbers) -> Numbers:
-    """Return the time of the first loss of a membership in each conversation after `since` (ns), NEVER without one.
+    """Return the time (ns) of the first end of a membership after `since`, in each of `convs`; NEVER without one.
 
-    Whose it was does not count: a user has several devices, and one stream that is not judged costs little.
+    Any member's removal counts: a user has several devices, and leaving one more stream unjudged costs little.
     """
     found = np.full(len(convs), NEVER)
     for conv in np.unique(kicks["conv"]) if len(kicks) else ():
@@ -411,9 +408,9 @@ def _kicked(kicks: Records, convs: Numbers, since: Numbers) -> Numbers:
 
 
 def _patience_ns(stall_s: float, footer: Mapping[str, Any]) -> int:
-    """Return the bound of a silence in ns, with the longest lag that the footer of a load process states.
+    """Return the bound of a silence in ns: `stall_s`, and the longest lag that the footer of a load process states.
 
-    Both come from files that may say anything.
+    A lag that is no sound number counts as 0, because an imported file may say anything.
     """
     lags = footer.get("lag_ms")
     lag_ms = lags.get("max", 0.0) if isinstance(lags, Mapping) else 0.0
@@ -422,7 +419,7 @@ def _patience_ns(stall_s: float, footer: Mapping[str, Any]) -> int:
 
 
 def _end(rows: Rows, observed: Observed, kicks: Records, patience: int) -> None:
-    """Fill in until when each stream was observed, and how it ended; `patience`: bound of a silence in ns."""
+    """Fill the columns `until`, `patience` and `status`. `patience`: bound of a silence in ns."""
     until, codes = observed.until(rows["conn"], rows["conv"], rows["start_index"])
     kicked = _kicked(kicks, rows["conv"], rows["start"])
     codes[kicked < until] = -1
@@ -439,7 +436,7 @@ def _end(rows: Rows, observed: Observed, kicks: Records, patience: int) -> None:
 
 
 def _excuse_continued(rows: Rows) -> None:
-    """Make SHORT of broken streams that the same device continued to receive on a later connection."""
+    """Set the status SHORT for broken streams that the same device continued to receive on a later connection."""
     order = np.lexsort((rows["start"], rows["conv"], rows["name"], rows["client"], rows["journal"]))
     mine = rows[order]
     same = np.ones(max(0, len(rows) - 1), bool)
@@ -451,9 +448,10 @@ def _excuse_continued(rows: Rows) -> None:
 
 
 def _cut(rows: Rows) -> tuple[Numbers, Numbers]:
-    """Return which judged streams can be compared with another device's, and which of them lack what that received.
+    """Return (comparable, cut) for each row, as arrays of bool.
 
-    That is: the end while another device got it, or the last pieces before the end.
+    `comparable`: a judged stream whose answer another device received to its end; `cut`: a comparable stream that lacks
+    the end, or the last pieces before the end.
     """
     several, cut = np.zeros(len(rows), bool), np.zeros(len(rows), bool)
     if not len(rows):
@@ -474,10 +472,10 @@ def _cut(rows: Rows) -> tuple[Numbers, Numbers]:
 
 
 def _differing(recorded: Recorded, rows: Rows) -> tuple[Numbers, Numbers]:
-    """Return which finished streams can be compared with the stored answer, and which of them differ from it.
+    """Return (comparable, differing) for each row, as arrays of bool: finished streams whose answer has a second text.
 
-    That is in conversations that were read to their end and have answers of the agent at all. A text that the platform
-    stated again at the end is compared too.
+    The second text is the stored answer, in conversations that were read to their end and store answers of the agent;
+    or it is a different text in the end event.
     """
     ends, found = [np.empty(0, np.uint32)], [np.empty(0, np.uint64)]
     for _, part in recorded.parts() if len(rows) else ():
@@ -500,7 +498,7 @@ def _pairs(high: Numbers, low: Numbers) -> Numbers:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """Journal whose devices asked questions: its number, its streams, the bound of a silence (ns), the observation."""
+    """One journal: its number, its streams, the bound of a silence (ns), and the observation of its devices."""
 
     journal: int
     rows: Rows
@@ -511,7 +509,7 @@ class Asked:
 def _first_tokens(
     recorded: Recorded, parts: Sequence[Asked], rows: Rows, windows: list[Window], kicks: Records
 ) -> tuple[Numbers, Numbers, int]:
-    """Return the times to the first token, the times of sending (both ns), and the number of questions without one."""
+    """Return (times to the first token, times of sending, both in ns; number of questions without a token in time)."""
     took, sent_at, never, begin = [], [], 0, 0
     named = bool((rows["question"] >= 0).any())
     for one in parts:
@@ -551,7 +549,7 @@ def _questions(view: View, keys: Numbers) -> Records:
 
 
 def _accepted(view: View, asked: Records) -> Records:
-    """Return which of these questions were acknowledged."""
+    """Return those of the questions `asked` that were acknowledged."""
     accepted = np.zeros(len(asked), bool)
     for start in range(0, len(view) if len(asked) else 0, PART_READ):
         records = view[start : start + PART_READ]
@@ -560,9 +558,9 @@ def _accepted(view: View, asked: Records) -> Records:
 
 
 def _never(asked: Records, rows: Rows, of: Asked, windows: list[Window], kicks: Records) -> int:
-    """Return how many accepted questions had no answer for longer than the bound on a connection that lasted.
+    """Return the number of accepted questions without an answer for longer than the bound, on connections that lasted.
 
-    A question is left out if an answer without a known question began on its connection after it was sent.
+    A question is left out if an answer without a known question began on its connection after the question was sent.
     """
     until, _ = of.observed.until(asked["conn"], asked["conv"], asked["index"])
     until = np.minimum(until, _kicked(kicks, asked["conv"], asked["t"]))

@@ -1,4 +1,4 @@
-"""Plain sentences about a whole run that the terminal and `report.html` share: what broke, how often, who was hit."""
+"""Sentences about a run for the terminal and `report.html`: what broke, how often, and how many users were affected."""
 
 from __future__ import annotations
 
@@ -11,21 +11,24 @@ from earwitness.checks.engine.fold import Described
 Row = Mapping[str, Any]
 KNOWN: Final[Mapping[str, Described]] = {check.id: check for check in ALL if isinstance(check, Described)}
 GENERAL: Final = "{violations} of {examined} {unit}"
-"""Sentence about all violations of a check that has none of its own."""
+"""Default sentence about the number of violations, for a check that has no sentence of its own."""
 APART: Final = "{violations} violations in {examined} {unit}"
-"""The same where violations are not among what is examined: own checks, and several violations of one thing."""
+"""Default sentence for checks whose violations are not a part of the things examined.
+
+These are users' own checks, and checks that may find several violations of one thing.
+"""
 PLANTED: Final = (
     "Planted on purpose, to see it detected; the number is the probability with which it acts at each opportunity. "
     "A defect is a mistake in the platform; a fault is an event of the run, such as a service that is killed."
 )
-"""Explanation of planted defects, below the names of those of a run."""
+"""Explanation of planted defects, shown below the names of the planted defects of a run."""
 
 
 def broken_sentence(check: Row) -> str:
-    """Return how often a failed check was violated, at what rate, and who was hit, as one sentence without its stop.
+    """Return how often a failed check was violated, and how many users and rooms were hit, without a full stop.
 
-    `check`: a row of verdict.json. Users and rooms are those of its counterexamples, of which a verdict keeps the first
-    few; the sentence says so where there are more violations.
+    `check`: a row of verdict.json. Users and rooms are counted in the findings; the sentence says so if there are more
+    violations than findings.
     """
     known = KNOWN.get(check["id"])
     counts, one = check.get("facts") or {}, check["violations"] == 1
@@ -49,19 +52,19 @@ def broken_sentence(check: Row) -> str:
 
 
 def unit_of(id: str) -> str:
-    """Return what the check `id` counts as examined, in the plural; "examined" for a user's own check."""
+    """Return the plural noun for the things that the check `id` examines; "examined" for a user's own check."""
     known = KNOWN.get(id)
     return known.unit if known is not None else "examined"
 
 
 def symptom_of(check: Row) -> str:
-    """Return what users notice of a failed check, as a plain sentence without its stop; "" for own checks."""
+    """Return what users notice of a failed check, as a sentence without a full stop; "" for own checks."""
     known = KNOWN.get(check["id"])
     return known.symptom if known is not None else ""
 
 
 def broken_first(checks: Sequence[Row]) -> list[Row]:
-    """Return the checks that count and failed: each defect's leading one, followed by those of the same defect."""
+    """Return the promised checks that failed; each is followed by the checks that probably show the same defect."""
     failed = [check for check in checks if check["outcome"] == "FAIL" and check["promised"]]
     ids = {check["id"] for check in failed}
     leading = [check for check in failed if check.get("same_defect_as") not in ids]
@@ -69,13 +72,13 @@ def broken_first(checks: Sequence[Row]) -> list[Row]:
 
 
 def same_defect(check: Row) -> str:
-    """Return "probably the same defect as I20", "" for a check that leads."""
+    """Return words such as "probably the same defect as I20"; "" if the check stands for a defect of its own."""
     other = check.get("same_defect_as")
     return f"probably the same defect as {other}" if other else ""
 
 
 def counted_by(checks: Sequence[Row]) -> str:
-    """Return why several checks count one defect with different numbers, as a sentence; "" if they do not."""
+    """Return a sentence on why several checks count one defect with different numbers; "" if no two share a defect."""
     failed = broken_first(checks)
     there = {check["id"] for check in failed}
     others = [check for check in failed if check.get("same_defect_as") in there]
@@ -98,7 +101,7 @@ def per_cent(part: int, whole: int) -> str:
 
 
 def _hit(check: Row) -> str:
-    """Return the part of a sentence about the rooms and users of the counterexamples, "" if they name none."""
+    """Return the end of a sentence: number of rooms and users of the check's violations; "" if they name none."""
     witnesses, extent = check["witnesses"], check.get("extent")
     counts = [len({witness.get(key) for witness in witnesses} - {None}) for key in ("room", "user")]
     of = len(witnesses)

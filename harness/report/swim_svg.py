@@ -1,4 +1,4 @@
-"""Counterexample as a picture: one SVG that loads nothing from elsewhere, readable on white and on dark."""
+"""Counterexample as a picture: one SVG that loads no other file, readable on light and dark backgrounds."""
 
 from __future__ import annotations
 
@@ -14,15 +14,18 @@ from earwitness.harness.report.witnesses import Step, Witness, promise_words
 
 TIME, LANE, ROW, TOP, MARGIN = 96, 190, 40, 34, 20
 ALONE = 3
-"""Width of a picture with one lane, in lanes: its labels stand beside the lane and need the room."""
+"""Width, in lanes, of a picture with one lane: its labels are beside the lane and need the space."""
 LETTER = 7.4
-"""Average width in px of a letter of the labels (12 px). Longer labels are wrapped."""
+"""Average width in px of a character of the labels (12 px). Longer labels are wrapped."""
 LINE = 15
-"""Height in px of each further line of a label; its row is as much higher."""
+"""Height in px of each line of a label after the first; it is added to the height of the row."""
 LINES_MAX = 4
-"""Most lines of a label. The rest is cut, and is whole in the tooltip; no label that the checks make is that long."""
+"""Most lines of a label; the tooltip has the whole text. No label that the checks make is longer."""
 TITLE_LETTER = 9.2
-"""The same for the title (15 px, bold). Both are of DejaVu Sans, a wide face, so other fonts leave some room."""
+"""Average width in px of a character of the title (15 px, bold).
+
+Both widths are those of DejaVu Sans, a wide font; text in other fonts is narrower.
+"""
 
 NOTE = "time runs downwards, not to scale; records of one time stand in the order in which they were recorded"
 KEYS = (
@@ -71,10 +74,10 @@ text { font-family: system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-se
 
 
 def witness_svg(witness: Witness, check: Mapping[str, Any], *, styled: bool = True) -> bytes:
-    """Return the picture of a counterexample (`witness`) of verdict.json; `check` is its row there.
+    """Return the picture of a counterexample of verdict.json as SVG. `check`: the row of its check there.
 
-    Lane n and the steps that begin or end there have the class `ln`, so that a page can hide them. `styled`: the
-    picture brings its style and its words along; a page that has both beside its pictures passes False.
+    Lane n, and the steps that begin or end in it, have the class `ln`, so that a page can hide them. `styled`: include
+    the style and the texts; False for a page that shows both itself.
     """
     lanes: Sequence[str] = witness["lanes"]
     columns = max(2, len(lanes)) if len(lanes) != 1 else ALONE
@@ -110,7 +113,7 @@ def witness_svg(witness: Witness, check: Mapping[str, Any], *, styled: bool = Tr
 
 
 def _head(witness: Witness, check: Mapping[str, Any], width: int) -> list[tuple[str, str, int]]:
-    """Return the lines above the lanes: (text, class, height)."""
+    """Return the lines of text above the lanes as (text, class, height in px)."""
     letters = int((width - 2 * MARGIN) / TITLE_LETTER)
     told = [(line, "title", 21) for line in textwrap.wrap(printable(witness["sentence"]), letters)]
     made = "Promise broken" if check["promised"] else "Never promised, an observation"
@@ -168,21 +171,24 @@ def _step(svg: ET.Element, step: Step, y: float, lanes: int) -> None:
 
 
 def _beside(svg: ET.Element, step: Step, x: float, y: float, lanes: int, kind: str) -> None:
-    """Draw a text at a lane: right of it, over the following lanes; left of the last lane, where the card ends."""
+    """Draw the label of a step within one lane at (`x`, `y`) px: right of the lane, or left of the last lane.
+
+    `lanes`: number of lanes; `kind`: class of the text.
+    """
     at = (x + 12, "start") if lanes - 1 - step["from"] else (x - 12, "end")
     for line, words in enumerate(_told_beside(step, lanes)):
         _label(svg, at[0], y + 4 + LINE * line, words, kind, at[1], 0)
 
 
 def _told_beside(step: Step, lanes: int) -> list[str]:
-    """Return the lines of a step that stands at one lane: its label, and why it is wrong."""
+    """Return the lines of text of a step within one lane: its label, and why it is wrong."""
     behind = lanes - 1 - step["from"]
     room = LANE * (behind + 0.5) - 24 if behind else LANE * (lanes - 0.5) - 24
     return [line for words in (step["label"], step.get("wrong")) if words for line in _wrapped(words, room)]
 
 
 def _wrapped(words: str, room: float) -> list[str]:
-    """Return a label in lines that fit into `room` px, at most LINES_MAX; the last one takes the rest."""
+    """Return `words` in lines that fit into `room` px. If there are more than LINES_MAX, the last one ends with "…"."""
     letters = int(room / LETTER)
     lines = textwrap.wrap(printable(words), letters, break_on_hyphens=False)
     if len(lines) > LINES_MAX:
@@ -191,7 +197,7 @@ def _wrapped(words: str, room: float) -> list[str]:
 
 
 def _above(step: Step, lanes: int) -> int:
-    """Return by how many px the label of an arrow is higher than a single line."""
+    """Return the px by which the label of an arrow is higher than a label of one line; 0 for a step within one lane."""
     return 0 if step["from"] == step["to"] else LINE * max(0, len(_wrapped(step["label"], LANE - 24)) - 1)
 
 
@@ -204,13 +210,19 @@ def _row_height(step: Step, lanes: int) -> int:
 
 
 def _label(svg: ET.Element, x: float, y: float, text: str, kind: str, anchor: str, room: float) -> None:
-    """Draw a label twice: a halo in the card's colour keeps the lanes off the letters."""
+    """Draw a label twice: first as a halo in the background colour, which separates the letters from the lanes.
+
+    `kind`: class of the text; `anchor`: SVG's `text-anchor`; `room`: greatest width in px, 0: any.
+    """
     _text(svg, x, y, text, "halo", anchor, room)
     _text(svg, x, y, text, kind, anchor, room)
 
 
 def _keys(steps: Sequence[Step], width: int) -> list[list[tuple[str, str]]]:
-    """Return the lines of the legend, each as (class, words) of its keys; keys of no step are left out."""
+    """Return the lines of the legend, each as (class, words) of its keys.
+
+    Only kinds of lines in this picture are included.
+    """
     there = {_kind(step) for step in steps} | {"proof"}
     rows: list[list[tuple[str, str]]] = [[]]
     room = free = width - 2.0 * MARGIN
@@ -229,7 +241,7 @@ def _key_width(words: str) -> float:
 
 
 def _kind(step: Step) -> str:
-    """Return the kind of a step's line; see KEYS."""
+    """Return the kind of a step's line, the first element of an entry of KEYS."""
     if step["at_ms"] is None:
         return "never"
     if step.get("wrong") is not None:
@@ -238,7 +250,7 @@ def _kind(step: Step) -> str:
 
 
 def _notes(witness: Witness) -> list[str]:
-    """Return what the legend says of this picture: its room, numbers that stand in it, and the time."""
+    """Return the sentences below a picture: its room, how to read numbers in its labels, and what the times mean."""
     notes = []
     name, members = witness.get("room"), witness.get("members")
     if name and members:

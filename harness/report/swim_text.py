@@ -1,4 +1,4 @@
-"""Counterexample in the terminal: the sentence, the promise, the records, and the swim-lanes with time downwards."""
+"""Counterexample as text for a terminal: sentence, promise, records, and swim-lanes with time going down."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from earwitness.harness.report.witnesses import Step, Witness, promise_words
 TIME = 14
 LANE_MIN, LANE_MAX = 11, 22
 FRAME_MAX = 400
-"""Characters of a raw frame that are shown; verdict.json has all of it."""
+"""Characters of a raw frame that are shown; verdict.json has the whole frame."""
 
 
 def witness_text(witness: Witness, check: Mapping[str, Any], width: int) -> str:
     """Return a counterexample as text for the terminal.
 
-    `check` is the row of its check in verdict.json; `width` of the terminal in characters.
+    `check`: the row of its check in verdict.json; `width`: characters of a line.
     """
     of = f"{check['violations']:,}"
     title = f"{witness['check']} {check['name']} · finding {witness['number']} of {of}: {witness['sentence']}"
@@ -51,7 +51,7 @@ def record_lines(record: Mapping[str, Any], width: int) -> list[str]:
 
 
 def _pieces(text: str, size: int) -> list[str]:
-    """Return pieces of `size` characters, cut anywhere, as a frame is not prose."""
+    """Return `text` in pieces of `size` characters, cut anywhere: a raw frame has no words to keep together."""
     return [text[at : at + size] for at in range(0, len(text), size)]
 
 
@@ -65,7 +65,7 @@ def clock(at_ms: float | None) -> str:
 def swim_lines(witness: Witness, width: int) -> list[str]:
     """Return the lines of the swim-lane diagram: one column for each lane, one row for each step.
 
-    `width`: of the terminal in characters; a column has LANE_MIN to LANE_MAX of them, as it permits.
+    `width`: characters of a line; a column has LANE_MIN to LANE_MAX of them.
     """
     lanes: Sequence[str] = [one_line(name) for name in witness["lanes"]]
     widest = max(len(one_line(step["label"])) for step in witness["steps"]) if witness["steps"] else 0
@@ -83,9 +83,10 @@ def swim_lines(witness: Witness, width: int) -> list[str]:
 
 
 def _row(step: Step, lanes: int, lane: int) -> str:
-    """Return one row: `│` per lane, and an arrow, heavy if it is proof.
+    """Return the drawing of one step: `│` for each lane, and an arrow between two lanes, heavy if the step is proof.
 
-    A step within one lane is ●, something that never came ✗.
+    A step within one lane is ● or, if it is no proof, ○; a step that never happened is ✗. `lane`: characters of a
+    column.
     """
     cells = [" "] * (lanes * lane)
     centres = [k * lane + lane // 2 for k in range(lanes)]

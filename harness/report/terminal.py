@@ -1,4 +1,4 @@
-"""Verdict as text in 80 columns: the outcome first, then what is broken, not known and held, figures, counterexamples.
+"""Verdict as text in 80 columns: outcome first, then broken, unknown and held checks, figures and counterexamples.
 
 `verdict.txt` is this text; on a terminal its outcomes and headings have colours (`harness.progress.show_verdict`).
 """
@@ -30,11 +30,11 @@ from earwitness.harness.report.witnesses import DRAWN
 
 WIDTH = 80
 TOGETHER = "\u00a0"
-"""Space within a name, where no line is broken; written as a plain space."""
+"""Placeholder for a space at which lines must not be broken, within a name; it is written as a plain space."""
 NUMBERED = re.compile(r"(?<=\b[HI]\d) (?=[a-z])|(?<=\b[HI]\d[\dab]) (?=[a-z])")
-"""Space between the id of a check and its name."""
+"""Pattern of the space between the id of a check and its name."""
 NAME = 28
-"""Columns of a check's name; the longest has 26 characters."""
+"""Columns for a check's name; the longest name has 26 characters."""
 
 Row = Mapping[str, Any]
 STREAM_COUNTS = (
@@ -45,14 +45,14 @@ NOT_JUDGED = (
     ("cut_short", "cut short by the tester"), ("closed", "closed with a stated reason"),
     ("during_faults", "during faults"),
 )  # fmt: skip
-"""Counts of streamed answers in the verdict → their words, here and in `report.html`."""
+"""Key of a count of streamed answers in verdict.json, and its words in this text and in `report.html`."""
 
 
 def verdict_text(verdict: Row) -> str:
     """Return the text of verdict.txt, which is also printed at the end of a run.
 
-    Lines have at most 80 characters, except those with commands and paths, which are not broken, so that they can be
-    copied. `verdict`: the dictionary of verdict.json.
+    Lines have at most 80 characters. Lines with commands and paths may be longer, so that they can be copied.
+    `verdict`: the dictionary of verdict.json.
     """
     lines = ["", *_outcome_lines(verdict), "", *_load_lines(verdict), *_groups(verdict)]
     if figures := list(_figure_lines(verdict)):
@@ -71,9 +71,9 @@ def verdict_text(verdict: Row) -> str:
 
 
 def native_line(native: Row | None) -> str:
-    """Return the line that says whether the native code handled the messages of a run, and what share of them.
+    """Return a line on whether the native extension handled the messages of a run, and what share of them.
 
-    `native`: of verdict.json; None: not known, which gives "".
+    `native`: of verdict.json; None if it is not known, which gives "".
     """
     if not native:
         return ""
@@ -84,12 +84,12 @@ def native_line(native: Row | None) -> str:
 
 
 def three_digits(value: float) -> str:
-    """Return a number with three significant digits, or all of them before the decimal point."""
+    """Return a number with three significant digits; from 100 on, rounded to an integer."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def _filled(text: str, indent: str = "", hang: str = "  ") -> list[str]:
-    """Return a sentence in lines of 80 columns; the second and later ones are indented by `hang` more."""
+    """Return text in lines of 80 columns: the first after `indent`, all others after `indent` and `hang`."""
     lines = textwrap.wrap(
         one_line(text), WIDTH, initial_indent=indent, subsequent_indent=indent + hang,
         break_long_words=False, break_on_hyphens=False,
@@ -103,7 +103,7 @@ def _outcome_lines(verdict: Row) -> list[str]:
 
 
 def _load_lines(verdict: Row) -> list[str]:
-    """Return story, seed, duration, users, rates and faults."""
+    """Return the lines with story, seed, duration, users, rates, planted defects and faults."""
     load, seconds = verdict["load"], verdict["seconds"]
     seed = "" if verdict["seed"] is None else f" · seed {verdict['seed']}"
     where = ", ".join(f"{name} {count}" for name, count in verdict["replicas"].items())
@@ -130,7 +130,10 @@ def _load_lines(verdict: Row) -> list[str]:
 
 
 def _groups(verdict: Row) -> list[str]:
-    """Return the checks in groups: broken, not known, held, seen but not promised, not exercised; then the tester's."""
+    """Return the lines of all checks by group.
+
+    The groups are: broken, not known, held, observed but not promised, not exercised, the tester's checks.
+    """
     checks = verdict["checks"]
     seen = [check for check in checks if check["counts"] or check["examined"]]
     promised = [check for check in seen if check["promised"]]
@@ -188,7 +191,7 @@ def _observed_lines(check: Row) -> list[str]:
 
 
 def _tester_lines(checks: Sequence[Row]) -> list[str]:
-    """Return the checks of the tester itself: the names of those that hold, and a line for each of the others."""
+    """Return the lines of the tester's checks: the names of those that passed, and a line for each of the others."""
     held = [check for check in checks if check["outcome"] == "PASS"]
     lines = ["", f"The tester itself ({len(held)} of {len(checks)} hold)", *_filled(_names(held), "  ", "")]
     for check in checks:
@@ -233,7 +236,7 @@ def _threshold(row: Row) -> str:
 
 
 def _missed(row: Mapping[str, int]) -> list[str]:
-    """Return a line with the messages that never reached a device of a continuous member, however it asked for them."""
+    """Return a line on messages that devices of uninterrupted members never received; [] if none was owed."""
     if not row.get("owed"):
         return []
     line = f"missed live: {row['missed']:,} of {row['owed']:,} messages due to members' devices never came"
@@ -245,7 +248,7 @@ def _missed(row: Mapping[str, int]) -> list[str]:
 
 
 def _streams(row: Row) -> list[str]:
-    """Return lines with how streamed answers ended, and how fast they came; none without any."""
+    """Return lines on streamed answers: how they ended, and tokens a second; [] if there were none."""
     if not row:
         return []
     counts = [f"{row[name]:,} {words}" for name, words in STREAM_COUNTS if row[name] or name == "finished"]
@@ -263,7 +266,10 @@ def _streams(row: Row) -> list[str]:
 
 
 def _of_the_platform(checks: Sequence[Row]) -> list[str]:
-    """Return a line with the number of messages of the platform itself: they are not judged, but keep their numbers."""
+    """Return a line with the number of messages that the platform itself sent, not a user of the run.
+
+    [] if there were none.
+    """
     count = sum(check.get("facts", {}).get("of_the_platform", 0) for check in checks)
     return [f"{count:,} messages of the platform itself (of no user of this run) were received"] if count else []
 
@@ -320,6 +326,6 @@ def _witness_lines(check: Row) -> list[str]:
 
 
 def _again(verdict: Row) -> str:
-    """Return the command that judges the run again, with the files of the own checks that the user let run."""
+    """Return the command that judges the run again, with `--check` for each file of own checks."""
     files = dict.fromkeys(check["file"] for check in verdict["checks"] if "file" in check)
     return shlex.join(["earwitness", "check", verdict["run"], *(word for file in files for word in ("--check", file))])

@@ -1,7 +1,8 @@
-"""Thresholds: `fan-out p99 < 250 ms`, `errors < 1 %`, `memory of backend < 400 MB`.
+"""Thresholds such as `fan-out p99 < 250 ms`, `errors < 1 %`, `memory of backend < 400 MB`.
 
-Missed or not measured: exit 4. A threshold is METRIC [of WHAT] [STATISTIC] < LIMIT UNIT. Statistics are p50, p99.9, …
-and max; `<=` is accepted too. A rate has a lower limit: `token rate p1 > 20 /s`.
+A missed threshold, and one that was not measured, is exit code 4. The form is METRIC [of WHAT] [STATISTIC] < LIMIT
+UNIT. Statistics are p50, p99.9, … and max; `<=` means the same as `<`. A rate has a lower limit: `token rate p1 > 20
+/s`.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ METRICS: dict[str, tuple[str, str]] = {
     "probe errors": ("share", "probes not answered 200; outside of faults"),
     "memory": ("size", "highest resident memory; of backend, auth, frontend, load, …"),
 }
-"""Name → kind of unit and description."""
+"""Name of a metric → (kind of its unit, description)."""
 
 FORM = re.compile(
     r"(?P<metric>[a-z][a-z -]*?)(?: of (?P<of>[\w-]+))?(?: (?P<statistic>p\d{1,2}(?:\.\d+)?|max))?"
@@ -73,9 +74,13 @@ EXAMPLE = "fan-out p99 < 250 ms"
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """Parsed threshold: `limit` in `unit`. `statistic` is "" where there is only one figure (shares, memory).
+    """Parsed threshold.
 
-    `of`: the room size or the service, "" for all or where there is none. `text`: as it was written.
+    text       as the user wrote it
+    metric     a name in METRICS
+    of         the room size or the service, "" for all or where there is none
+    statistic  p50, p99, … or max; "" for metrics that are a single figure (shares, memory)
+    limit      a number in `unit`
     """
 
     text: str
@@ -87,14 +92,14 @@ class Threshold:
 
     @property
     def name(self) -> str:
-        """Return the name of the limited figure. Of two thresholds with the same name the later one is used."""
+        """Return the name of the limited figure. If two thresholds have the same name, the later one is used."""
         return " ".join(filter(None, (self.metric, self.of and f"of {self.of}", self.statistic)))
 
 
 def parse(text: str) -> Threshold:
-    """Return the threshold in a text.
+    """Return the threshold that `text` states.
 
-    Raises ValueError with one sentence that names the mistake and the form.
+    Raises ValueError with one sentence that names the mistake and the correct form.
     """
     found = FORM.fullmatch(text.strip())
     if found is None or (found["sign"] == ">" and METRICS.get(found["metric"], ("rate",))[0] != "rate"):
@@ -112,7 +117,7 @@ def parse(text: str) -> Threshold:
 
 
 def _refuse_form(text: str, found: re.Match[str]) -> None:
-    """Raise ValueError if statistic, sign or subject do not fit the metric, which exists."""
+    """Raise ValueError if the statistic, the sign or the "of" part does not fit the metric, which exists."""
     metric, of, statistic, limit, unit = (found[name] or "" for name in ("metric", "of", "statistic", "limit", "unit"))
     kind = METRICS[metric][0]
     if kind == "rate" and (found["sign"] == "<" or not statistic.startswith("p")):
@@ -131,9 +136,9 @@ def _refuse_form(text: str, found: re.Match[str]) -> None:
 
 
 def parse_all(where: str, texts: Iterable[str]) -> list[Threshold]:
-    """Return the thresholds in `texts`; `where` names their source in the error.
+    """Return the thresholds in `texts`; `where`: name of their source for the error.
 
-    Raises SettingsError with every mistake at once.
+    Raises SettingsError, which names the mistakes of all texts.
     """
     parsed, faults = [], []
     for text in texts:
@@ -147,10 +152,10 @@ def parse_all(where: str, texts: Iterable[str]) -> list[Threshold]:
 
 
 def read_given(options: Iterable[str]) -> list[list[Threshold]]:
-    """Return three lists: the thresholds of pyproject.toml, of earwitness.toml, and those of the options.
+    """Return three lists of thresholds: from pyproject.toml, from earwitness.toml, and from `options`.
 
-    The files are those in the working directory; a missing one has none. Raises SettingsError that names the mistakes
-    of all three at once.
+    The files are those in the working directory; a missing file gives an empty list. Raises SettingsError, which names
+    the mistakes of all three sources.
     """
     sources: tuple[Callable[[], list[Threshold]], ...] = (
         lambda: _in_file("pyproject.toml", "tool", "earwitness"),
@@ -171,9 +176,9 @@ def read_given(options: Iterable[str]) -> list[list[Threshold]]:
 
 
 def _in_file(name: str, *path: str) -> list[Threshold]:
-    """Return the thresholds of the table at `path` of a file, none if there is no file or no such table.
+    """Return the thresholds of the table at `path` in the TOML file `name`; [] if there is no such file or table.
 
-    Raises SettingsError, also for keys that nobody reads.
+    Raises SettingsError for invalid thresholds and for unknown keys.
     """
     if not Path(name).exists():
         return []
@@ -196,17 +201,17 @@ def _in_file(name: str, *path: str) -> list[Threshold]:
 
 
 def merged(*sources: Iterable[Threshold]) -> list[str]:
-    """Return the texts of all thresholds; of those for the same figure the one of the later source."""
+    """Return the texts of all thresholds; if two limit the same figure, only the one from the later source."""
     chosen = {one.name: one.text for source in sources for one in source}
     return list(chosen.values())
 
 
 class Judged(TypedDict):
-    """Threshold and what was measured for it.
+    """Threshold and its measured value.
 
-    `limit` and `measured` are in `unit`. Without samples, `measured` and `met` are None. If so many answers never
-    came that the statistic has no value, `measured` is None, `met` is False, and `unanswered` is their number.
-    Otherwise the key `unanswered` is absent. `at_least` is there, and True, where the limit is a lower one.
+    `limit` and `measured` are in `unit`. Without samples, `measured` and `met` are None. If so many answers never came
+    that the statistic is infinite, `measured` is None, `met` is False, and `unanswered` is the number of these answers.
+    The key `unanswered` is absent in other cases. `at_least` is True for a lower limit, and absent for an upper one.
     """
 
     name: str
@@ -220,7 +225,10 @@ class Judged(TypedDict):
 
 
 def judge_thresholds(wanted: Iterable[Threshold], measured: Measured) -> list[Judged]:
-    """Return one row per threshold, in order; see `Judged`. What was not measured does not count as met."""
+    """Return one row for each threshold, in order; see `Judged`.
+
+    A threshold without a measurement does not count as met.
+    """
     return [_judged(one, measured) for one in wanted]
 
 

@@ -1,6 +1,6 @@
-"""Warm-up: load every check before it is needed, and report it if checks must be compiled first.
+"""Warm-up: load every check before a run needs it, and report if checks must be compiled first.
 
-python -m earwitness.harness.report.warm    compiles them now, so that no run has to wait for it
+python -m earwitness.harness.report.warm    compiles the checks now, so that no run has to wait
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from earwitness.harness.report.recorded import Recorded
 
 _BOUNDS: dict[str, Any] = {field.name: 1 for field in fields(Contract) if field.default is None}
 EVERYTHING = Contract(**_BOUNDS, sequence="contiguous", idempotent=True, resume=True, retry_after=True)
-"""Contract that promises everything, so that every check runs."""
+"""Contract with all promises, so that every check runs."""
 LONG_AFTER_NS = 10**13
 COMPILING = "compiling the checks; once on this machine, about half a minute ..."
 
 
 def warm_up(say: Callable[[str], None]) -> None:
-    """Load all compiled loops (about a second), or compile them if they are new on this machine or changed.
+    """Load all compiled loops, which takes about a second; compile those that are new on this machine or have changed.
 
     `say` gets one line if something has to be compiled.
     """
@@ -52,8 +52,8 @@ def warm_up(say: Callable[[str], None]) -> None:
 def _a_bit_of_everything() -> Array:
     """Return records that make every check run.
 
-    Two clients join and get two messages in different orders; then one record of every kind; then one client sends and
-    gets something on a connection whose token has ended.
+    Two clients join and receive two messages in different orders; then follows one record of every kind; then one
+    client sends and receives a message on a connection whose token has expired.
     """
     told = [Kind.CONNECT, Kind.JOIN, Kind.INVOKE, Kind.INVOKE, Kind.OK, Kind.OK, Kind.DELIVER, Kind.DELIVER]
     late = [Kind.TOKEN, Kind.REQUEST, Kind.INVOKE, Kind.DELIVER]
@@ -73,7 +73,7 @@ def _a_bit_of_everything() -> Array:
 
 
 class _Once(event.Listener):
-    """Listener that reports the first compilation, once."""
+    """Listener for numba's compile events that reports the first one only."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say: Callable[[str], None] | None = say
@@ -89,7 +89,7 @@ class _Once(event.Listener):
 
 @contextmanager
 def compiling_is_said(say: Callable[[str], None]) -> Iterator[None]:
-    """Call `say` once if a check has to be compiled within this context, so that the user knows why it takes long."""
+    """Call `say` when the first check is compiled within this context, and only then: compiling takes long."""
     with event.install_listener("numba:compile", _Once(say)):
         yield
 

@@ -1,4 +1,4 @@
-"""Counterexamples ("witnesses") of verdict.json: sentence, records, promise, command, and the swim-lanes."""
+"""Counterexamples ("witnesses") of verdict.json: sentence, records, promise, command, and swim-lane."""
 
 from __future__ import annotations
 
@@ -41,15 +41,16 @@ Step = TypedDict(
     "Step",
     {"at_ms": float | None, "from": int, "to": int, "label": str, "proof": bool, "wrong": NotRequired[str | None]},
 )
-"""Arrow of a swim-lane, from one lane to another.
+"""One step of a swim-lane: an arrow between two lanes, or a mark in one lane.
 
-`at_ms` is None for what never happened. `wrong`: why it is wrong by itself, in a few words, perhaps ""; None if it is
-not. A verdict of an earlier version lacks it.
+`at_ms`: ms since the first record of the counterexample, None for a step that never happened; `from`, `to`: indices of
+lanes; `proof`: whether it proves the violation. `wrong`: why the step itself is wrong, in a few words or ""; None if it
+is not wrong. A verdict of an earlier version lacks `wrong`.
 """
 
 
 class Promise(TypedDict):
-    """Check that was broken: its question, its promise as a statement, and the keys of the contract that it reads."""
+    """Promise that was broken: the check's id and question, the promise as a statement, the contract's keys for it."""
 
     check: str
     title: str
@@ -58,7 +59,13 @@ class Promise(TypedDict):
 
 
 class Where(TypedDict):
-    """Conversation of a finding (`room`), its number of members, the user who was hit, the message; None: not named."""
+    """Where a violation happened; None: the finding does not name it.
+
+    room     name of the conversation
+    members  number of its members
+    user     the user who was affected
+    message  the message as "#3 of ann"
+    """
 
     room: str | None
     members: int | None
@@ -67,22 +74,20 @@ class Where(TypedDict):
 
 
 class Lanes(TypedDict):
-    """Swim-lane of a finding: names of its lanes, and arrows in order of time."""
+    """Swim-lane of a finding: names of its lanes, and its steps in order of time."""
 
     lanes: list[str]
     steps: list[Step]
 
 
 class Witness(Lanes, Where):
-    """Finding in detail, as verdict.json has it.
+    """Counterexample of one finding, as verdict.json has it.
 
     check, number     id of the check, and the number of the finding, from 1
-    kind              which of the check's kinds of findings it is
-    command           shell command that shows it again
-    records, context  columns of each record that proves it, and of others about the same
-    room, members     name of the conversation and how many members it has, None if it names none
-    user, message     who was hit, and the message as "#3 of ann"; None if it names none
-    svg               its drawing in the run directory, None for later findings
+    kind              name of the kind of finding; a check has one or several kinds
+    command           shell command that shows the finding
+    records, context  columns of the records that prove it, and of other records about the same messages
+    svg               path of its picture in the run directory, None for later findings
     """
 
     check: str
@@ -97,15 +102,15 @@ class Witness(Lanes, Where):
 
 
 class Replicas:
-    """Look-up of the replica that a connection reached, as its CONNECT record names it."""
+    """Look-up of the replica on which a connection was opened, from its CONNECT record."""
 
     def __init__(self, history: History) -> None:
-        """Prepare for the journals of a history; each is searched when it is first asked for."""
+        """Prepare for the journals of a history; a journal is searched when it is first needed."""
         self._journals = history.journals
         self._found: dict[int, Any] = {}
 
     def of(self, journal: int, conn: int) -> str | None:
-        """Return the name of the replica of connection `conn` of a journal (its number), None if none is recorded."""
+        """Return the name of the replica of connection `conn` in journal number `journal`; None if none is recorded."""
         if journal not in self._found:
             records = self._journals[journal].records
             self._found[journal] = records[records["kind"] == Kind.CONNECT][["conn", "author"]]
@@ -127,7 +132,7 @@ class Teller:
         self._users = np.array(history.roster.user_of, dtype=np.int64)
 
     def witnesses(self, verdicts: Sequence[Verdict]) -> dict[str, list[Witness]]:
-        """Return check id -> counterexamples of its first MOST findings, in their order.
+        """Return check id → counterexamples of its first MOST findings, in their order.
 
         The journals are read once or twice for all findings together (`neighbours.gather`).
         """
@@ -172,7 +177,7 @@ class Teller:
         }
 
     def _where(self, finding: Finding) -> Where:
-        """Return the conversation, user and message of a finding, each None if it names none."""
+        """Return the conversation, user and message of a finding; see `Where`."""
         roster, facts = self._history.roster, finding.facts
         conv, client, author, counter = (facts.get(name, -1) for name in ("conv", "client", "author", "counter"))
         there = 0 <= conv < len(roster.conversations)
@@ -184,7 +189,10 @@ class Teller:
         }
 
     def _proving(self, told: Told, first: int, wrong: str | None) -> dict[str, object]:
-        """Return the row of a record that proves a finding; `wrong`: why it is wrong itself, see `Step`."""
+        """Return the row of a record that proves a finding.
+
+        `first`: time in ns from which `at_ms` counts; `wrong`: see `Step`.
+        """
         row = self._row(told, first)
         if wrong is None:
             return row
@@ -222,7 +230,10 @@ class Teller:
         return {"lanes": [self._short(name) for name in drawn.lanes], "steps": steps}
 
     def _labelled(self, step: Drawn) -> str:
-        """Return the label of a step; where it names a connection, with the replica that this one reached."""
+        """Return the label of a step.
+
+        After the connection that it names, the name of the connection's replica is inserted.
+        """
         if step.record is None or "connection " not in step.label:
             return step.label
         journal, index = step.record
@@ -237,17 +248,17 @@ class Teller:
         return text if client is None else person(self._history.roster, client)
 
     def _short(self, words: str) -> str:
-        """Return words without the run's tag, which is part of every name and has no meaning here."""
+        """Return `words` without the run's tag, which every name contains and no reader needs."""
         return words.replace(self._tag, "") if self._tag else words
 
 
 def tag_of(history: History) -> str:
-    """Return the prefix that the names of all rooms and users of this run have, "" without a tag."""
+    """Return the prefix that the names of all rooms and users of this run have; "" if the run has no tag."""
     return f"{tag}-" if (tag := str(history.run.get("tag") or "")) else ""
 
 
 def in_short(finding: Finding, verdict: Verdict, history: History) -> dict[str, object]:
-    """Return a finding for live.json: its sentence, and its own records as lines."""
+    """Return a finding for live.json: its sentence, and the records that prove it as lines of text."""
 
     def lookup(journal: int, index: int) -> Any:
         return history.journals[journal].record(index)
@@ -260,7 +271,7 @@ def in_short(finding: Finding, verdict: Verdict, history: History) -> dict[str, 
 
 
 def in_lines(witness: Witness) -> dict[str, object]:
-    """Return a counterexample of verdict.json in the shape that `in_short` returns."""
+    """Return a counterexample of verdict.json in the form that `in_short` returns."""
     lines = [f"{r['journal']}:{r['index']}  {r['at_ms']:+.3f} ms  {r['words']}" for r in witness["records"]]
     return {"sentence": witness["sentence"], "records": lines}
 
@@ -279,14 +290,17 @@ def promise(check: Check, contract: Contract) -> dict[str, object]:
 
 
 def promise_words(told: Promise) -> str:
-    """Return a counterexample's `promise` as text: what is promised, and the contract's keys."""
+    """Return a counterexample's promise as text: the statement, and the contract's keys."""
     keys = ", ".join(f"{key} = {json.dumps(value)}" for key, value in told["contract"].items())
     stated = told.get("statement") or told["title"]  # a verdict of an earlier version has the question only
     return f"{stated} (contract: {keys or 'always promised'})"
 
 
 def command(run_dir: Path, check: Check, n: int) -> str:
-    """Return the shell command that shows finding number `n` of `check` alone, for the present working directory."""
+    """Return the shell command that shows finding number `n` of `check`.
+
+    Its paths are relative to the working directory.
+    """
     beside = Path(sys.executable).with_name("earwitness")
     program = "earwitness" if shutil.which("earwitness") or not beside.exists() else os.path.relpath(beside)
     own = [OPTION, check.file] if isinstance(check, Own) else []

@@ -1,1 +1,1 @@
-"""Conformance: what real servers keep of the promises of their protocols, `earwitness conform`."""
+"""Conformance (`earwitness conform`): which promises of their protocols real servers keep."""

@@ -30,7 +30,7 @@ PAGE = Path("docs/conformance.md")
 FIRST_SEED = 701
 DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?", re.ASCII)
 REST_S = 3
-"""Seconds that a run lasts beyond two timeouts of its server."""
+"""Seconds that a run lasts in addition to two heartbeat timeouts of its server."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,13 +56,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the trials and write the page; return 0, or 3 if a run gave no verdict or lacked something, or none was made.
+    """Run the trials and write the page; return the exit code.
 
-    With `--list` only print the servers, and return 0.
-
-    A run lacks something if it has no heartbeat, cut or resume that it should have. A broken promise of a foreign
-    server is a result, not an error, so it does not change the exit code. Raises SettingsError for a dialect without a
-    server, and for a duration that is none.
+    It is 3 if a run gave no verdict, or lacked a heartbeat, cut or resume that it should have, or if no run was made;
+    else 0. A broken promise of a foreign server is a result, not an error, and does not change the exit code. With
+    `--list`, only print the servers, and return 0. Raises SettingsError for a dialect without a server, and for an
+    invalid duration.
     """
     root = Path.cwd()
     servers = of_dialects(read_servers(args.servers), args.dialects)
@@ -88,7 +87,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _all_tried(servers: Sequence[Server], args: argparse.Namespace, root: Path) -> list[Tried]:
-    """Try one server after the other. If we are interrupted, say what is kept; the page stays as it is."""
+    """Try one server after the other and return the results.
+
+    On an interrupt a message says what is kept, no page is written, and KeyboardInterrupt is raised again.
+    """
     done: list[Tried] = []
     try:
         for server in servers:
@@ -103,7 +105,7 @@ def _all_tried(servers: Sequence[Server], args: argparse.Namespace, root: Path) 
 
 
 def _tried(server: Server, args: argparse.Namespace, root: Path) -> Tried:
-    """Start a server, run the stories with all seeds, and stop it; say how it went."""
+    """Start a server, run the stories with all seeds, stop the server, and print how it went; return the result."""
     absent = ", ".join(missing(server, root))
     if absent:
         say(f"{server.name}: not run, {absent} is missing: {server.get}")
@@ -127,9 +129,10 @@ def _tried(server: Server, args: argparse.Namespace, root: Path) -> Tried:
 
 
 def seconds_of(text: str, server: Server | None = None) -> int:
-    """Return the seconds of a run: the duration `text` (90, 90s, 1m30s), and as long as its server needs.
+    """Return the duration of a run in s: the longest of the duration `text` (90, 90s, 1m30s) and what its server needs.
 
-    That is two timeouts and a rest, and the server's own least. Raises SettingsError if the text is no duration.
+    A server needs two heartbeat timeouts and REST_S, and at least its `least_s`. Raises SettingsError if the text is no
+    duration.
     """
     match = DURATION.fullmatch(text)
     if match is None or not text:

@@ -1,4 +1,4 @@
-"""Course of a run: heartbeats, cuts and resumes of its connections, and how long they lasted, as its records say."""
+"""Course of a run, from its records: heartbeats, cuts and resumes of its connections, and how long they lasted."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ SECOND_NS = 1e9
 class Course:
     """Counts of heartbeats, cuts and resumes in one run.
 
-    heartbeats  of the server, and its answers to ours; also pings and pongs of WebSockets
-    cuts        connections that we ended, and after which the device connected again
-    resumed     rooms that a connection after a cut continued where the one before had ended
+    heartbeats  heartbeats of the server, and its answers to those of the tester; also pings and pongs of WebSockets
+    cuts        connections that the tester ended, and after which the device connected again
+    resumed     rooms in which a connection after a cut continued where the one before had ended
     anew        rooms that a connection after a cut joined without continuing
     read        rooms whose history was read at the end of the run
-    longest_s   seconds for which the longest connection was open
-    resumes     the target file promises that sessions go on after a cut
-    answers_cut  streamed answers that we cut while they arrived, of which no end is judged
+    longest_s   duration of the longest connection in s
+    resumes     whether the target file promises that sessions continue after a cut
+    answers_cut  streamed answers that the tester cut while they arrived; their end is not judged
     """
 
     heartbeats: int = 0
@@ -41,7 +41,7 @@ class Course:
 
 
 def course_of(run_dir: Path) -> Course:
-    """Return the course of the run in a directory, without `answers_cut`. Raises RecordError if it cannot be read."""
+    """Return the course of the run in `run_dir`, without `answers_cut`. Raises RecordError if it cannot be read."""
     history = open_history(run_dir)
     beats = sum(_count(view.footer or {}, name) for view in history.journals for name in ("heartbeats", "pings"))
     opened: dict[tuple[int, int], int] = {}
@@ -65,7 +65,7 @@ def course_of(run_dir: Path) -> Course:
 
 
 def _records(history: History) -> Iterator[tuple[int, Any]]:
-    """Yield (journal, record) of the kinds that matter here, each journal in its order."""
+    """Yield (number of the journal, record) for records of the kinds in KINDS, each journal in its order."""
     for batch in history.batches():
         for record in batch.records[np.isin(batch.records["kind"], KINDS)]:
             yield batch.journal, record

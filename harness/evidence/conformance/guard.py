@@ -1,7 +1,8 @@
-"""Guard of a server and of its runs: ends all their processes when `earwitness conform` ends, even by SIGKILL.
+"""Guard of a server and its runs: kills all their processes when `earwitness conform` ends, even by SIGKILL.
 
 A server may start daemons that leave its process group (Erlang's epmd), and may overwrite its environment with a title
-(Puma). So a process is found by either: a mark that it inherited in its environment, or the session of the server.
+(Puma). So a process is recognised by one of two things: a mark that it inherited in its environment, or the session of
+the server.
 """
 
 from __future__ import annotations
@@ -22,15 +23,15 @@ from earwitness.harness.platform.children import module_environment
 from earwitness.harness.platform.clean_up import is_alive
 
 VARIABLE: Final = "EARWITNESS_CONFORM_MARK"
-"""Environment variable with the mark of the guard."""
+"""Environment variable that contains the mark of the guard."""
 GONE_S: Final = 5.0
 LOOK_S: Final = 0.01
 
 
 class Guard:
-    """Guard process that waits for the end of its standard input, and then kills what is left.
+    """Guard process that waits for the end of its standard input, and then kills the covered processes that still run.
 
-    environ  variables for all processes that it covers
+    `environ`: environment variables that every covered process must be started with.
     """
 
     def __init__(self) -> None:
@@ -43,24 +44,24 @@ class Guard:
         )  # fmt: skip
 
     def __enter__(self) -> Self:
-        """Return the guard."""
+        """Return self."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Tell the guard process that we are done, and wait until it has killed what is left."""
+        """Close the guard process's standard input, and wait until it has killed all covered processes."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.wait()
 
     def cover(self, session: int) -> None:
-        """Cover all processes of a session too; `session`: id of its first process, which we started."""
+        """Cover also all processes of a session; `session`: its id, the process id of its first process."""
         assert self._process.stdin is not None
         self._process.stdin.write(f"{session}\n".encode())
         self._process.stdin.flush()
 
 
 def end_all(mark: str, sessions: Collection[int]) -> None:
-    """Send SIGKILL to all processes with a mark or of a session, until there are none; give up after GONE_S."""
+    """Send SIGKILL to all processes with the mark or of a session, until there are none or GONE_S s are over."""
     end = time.monotonic() + GONE_S
     while (left := list(_covered(mark, sessions))) and time.monotonic() < end:
         for process in left:
@@ -78,7 +79,10 @@ def _covered(mark: str, sessions: Collection[int]) -> Iterator[psutil.Process]:
 
 
 def main() -> None:
-    """Read session ids from standard input to its end; then kill their processes and all with the mark `argv[1]`."""
+    """Read session ids from standard input until it ends; then kill all processes of these sessions or with the mark.
+
+    The mark is `argv[1]`.
+    """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # meant for what this process outlives
     sessions = {int(line) for line in sys.stdin}

@@ -1,4 +1,4 @@
-"""Results of servers that were tried already, so that an interrupted command can continue."""
+"""Stored results of servers that were tried, so that an interrupted command can continue."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from earwitness.harness.record.rundir import write_whole
 
 FILE = "tried.json"
 TOLD = frozenset({"breaks", "sometimes", "note"})
-"""Keys of a server that change only what the page says of its runs."""
+"""Keys of a server that change only the page, not its runs."""
 
 
 def keep(folder: Path, tried: Tried, asked: Mapping[str, object]) -> None:
-    """Write what was found of a server. `asked`: what its runs were asked to be, such as how many there are."""
+    """Write the results of a server. `asked`: settings of its runs, such as their number."""
     write_whole(folder / FILE, json.dumps({"asked": asked, **asdict(tried)}, indent=1).encode())
 
 
 def kept(folder: Path, server: Server, asked: Mapping[str, object]) -> Tried | None:
-    """Return what was found of a server; None if it was not tried, was described otherwise, or had runs of other kinds.
+    """Return the stored results of a server; None if there are none, or if its description or `asked` has changed.
 
-    A server with a run that gave no verdict is tried again.
+    None also if a run gave no verdict: then the server is tried again.
     """
     try:
         found: dict[str, Any] = json.loads((folder / FILE).read_text("utf-8"))
@@ -42,7 +42,7 @@ def kept(folder: Path, server: Server, asked: Mapping[str, object]) -> Tried | N
 
 
 def _runs_of(server: Mapping[str, Any]) -> Any:
-    """Return the keys of a server that its runs depend on, as JSON has them."""
+    """Return a server's description without the keys of TOLD, converted as JSON would."""
     return json.loads(json.dumps({name: value for name, value in server.items() if name not in TOLD}))
 
 

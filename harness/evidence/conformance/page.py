@@ -1,4 +1,4 @@
-"""Page of conformance: promise × server × version, with what was examined and the first counterexamples."""
+"""Page on conformance: for each promise, server and version, what was examined, and the first counterexamples."""
 
 from __future__ import annotations
 
@@ -11,19 +11,22 @@ from earwitness.harness.evidence.conformance.servers import Server
 from earwitness.harness.evidence.conformance.trials import Trial
 
 SEEN = 3
-"""Runs in which a promise must be broken before the page calls it a finding."""
+"""Number of runs in which a promise must be broken before the page calls it a finding."""
 ROWS: Sequence[tuple[str, Callable[[Course], str]]] = (
     ("longest connection", lambda one: f"{one.longest_s:.1f} s"),
     ("heartbeats", lambda one: f"{one.heartbeats:,}"),
     ("cuts", lambda one: f"{one.cuts:,}"),
     ("rooms resumed, joined anew, read", lambda one: f"{one.resumed:,}, {one.anew:,}, {one.read:,}"),
 )
-"""Rows about connections that follow those of the promises."""
+"""Rows on connections, which follow the rows of the promises: (name, function from a course to its cell)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tried:
-    """Server with its runs. `absent`: what is missing on this machine; then there are no runs."""
+    """Server with its runs.
+
+    `absent`: what is missing on this machine, "" if nothing; there are no runs if it is missing.
+    """
 
     server: Server
     version: str = ""
@@ -32,7 +35,7 @@ class Tried:
 
 
 def page_text(all_tried: Sequence[Tried], command: str) -> str:
-    """Return the page in Markdown. `command`: the one that writes it."""
+    """Return the page in Markdown. `command`: the command that writes the page."""
     lines = [
         "# Conformance",
         "",
@@ -67,13 +70,13 @@ def _row(tried: Tried) -> str:
 
 
 def _first(tried: Tried) -> list[Course]:
-    """Return the courses of the runs of the first story."""
+    """Return the courses of those runs of the server's first story that have a verdict."""
     story = tried.trials[0].story if tried.trials else ""
     return [trial.course for trial in tried.trials if trial.story == story and not trial.trouble]
 
 
 def _least(tried: Tried) -> tuple[str, str, str, str]:
-    """Return the longest connection, heartbeats, cuts and resumed rooms of the run that had the least of each."""
+    """Return cells for the longest connection, heartbeats, cuts and resumed rooms: each the least of all runs."""
     courses = _first(tried) or [Course()]
     lasted = f"{min(one.longest_s for one in courses):.1f} s"
     timeout_s = tried.server.timeout_s
@@ -90,7 +93,7 @@ def _least(tried: Tried) -> tuple[str, str, str, str]:
 
 
 def lacks(tried: Tried) -> str:
-    """Return what runs of the first story of a server lack, "" if nothing or if it has no heartbeats."""
+    """Return what runs of the first story of a server lack; "" if nothing, or if the server has no heartbeats."""
     timeout_s, courses = tried.server.timeout_s, _first(tried)
     if not timeout_s:
         return ""
@@ -115,13 +118,13 @@ def summary(tried: Tried) -> str:
 
 
 def _outcome(tried: Tried) -> str:
-    """Return the outcome, whether it is the known one, and what its runs lack."""
+    """Return the outcome of a server's runs, whether it was expected, and what the runs lack."""
     broken, missed, lack = any(trial.findings for trial in tried.trials), unexpected(tried), lacks(tried)
     return f"{summary(tried)}{f'; {missed}' if missed else '; as known' if broken else ''}{f'; {lack}' * bool(lack)}"
 
 
 def unexpected(tried: Tried) -> str:
-    """Return what differs from the checks that are known to fail with a server, "" if nothing does."""
+    """Return how the failed checks differ from those that are known to fail with the server; "" if they do not."""
     known = set(tried.server.breaks)
     broken = {name for trial in tried.trials for name in trial.findings}
     kept, new = sorted(known - broken), sorted(broken - known - set(tried.server.sometimes))

@@ -1,4 +1,4 @@
-"""Servers that dialects are tried against: how one is found, started, asked for its version, and stopped."""
+"""Servers that dialects are tried against: how to find, start and stop one, and how to get its version."""
 
 from __future__ import annotations
 
@@ -27,29 +27,29 @@ POLL_S = 0.05
 VERSION_S = 30.0
 LOG_CHARS = 400
 LASTING = "examples/dialects/lasting.py"
-"""Story of a server that names none: longer than two timeouts, with a silence, a cut and a return."""
+"""Story for a server that names none: longer than two heartbeat timeouts, with a silence, a cut and a return."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
     """Server of a dialect, as `servers.toml` describes it. Commands run in the root of the project.
 
-    target   target file to test it with
-    needs    what must be installed: `program:NAME`, `module:NAME` or `file:PATH`
-    get      the command that installs it
-    start    command that serves in the foreground; "" where the server runs already
-    ready    host:port that accepts connections once it can be used
-    version  command that prints its version
-    stories  locustfiles of its runs
-    options  further options of its runs, such as faults
-    least_s  least seconds of its runs: where users take long to log in
-    environ  variables of its runs, such as a secret that the target file names
-    breaks   checks that are known to fail with it: promised on purpose, or a known fault of the server
+    target     target file to test the server with
+    needs      what must be installed: `program:NAME`, `module:NAME` or `file:PATH`
+    get        command that installs it
+    start      command that serves in the foreground; "" if the server runs already
+    ready      host:port that accepts connections once the server can be used
+    version    command that prints its version
+    stories    locustfiles of its runs
+    options    further options of its runs, such as faults
+    least_s    shortest duration of its runs in s, for servers where users take long to log in
+    environ    environment variables of its runs, such as a secret that the target file names
+    breaks     checks that are known to fail with it: promised on purpose, or a known fault of the server
     sometimes  checks that are known to fail with it in some runs only
-    note     a sentence about it for the page
+    note       a sentence about it for the page
     timeout_s  seconds of silence after which the server, or a client of its protocol, ends a connection; 0: there are
                no heartbeats
-    ours     whether it is a small server of our own, because no other can be installed
+    ours       whether it is a small server of this project, used because no other can be installed
     """
 
     name: str
@@ -72,7 +72,10 @@ class Server:
 
 
 def read_servers(path: Path | None = None) -> list[Server]:
-    """Return the servers of `path`, by default those that come with the project. Raises SettingsError."""
+    """Return the servers in the file `path`, by default those of the project.
+
+    Raises SettingsError for mistakes in it.
+    """
     path = path or Path(str(files("earwitness.harness.evidence.conformance").joinpath("servers.toml")))
     top = Table(read_toml(path), Faults(str(path)))
     servers = [_read(inner) for inner in top.tables("server", example='[[server]] name = "NATS server"')]
@@ -113,7 +116,7 @@ def _environ(table: Table) -> dict[str, str]:
 
 
 def missing(server: Server, root: Path) -> list[str]:
-    """Return what the server needs and this machine does not have."""
+    """Return those of the server's `needs` that are not on this machine."""
     return [need for need in server.needs if not _there(need, root)]
 
 
@@ -127,17 +130,17 @@ def _there(need: str, root: Path) -> bool:
 
 
 def _path() -> str:
-    """Return PATH with the folder of our interpreter first: programs of installed packages are there."""
+    """Return PATH with the folder of this interpreter first, which has the programs of installed packages."""
     return os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
 
 
 def environment() -> dict[str, str]:
-    """Return the environment of servers and their commands: ours, with programs of installed packages first in PATH."""
+    """Return the environment for servers and commands: that of this process, with PATH as in `_path`."""
     return {**os.environ, "PATH": _path()}
 
 
 def version_of(server: Server, root: Path) -> str:
-    """Return the first line of what the version command prints, "" if it fails."""
+    """Return the first line that the version command prints; "" if there is no such command or it fails."""
     if not server.version:
         return ""
     with suppress(OSError, subprocess.SubprocessError):
@@ -151,11 +154,11 @@ def version_of(server: Server, root: Path) -> str:
 
 @contextmanager
 def running(server: Server, root: Path, log: Path, guard: Guard) -> Iterator[None]:
-    """Start the server in a session of its own, and end all its processes afterwards; its output goes to `log`.
+    """Run the server within this context, in a session of its own, and end all its processes afterwards.
 
-    It serves within this context; no-op for a server without `start`, which runs already. `guard`: ends its processes
-    if we are killed. Raises PlatformError if the port is taken already, or the server is not ready within START_S
-    seconds.
+    Nothing is started for a server without `start`, which runs already. `log`: file for its output; `guard`: ends its
+    processes if this process is killed. Raises PlatformError if the port is taken already, or if the server is not
+    ready within START_S seconds.
     """
     host, _, port = server.ready.rpartition(":")
     if not server.start:

@@ -19,13 +19,13 @@ from earwitness.harness.progress import one_line
 from earwitness.harness.report.comparison.rerun import wait_for
 
 RUN_S = 300.0
-"""Seconds that a run has to close after SIGTERM."""
+"""Seconds after which a run that has not ended is stopped."""
 LAST_CHARS = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """Load of one trial: users, seconds, and the seed."""
+    """Load of one trial: number of users, duration in s, and the seed."""
 
     users: int
     seconds: int
@@ -40,8 +40,8 @@ class Trial:
     checks     outcome, examined and violations by id of each check that the contract promises
     findings   first counterexample by id of a broken check
     trouble    why there is no verdict, "" if there is one
-    command    the command that repeats it, in the root of the project with the server running
-    course     what happened to its connections
+    command    command that repeats the run, in the root of the project with the server running
+    course     heartbeats, cuts and resumes of its connections
     """
 
     story: str
@@ -55,10 +55,10 @@ class Trial:
 
 
 def try_story(server: Server, story: str, load: Load, *, runs: Path, environ: Mapping[str, str]) -> Trial:
-    """Run a story against a server that is running; return its verdict.
+    """Run a story against a server that is running; return the outcome.
 
-    `runs`: folder for the run directory; `environ`: further variables of the run. If we are interrupted, the run ends
-    before this raises.
+    `runs`: folder for the run directory; `environ`: further environment variables of the run. If this process is
+    interrupted, the run ends before the exception leaves this function.
     """
     root = Path.cwd()
     options = f"--headless -u {load.users} -t {load.seconds}s --seed {load.seed} --target {server.target}"
@@ -100,7 +100,7 @@ def _newest(folder: Path) -> Path | None:
 
 
 def _told(run_dir: Path | None) -> tuple[dict[str, Any], Course]:
-    """Return the verdict of a run, {} if there is none, and its course."""
+    """Return (verdict, course) of a run; ({}, an empty course) if there is no verdict or it cannot be read."""
     if run_dir is None:
         return {}, Course()
     try:

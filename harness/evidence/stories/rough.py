@@ -1,8 +1,8 @@
-"""Rough story, in which much goes wrong on purpose.
+"""Story `rough`, in which much goes wrong on purpose.
 
 Connections are cut, messages are sent again, users send to conversations of others, members are removed and invited
-again, histories are read, the agent is asked, and a backend is restarted. A check that fails on a healthy platform here
-would raise false alarms on a real one.
+again, histories are read, the agent is asked, and a backend is restarted. The matrix runs it also without a defect: no
+check may fail then.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ story(
 
 
 class Rough(ChatUser):
-    """User of the rough story.
+    """User of the story `rough`.
 
     After reconnecting, two thirds of the users resend messages that were not answered. The others never resend.
     """
@@ -57,7 +57,7 @@ class Rough(ChatUser):
 
     @task(1)
     def knock(self) -> None:
-        """Send a message to a conversation of which the user is no member. The platform must refuse it."""
+        """Send a message to a conversation of which the user is no member; the platform must refuse it."""
         others = [room for room in self.part.plan.rooms if room not in self.rooms]
         if others:
             self.say(self.rng.choice(others))
@@ -88,8 +88,8 @@ class Rough(ChatUser):
     def restart_a_backend(self) -> None:
         """Restart a random backend, gracefully or by SIGKILL.
 
-        The first user does it once a run, after it has sent enough messages for some to be lost. No-op without a
-        running platform of our own.
+        `talk` calls it once a run, for the first user, after enough messages for some to be lost. Nothing happens
+        unless a reference platform is running.
         """
         platform = offered()
         if platform is not None:

@@ -1,1 +1,1 @@
-"""Comparison of two states of a platform: figures of runs, statistics over runs, sets of runs that are kept."""
+"""Comparison of two states of a platform: figures of runs, statistics over runs, and stored sets of runs."""

@@ -1,4 +1,4 @@
-"""Comparability of runs: the properties that must be equal, and those that differ."""
+"""Comparability of runs: which conditions must be equal in all runs, and which of them differ."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SHOWN_CHARS: Final = 60
 
 
 def conditions(described: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values of CONDITIONS of a run, from `samples.described`; None: not known."""
+    """Return the value of each of CONDITIONS for one run; None: not known. `described`: from `samples.described`."""
     versions, machine = _table(described.get("versions"), "source"), _table(described.get("machine"), "hash")
     load = {name: described.get(name) for name in ("planned", "plan", "processes", "keep_frames")}
     return {
@@ -41,12 +41,12 @@ def conditions(described: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _table(value: object, key: str) -> Mapping[str, Any] | None:
-    """Return a table that has the key, None for anything else: runs of others may state what they like."""
+    """Return `value` if it is a mapping that contains `key`, else None: an imported `run.json` may hold anything."""
     return value if isinstance(value, Mapping) and key in value else None
 
 
 def differences(samples: Sequence[Sample]) -> dict[str, str]:
-    """Return condition -> sentence, for each of CONDITIONS that is not equal in all runs, or not known of one."""
+    """Return condition → sentence, for each of CONDITIONS that differs between runs, or that a run does not state."""
     found = {}
     known = [conditions(sample.described) for sample in samples]
     for name in CONDITIONS:
@@ -63,9 +63,10 @@ def differences(samples: Sequence[Sample]) -> dict[str, str]:
 
 
 def require_alike(samples: Sequence[Sample], despite: Collection[str] = ()) -> list[str]:
-    """Return what differs between runs and may, in words. Raises SettingsError for all that differs and may not.
+    """Return a sentence for each condition that differs between the runs and is allowed to differ.
 
-    `despite`: names of CONDITIONS that may differ, or ALL.
+    Raises SettingsError, which names all other conditions that differ. `despite`: names of CONDITIONS that may differ,
+    or ALL.
     """
     found = differences(samples)
     refused = [name for name in found if not {name, ALL} & set(despite)]
@@ -77,7 +78,10 @@ def require_alike(samples: Sequence[Sample], despite: Collection[str] = ()) -> l
 
 
 def _identity(name: str, value: Any) -> str:
-    """Return what must be equal: of a machine its hash, of the tester its code, of others everything."""
+    """Return the part of a condition that must be equal, as JSON text.
+
+    It is the hash for "machine", the hash of the source code for "tester", and the whole value for other conditions.
+    """
     if name == "machine":
         value = value["hash"]
     elif name == "tester":
@@ -86,7 +90,7 @@ def _identity(name: str, value: Any) -> str:
 
 
 def _contrast(one: object, other: object) -> str:
-    """Return two values in words, of tables only the keys that differ."""
+    """Return both values of a condition in words; of two mappings, up to four of the keys whose values differ."""
     if not isinstance(one, Mapping) or not isinstance(other, Mapping):
         return f"{_brief(one)} and {_brief(other)}"
     one, other = _flat(one), _flat(other)

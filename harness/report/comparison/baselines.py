@@ -1,7 +1,7 @@
-"""The verb `earwitness baseline record|list|check NAME`: keep figures of sets of runs, and compare new runs with them.
+"""The verb `earwitness baseline record|list|check NAME`: store figures of sets of runs, and compare new runs with them.
 
-A set is one JSON file with the figures of its runs and what they were measured on, a few kilobytes a run: it can be
-kept under version control, and the run directories may be removed.
+A set is one JSON file with the figures of its runs and the conditions under which they were measured, a few kilobytes a
+run. The file can be kept under version control, and the run directories may be removed.
 """
 
 from __future__ import annotations
@@ -99,7 +99,10 @@ def load_set(folder: Path, name: str) -> list[Sample]:
 
 
 def save_set(folder: Path, name: str, samples: Sequence[Sample]) -> Path:
-    """Write the set `name`, whole or not at all, and return its file. Raises RecordError if that fails."""
+    """Write the set `name` atomically and return its file.
+
+    Raises RecordError if the folder or file cannot be written.
+    """
     path = file_of(folder, name)
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -33,9 +33,9 @@ from earwitness.harness.report.comparison.samples import (
 from earwitness.harness.report.comparison.within import ENOUGH, blocks_of, compare_pair
 
 SIDES: Final = "--"
-"""Word between the runs of both sides."""
+"""Word on the command line that separates the runs before the change from those after it."""
 MARGIN: Final = 5.0
-"""Per cent by which a figure may become worse."""
+"""Default of `--tolerance`: per cent by which a figure may become worse."""
 
 DESCRIPTION = """Compare two states of a platform by several runs of each: latencies, messages a second, errors, CPU for
 each message, memory. Options come before the runs."""
@@ -77,7 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Declare the options that every comparison has."""
+    """Declare the options that `earwitness compare` and `earwitness baseline` have in common."""
     parser.add_argument(
         "--tolerance", "--margin", dest="margin", type=float, default=MARGIN, metavar="PERCENT",
         help=f"by how much a figure may become worse (default {MARGIN:g})",
@@ -89,11 +89,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Compare the runs of both sides, which `--rerun` makes first; print a row per figure (JSON with `--json`).
+    """Compare the runs of both sides and print one row for each figure, as text or, with `--json`, as JSON.
 
-    Return the exit code: PASS; THRESHOLD: a regression; UNKNOWN: one run a side, and B seems slower. Raises RecordError
-    for a path that is no finished run, or a command that made none; SettingsError for bad options and runs that cannot
-    be compared.
+    With `--rerun` the runs are made first. Return the exit code: PASS; THRESHOLD: a regression; UNKNOWN: there is one
+    run a side, and B seems slower. Raises RecordError for a path that is no finished run, or a command that made none;
+    SettingsError for bad options and runs that cannot be compared.
     """
     check_margin(args.margin)
     if args.rerun:
@@ -110,7 +110,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def sides_of(words: Sequence[str]) -> tuple[list[Path], list[Path]]:
-    """Return (runs before, runs after) of the words of the command line; two runs need no `--` between them.
+    """Return (runs before, runs after) from the command line's words.
+
+    If there are only two words, `--` may be left out.
 
     Raises SettingsError if a side is empty or a run is named twice.
     """
@@ -132,10 +134,10 @@ def sides_of(words: Sequence[str]) -> tuple[list[Path], list[Path]]:
 
 
 def refuse_twice(keys: Sequence[Any], names: Sequence[str]) -> None:
-    """Raise SettingsError if a run was given twice: counted twice, it makes the spread too small.
+    """Raise SettingsError if a run is given twice: a run that counts twice makes the spread between runs too small.
 
     - `keys`: what identifies each run, its resolved path for example
-    - `names`: its name for the error, in the same order
+    - `names`: the name of each run for the error, in the same order
     """
     for number, key in enumerate(keys):
         if key in keys[:number]:
@@ -143,15 +145,15 @@ def refuse_twice(keys: Sequence[Any], names: Sequence[str]) -> None:
 
 
 def check_margin(margin: float) -> None:
-    """Raise SettingsError for a margin that is no per cent from 0 to 99."""
+    """Raise SettingsError unless `margin`, in per cent, is at least 0 and below 100."""
     if not 0 <= margin < 100:
         raise SettingsError("--margin", [f"{margin:g} is no per cent from 0 to 99; write --margin {MARGIN:g}"])
 
 
 def check_numbers(before: int, after: int) -> None:
-    """Raise SettingsError if a side has too few runs to show a spread, or more than MOST_RUNS.
+    """Raise SettingsError if a side has fewer than FEWEST_RUNS runs, too few to show a spread, or more than MOST_RUNS.
 
-    `before`, `after`: runs of each side.
+    `before`, `after`: number of runs of each side.
     """
     if min(before, after) < FEWEST_RUNS:
         few = f"{before} and {after} runs: a side with one run has no spread; record {RANKS_FROM} or more of each"
@@ -161,7 +163,10 @@ def check_numbers(before: int, after: int) -> None:
 
 
 def read(paths: Sequence[Path]) -> list[Sample]:
-    """Return runs as samples, in order, with one run in memory at a time. Raises RecordError as `sample_of`."""
+    """Return a sample of each run directory, in order. Raises RecordError under the conditions of `sample_of`.
+
+    Only one run is in memory at a time.
+    """
     samples = []
     with Progress("reading the runs", len(paths)) as progress:
         for number, path in enumerate(paths):
@@ -208,7 +213,13 @@ def _doubt(run: str, outcome: str | None) -> str:
 
 
 def _pair(a: Path, b: Path, margin: float, despite: Collection[str], *, as_json: bool) -> int:
-    """Print what two single runs show: no claim, but UNKNOWN where B seems worse beyond the margin."""
+    """Print the comparison of two single runs.
+
+    Return UNKNOWN if a figure of B seems worse beyond the margin, else PASS.
+
+    A single run a side cannot prove a regression. `margin`: per cent; `despite`: conditions that may differ; `as_json`:
+    print JSON.
+    """
     one, other = finished(a), finished(b)
     samples = [
         Sample(str(history.path), key_of(history), outcome_of(history.path), described(history.run))

@@ -1,4 +1,4 @@
-"""Two states of a platform run in turns, A B A B …: what changes on the machine meanwhile meets both of them."""
+"""Making of the runs of two states A and B in turns, A B A B …, so that changes of the machine affect both alike."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from earwitness.harness.report.comparison.samples import Sample, described
 
 ROUNDS: Final = 10
 RUNS_VARIABLE: Final = "EARWITNESS_RUNS"
-"""Variable by which a command learns the folder for its run, as `earwitness run` and Locust do."""
+"""Environment variable that names the folder in which a command makes its run directory."""
 MEASURED: Final = (Exit.PASS, Exit.FAIL, Exit.UNKNOWN, Exit.THRESHOLD)
-"""Exit codes of a command that made a whole run; the comparison names runs that were not PASS."""
+"""Exit codes of a command that made a complete run. The comparison names each run whose outcome is not PASS."""
 END_S: Final = 60.0
 """Seconds that an interrupted command has to close its run."""
 
@@ -31,8 +31,8 @@ def rerun(
 ) -> tuple[list[Path], list[Path]]:
     """Run the commands `a` and `b` in turns, `rounds` times each, and return the directories of their runs.
 
-    The runs are kept in a folder of their own, below the folder of runs. After the first round it is checked whether
-    the runs are alike, so that nobody waits for runs that cannot be compared. `despite`: conditions that may differ;
+    The runs are kept in a new folder below the folder of runs. After the first round this function checks whether the
+    runs are alike, so that no time is spent on runs that cannot be compared. `despite`: conditions that may differ;
     `root`: the folder of runs, None: that of EARWITNESS_RUNS, or `runs`. Raises SettingsError for a command that is
     empty or cannot be run, and for runs that are not alike; RecordError for a command that did not make one whole run.
     """
@@ -64,7 +64,10 @@ def _words(side: str, command: str) -> list[str]:
 
 
 def _one(words: list[str], folder: Path, name: str) -> tuple[Path, int]:
-    """Run a command to its end and return its run and its exit code; what it prints goes into `folder/NAME.log`."""
+    """Run a command to its end and return (its run directory, its exit code). Its output goes into `folder/NAME.log`.
+
+    Raises SettingsError if the command cannot be started, RecordError if it did not make exactly one complete run.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     before, log = _runs_in(folder), folder / f"{name}.log"
     with log.open("wb") as output:
@@ -86,10 +89,10 @@ def _one(words: list[str], folder: Path, name: str) -> tuple[Path, int]:
 
 
 def wait_for(process: subprocess.Popen[bytes], timeout_s: float | None = None) -> int | None:
-    """Return the exit code of a run, None if it does not end within `timeout_s` seconds (None: wait for ever).
+    """Wait for a run's process; return its exit code, or None if it does not end within `timeout_s` s (None: no limit).
 
-    The process has ended when this returns or raises: one that is late or is interrupted with us gets END_S to close
-    its run.
+    The process has ended when this function returns or raises. On a time-out or an interrupt it gets SIGTERM, and END_S
+    seconds later SIGKILL.
     """
     try:
         return process.wait(timeout_s)

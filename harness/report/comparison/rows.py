@@ -1,4 +1,4 @@
-"""Rows of a comparison over runs: each figure's means, ratio, interval and what can be claimed of it."""
+"""Rows of a comparison over runs: each figure's means, ratio with interval, and whether a difference is claimed."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from earwitness.harness.report.comparison.statistics import (
 CONFIDENCE: Final = 0.95
 """Confidence level of the interval that is shown for each row."""
 LEVEL: Final = 0.02
-"""Share of whole comparisons of one state with itself in which any difference is claimed, at most.
+"""Highest accepted probability that a comparison of a state with itself claims any difference at all.
 
-Half of these differences are for the worse: a regression is claimed in one of a hundred at most.
+Half of these differences are for the worse, so a regression is claimed in at most one of a hundred comparisons.
 """
 LEVEL_OF_MARGIN: Final = 0.05
-"""The same for the claim that a difference is beyond the margin; half of it for the worse."""
+"""As LEVEL, for the claim that a difference is larger than the margin; half of this probability is for the worse."""
 RANKS_FROM: Final = 7
-"""Least runs a side from which the rank test can reach LEVEL in each of up to 34 rows."""
+"""Fewest runs a side from which the rank test can reach LEVEL in each of up to 34 rows."""
 FEWEST_RUNS: Final = 2
 MOST_RUNS: Final = 100
-"""Runs a side: more would make the drawn sets larger than 32 MB, and show little further."""
+"""Most runs a side: with more, the drawn sets would take over 32 MB, for little more precision."""
 POINTS: Final = 0.1
 """Margin of figures that are compared by their difference (errors), in percentage points."""
 FACTOR_MAX: Final = 100.0
-"""Changes from a factor of 100 on are not stated: so much is too much to measure anything."""
+"""Factor from which the smallest visible change is not stated any more: the runs vary too much to measure anything."""
 
 Figures = Mapping[str, float]
 
@@ -47,14 +47,15 @@ class Row:
 
     before, after  means over runs
     change         ratio of the means, after / before; for `absolute` figures the difference
-    low, high      its interval over runs
-    p, p_ranks     of "no difference", by the interval and by ranks, adjusted by Holm's method over all rows; p_ranks
-                   None: the rank test cannot decide here
-    p_margin       of "as much worse as the margin allows", by the test that decides, adjusted likewise
-    seen           a difference is claimed, by ranks if they decide, else by the interval
-    worse          the change is in the bad direction
-    regression     seen, and found to be beyond the margin in the bad direction
-    seen_from      the smallest change (a share, or points) that would have been seen; None: none of any use
+    low, high      interval of `change` over runs
+    p, p_ranks     p-values of "no difference", by the interval and by ranks, adjusted by Holm's method over all rows;
+                   p_ranks None: the rank test cannot decide here
+    p_margin       p-value of "as much worse as the margin allows", by the test that decides, adjusted in the same way
+    seen           whether a difference is claimed, by ranks if the rank test decides, else by the interval
+    worse          whether the change is in the bad direction
+    regression     whether a difference is claimed that is larger than the margin and for the worse
+    seen_from      smallest change (a share, or percentage points) that would have been claimed; None: none
+                   would be
     """
 
     name: str
@@ -80,9 +81,9 @@ class Row:
 
 
 def comparable_names(before: Sequence[Figures], after: Sequence[Figures]) -> tuple[list[str], list[str]]:
-    """Return (names of figures that all runs have, names of those that only some have), as the runs first name them.
+    """Return (names of figures that all runs have, names of those that only some have), in order of first appearance.
 
-    A figure that is compared by its ratio, and is zero in a run, counts as one that the run does not have.
+    A figure that is compared by its ratio, and is zero in a run, counts as missing in that run.
     """
     runs = [*before, *after]
     names = list(dict.fromkeys(name for run in runs for name in run))
@@ -105,8 +106,8 @@ def compare_sets(before: Sequence[Figures], after: Sequence[Figures], margin: fl
 
     `before`, `after`: the figures of each run, by name; `margin`: share by which a ratio may become worse. With enough
     runs (`ranks_decide`) the rank test decides whether there is a difference: it holds for any distribution, and one
-    disturbed run does not hide what the others show. With fewer runs the interval decides. Both are adjusted over all
-    rows. Raises ValueError for fewer than FEWEST_RUNS runs.
+    disturbed run does not hide a difference that the other runs show. With fewer runs the interval decides. The
+    p-values of both tests are adjusted over all rows. Raises ValueError for fewer than FEWEST_RUNS runs.
     """
     names, _ = comparable_names(before, after)
     ranks = ranks_decide(len(before), len(after), len(names))
@@ -122,7 +123,7 @@ def compare_sets(before: Sequence[Figures], after: Sequence[Figures], margin: fl
 
 
 def _p_of(shift: Shift, a: Sequence[float], b: Sequence[float]) -> float:
-    """Return the p of a row; 1 where few runs show no spread at all: equal numbers of two runs prove none."""
+    """Return the p-value of a row; 1 if the runs show no spread and are equal, or are fewer than RANKS_FROM a side."""
     flat = len(set(a)) == 1 and len(set(b)) == 1
     return 1.0 if flat and (a[0] == b[0] or min(len(a), len(b)) < RANKS_FROM) else shift.p
 
@@ -151,7 +152,7 @@ def _row(
 
 
 def margin_p(measure: Measure, a: Sequence[float], b: Sequence[float], margin: float, *, ranks: bool) -> float:
-    """Return the two-sided p of "B is as much worse as the margin allows"; 1 where B is not worse than that.
+    """Return the two-sided p-value of "B is as much worse as the margin allows"; 1 if B is not worse than that.
 
     `a`, `b`: the figure in each run; `margin`: a share; `ranks`: use the rank test, else the interval. For figures that
     are compared by their difference the margin is POINTS.
@@ -168,7 +169,11 @@ def margin_p(measure: Measure, a: Sequence[float], b: Sequence[float], margin: f
 
 
 def _seen_from(measure: Measure, a: Sequence[float], b: Sequence[float], level: float, *, ranks: bool) -> float | None:
-    """Return the smallest change for the worse that would have been seen: a share, or points."""
+    """Return the smallest change for the worse that would have been claimed: a share, or percentage points.
+
+    None if not even a change by the factor FACTOR_MAX, or by 100 points, would have been. `a`, `b`: the figure in each
+    run; `level`: the p-value that counts as a difference; `ranks`: by the rank test, else by the interval.
+    """
     detectable = detectable_by_ranks if ranks else detectable_by_interval
     shift = detectable(a, b, level, ratio=not measure.absolute)
     if measure.absolute:

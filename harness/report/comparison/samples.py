@@ -1,4 +1,4 @@
-"""Figures of one run: one number each, so that runs are the samples. What is read of a run is dropped with it."""
+"""Figures of one run, one number each: a run is one sample. A run's records are not kept in memory afterwards."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from earwitness.harness.report.streams import SHARES
 
 QUANTILES: Final = (50, 99)
 ENOUGH_S: Final = 10
-"""Seconds with samples that a latency needs: rare operations such as logins span too few."""
+"""Fewest seconds with samples for a latency to be a figure: rare operations such as logins span too few."""
 SIZES_MOST: Final = 4
-"""Different sizes of rooms up to which each has rows of its own."""
+"""Number of different room sizes up to which each size has figures of its own."""
 SECOND_NS: Final = 1_000_000_000
 FINISHED: Final = "collected"
 """State of a run that came to its end."""
@@ -36,16 +36,17 @@ CPU: Final = "CPU of "
 MEMORY: Final = "memory of "
 SENT, DELIVERED = "messages sent", "messages delivered"
 STREAMS: Final = "streams "
-"""Begin of the names of shares of streamed answers."""
+"""Prefix of the names of figures that are shares of streamed answers."""
 RATE: Final = "token rate p50"
 
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """Kind of figure: its properties in every run.
+    """Properties that a figure has in every run.
 
-    more_is_better  a regression is a fall
-    absolute        compared by their difference, as they may be zero; else by their ratio
+    unit            "ms", "MB", "%" or "1/s"
+    more_is_better  whether a lower number is a regression
+    absolute        compared by the difference, as the figure may be zero; else by the ratio
     """
 
     unit: str
@@ -54,7 +55,7 @@ class Measure:
 
 
 def measure_of(name: str) -> Measure:
-    """Return the measure of a figure by its name."""
+    """Return the measure of the figure called `name`."""
     if name == ERRORS:
         return Measure("%", absolute=True)
     if name.startswith(STREAMS):
@@ -70,10 +71,10 @@ def measure_of(name: str) -> Measure:
 class Sample:
     """One run as a sample.
 
-    run         its directory; its name is unique in practice
-    key         the checksum of `run.json`, which names the run however its directory is called
-    described   the parts of `run.json` by which runs are found comparable
+    run         path of its directory
+    key         the checksum of `run.json`, which identifies the run also after its directory was renamed
     outcome     of its verdict; None: never judged
+    described   the parts of `run.json` that must be equal for a comparison
     figures     by name, in the units of `measure_of`
     """
 
@@ -89,7 +90,10 @@ class Sample:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Return the sample of `to_dict`. Raises KeyError, TypeError or ValueError for other data."""
+        """Return the sample that `to_dict` made `data` from.
+
+        Raises KeyError, TypeError or ValueError for other data.
+        """
         figures = {str(name): float(value) for name, value in data["figures"].items()}
         outcome = None if data["outcome"] is None else str(data["outcome"])
         return cls(str(data["run"]), str(data["key"]), outcome, dict(data["described"]), figures)
@@ -108,7 +112,10 @@ def sample_of(path: Path) -> Sample:
 
 
 def finished(path: Path) -> History:
-    """Return the history of a run. Raises RecordError if it is damaged, not at its end, or was interrupted."""
+    """Return the history of a completed run.
+
+    Raises RecordError if the run is damaged, unfinished or was interrupted.
+    """
     history = open_history(path)
     if history.damage:
         raise RecordError(f"{path}: {history.damage[0]}. Leave the run out; earwitness verify {path} shows the damage.")
@@ -122,12 +129,12 @@ def finished(path: Path) -> History:
 
 
 def key_of(history: History) -> str:
-    """Return what names the run: the checksum of its description, or the directory of a run that has none."""
+    """Return what identifies the run: the checksum of `run.json`, or without one the path of the directory."""
     return str(history.run.get("checksum") or history.path.resolve())
 
 
 def described(run: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parts of `run.json` by which runs are found comparable; without rosters, texts and addresses."""
+    """Return the parts of `run.json` by which runs are found comparable; rosters, texts and addresses are left out."""
     plan = run.get("plan") or {}
     return {
         **{name: run.get(name) for name in DESCRIBED if name != "plan"},
@@ -179,9 +186,11 @@ def figures_of(history: History) -> dict[str, float]:
 
 
 def _of_streams(measured: Measured) -> Iterator[tuple[str, float]]:
-    """Yield the figures of streamed answers: times, tokens a second, and shares; none where nothing was streamed.
+    """Yield (name, value) of figures of streamed answers: times in ms, tokens a second, shares in %.
 
-    A question without any token counts as infinitely late; a figure that becomes infinite by it is left out.
+    Nothing if none was.
+
+    A question without any token counts as infinitely late; a figure that becomes infinite for this reason is left out.
     """
     first = len(np.unique(measured.streamed.first_at // SECOND_NS))
     for name, seconds in (("first token", first), ("token gap", measured.token_gap_seconds)):
@@ -200,7 +209,7 @@ def _of_streams(measured: Measured) -> Iterator[tuple[str, float]]:
 
 
 class Latencies:
-    """Latencies of a run by name, and the seconds in which each has samples (a `Sink`)."""
+    """Latencies of a run by name, and the seconds in which each has samples (a `Sink` of `Recorded.deliver`)."""
 
     def __init__(self, room_sizes: Sequence[int]) -> None:
         """Start without samples; `room_sizes`: members by conversation number, each size has its own latency."""
@@ -209,14 +218,17 @@ class Latencies:
         self._seconds: list[set[int]] = [set() for _ in self._named.names]
 
     def __call__(self, kind: Kind, since: Since) -> None:
-        """Count the latencies of a part."""
+        """Count the latencies of a chunk of records.
+
+        `kind`: of these records; `since`: their times and their sendings' times.
+        """
         which, sent, took = self._named.counted(kind, since)
         self._waits.add(took, which)
         for number in np.unique(which).tolist():
             self._seconds[number].update(np.unique(sent[which == number] // SECOND_NS).tolist())
 
     def found(self, recorded: Recorded) -> Iterator[tuple[str, float]]:
-        """Yield (name, ms): median and 99th percentile of each latency with samples in ENOUGH_S different seconds."""
+        """Yield (name, ms): median and 99th percentile of each latency with samples in ENOUGH_S or more seconds."""
         for number, name in enumerate(self._named.names):
             if len(self._seconds[number]) >= ENOUGH_S:
                 for share in QUANTILES:
@@ -229,7 +241,7 @@ class Latencies:
 
 
 def _counts(recorded: Recorded, begin: int, end: int) -> tuple[int, int]:
-    """Return how many messages were sent, and delivered, from `begin` to `end` (ns)."""
+    """Return (messages sent, messages delivered) from `begin` to `end`, both in monotonic ns of the record."""
     counts = np.zeros(256, np.int64)
     for _, part in recorded.parts():
         inside = (part["t"] >= begin) & (part["t"] <= end)
@@ -238,10 +250,11 @@ def _counts(recorded: Recorded, begin: int, end: int) -> tuple[int, int]:
 
 
 def cpu_ms(table: Path, own: set[str], span_ns: tuple[int, int], messages: int) -> dict[str, float]:
-    """Return milliseconds of CPU for each message by kind of service; replicas of a kind are added.
+    """Return "CPU KIND" → ms of CPU time for each message sent; the replicas of one kind of service are added up.
 
-    `table`: path of the resource samples; `own`: processes of the tester, left out; `messages`: how many were sent.
-    Only samples within `span_ns` count. A service that restarts is a new process, whose time begins anew.
+    `table`: path of the resource samples; `own`: names of the tester's processes, left out; `messages`: how many were
+    sent. Only samples within `span_ns`, (first, last) in ns, count. A restarted service is a new process with a new CPU
+    clock.
     """
     seen: dict[tuple[str, Any], tuple[float, float]] = {}
     for row in read_table(table):

@@ -1,8 +1,8 @@
 """Statistics of two sets of runs: intervals over runs, the rank test, Holm's correction, the smallest visible change.
 
-A set has one number for each run, the unit of all of this: messages of one run are not independent samples (Kalibera
-and Jones, "Rigorous Benchmarking in Reasonable Time", 2013). All functions are pure; random draws have fixed seeds, so
-that the same runs give the same result.
+A set has one number for each run. The run is the unit of all statistics, because messages of one run are not
+independent samples (Kalibera and Jones, "Rigorous Benchmarking in Reasonable Time", 2013). All functions are pure;
+random draws have fixed seeds, so that the same runs give the same result.
 """
 
 from __future__ import annotations
@@ -19,25 +19,27 @@ import numpy.typing as npt
 Numbers = npt.NDArray[Any]
 
 RESAMPLES: Final = 20_000
-"""Sets of runs that the bootstrap draws."""
+"""Number of sets of runs that the bootstrap draws."""
 DRAWS: Final = 100_000
-"""Draws of Student's t: a share of 0.0002 still rests on twenty of them."""
+"""Number of draws of Student's t: even a share of 0.0002 of them is twenty draws."""
 EXACT_RUNS: Final = 120
-"""Runs of both sides up to which the rank test counts all arrangements; beyond, the normal approximation is close."""
+"""Total number of runs up to which the rank test is exact; for more, the normal approximation is close."""
 PAIRS: Final = 400
-"""Simulated pairs of sets from which the smallest visible change is found."""
+"""Number of simulated pairs of sets from which the smallest visible change is found."""
 POWER: Final = 0.8
-"""Share of pairs of sets in which that change would be seen."""
+"""Share of pairs of sets in which the smallest visible change is claimed."""
 ANGLES: Final = 17
 
 
 @dataclass(frozen=True)
 class Shift:
-    """Difference of two means, B - A, as a point and as two distributions of what it may be.
+    """Difference of two means, B - A, as an estimate and as two samples of its distribution.
 
-    bootstrap  whole runs drawn again with replacement; keeps the skew of the runs, too narrow for few of them
-    student    the Behrens-Fisher distribution: each mean varies by its own standard error times Student's t
-    For ratios all of them are logarithms.
+    estimate   the difference of the observed means
+    bootstrap  differences if whole runs are drawn again with replacement: keeps the skew, too narrow for few runs
+    student    the Behrens-Fisher distribution: each mean varies by its standard error times Student's t
+
+    For ratios all of them are natural logarithms.
     """
 
     estimate: float
@@ -45,14 +47,17 @@ class Shift:
     student: Numbers
 
     def interval(self, confidence: float) -> tuple[float, float]:
-        """Return the edges of the interval (`confidence` is a share): at each side the wider of both distributions."""
+        """Return the edges of the interval; each is the outer one of those of `bootstrap` and `student`.
+
+        `confidence`: a share.
+        """
         shares = ((1 - confidence) / 2, (1 + confidence) / 2)
         (low, high), (lower, higher) = (np.quantile(draws, shares) for draws in (self.bootstrap, self.student))
         return float(min(low, lower)), float(max(high, higher))
 
     @property
     def p(self) -> float:
-        """Return the two-sided p of "no difference": the larger one of both distributions."""
+        """Return the two-sided p-value of "no difference": the larger one that both distributions give."""
         return max(_two_sided(self.bootstrap), _two_sided(self.student))
 
 
@@ -64,8 +69,8 @@ def _two_sided(draws: Numbers) -> float:
 def shift_of(a: Sequence[float], b: Sequence[float], *, ratio: bool) -> Shift:
     """Return the shift from the runs `a` to the runs `b`, at least two each.
 
-    `ratio`: that of the logarithms of the means. Raises ValueError for fewer runs, and for a ratio of numbers that are
-    not positive.
+    `ratio`: take the difference of the logarithms of the means. Raises ValueError for fewer runs, and with `ratio` for
+    numbers that are not positive.
     """
     before, after = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
     if min(len(before), len(after)) < 2:
@@ -91,7 +96,7 @@ def _error(values: Numbers, *, ratio: bool) -> float:
 
 @lru_cache(maxsize=8)
 def _weights(runs: int, side: int) -> Numbers:
-    """Return RESAMPLES rows with the weight of each run in a set that is drawn with replacement."""
+    """Return random weights of `runs` runs, shape (RESAMPLES, runs): each row is one set drawn with replacement."""
     drawn: Numbers = np.random.default_rng((17, side, runs)).multinomial(runs, np.full(runs, 1 / runs), RESAMPLES)
     return drawn / runs
 
@@ -105,9 +110,10 @@ def _student(runs: int, side: int) -> Numbers:
 
 
 def rank_p(a: Sequence[float], b: Sequence[float]) -> float:
-    """Return the two-sided p of Wilcoxon's rank sum test (Mann-Whitney) of the runs `a` and `b`, exact also with ties.
+    """Return the two-sided p-value of Wilcoxon's rank sum test (Mann-Whitney) for the runs `a` and `b`.
 
-    For more than EXACT_RUNS runs it is the normal approximation with the correction for ties.
+    The p-value is exact, also with ties, for up to EXACT_RUNS runs. For more it is the normal approximation with the
+    correction for ties.
     """
     doubled = _doubled_ranks(np.concatenate([np.asarray(a, dtype=float), np.asarray(b, dtype=float)]))
     total = int(doubled[len(a) :].sum())
@@ -119,7 +125,10 @@ def rank_p(a: Sequence[float], b: Sequence[float]) -> float:
 
 
 def _doubled_ranks(values: Numbers) -> npt.NDArray[np.int64]:
-    """Return twice the rank of each value; equal values share the mean of their ranks, so doubled ones are whole."""
+    """Return twice the rank of each value.
+
+    Equal values share the mean of their ranks; twice a mean rank is an integer.
+    """
     ordered = np.sort(values)
     first, last = np.searchsorted(ordered, values, "left"), np.searchsorted(ordered, values, "right")
     return (first + 1 + last).astype(np.int64)
@@ -127,10 +136,10 @@ def _doubled_ranks(values: Numbers) -> npt.NDArray[np.int64]:
 
 @lru_cache(maxsize=256)
 def _ways(doubled: tuple[int, ...], taken: int) -> Numbers:
-    """Return in how many ways `taken` of the ranks have each sum (the shift algorithm of Streitberg and Roehmel).
+    """Return the number of ways to choose `taken` of the ranks, for each sum (Streitberg and Roehmel's algorithm).
 
-    Index: the sum. Each rank is either left out or taken once, so sums are updated from the most taken ranks down.
-    Counts are floats: exact to 2^53, and to 16 digits beyond.
+    Index: the sum. `doubled`: the ranks, doubled. The loop over `k` runs downwards so that each rank is taken at most
+    once. Counts are floats: exact to 2^53, and to 16 digits beyond.
     """
     ways = np.zeros((taken + 1, sum(sorted(doubled)[-taken:]) + 1))
     ways[0, 0] = 1.0
@@ -151,13 +160,13 @@ def _normal_p(doubled: npt.NDArray[np.int64], taken: int, total: int) -> float:
 
 
 def ranks_higher(a: Sequence[float], b: Sequence[float]) -> float:
-    """Return the share of pairs of runs in which that of `b` is higher, minus that in which that of `a` is: -1 to 1."""
+    """Return P(b > a) - P(b < a) over all pairs of a run of `a` and a run of `b`: from -1 to 1."""
     gaps = np.subtract.outer(np.asarray(b, dtype=float), np.asarray(a, dtype=float))
     return float(np.sign(gaps).mean())
 
 
 def least_rank_p(runs_a: int, runs_b: int) -> float:
-    """Return the smallest p that the rank test can give: that of one side whose runs all exceed those of the other."""
+    """Return the smallest p-value that the rank test can give: that of two sides whose values do not overlap."""
     return min(1.0, 2 / math.comb(runs_a + runs_b, runs_a))
 
 
@@ -165,10 +174,10 @@ def least_rank_p(runs_a: int, runs_b: int) -> float:
 
 
 def holm(ps: Sequence[float]) -> list[float]:
-    """Return the p of each row, adjusted by Holm's method for the number of rows.
+    """Return the p-value of each row, adjusted by Holm's method for the number of rows.
 
-    If rows below a level count as changed, the probability that any of them is wrong is at most that level, however the
-    rows depend on each other.
+    If rows below a level count as changed, the probability that any of them is wrong is at most that level, whether or
+    not the rows depend on each other.
     """
     adjusted, largest = [0.0] * len(ps), 0.0
     for place, row in enumerate(sorted(range(len(ps)), key=ps.__getitem__)):
@@ -181,11 +190,11 @@ def holm(ps: Sequence[float]) -> list[float]:
 
 
 def detectable_by_interval(a: Sequence[float], b: Sequence[float], level: float, *, ratio: bool) -> float:
-    """Return the smallest shift that the interval shows in POWER of all pairs of sets with such runs.
+    """Return the smallest shift that the interval shows in the share POWER of simulated pairs of sets.
 
-    `level`: the p that counts as seen. For a ratio the shift is a logarithm. Runs are simulated as normal, with the
-    standard deviations of `a` and `b`, and with the uncertainty of these in few runs (`_spreads`). 0 without any
-    spread.
+    `level`: the p-value that counts as seen. For a ratio the shift is a natural logarithm. Runs are simulated as normal
+    with the standard deviations of `a` and `b`, which are varied because few runs state them badly (`_spreads`). 0 if
+    the runs have no spread.
     """
     sides = [np.asarray(values, dtype=float) for values in (a, b)]
     spreads = [_error(values, ratio=ratio) * math.sqrt(len(values)) for values in sides]
@@ -201,11 +210,12 @@ def detectable_by_interval(a: Sequence[float], b: Sequence[float], level: float,
 
 
 def detectable_by_ranks(a: Sequence[float], b: Sequence[float], level: float, *, ratio: bool) -> float:
-    """Return the smallest shift that the rank test shows in POWER of all pairs of sets with such runs.
+    """Return the smallest shift that the rank test shows in the share POWER of simulated pairs of sets.
 
-    `level`: the p that counts as seen. For a ratio the shift is a logarithm. Sets are drawn from the runs of each side,
-    moved to a common median, so that outliers keep their distance, and spread more, as far as so few runs may have
-    understated it (`_spreads`). Infinite if no data reach the level.
+    `level`: the p-value that counts as seen. For a ratio the shift is a natural logarithm. Sets are drawn with
+    replacement from the runs of each side, after these were moved to a common median; outliers so keep their distance.
+    The drawn runs are spread more widely, because few runs may understate the spread (`_spreads`). Infinite if no data
+    reach the level.
     """
     wins = _wins_needed(len(a), len(b), level)
     if wins is None:
@@ -227,7 +237,7 @@ def _noise(runs: int, side: int) -> Numbers:
 
 @lru_cache(maxsize=8)
 def _spreads(runs: int, side: int) -> Numbers:
-    """Return the factor by which the true spread differs from that of so few runs, for each pair: often more than 1."""
+    """Return PAIRS random factors, shape (PAIRS, 1): true standard deviation divided by that of `runs` runs."""
     drawn = np.random.default_rng((71, side, runs)).chisquare(runs - 1, (PAIRS, 1))
     return np.sqrt((runs - 1) / drawn)
 
@@ -239,9 +249,10 @@ def _picks(runs: int, side: int) -> npt.NDArray[np.int64]:
 
 @lru_cache(maxsize=64)
 def _bounds(runs_a: int, runs_b: int, level: float) -> tuple[Numbers, Numbers]:
-    """Return (angles, bounds): how many joint standard errors a shift must have to be seen.
+    """Return (angles, bounds): for each angle, how many joint standard errors a shift must have to be seen.
 
-    The angle is the arc tangent of the standard error of B divided by that of A.
+    An angle is the arc tangent of the standard error of B divided by that of A, in radians. `level`: the p-value that
+    counts as seen.
     """
     angles = np.linspace(0, np.pi / 2, ANGLES)
     t_a, t_b = _student(runs_a, 0), _student(runs_b, 1)
@@ -251,7 +262,7 @@ def _bounds(runs_a: int, runs_b: int, level: float) -> tuple[Numbers, Numbers]:
 
 @lru_cache(maxsize=64)
 def _wins_needed(runs_a: int, runs_b: int, level: float) -> int | None:
-    """Return the least U of the rank test, without ties, whose p is at most `level`; None if there is none."""
+    """Return the least Mann-Whitney U, without ties, whose p-value is at most `level`; None if there is none."""
     both = runs_a + runs_b
     if both > EXACT_RUNS:
         return None if runs_a * runs_b == 0 else _wins_by_normal(runs_a, runs_b, level)

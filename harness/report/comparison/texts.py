@@ -14,7 +14,7 @@ POINTS_TOO: Final = f"errors, streams: {POINTS:g} points"
 
 
 def table(rows: Sequence[Row], margin: float) -> str:
-    """Return the rows as text of 80 columns, grouped by their outcome (see `groups`), regressions first.
+    """Return the rows as text for a terminal, grouped by their outcome (see `groups`), regressions first.
 
     `margin`: per cent.
     """
@@ -40,9 +40,9 @@ def groups(rows: Sequence[Row], margin: float) -> list[tuple[str, list[Row]]]:
 
 
 def line(row: Row) -> str:
-    """Return one row: name, both means, unit, and the ratio or difference with its interval.
+    """Return one row as text: name, both means, unit, and the ratio or difference with its interval.
 
-    At its end is the `word` of a claimed difference, else the change that would have been `visible`.
+    It ends with the `word` of a claimed difference, else with the smallest change that would have been `visible`.
     """
     if row.absolute:
         change = f"{row.change:+.2f} ({row.low:+.2f} to {row.high:+.2f})"
@@ -76,7 +76,7 @@ def visible(row: Row) -> str:
 
 
 def _two_digits(value: float) -> str:
-    """Return a number rounded up to two digits: a smaller one is not claimed to be visible."""
+    """Return `value` as text with two significant digits, rounded up: no smaller change is claimed to be visible."""
     step = 10.0 ** (math.floor(math.log10(value)) - 1)
     return f"{math.ceil(value / step - 1e-9) * step:.6g}"
 
@@ -90,7 +90,7 @@ def _digits(value: float) -> str:
 
 
 def method(rows: Sequence[Row], runs: tuple[int, int]) -> str:
-    """Return how claims were reached: by which tests, and how often a comparison of equals claims one.
+    """Return text on the method: which test decides, and how often a comparison of equal states claims a difference.
 
     `runs`: number of runs of each side.
     """
@@ -114,7 +114,7 @@ def result(rows: Sequence[Row], margin: float) -> str:
 
 
 def pair_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return the rows of two single runs, headed by what they cannot show."""
+    """Return the rows of two single runs as text, below a heading that says what two runs cannot show."""
     head = (
         f"{UNKNOWN_SPREAD}: each interval ({CONFIDENCE_WITHIN:g} %) holds only what varies within the two runs.\n"
         "No regression can be claimed. Record more runs of both sides (seven or more), and compare A… -- B…"

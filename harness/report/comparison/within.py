@@ -1,6 +1,7 @@
-"""Interval within two runs: what a single run a side can show, drawn from the seconds of both.
+"""Interval of a figure's ratio for one run a side, from random draws of the seconds of both runs.
 
-It does not hold what differs from run to run, so nothing is claimed by it; see `rows` for several runs a side.
+It does not include the variation from run to run, so no regression is claimed by it; see `rows` for several runs a
+side.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from earwitness.harness.report.series import Named, Series, memory_series, rare_
 from earwitness.harness.report.streams import streamed_of
 
 BLOCK_NS = 1_000_000_000
-"""Length of a block in ns: samples within a second are correlated, so seconds are drawn, not single samples."""
+"""Length of a block in ns. Whole seconds are drawn instead of single samples, which are correlated within a second."""
 ENOUGH = 10
-"""Seconds with samples that each run must have for a row."""
+"""Fewest seconds with samples that each run must have for a row."""
 RESAMPLES = 1000
 FINEST, BINS_AN_OCTAVE = 1e-3, 256
 CONFIDENCE = 99.0
@@ -32,9 +33,9 @@ CONFIDENCE = 99.0
 
 
 def blocks_of(history: History) -> dict[str, Blocks]:
-    """Return name -> series of a run: latencies in ms, memory in MB.
+    """Return name → samples of a run: latencies in ms, memory in MB.
 
-    Rare operations such as logins are dropped later, by `compare_pair`: they span too few seconds.
+    Rare operations such as logins are still included: `compare_pair` drops series that span too few seconds.
     """
     recorded = Recorded.of(history)
     named = Named([len(members) for members in history.roster.conversations])
@@ -58,8 +59,9 @@ def blocks_of(history: History) -> dict[str, Blocks]:
 
 
 def compare_pair(a: Mapping[str, Blocks], b: Mapping[str, Blocks], tolerance: float) -> list[dict[str, Any]]:
-    """Return one row per quantile of each series that both have: name, a, b, ratio, low, high, samples, word.
+    """Return one row for each quantile of each series that both runs have.
 
+    A row has name, a, b (the quantile in each run), ratio, low, high (interval of the ratio), samples and word.
     `tolerance`: share by which a figure may become worse. Series with fewer than ENOUGH seconds in a run are left out.
     """
     rows = []
@@ -74,9 +76,9 @@ def compare_pair(a: Mapping[str, Blocks], b: Mapping[str, Blocks], tolerance: fl
 
 
 class Blocks:
-    """Samples of each second, counted in bins of 0.3 %, so that a thousand resampled runs cost little.
+    """Samples of each second, counted in bins 0.3 % wide, so that a thousand resampled runs cost little.
 
-    `samples`: how many were added. Memory grows with the number of seconds, not of samples.
+    `samples`: number of samples added. Memory grows with the number of seconds, not of samples.
     """
 
     def __init__(self, series: Series | None = None) -> None:
@@ -87,7 +89,7 @@ class Blocks:
             self.add(*series)
 
     def add(self, t: Times, values: Times) -> None:
-        """Add samples: times in ns and values."""
+        """Add samples. `t`: their times in ns; `values`: in the unit of the series."""
         bins = np.rint(np.log2(np.maximum(values, FINEST) / FINEST) * BINS_AN_OCTAVE).astype(int)
         self.samples += len(values)
         for second in np.unique(t // BLOCK_NS).tolist():
@@ -99,17 +101,20 @@ class Blocks:
 
     @property
     def seconds(self) -> int:
-        """Return in how many seconds there are samples."""
+        """Return the number of seconds that have samples."""
         return len(self._by_second)
 
     @cached_property
     def _first(self) -> int:
-        """Return the lowest bin with samples, when all were added."""
+        """Return the lowest bin that has samples. Cached: read it only after all samples were added."""
         return min((int(np.flatnonzero(counts)[0]) for counts in self._by_second.values()), default=0)
 
     @cached_property
     def _counts(self) -> npt.NDArray[np.float64]:
-        """Return the counts by second and bin from `_first` on, when all samples were added."""
+        """Return counts, shape (seconds, bins); column 0 is the bin `_first`.
+
+        Cached: read it only after all samples were added.
+        """
         width = max(map(len, self._by_second.values()), default=0) - self._first
         counts = np.zeros((self.seconds, width))
         for row, second in enumerate(sorted(self._by_second)):
@@ -118,7 +123,10 @@ class Blocks:
         return counts
 
     def quantile(self, quantile: float) -> float:
-        """Return a quantile (0 to 1) of all samples, at most 0.2 % beside the exact one."""
+        """Return a quantile of all samples; `quantile` is from 0 to 1.
+
+        It differs by at most 0.2 % from the exact one.
+        """
         reached = np.cumsum(self._counts.sum(axis=0))
         place = quantile * (self.samples - 1)
         low, high = (int(np.searchsorted(reached, rank, side="right")) for rank in (int(place), math.ceil(place)))
@@ -126,7 +134,7 @@ class Blocks:
         return one + (other - one) * (place - int(place))
 
     def redrawn(self, quantile: float, rng: np.random.Generator) -> Times:
-        """Return the quantile (0 to 1) of each of RESAMPLES runs that consist of drawn seconds (a bootstrap)."""
+        """Return the quantile (0 to 1) of RESAMPLES runs whose seconds are drawn with replacement (a bootstrap)."""
         drawn = rng.multinomial(self.seconds, np.full(self.seconds, 1 / self.seconds), RESAMPLES)
         reached = np.cumsum(drawn @ self._counts, axis=1)
         bins = (reached < quantile * reached[:, -1:]).sum(axis=1)
@@ -156,8 +164,9 @@ def word(low: float, high: float, tolerance: float, *, steady: bool = False) -> 
     """Return the word for an interval of the ratio, from `low` to `high`.
 
     It is "slower", "a little slower", "perhaps slower", "faster", "a little faster", "noise" or "within tolerance".
-    `tolerance`: share by which a figure may become worse. `steady`: the series hardly moves within a run and differs
-    from start to start. The interval does not cover that, so a change within the tolerance gets no stronger word.
+    `tolerance`: share by which a figure may become worse. `steady`: the series hardly varies within a run, but differs
+    from run to run. The interval does not include that variation, so a change within the tolerance is "within
+    tolerance".
     """
     if steady and 1 / (1 + tolerance) <= low and high <= 1 + tolerance:
         return "within tolerance"

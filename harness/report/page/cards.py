@@ -1,4 +1,4 @@
-"""Cards of checks in `report.html`, what was not exercised, and a page for each check."""
+"""Cards of checks in `report.html`, the checks that were not exercised, and a page about each check."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NEEDS: Final[Mapping[str, str]] = {
     "I46": "messages as long as the platform allows: say_long() in a story of yours",
     "I47": "any story with users who stay members of a conversation",
 }
-"""How to exercise the checks that no shipped story names in `judged_by`."""
+"""Check id → how to exercise the check, for checks that no shipped story names in `judged_by`."""
 
 
 def cards(id: str, title: str, checks: Sequence[Row], contract: Contract) -> str:
@@ -43,12 +43,12 @@ def cards(id: str, title: str, checks: Sequence[Row], contract: Contract) -> str
 
 
 def _urgency(check: Row) -> int:
-    """Return where a card stands: broken promises first, then what is not known, then the others in their order."""
+    """Return the sort key of a card: 0 a broken promise, 1 another FAIL, 2 UNKNOWN, 3 the others."""
     return {"FAIL": 0 if check["counts"] else 1, "UNKNOWN": 2}.get(check["outcome"], 3)
 
 
 def exercised(check: Row) -> bool:
-    """Return whether a check has something to report: it examined something, failed, or was to be exercised."""
+    """Return whether a check has a card: it examined something, failed, or counts for the verdict."""
     return bool(check["examined"] or check["outcome"] == "FAIL" or check["counts"])
 
 
@@ -105,9 +105,9 @@ def contract_line(check: Row, contract: Contract) -> str:
 
 
 def not_exercised(checks: Sequence[Row], opportunities: Row, contract: Contract) -> str:
-    """Return the section that names the checks without anything to examine, and what would exercise each.
+    """Return the HTML section that names the checks that examined nothing, and how to exercise each.
 
-    It also names the situations of the story that did not occur. `checks`, `opportunities`: of verdict.json.
+    It also names the opportunities of the story that did not occur. `checks`, `opportunities`: of verdict.json.
     """
     idle = [check for check in checks if not check["examined"] and check["outcome"] != "FAIL"]
     rows = [(check["id"], check["name"], question(check), "; ".join(ways(check, contract))) for check in idle]
@@ -124,7 +124,7 @@ def not_exercised(checks: Sequence[Row], opportunities: Row, contract: Contract)
 
 
 def ways(check: Row, contract: Contract) -> Iterator[str]:
-    """Yield what would exercise a check: stories that are judged by it, actions of users and faults, the contract."""
+    """Yield ways to exercise a check: stories judged by it, actions of users and faults, keys of the contract."""
     id = check["id"]
     if id not in KNOWN:
         yield "name its file with --check, and let the run create what it examines"
@@ -149,7 +149,7 @@ def _of_opportunity(methods: Sequence[str], fault: str) -> str:
 
 
 def pages(checks: Sequence[Row]) -> str:
-    """Return the section with a page for each check that has a card: its docstring, as in the documentation."""
+    """Return the HTML section with an article about each check that has a card, made from the check's docstring."""
     shown = [KNOWN[check["id"]] for check in checks if check["id"] in KNOWN and exercised(check)]
     entries = "".join(
         f'<article class="page" id="page-{check.id}"><h3>{check.id} {check.name}</h3>'

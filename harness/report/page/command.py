@@ -24,7 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write the page, print its path and return PASS. Raises RecordError if the run was not judged."""
+    """Write the page, print its path and return PASS.
+
+    Raises RecordError if the run was not judged or cannot be read.
+    """
     run_dir = args.run.resolve()
     history = open_history(run_dir)
     path = write_report(history, _verdict_of(run_dir), args.output)
@@ -34,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def write_report(history: History, verdict: Mapping[str, Any], path: Path | None = None) -> Path:
-    """Write the page of a run, whole or not at all, and return its path. Raises RecordError if that fails.
+    """Write the page of a run atomically and return its path. Raises RecordError if it cannot be written.
 
     `path`: None for report.html in the run directory.
     """

@@ -18,22 +18,22 @@ from earwitness.harness.report.witnesses import Witness, promise_words
 LIVE: Final = frozenset(
     kind.name.lower() for kind in (Kind.INVOKE, Kind.OK, Kind.FAIL, Kind.INFO, Kind.DELIVER, Kind.DISCONNECT)
 )
-"""Kinds of records of a message under way, and of a lost connection, as verdict.json names them."""
+"""Kinds of records of a message on its way, and of a lost connection, by their names in verdict.json."""
 DRAWN: Final = 3
-"""Most counterexamples of a check that are drawn; all that verdict.json has are listed."""
+"""Most counterexamples of a check that have a picture. All counterexamples of verdict.json are listed."""
 FRAME_MOST: Final = 4_000
-"""Characters of a raw frame that are shown."""
+"""Number of characters of a raw frame that are shown."""
 BRIEF_MOST: Final = 300
-"""Characters of a sentence and a command where the records are left out."""
+"""Number of characters of a sentence or command that are shown if the records are left out."""
 BYTES_MOST: Final = 1_500_000
-"""Size of all counterexamples: later ones are listed by their sentence and command alone."""
+"""Length in characters of all counterexamples after which the records and pictures of further ones are left out."""
 
 
 def counterexamples(checks: Sequence[Row], axis: Axis | None = None, bands: Sequence[Band] = ()) -> str:
-    """Return the section with the counterexamples of all failed checks, at most about BYTES_MOST long.
+    """Return the section with the counterexamples of all failed checks, at most about BYTES_MOST characters long.
 
-    The checks stand as on the first screen, the counterexamples of a check in the order in which they happened. `axis`:
-    the time axis of the run, for their times; `bands`: its faults.
+    The checks are ordered as on the first screen, the counterexamples of a check by the time of the violation. `axis`:
+    the time axis of the run, to state times; `bands`: the faults.
     """
     promised = broken_first(checks)
     failed = promised + [check for check in checks if check["outcome"] == "FAIL" and check not in promised]
@@ -62,9 +62,9 @@ def counterexamples(checks: Sequence[Row], axis: Axis | None = None, bands: Sequ
 
 
 def grouped(witnesses: Sequence[Witness]) -> list[list[Witness]]:
-    """Return the counterexamples in the order in which they happened.
+    """Return the counterexamples in groups, ordered by the time of the violation.
 
-    Those that say the same of one message are one group: each receipt of it is a violation.
+    Counterexamples with the same sentence about the same message are one group: each receipt of it is a violation.
     """
     groups: dict[tuple[object, ...], list[Witness]] = {}
     for witness in sorted(witnesses, key=lambda witness: (happened_ns(witness) or 0, witness["number"])):
@@ -74,7 +74,10 @@ def grouped(witnesses: Sequence[Witness]) -> list[list[Witness]]:
 
 
 def _head(check: Row, cards: int) -> str:
-    """Return the heading of a check's counterexamples: how many there are and are shown, the promise, the runbook."""
+    """Return the heading of a check's counterexamples: number of violations and of those shown, promise, runbook.
+
+    `cards`: number of groups that are shown.
+    """
     note = "" if check["promised"] else " (never promised: an observation)"
     heading = f"{check['id']} {check['name']}: {counted(check['violations'], 'violation')}{note}"
     shown = len(check["witnesses"])
@@ -93,7 +96,10 @@ def _head(check: Row, cards: int) -> str:
 
 
 def first_error(checks: Sequence[Row]) -> Witness | None:
-    """Return the counterexample that happened first, of checks that count, or else of all; see `happened_ns`."""
+    """Return the counterexample with the earliest violation; None without any. See `happened_ns` for its time.
+
+    Counterexamples of checks that count for the verdict come before all others.
+    """
     return min(
         (witness for check in checks if check["outcome"] == "FAIL" for witness in check["witnesses"]),
         key=lambda witness: (not _counts(checks, witness), happened_ns(witness) or 0),
@@ -104,8 +110,9 @@ def first_error(checks: Sequence[Row]) -> Witness | None:
 def leading(checks: Sequence[Row]) -> Witness | None:
     """Return the counterexample that a report shows first, None without any.
 
-    It is of the check that stands at the top (see `checks.findings.leading`), and of that check's commonest kind. Of
-    these it is the one with the fewest steps, which shows the least beside what is wrong, and then the first.
+    It is of the check that the report lists first (see `checks.findings.leading`), and of that check's most frequent
+    kind of finding. Of these it is the one with the fewest steps, because its picture is the simplest, and then the
+    earliest.
     """
     top = next(iter(broken_first(checks)), None)
     if top is None:
@@ -125,9 +132,8 @@ def _counts(checks: Sequence[Row], witness: Witness) -> bool:
 def happened_ns(witness: Witness) -> int | None:
     """Return the time (ns) at which a violation happened; None without records.
 
-    If a sending, an answer, a live delivery or the end of a connection is among its records (LIVE), it happened with
-    the first of these. The final read that proves it may come much later, and a joining much earlier. Other violations
-    happened with the last of their records.
+    If records of the kinds LIVE are among its records, it is the time of the first of these: the final read that proves
+    the violation may come much later, and a joining much earlier. Otherwise it is the time of the last record.
     """
     timed = [(record["time_ns"], record.get("kind")) for record in witness["records"]]
     known = [(time, kind) for time, kind in timed if isinstance(time, int)]
@@ -136,7 +142,7 @@ def happened_ns(witness: Witness) -> int | None:
 
 
 def swim(witness: Witness, check: Row) -> str:
-    """Return the swim-lane of a counterexample as inline SVG; its style is in the page's style sheet."""
+    """Return the swim-lane of a counterexample as an inline SVG element; the page's style sheet has its style."""
     return witness_svg(witness, check, styled=False).decode().partition("?>")[2].strip()
 
 
@@ -167,7 +173,7 @@ def _article(
 
 
 def _broken_by(failed: Sequence[Row]) -> dict[tuple[object, object], list[str]]:
-    """Return (journal, index) of each record that is wrong by itself → the checks that it violates."""
+    """Return (journal, index) of each record that is wrong by itself → ids of the checks that the record violates."""
     found: dict[tuple[object, object], list[str]] = {}
     for check in failed:
         for witness in check["witnesses"]:
@@ -184,7 +190,7 @@ def _about(
     check: Row, group: Sequence[Witness], axis: Axis | None, broken_by: dict[tuple[object, object], list[str]],
     bands: Sequence[Band] = (),
 ) -> str:  # fmt: skip
-    """Return when a group of counterexamples happened, who saw it, and what else the same wrong record violates."""
+    """Return words on a group: when it happened, during which faults, who saw it, which other checks it violates."""
     at_ns = happened_ns(group[0])
     parts = [f"at {axis.at_s(at_ns):.3f} s of the run"] if axis is not None and at_ns is not None else []
     if axis is not None and at_ns is not None:
@@ -202,12 +208,12 @@ def _about(
 
 
 def broken(check: Row) -> str:
-    """Return what a violation of a check is, in words: a broken promise, or an observation if none was made."""
+    """Return the word for a violation of a check: "Promise broken", or "Never promised, an observation"."""
     return "Promise broken" if check["promised"] else "Never promised, an observation"
 
 
 def _lanes(check: Row, witness: Witness, id: str) -> str:
-    """Return the picture below its legend: a box for each lane, which the style sheet lets hide it without a script."""
+    """Return the swim-lane with a check box for each lane; the style sheet hides a lane whose box is not checked."""
     boxes = "".join(
         f'<label><input type="checkbox" checked class="h{n}">{text(name)}</label>'
         for n, name in enumerate(witness["lanes"])
@@ -233,7 +239,7 @@ def _record(record: Row) -> str:
 def pretty(frame: str) -> str:
     r"""Return a raw frame on one line, with \n and \r for its line breaks.
 
-    After FRAME_MOST characters it is cut and followed by the number of characters that are left out.
+    After FRAME_MOST characters the frame is cut, and the number of characters left out follows.
     """
     shown = frame[:FRAME_MOST].replace("\n", "\\n").replace("\r", "\\r")
     return shown + (f" … {len(frame) - FRAME_MOST:,} more characters: verdict.json" if len(frame) > FRAME_MOST else "")

@@ -1,4 +1,4 @@
-"""`report.html` of a run: the first screen, and all sections in their order."""
+"""The page `report.html` of a run: its first screen, and all sections in their order."""
 
 from __future__ import annotations
 
@@ -34,13 +34,14 @@ SECTIONS: Final = (
     ("again", "Again"),
     ("words", "Words"),
 )
-"""Links at the top: ids of sections and their short names."""
+"""Links at the top of the page: id of a section and its short name."""
 
 
 def report_html(history: History, verdict: Row) -> bytes:
-    """Return the page of a run from its records and its verdict, the same bytes for the same input.
+    """Return the HTML page of a run; the bytes are the same for the same input.
 
-    It needs no network and no script. Surrogates are escaped as in JSON.
+    `verdict`: the dictionary of verdict.json. The page needs no network and no script. Surrogates are escaped as in
+    JSON.
     """
     recorded = Recorded.of(history)
     axis = axis_of(recorded)
@@ -106,9 +107,10 @@ def _first_screen(
 
 
 def _broken(checks: Sequence[Row]) -> str:
-    """Return a list of the broken promises: what users notice, how often, who was hit, where; what leads comes first.
+    """Return the HTML list of the broken promises: what users notice, how often, how many users, where.
 
-    Checks that probably show the same defect as another one say that instead, below it.
+    The check that probably shows the cause comes first. A check that probably shows the same defect as an earlier one
+    only names that one.
     """
     rows = "".join(
         f"<li>{_noticed(check)}"
@@ -120,14 +122,17 @@ def _broken(checks: Sequence[Row]) -> str:
 
 
 def _noticed(check: Row) -> str:
-    """Return the plain sentence of a check that leads, or that another one probably shows the same defect."""
+    """Return the sentence on what users notice of a failed check, or the check that probably shows the same defect."""
     if same := same_defect(check):
         return f"{text(same)}: "
     return f"<b>{text(symptom)}.</b> " if (symptom := symptom_of(check)) else ""
 
 
 def _where(check: Row) -> str:
-    """Return all violations by replica, kind and place, for a check that leads."""
+    """Return the counts of violations by replica, kind and place.
+
+    "" if the check probably shows the same defect as another.
+    """
     words = "" if check.get("same_defect_as") else extent_sentence(check)
     return f" {text(words[:1].upper() + words[1:])}." if words else ""
 
@@ -139,7 +144,7 @@ def _planted(verdict: Row) -> str:
 
 
 def platform_of(run: Row, verdict: Row) -> str:
-    """Return what was tested: the kind of platform, its version if it is ours, and the name of the contract."""
+    """Return what was tested: the kind of platform, the version of the reference platform, the contract's name."""
     if "imported_from" in run:
         return "that of an imported history"
     kind, versions = verdict["target"], run.get("versions") or {}
@@ -154,7 +159,7 @@ def platform_of(run: Row, verdict: Row) -> str:
 
 
 def _started(created: object) -> str:
-    """Return date and time of the start, as run.json states it, to the second."""
+    """Return the date and time of the start in UTC, to the second. `created`: as run.json states it."""
     found = re.fullmatch(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.\d+)?(?:\+00:00|Z)", str(created or ""))
     return f"{found[1]} {found[2]} UTC" if found else str(created or "not stated")
 
@@ -162,7 +167,7 @@ def _started(created: object) -> str:
 def _picture(
     verdict: Row, first: Witness | None, axis: Axis | None, plots: Sequence[Plot], bands: Sequence[Band]
 ) -> str:
-    """Return the one picture of the first screen: the first violation, or else the messages over the time."""
+    """Return the picture of the first screen: the counterexample `first`, or else the first plot over time."""
     if first is not None and first["steps"]:
         check = next(check for check in verdict["checks"] if check["id"] == first["check"])
         name = f"{check['id']} {check['name']}: {first['sentence']}"
@@ -184,7 +189,7 @@ def _load(axis: Axis, bands: Sequence[Band]) -> str:
 
 
 def _planned(run: dict[str, Any]) -> Iterator[str]:
-    """Yield what was planned: users, time, rates, faults."""
+    """Yield what was planned in words: users, duration, rates, faults."""
     planned = run.get("planned") or {}
     if not planned:
         yield "not stated" + (": the history was imported" if "imported_from" in run else "")
@@ -203,7 +208,7 @@ def _planned(run: dict[str, Any]) -> Iterator[str]:
 
 
 def _reached(verdict: Row) -> Iterator[str]:
-    """Yield what was reached: users, connections, messages, bursts, and what of the plan was not reached."""
+    """Yield what was reached in words: users, connections, messages, bursts, and what of the plan was not reached."""
     load = verdict["load"]
     yield f"{load['users']:,} users, {load['connections']:,} connections"
     bursts = [f"{one['count']:,} in a burst of {one['sent_s']:.1f} s" for one in verdict.get("bursts") or ()]
@@ -222,7 +227,7 @@ def _health(harness: Sequence[Row]) -> str:
 
 
 def _error(axis: Axis, verdict: Row) -> Iterator[Band]:
-    """Yield the moment of the first violation: where it happened, not where it was noticed."""
+    """Yield a mark at the time of the first violation (`happened_ns`), which may be earlier than its discovery."""
     first = first_error(verdict["checks"])
     at = None if first is None else happened_ns(first)
     if first is not None and at is not None:

@@ -1,4 +1,4 @@
-"""Commands that repeat a run, in `report.html`: the run itself with its seed and load, and the judging."""
+"""Section of `report.html` with the commands that repeat a run, with its seed and load, and the judging of the run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures of `report.html`: fan-out and reach by room size, other latencies, thresholds, and where losses lie."""
+"""Sections of `report.html`: fan-out and reach by room size, other latencies, thresholds, and positions of losses."""
 
 from __future__ import annotations
 
@@ -11,21 +11,24 @@ from earwitness.harness.report.reach import WHERE
 from earwitness.harness.report.terminal import NOT_JUDGED, STREAM_COUNTS
 
 ROOMS_MOST: Final = 60
-"""Most room sizes that are shown: those with the lowest reach come first if there are more."""
+"""Most room sizes that are shown; if there are more, those with the lowest reach are chosen."""
 MEANINGS: Final = (
     ("prefix", "before the first message of that sender that came: typical of a subscription that begins too late"),
     ("middle", "between messages that came: typical of a dropped message, or of a reconnection without a resume"),
     ("end", "after the last one that came: typical of a connection or a service that died, or of a short drain"),
     ("whole", "nothing of that sender came: typical of a route that was never there"),
 )
-"""Places of a loss within the messages that a device was owed of one sender."""
+"""Positions of a loss among the messages of one sender that a device was owed, each with its typical cause."""
 BAR: Final = 70
-"""Length in px of a bar for all losses of a row."""
+"""Length in px of a bar that stands for all losses of a row."""
 PERCENTILES: Final = ("p50", "p99", "max")
 
 
 def rooms(verdict: Row) -> str:
-    """Return the section with fan-out latency and reach by room size."""
+    """Return the HTML section with fan-out latency and reach by room size.
+
+    `verdict`: the dictionary of verdict.json.
+    """
     latency = {size: row for name, row in verdict["latency_ms"].items() if (size := _size_of(name)) is not None}
     reach = verdict.get("reach")
     by_size = {row["size"]: row for row in (reach or {}).get("rooms", ())}
@@ -65,7 +68,7 @@ def _room(size: int, latency: Row, row: Row | None) -> tuple[str, ...]:
 def share_of(row: Row) -> str:
     """Return the reach of a room size as text: received ÷ (received + missed) in per cent, never rounded up to 100.
 
-    "nothing owed" if both are 0. `row`: of `reach` in verdict.json.
+    "nothing owed" if both are 0. `row`: an element of `reach.rooms` in verdict.json.
     """
     judged = row["received"] + row["missed"]
     if not judged:
@@ -99,7 +102,7 @@ def _missed(verdict: Row) -> str:
 
 
 def losses(verdict: Row) -> str:
-    """Return the section that states where in each sender's messages lost deliveries lie, and what storage lost."""
+    """Return the HTML section on losses: their positions among a sender's messages, and messages that storage lost."""
     reach = verdict.get("reach")
     if reach is None:
         return section("losses", "Where losses lie", paragraph("Not known: the verdict has no reach of this run."))
@@ -139,7 +142,7 @@ def _losses(title: str, found: Row) -> str:
 
 
 def _place(row: Row, n: int) -> str:
-    """Return the cell of one place: its count, and a bar as long as its share of the row."""
+    """Return the HTML cell of position number `n` of WHERE: its count, and a bar as long as its share of the row."""
     count, total = row[WHERE[n]], max(1, sum(row[name] for name in WHERE))
     width = BAR * count / total
     bar = f'<rect class="f{n}" width="{width:.1f}" height="8"/>' if count else ""
@@ -147,7 +150,10 @@ def _place(row: Row, n: int) -> str:
 
 
 def _stored(found: Row) -> str:
-    """Return what the final state lacks, by sender: storage lost it, so no place among deliveries explains it."""
+    """Return a table of acknowledged messages that the final state lacks, by sender; "" if none is missing.
+
+    Storage lost them, so their positions among deliveries are not stated. `found`: `reach.stored` of verdict.json.
+    """
     if not found["lost"]:
         return ""
     body = "<h3>Acknowledged messages that the final state lacks</h3>" + paragraph(
@@ -160,7 +166,7 @@ def _stored(found: Row) -> str:
 
 
 def figures(verdict: Row) -> str:
-    """Return the section with all other latencies, and the thresholds."""
+    """Return the HTML section with all latencies but fan-out, the thresholds, and the streamed answers."""
     others = {name: row for name, row in verdict["latency_ms"].items() if _size_of(name) is None and row.get("samples")}
     rows = [_latency(name, row) for name, row in others.items()]
     body = table("latencies", ("what", "samples", "p50 ms", "p99 ms", "max ms"), rows) if rows else ""
@@ -178,7 +184,7 @@ def _limit(row: Row) -> str:
 
 
 def _streams(row: Row) -> str:
-    """Return the card of streamed answers: how they ended, and how fast they came; "" without any."""
+    """Return the HTML table of streamed answers: how they ended, and tokens a second; "" if there were none."""
     if not row:
         return ""
     counts = [(words, f"{row[name]:,}", _share_of(row, name)) for name, words in STREAM_COUNTS]

@@ -1,7 +1,7 @@
 """Runbooks of broken checks inside `report.html`: likely causes, and what to examine next.
 
-The pages are those of `docs/runbooks/`, which an installed package does not bring along: then the page states the path.
-Only what was written by hand is taken, because the rest stands in the page already.
+The texts are those of `docs/runbooks/`. An installed package does not contain them; then the page states their path.
+Only the part written by hand is shown, because the generated part repeats the page.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ def written(check_id: str) -> str:
 
 
 def runbook_link(check_id: str) -> str:
-    """Return a link to a check's runbook inside the page; its path alone where the page is not installed."""
+    """Return a link to a check's runbook inside the page; only the runbook's path if its text is not installed."""
     path = text(runbook_of(check_id))
     return f'<a href="#runbook-{text(check_id)}">{path}</a>' if written(check_id) else path
 
 
 def runbooks(checks: Sequence[Row]) -> str:
-    """Return the section with the runbooks of the failed checks, "" without any."""
+    """Return the HTML section with the runbooks of the failed checks; "" if there are none."""
     entries = "".join(
         f'<article class="page" id="runbook-{text(check["id"])}"><h3>{text(check["id"])} {text(check["name"])}</h3>'
         f'{html_of(page, check["id"])}<p class="soft">{text(runbook_of(check["id"]))}</p></article>'

@@ -1,4 +1,4 @@
-"""Style sheet of `report.html`: light, dark by the reader's scheme, phone, keyboard and print, all without a script."""
+"""Style sheet of `report.html`, for light and dark screens, phones, the keyboard and print; there is no script."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from earwitness.harness.report.swim_svg import STYLE as PICTURE
 
 COLOURS: Final = 8
 DARK: Final = "@media screen and (prefers-color-scheme:dark)"
-"""Only on a screen: paper is white, whatever scheme the reader has."""
+"""Condition for dark colours; only on a screen, because paper is white whatever scheme the reader has."""
 
 _PAGE: Final = """
 :root{color-scheme:light dark;--back:#fff;--text:#1a1c1f;--soft:#57606a;--line:#d8dde3;--card:#f6f8fa;--pass:#1a7f37;
@@ -79,7 +79,7 @@ article.card{outline:1px solid var(--line)}
 
 
 def _scoped(style: str) -> str:
-    """Return the style of a picture for many of them in one page: each rule applies inside `.swim` only."""
+    """Return the style of a swim-lane as rules that apply inside `.swim` only: a page has many pictures."""
     style = style.replace("@media (prefers-color-scheme: dark)", DARK)
     rules = re.sub(
         r"(?m)^(\s*)([^@\n}{]+)\{",
@@ -97,7 +97,7 @@ def _lines() -> str:
 
 
 def _hiding() -> str:
-    """Return the rules by which the box of a lane hides it, with all steps that begin or end there."""
+    """Return the CSS rules that hide a lane, and the steps that begin or end there, if its check box is not checked."""
     return "".join(f".lanes:has(.h{n}:not(:checked)) .l{n}{{display:none}}" for n in range(LANES_MAX))
 
 

@@ -1,7 +1,7 @@
 """Plots as inline SVG: no script, no dependency, the same bytes for the same data.
 
-Colours are classes (`c0` … `c7`) that the page's style sheet sets for light, dark and print. Values are shown on hover
-by `<title>`. Numbers are written with two decimals.
+Colours are classes (`c0` … `c7`) that the page's style sheet sets for light, dark and print. The browser shows a value
+when the pointer is over it (`<title>`). Numbers are written with two decimals.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from earwitness.harness.report.page.timeline import Band, Line, Plot
 WIDTH, HEIGHT = 860, 214
 LEFT, RIGHT, TOP, BOTTOM = 56, 12, 36, 26
 NAME_MOST, LETTER = 32, 6.2
-"""Longest name of a band in letters, and the width of a letter in px."""
+"""Longest name of a band in characters, and the width of a character in px."""
 COLOURS = 8
 STEPS = (1, 2, 5, 10)
 
 
 def plot_svg(plot: Plot, seconds: float, bands: Sequence[Band]) -> str:
-    """Return the picture of a plot over `seconds` of run time, with bands for faults."""
+    """Return a plot as an SVG element. `seconds`: length of the time axis; `bands`: spans to shade, such as faults."""
     scale = _Scale(plot, seconds)
     parts = [
         f'<svg class="plot" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(plot.title, quote=True)}">'
@@ -35,7 +35,7 @@ def plot_svg(plot: Plot, seconds: float, bands: Sequence[Band]) -> str:
 
 
 class _Scale:
-    """Position of seconds and values in a plot."""
+    """Conversion of seconds and values to coordinates (px) of one plot."""
 
     def __init__(self, plot: Plot, seconds: float) -> None:
         finite = [v for line in plot.lines for v in line.values if math.isfinite(v) and (v > 0 or not plot.log)]
@@ -62,7 +62,7 @@ class _Scale:
 
 
 def _ticks(low: float, high: float, most: int) -> list[float]:
-    """Return at most about `most` round numbers from `low` to `high`."""
+    """Return round numbers from `low` to `high` for the marks of an axis, `most` of them or a few more or less."""
     raw = max((high - low) / most, 1e-9)
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(power * n for n in STEPS if power * n >= raw * 0.999)
@@ -70,9 +70,9 @@ def _ticks(low: float, high: float, most: int) -> list[float]:
 
 
 def _bands(bands: Sequence[Band], scale: _Scale) -> list[str]:
-    """Return the shaded spans with their names above them; a name without room is only in the tooltip.
+    """Return the shaded spans with their names above; a name that does not fit is only in the tooltip.
 
-    The name of a moment ("error") always stands beside its mark.
+    The name of a single moment (`kind` "error") is always shown beside its mark.
     """
     parts, free = [], 0.0
     for band in sorted(bands, key=lambda band: (band.start_s, band.name)):
@@ -136,7 +136,10 @@ def _line(line: Line, number: int, scale: _Scale, unit: str) -> str:
 
 
 def _colour(letter: str, number: int) -> str:
-    """Return the classes of a line; after COLOURS lines the colours come again, dashed."""
+    """Return the classes for the colour of line `number`; after COLOURS lines the colours repeat, with dashes.
+
+    `letter`: prefix of the class, such as "c" for a line and "k" for the legend.
+    """
     return f"{letter}{number % COLOURS}" + (" dash" if number // COLOURS % 2 else "")
 
 

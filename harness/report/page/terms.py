@@ -1,4 +1,4 @@
-"""Words of `report.html` that a reader who has never seen the tool cannot know."""
+"""Glossary of `report.html`: words that a reader who has never used the tool may not know."""
 
 from __future__ import annotations
 
@@ -28,6 +28,6 @@ TERMS: Final = (
 
 
 def terms() -> str:
-    """Return the section that explains the words of the page."""
+    """Return the HTML section that explains the words of the page."""
     rows = "".join(f"<dt>{text(word)}</dt><dd>{text(meaning)}</dd>" for word, meaning in TERMS)
     return section("words", "Words of this page", f"<dl>{rows}</dl>")

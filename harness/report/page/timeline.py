@@ -20,18 +20,18 @@ from earwitness.harness.report.recorded import Recorded, Records, Since
 from earwitness.harness.report.streams import BROKEN, FAILED, FINISHED, streamed_of
 
 Sample: TypeAlias = Mapping[str, Any]
-"""Row of the table of resource samples, see `harness.run.sampler`."""
+"""One row of the table of resource samples, see `harness.run.sampler`."""
 BINS = 240
-"""Most points of a line: more cannot be told apart on a screen."""
+"""Most points of a line: more cannot be distinguished on a screen."""
 PERCENTILES = (50.0, 99.0)
 GAPS = "A line is broken where nothing was sent."
 SHORTEST_NS = 200_000_000
-"""Shortest time between two samples of processor time (ns): it is counted in steps of 10 ms."""
+"""Shortest time in ns between two samples of CPU time that are used: CPU time is counted in steps of 10 ms."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of a plot: seconds since the first record, and values; NaN where there is none."""
+    """One line of a plot: seconds since the first record, and a value for each; NaN where there is no value."""
 
     name: str
     seconds: tuple[float, ...]
@@ -40,7 +40,10 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """Lines that share an axis. `unit` of the values; `log`: the axis is logarithmic; `note`: about its lines."""
+    """Lines that share a pair of axes.
+
+    `unit`: of the values; `log`: whether the axis of values is logarithmic; `note`: sentences below the plot.
+    """
 
     title: str
     unit: str
@@ -56,7 +59,7 @@ class Plot:
 
 @dataclass(frozen=True, slots=True)
 class Band:
-    """Span of time to shade; `kind`: "fault", "drain" (the end of the load), or "error", the moment of a violation."""
+    """Span of time to shade. `kind`: "fault", "drain" (the end of a run), or "error", the moment of a violation."""
 
     name: str
     start_s: float
@@ -65,7 +68,7 @@ class Band:
 
 
 class Axis:
-    """Time axis of a run in bins of whole tenths of a second, at most `BINS`."""
+    """Time axis of a run, divided into at most `BINS` bins; the width of a bin is a multiple of 0.1 s."""
 
     def __init__(self, begin_ns: int, end_ns: int) -> None:
         """Choose the width of the bins for a run from `begin_ns` to `end_ns` (monotonic ns)."""
@@ -75,11 +78,11 @@ class Axis:
         self.count = math.ceil(self.seconds / self.width_s)
 
     def at_s(self, time_ns: int) -> float:
-        """Return the seconds from the first record to a time (ns)."""
+        """Return the seconds from the first record to `time_ns` (monotonic ns)."""
         return (time_ns - self.begin_ns) / 1e9
 
     def bins(self, times_ns: Times) -> Times:
-        """Return the index of the bin of each time (ns); times outside the run are in the first or the last."""
+        """Return the index of the bin of each time (ns); times outside the run count to the first or the last bin."""
         at = (np.asarray(times_ns, np.int64) - self.begin_ns) / (self.width_s * 1e9)
         return np.clip(at.astype(np.int64), 0, self.count - 1)
 
@@ -92,7 +95,7 @@ class Axis:
         return self.rates(name, np.bincount(self.bins(times_ns), minlength=self.count))
 
     def rates(self, name: str, counts: Times) -> Line:
-        """Return a line with `counts`, one for each bin, per second."""
+        """Return a line of counts per second; `counts`: the number of events in each bin."""
         return Line(name, self.middles(), tuple(float(f"{value:.4g}") for value in counts / self.width_s))
 
 
@@ -118,7 +121,7 @@ def plots_of(history: History, recorded: Recorded, axis: Axis) -> list[Plot]:
 
 
 def bands_of(recorded: Recorded, axis: Axis) -> list[Band]:
-    """Return a band for each fault of a run, and one, "drain", for the time from the end of the load."""
+    """Return a band for each fault of a run, and a band "drain" from the end of the load to the end of the run."""
     bands = []
     for journal, (faults, known) in enumerate(zip(recorded.of_kind(Kind.FAULT), recorded.names, strict=True)):
         log = FaultLog()
@@ -135,7 +138,7 @@ def bands_of(recorded: Recorded, axis: Axis) -> list[Band]:
 
 
 class Waits:
-    """Times from sending to delivery and to acknowledgement, in a histogram for each bin of the axis (a `Sink`)."""
+    """Times from sending to delivery and to acknowledgement: one histogram for each bin of the axis (a `Sink`)."""
 
     def __init__(self, axis: Axis) -> None:
         """Start without samples."""
@@ -143,17 +146,17 @@ class Waits:
         self._of = {kind: Histograms(axis.count) for kind in (Kind.DELIVER, Kind.OK)}
 
     def __call__(self, kind: Kind, since: Since) -> None:
-        """Count the times of a part in the bins of their sendings."""
+        """Count the times of a chunk of records, each in the bin in which its message was sent."""
         self._of[kind].add(since.took_ns, self._axis.bins(since.sent_ns))
 
     def plot(self, title: str, kind: Kind) -> Plot:
-        """Return the plot of the times to deliveries (`kind` DELIVER) or to acknowledgements (OK)."""
+        """Return the plot of the times to deliveries (`kind` DELIVER) or to acknowledgements (`kind` OK)."""
         lines = _lines(self._axis, self._of[kind])
         return Plot(f"{title}, by the time of sending", "ms", lines, log=True, note=GAPS if lines else "")
 
 
 def _lines(axis: Axis, waits: Histograms) -> tuple[Line, ...]:
-    """Return a line in ms for each of PERCENTILES of the waits (ns) in each bin; none without any."""
+    """Return a line for each of PERCENTILES, in ms, of the times (ns) of each bin; () if there are no times."""
     if not waits.total():
         return ()
     lines = []
@@ -185,7 +188,10 @@ def _connections(recorded: Recorded, axis: Axis) -> Plot:
 
 
 def _acknowledged(waits: Waits, axis: Axis, samples: Mapping[str, Sequence[Sample]]) -> Plot:
-    """Return the latency of acknowledgements, from the real start by message and from the planned one by second."""
+    """Return the plot of the time to acknowledgement, measured from the real and from the planned start of a message.
+
+    The first is by the time of sending; the second is the highest p99 of a load process, by the time of its sample.
+    """
     plot = waits.plot("Acknowledgement", Kind.OK)
     planned = _planned(axis, samples)
     if not planned.seconds:
@@ -202,7 +208,7 @@ def _acknowledged(waits: Waits, axis: Axis, samples: Mapping[str, Sequence[Sampl
 
 
 def _planned(axis: Axis, samples: Mapping[str, Sequence[Sample]]) -> Line:
-    """Return the highest p99 from the planned start that any load process sampled in each bin."""
+    """Return the line of the p99 in ms from the planned start: in each bin, the highest one of a load process."""
     highest = np.full(axis.count, math.nan)
     for row in (row for rows in samples.values() for row in rows):
         found = row.get("planned_ack_ms")
@@ -215,7 +221,7 @@ def _planned(axis: Axis, samples: Mapping[str, Sequence[Sample]]) -> Line:
 
 
 def _trouble(recorded: Recorded, axis: Axis) -> Plot:
-    """Return what went wrong by second: messages, connections, probes and requests."""
+    """Return the plot of failures a second: unaccepted messages, lost connections, failed probes and requests."""
     cut = int(Flag.OWN)
     wrong: dict[str, Callable[[Records], Times]] = {
         "messages refused": lambda r: r["kind"] == Kind.FAIL,
@@ -260,7 +266,7 @@ def _answers(history: History, recorded: Recorded, axis: Axis) -> list[Plot]:
 
 
 def _samples(history: History) -> dict[str, list[Sample]]:
-    """Return the samples of each service and load process, in the order of the table."""
+    """Return service or load process → its resource samples, in the table's order; incomplete rows are left out."""
     rows: dict[str, list[Sample]] = {}
     for row in read_table(history.table("services")):
         known = all(isinstance(row.get(key), int | float) for key in ("t_ns", "rss_mb", "cpu_s"))
@@ -270,7 +276,7 @@ def _samples(history: History) -> dict[str, list[Sample]]:
 
 
 def _services(samples: Mapping[str, Sequence[Sample]], axis: Axis) -> list[Plot]:
-    """Return processor time and memory of services and load processes."""
+    """Return two plots of the services and load processes: CPU time (per cent of one core) and memory (MB)."""
     memory = [
         Line(name, *_by_bin(axis, [(row["t_ns"], row["rss_mb"]) for row in rows])) for name, rows in samples.items()
     ]
@@ -283,7 +289,10 @@ def _services(samples: Mapping[str, Sequence[Sample]], axis: Axis) -> list[Plot]
 
 
 def _shares(rows: Sequence[Sample]) -> Iterator[tuple[float, float]]:
-    """Yield (time in ns, per cent of one processor since the sample before); a service that restarted begins anew."""
+    """Yield (time in ns, CPU time since the sample before in per cent of one core).
+
+    The first sample of a restarted service is left out, because its CPU time counts from 0 again.
+    """
     for before, after in pairwise(rows):
         if after["t_ns"] - before["t_ns"] > SHORTEST_NS and after["cpu_s"] >= before["cpu_s"]:
             spent = 1e9 * (after["cpu_s"] - before["cpu_s"]) / (after["t_ns"] - before["t_ns"])
@@ -291,7 +300,10 @@ def _shares(rows: Sequence[Sample]) -> Iterator[tuple[float, float]]:
 
 
 def _by_bin(axis: Axis, samples: Sequence[tuple[float, float]]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return times (s) and the mean value of the samples of each bin, so that a long run has no more than BINS."""
+    """Return (times in s, values) of samples: all of them up to BINS samples, else the mean of each bin.
+
+    `samples`: (time in ns, value).
+    """
     if not samples:
         return (), ()
     times, values = np.array(samples, dtype=float).T

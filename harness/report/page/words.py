@@ -1,4 +1,4 @@
-"""HTML elements of `report.html`: functions that make them of plain text, which they escape and shorten."""
+"""HTML elements of `report.html`: functions that make them from plain text, which they escape and shorten."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from earwitness.harness.progress import printable
 
 Row = Mapping[str, Any]
 TEXT_MOST: Final = 2_000
-"""Characters of one text that are shown. A platform may choose longer names, and a page of them must stay small."""
+"""Most characters of one text that are shown: a platform may choose long names, and the page must stay small."""
 MARKS: Final = {"PASS": "pass", "FAIL": "fail", "UNKNOWN": "unknown"}
 
 
 def text(value: object, most: int = TEXT_MOST) -> str:
-    """Return `value` as text for HTML: escaped, cut after `most` characters, with control characters written out."""
+    """Return `value` as text for HTML: escaped, cut after `most` characters, control characters shown as escapes."""
     whole = str(value)
     return escape(printable(whole if len(whole) <= most else whole[:most] + " …"), quote=True)
 
@@ -26,7 +26,7 @@ def lines(value: str, most: int = TEXT_MOST) -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    """Return a number with its noun, whose plural has an s."""
+    """Return a number with its noun: "1 card", "2 cards"."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
