@@ -1,1 +1,1 @@
-"""The ten functional scenarios against real services; docs/guide/pytest.md describes them."""
+"""Ten functional scenarios against real services; docs/guide/pytest.md describes them."""

@@ -1,6 +1,6 @@
-"""The frontend's page as a person sees it: a real Chromium without a window, driven by Playwright.
+"""Frontend in a real browser: Chromium without a window, driven by Playwright.
 
-Playwright brings no browser along here: the machine's own Chromium is used, and never one downloaded.
+Playwright's own browser download is not used, only the Chromium that is installed on the machine.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ ONLINE = "#status[data-state=online]"
 
 
 def program() -> str | None:
-    """Return the path of the machine's Chromium, or None."""
+    """Return the path of the machine's Chromium, or None if there is none."""
     return next(filter(None, map(shutil.which, PROGRAMS)), None)
 
 
 def missing() -> str:
-    """Return what is missing to drive a browser here, with the command that installs it; "" if nothing is."""
+    """Return what is missing to drive a browser, with the command that installs it; "" if nothing is missing."""
     if importlib.util.find_spec("playwright") is None:
         return "Playwright is not installed. Install it with: pip install 'earwitness[browser]'"
     if program() is None:
@@ -41,7 +41,7 @@ def missing() -> str:
 
 @asynccontextmanager
 async def chromium() -> AsyncIterator[Browser]:
-    """Start a browser process; it ends with the block."""
+    """Start a browser process and yield the browser; the process ends with the context."""
     from playwright.async_api import async_playwright
 
     # Chromium's sandbox does not work as root.
@@ -57,7 +57,7 @@ async def chromium() -> AsyncIterator[Browser]:
 class Visitor:
     """One person at one browser. Their tabs share cookies and storage with each other, and with no other visitor.
 
-    `complaints` are the errors of the page: what its scripts threw and what the console reported.
+    `complaints`: errors of the person's pages, thrown by scripts or reported on the console.
     """
 
     def __init__(self, context: BrowserContext, frontend: str) -> None:
@@ -73,7 +73,7 @@ class Visitor:
         return page
 
     async def log_in(self, email: str) -> Page:
-        """Log in through the welcome page and the provider's page, as a person does; return the tab."""
+        """Log in through the welcome page and the provider's page; return the tab when it is online."""
         page = await self.blank()
         await page.goto(self.frontend)
         await page.click("#login")
@@ -83,7 +83,7 @@ class Visitor:
         return page
 
     async def tab(self, key: str) -> Page:
-        """Open a new tab at a conversation."""
+        """Open a new tab at the conversation `key`; return the tab when it is online."""
         page = await self.blank()
         await page.goto(f"{self.frontend}/#{key}")
         await page.wait_for_selector(ONLINE, state="attached")
@@ -95,7 +95,10 @@ class Visitor:
 async def visitor(
     browser: Browser, frontend: str, pictures: Path, size: tuple[int, int] = DESKTOP, **context: Any
 ) -> AsyncIterator[Visitor]:
-    """Give a person a browser context of their own. If the block fails, `pictures` gets a picture of every tab."""
+    """Yield a visitor with a browser context of their own.
+
+    If the block fails, a picture of every tab is written into the folder `pictures`. `size`: width and height in px.
+    """
     width, height = size
     made = await browser.new_context(viewport={"width": width, "height": height}, **context)
     try:
@@ -112,21 +115,21 @@ async def visitor(
 
 
 async def say(page: Page, text: str, *, ask: bool = False) -> None:
-    """Type a message and press Enter."""
+    """Type a message and press Enter. `ask`: address it to the agent."""
     await page.set_checked("#ask", ask)
     await page.fill("#text", text)
     await page.press("#text", "Enter")
 
 
 async def texts(page: Page) -> list[str]:
-    """Return the stored messages that a tab shows, from top to bottom."""
+    """Return the texts of the stored messages that a tab shows, from top to bottom."""
     return await page.locator("#messages li[data-seq] .text").all_text_contents()
 
 
 async def shows(page: Page, wanted: Callable[[list[str]], bool] | list[str]) -> list[str]:
-    """Return the messages of a tab once they are `wanted` or satisfy it, else those it shows when the time is up.
+    """Wait until a tab's messages are `wanted`, or satisfy it; return the messages that the tab shows then.
 
-    The caller compares them. The time is `PATIENCE_MS`.
+    After `PATIENCE_MS` ms the present messages are returned, so that the caller's comparison fails.
     """
     holds = wanted if callable(wanted) else (lambda found: found == wanted)
     last = await texts(page)
@@ -139,5 +142,5 @@ async def shows(page: Page, wanted: Callable[[list[str]], bool] | list[str]) -> 
 
 
 def unread(key: str) -> str:
-    """Return the selector of the mark that the list shows at an unread conversation."""
+    """Return the CSS selector of the mark for unread messages at the conversation `key` in the list."""
     return f'nav a[data-key="{key}"] .unread'

@@ -1,4 +1,4 @@
-"""WebSocket of a person, by the `websockets` library: every frame is kept in order, and every wait has a limit."""
+"""WebSocket of a test user, by the `websockets` library: all frames are kept in order, all waits have a time limit."""
 
 from __future__ import annotations
 
@@ -19,12 +19,14 @@ WAYS: tuple[Way, ...] = get_args(Way)
 SUBPROTOCOL = "earwitness.v1"
 DEADLINE_S = 20.0
 HTTP_REFUSALS = 4000
-"""Added to the HTTP status of a refusal before the upgrade: 401 counts as close code 4401, because only some clients
-can see the status."""
+"""Number that is added to the HTTP status of a refusal before the upgrade.
+
+So a refusal with 401 counts as close code 4401: only some clients can see the status, others only the code.
+"""
 
 
 class Refused(Exception):
-    """Refusal of a socket by the platform: `code` is the close code, or 4000 + the HTTP status."""
+    """Refusal of a socket by the platform: `code` is the close code, or HTTP_REFUSALS + the HTTP status."""
 
     def __init__(self, code: int, why: str) -> None:
         self.code = code
@@ -32,7 +34,7 @@ class Refused(Exception):
 
 
 class Socket:
-    """Open WebSocket. `code` is None until it is closed, 1006 if it ended without a close frame."""
+    """Open WebSocket. `code`: its close code, None while it is open, 1006 if it ended without a close frame."""
 
     def __init__(self, connection: ClientConnection) -> None:
         self.connection = connection
@@ -53,9 +55,9 @@ class Socket:
             self._news.set()
 
     async def until(self, done: Callable[[], Any], what: str, timeout_s: float = DEADLINE_S) -> Any:
-        """Wait until `done()` is true and return its value; it is evaluated after every frame.
+        """Wait until `done()` is true and return its value; `done` is called after every frame.
 
-        The test fails after `timeout_s`.
+        The test fails with the words `what` after `timeout_s` seconds.
         """
         try:
             async with asyncio.timeout(timeout_s):
@@ -67,7 +69,7 @@ class Socket:
         return done()
 
     def all(self, kind: str, conversation: str | None = None) -> list[dict[str, Any]]:
-        """Return all received frames of a type, of one conversation if given."""
+        """Return all received frames of the type `kind`, only those of `conversation` if it is given."""
         return [f for f in self.frames if f["type"] == kind and conversation in (None, f.get("conversation"))]
 
     def texts(self, conversation: str | None = None) -> list[str]:
@@ -79,7 +81,10 @@ class Socket:
         return [f["seq"] for f in self.all("message", conversation)]
 
     async def hear(self, n: int, kind: str = "message", conversation: str | None = None) -> list[dict[str, Any]]:
-        """Wait for `n` frames of a type and return all of them. The test fails if the socket ends first."""
+        """Wait for `n` frames of the type `kind`; return all received ones.
+
+        The test fails if the socket ends before.
+        """
         await self.until(lambda: len(self.all(kind, conversation)) >= n or self.code, f"{n} × {kind}")
         found = self.all(kind, conversation)
         assert len(found) >= n, f"expected {n} × {kind}, heard {len(found)} and then the end ({self.code})"
@@ -111,15 +116,15 @@ class Socket:
         return found[0]
 
     async def tell(self, conversation: str, text: str, **more: Any) -> int:
-        """Send a message and wait until it is acknowledged; return its sequence number."""
+        """Send a message, wait until it is acknowledged, and return its sequence number."""
         answer = await self.answer(await self.send(conversation, text, **more))
         assert answer["type"] == "ack", f"expected an ack, got {answer}"
         return int(answer["seq"])
 
     async def fence(self) -> None:
-        """Wait until everything that the server sent to this socket before has been received.
+        """Wait until every frame that the server sent to this socket before this call has been received.
 
-        It pings and awaits the pong: the frames of one socket keep their order.
+        Sends a ping and waits for the pong, because the frames of one socket keep their order.
         """
         token = uuid.uuid4().hex
         await self.say(type="ping", id=token)
@@ -138,9 +143,9 @@ class Socket:
 async def open_socket(
     url: str, token: str = "", *, way: Way = "header", resume: Mapping[str, int] | None = None, headers: Any = None
 ) -> Socket:
-    """Open a socket and wait until it is welcomed. Raises Refused.
+    """Open a socket and wait for the welcome frame. Raises Refused.
 
-    `token` is a ticket if the way is "ticket"; `resume`: the last sequence number received, by conversation.
+    `token`: the access token, a ticket if `way` is "ticket"; `resume`: last sequence number received, by conversation.
     """
     query, sent = {}, dict(headers or {})
     protocols: list[Subprotocol] | None = None
@@ -176,7 +181,7 @@ async def open_socket(
 
 
 async def verdict_on(url: str, token: str, way: Way = "header", headers: Any = None) -> int:
-    """Return 0 if a socket is opened with this token (it is closed again), else the code of the refusal."""
+    """Return 0 if a socket can be opened with this token (it is closed again), else the code of the refusal."""
     try:
         socket = await open_socket(url, token, way=way, headers=headers)
     except Refused as refused:

@@ -1,4 +1,4 @@
-"""Options and fixtures of the functional suite. It speaks to real services only; see docs/guide/pytest.md."""
+"""Options and fixtures of the functional suite, which tests real services only; see docs/guide/pytest.md."""
 
 from __future__ import annotations
 
@@ -71,7 +71,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Find or start the platform, in the controller of the session; workers of xdist receive its endpoints."""
+    """Find or start the platform, in the main process of the session.
+
+    Workers of xdist receive its endpoints from there.
+    """
     config = session.config
     if hasattr(config, "workerinput"):
         config.stash[PLATFORM] = UnderTest.from_controller(config.workerinput["earwitness"])
@@ -100,7 +103,10 @@ def pytest_configure_node(node: Any) -> None:
 
 
 def starter(config: pytest.Config, word: str) -> Callable[..., Platform]:
-    """Return a function that starts a platform as the options of this session ask."""
+    """Return a function that starts a platform with the defects and log folder that the session's options state.
+
+    `word`: name of the subfolder for the logs.
+    """
     logs = config.option.logs / word if config.option.logs is not None else None
     defects: dict[str, list[str]] = {}
     for order in config.option.defect:
@@ -111,7 +117,7 @@ def starter(config: pytest.Config, word: str) -> Callable[..., Platform]:
 
 @pytest.hookimpl(wrapper=True, trylast=True)
 def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
-    """Stop the platform before `--cov` reads its data: services write their coverage when they end."""
+    """Stop the platform before `--cov` reads its data, because services write their coverage when they end."""
     try:
         return (yield)
     finally:
@@ -119,7 +125,7 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Stop the platform that this session started, however the session ends."""
+    """Stop the platform that this session started."""
     ours = config.stash.get(OURS, None)
     if ours is not None:
         ours.stop()
@@ -127,13 +133,13 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def trusted() -> ssl.SSLContext:
-    """Return a TLS context, made once: reading the system's certificates takes longer than most tests."""
+    """Return a TLS context, made once a session: reading the system's certificates takes longer than most tests."""
     return ssl.create_default_context()
 
 
 @pytest.fixture(scope="session")
 def reachable(request: pytest.FixtureRequest) -> str:
-    """Return "" if edge and auth give real answers, else the sentence with which every test fails."""
+    """Return "" if edge and auth answer as the reference platform does, else the message for a failing test."""
     platform = request.config.stash[PLATFORM]
     try:
         with httpx.Client(timeout=ANSWER_S, trust_env=False) as client:
@@ -148,7 +154,10 @@ def reachable(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def platform(request: pytest.FixtureRequest, reachable: str) -> UnderTest:
-    """Return the session's platform, healthy. Tests that break something take `breakable` instead."""
+    """Return the session's platform; fail the test if the platform does not answer.
+
+    Tests that break something use `breakable` instead.
+    """
     if reachable:
         pytest.fail(reachable, pytrace=False)
     return request.config.stash[PLATFORM]
@@ -156,7 +165,7 @@ def platform(request: pytest.FixtureRequest, reachable: str) -> UnderTest:
 
 @pytest.fixture(scope="session")
 def own_platforms() -> Iterator[dict[str, Platform]]:
-    """Return the platforms that single tests needed for themselves, by a word; they end with the process."""
+    """Yield name → platform, for platforms that a fixture starts for some tests; all are stopped with the session."""
     started: dict[str, Platform] = {}
     yield started
     for one in started.values():
@@ -167,9 +176,9 @@ def own_platforms() -> Iterator[dict[str, Platform]]:
 def breakable(
     request: pytest.FixtureRequest, platform: UnderTest, own_platforms: dict[str, Platform]
 ) -> Iterator[UnderTest]:
-    """Return a platform that no other test uses meanwhile: the session's, or under xdist one of this process.
+    """Yield a platform that no other test uses meanwhile: the session's, or under xdist one of this worker process.
 
-    It is healthy again afterwards, whatever the test did.
+    Afterwards the platform is repaired, whatever the test did.
     """
     mine = platform
     if hasattr(request.config, "workerinput"):
@@ -183,7 +192,7 @@ def breakable(
 
 @pytest.fixture(scope="session")
 def limited_platform(request: pytest.FixtureRequest, own_platforms: dict[str, Platform]) -> UnderTest:
-    """Return a platform with the same small budgets on all services: a test can use one up and see it come back."""
+    """Return a platform with equal small rate budgets on all services: a test can exhaust one and see it refill."""
     if not request.config.option.real_services:
         pytest.fail("This test starts a platform with small budgets of its own: give --real-services.", pytrace=False)
     budget: dict[str, object] = {"rate_per_s": RATE_PER_S, "rate_burst": RATE_BURST}
@@ -196,7 +205,7 @@ def limited_platform(request: pytest.FixtureRequest, own_platforms: dict[str, Pl
 async def limited(
     request: pytest.FixtureRequest, limited_platform: UnderTest, http: httpx.AsyncClient
 ) -> AsyncIterator[Factory]:
-    """Return a factory of people on the platform with small budgets."""
+    """Yield a factory of people on the platform with small rate budgets."""
     factory = Factory(limited_platform, http, request.config.option.seed, request.node.name)
     yield factory
     await factory.close()
@@ -204,7 +213,7 @@ async def limited(
 
 @pytest.fixture
 async def http(trusted: ssl.SSLContext) -> AsyncIterator[httpx.AsyncClient]:
-    """Return an HTTP client that keeps its connections open during one test."""
+    """Yield an HTTP client that keeps its connections open during one test."""
     limits = httpx.Limits(max_connections=200, max_keepalive_connections=50)
     async with httpx.AsyncClient(timeout=ANSWER_S, verify=trusted, trust_env=False, limits=limits) as client:
         yield client
@@ -214,7 +223,7 @@ async def http(trusted: ssl.SSLContext) -> AsyncIterator[httpx.AsyncClient]:
 async def people(
     request: pytest.FixtureRequest, platform: UnderTest, http: httpx.AsyncClient
 ) -> AsyncIterator[Factory]:
-    """Return a factory of people, logins, conversations and sockets on the session's platform."""
+    """Yield a factory of people, logins, conversations and sockets on the session's platform."""
     factory = Factory(platform, http, request.config.option.seed, request.node.name)
     yield factory
     await factory.close()
@@ -224,7 +233,7 @@ async def people(
 async def survivors(
     request: pytest.FixtureRequest, breakable: UnderTest, http: httpx.AsyncClient
 ) -> AsyncIterator[Factory]:
-    """Return the same kind of factory as `people`, on the platform that the test breaks."""
+    """Yield a factory as `people` does, on the platform that the test breaks."""
     factory = Factory(breakable, http, request.config.option.seed, request.node.name)
     yield factory
     await factory.close()
@@ -237,7 +246,7 @@ async def _databases(platform: UnderTest) -> Databases:
 
 @pytest.fixture
 async def databases(platform: UnderTest) -> AsyncIterator[Databases]:
-    """Return connections to the two databases of the session's platform."""
+    """Yield connections to the two databases of the session's platform."""
     both = await _databases(platform)
     yield both
     await both.close()
@@ -245,7 +254,7 @@ async def databases(platform: UnderTest) -> AsyncIterator[Databases]:
 
 @pytest.fixture
 async def chrome(request: pytest.FixtureRequest, platform: UnderTest) -> AsyncIterator[Any]:
-    """Return a real Chromium. Without one the test is reported as not run, or fails with --need-browser."""
+    """Yield a real Chromium. Without one the test is reported as not run; with --need-browser it fails."""
     missing = browser.missing()
     if missing and request.config.option.need_browser:
         pytest.fail(missing, pytrace=False)
@@ -257,7 +266,7 @@ async def chrome(request: pytest.FixtureRequest, platform: UnderTest) -> AsyncIt
 
 @pytest.fixture
 def pictures(request: pytest.FixtureRequest) -> Path:
-    """Return the folder in which a failed test of the browser keeps its pictures."""
+    """Return the folder into which a failed browser test writes its pictures."""
     return PICTURES / re.sub(r"[^\w-]+", "-", request.node.name)
 
 

@@ -1,4 +1,4 @@
-"""Users of the load side in a functional test: `harness.run.crowd` on the platform of the session."""
+"""Virtual users of load tests, used in a functional test: `harness.run.crowd` on the platform of the session."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ def crowd_on(
     seed: int = 1,
     promises: Mapping[str, Any] | None = None,
 ) -> Crowd:
-    """Return users whose run is judged by the promises of the reference platform, or by `promises` in their place."""
+    """Return `users` virtual users whose run is judged by the contract of the reference platform.
+
+    `sizes`: members of each room; `judged_by`: ids of the checks; `promises`: keys of the contract to use instead.
+    """
     endpoints = platform.endpoints
     return Crowd(
         ReferenceTarget(endpoints, promises=promises),

@@ -1,4 +1,4 @@
-"""People, their logins and conversations: deterministic by the seed, kept apart from each other by tag and test."""
+"""People, their logins and conversations: the same for the same seed; names differ for each run and test."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ AT_ONCE = 16
 
 @dataclass(frozen=True)
 class User:
-    """Person who has logged in. `claims` are read from the access token without verifying it."""
+    """Person who has logged in. `claims`: those of the access token, which is not verified here."""
 
     id: str
     email: str
@@ -43,7 +43,7 @@ class User:
 
     @classmethod
     def of(cls, answer: Mapping[str, Any]) -> User:
-        """Return the user of an answer to a login, an exchange or a refresh."""
+        """Return the user that an answer of auth describes: to a login, a code exchange or a refresh."""
         token = answer["access_token"]
         claims = jwt.decode(token, options={"verify_signature": False})
         user = answer.get("user") or {"id": claims["sub"], "email": claims["email"], "name": claims["name"]}
@@ -56,9 +56,9 @@ def bearer(token: str) -> dict[str, str]:
 
 
 class Factory:
-    """Maker of everything that one test needs.
+    """Maker of the people, conversations and sockets of one test.
 
-    Names carry the run's tag and the test's own word, so no two tests share anything.
+    Names contain the run's tag and a word of the test, so that no two tests share a user or conversation.
     """
 
     def __init__(self, platform: UnderTest, http: httpx.AsyncClient, seed: int, test: str) -> None:
@@ -70,7 +70,7 @@ class Factory:
         self._turn = asyncio.Semaphore(AT_ONCE)
 
     def fresh(self, what: str = "thing") -> str:
-        """Return a name that no other test has."""
+        """Return a name that no other test uses."""
         self._made += 1
         return f"{what}-{self._made}-{self.random.getrandbits(24):06x}-{self.word}-{self.platform.tag}"
 
@@ -80,7 +80,7 @@ class Factory:
         return f"{name}{self._made}-{self.random.getrandbits(32):08x}.{self.platform.tag}@{DOMAIN}"
 
     async def visit(self, browser: Browser, url: str) -> HttpResponse:
-        """Send one request of a browser, without following redirects."""
+        """Send one request as a browser does, with its cookies, without following redirects."""
         return await run_flow_async(browser.request("GET", url), self.http)
 
     async def log_in(self, email: str | None = None, *, ttl_s: float | None = None) -> User:
@@ -139,13 +139,13 @@ class Factory:
             found += page
 
     async def ticket(self, user: User) -> str:
-        """Buy a ticket for one socket."""
+        """Return a new ticket, with which the user can open one socket."""
         answer = await self.http.post(f"{self.platform.auth}/auth/ticket", headers=user.bearer)
         assert answer.status_code == 200, f"a ticket: expected 200 of auth, got {answer.text}"
         return str(answer.json()["ticket"])
 
     async def credential(self, user: User, way: Way) -> str:
-        """Return what is presented that way: the token, or a ticket bought with it."""
+        """Return the credential for the way of presenting it: a new ticket for "ticket", else the access token."""
         return await self.ticket(user) if way == "ticket" else user.token
 
     async def connect(
@@ -164,17 +164,17 @@ class Factory:
 
 
 class Databases:
-    """Connections to both databases, which bypass the services."""
+    """Connections to the databases of auth and of the backends, which bypass the services."""
 
     def __init__(self, auth: asyncpg.Connection, main: asyncpg.Connection) -> None:
         self.auth, self.main = auth, main
 
     async def account(self, email: str) -> list[dict[str, Any]]:
-        """Return the rows of auth_users with this address."""
+        """Return the rows of `auth_users`, auth's accounts, with this address."""
         return [dict(row) for row in await self.auth.fetch("SELECT * FROM auth_users WHERE email = $1", email)]
 
     async def copy(self, email: str) -> list[dict[str, Any]]:
-        """Return the rows of userbase with this address."""
+        """Return the rows of `userbase`, the backends' copies of accounts, with this address."""
         return [dict(row) for row in await self.main.fetch("SELECT * FROM userbase WHERE email = $1", email)]
 
     async def close(self) -> None:
@@ -184,7 +184,7 @@ class Databases:
 
 
 async def make_forger(databases: Databases, people: Factory) -> Forger:
-    """Return a maker of forged tokens for a new person, with the key by which the platform signs now."""
+    """Return a maker of forged tokens about a new person, with the key by which the platform signs at present."""
     row = await databases.auth.fetchrow(
         "SELECT kid, private_pem FROM signing_keys WHERE retires_at IS NULL ORDER BY created_at DESC LIMIT 1"
     )
@@ -195,9 +195,11 @@ async def make_forger(databases: Databases, people: Factory) -> Forger:
 
 
 async def eventually(what: str, ask: Any, timeout_s: float, pause_s: float = 0.05) -> Any:
-    """Ask until the answer is true, and return it; the test fails after `timeout_s`.
+    """Await `ask()` repeatedly until its result is true, and return the result.
 
-    For changes that no service announces.
+    The test fails after `timeout_s` seconds.
+
+    For changes that no service announces. `what`: words for the failure; `pause_s`: seconds between the calls.
     """
     deadline = asyncio.get_running_loop().time() + timeout_s
     while True:

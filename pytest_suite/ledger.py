@@ -1,4 +1,4 @@
-"""`--ledger FILE`: one line of JSON for the outcome of every test, written as soon as it is known."""
+"""Option `--ledger FILE`: one JSON line with the outcome of every test, written as soon as the test has ended."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _ADDRESS = re.compile(r"127\.0\.0\.1:\d+")
 class Ledger:
     """Plugin of pytest that writes the ledger.
 
-    `outcome` is passed, failed, error (before or after the test itself) or skipped.
+    `outcome` is passed, failed, error (in the set-up or clean-up of a test) or skipped.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Append the line of a test: of its call, or of a set-up or clean-up that did not pass."""
+        """Append the line of a test, from its call, or from a set-up or clean-up that did not pass."""
         if report.when != "call" and report.passed:
             return
         outcome = "error" if report.failed and report.when != "call" else report.outcome

@@ -1,4 +1,4 @@
-"""Small budgets, and how much may be granted within them whatever the network does."""
+"""Small rate budgets, and a bound on the requests that a service may grant within one, whatever the network does."""
 
 from __future__ import annotations
 
@@ -6,14 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 RATE_PER_S, RATE_BURST = 2, 40
-"""Budget that refills so slowly that a test sees it stay empty from one request to the next."""
+"""Rate budget (requests a second, burst) that refills so slowly that it is still empty at a test's next request."""
 ABUSE_NACKS = 1200
 """Number of refused frames within ten seconds after which a socket is closed: more than a burst of a thousand."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """Request of one user: when it was sent, when its answer came (seconds of one clock), and what the answer was."""
+    """Request of one user.
+
+    `sent`, `answered`: times of sending and of the answer, in seconds of one clock; `place`: the service that was
+    asked; `granted`: whether the request was accepted.
+    """
 
     sent: float
     answered: float
@@ -22,10 +26,10 @@ class Asked:
 
 
 def most_overspent(asked: Sequence[Asked], rate_per_s: float = RATE_PER_S, burst: float = RATE_BURST) -> float:
-    """Return by how many requests a token bucket was exceeded in the worst of all time spans; if not positive, in none.
+    """Return the most requests that were granted beyond a token bucket, over all time spans; not positive: none were.
 
-    Everything granted that was both sent and answered within a span must fit into burst + rate × length. No assumption
-    is made about when, between its sending and its answer, a request was counted.
+    All granted requests that were both sent and answered within a span must fit into burst + rate × length. No
+    assumption is made about when, between its sending and its answer, a request was counted.
     """
     granted = [a for a in asked if a.granted]
     worst = -burst

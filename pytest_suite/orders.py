@@ -1,7 +1,7 @@
-"""The defect that turns each test red: the marker `fails_with` of every critical test, and what it names.
+"""Defects that turn a test red: the marker `fails_with` of each critical test, and the defects that it names.
 
-@pytest.mark.fails_with("Z49")                       # the service and probability 1 as the catalogue's entry has it
-@pytest.mark.fails_with("Z1:0.01", "backend=Z55")    # another probability; another service; two runs
+@pytest.mark.fails_with("Z49")                       # service as in the catalogue, probability 1
+@pytest.mark.fails_with("Z1:0.01", "backend=Z55")    # two defects, so two runs: a probability, a service
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ AWAITED |= dict.fromkeys(("Z46", "Z47", "Z48", "Z48b", "Z49", "Z60", "Z61", "Z62
 
 @dataclass(frozen=True, slots=True, order=True)
 class Order:
-    """One defect of one service, in the form that `--defect` takes."""
+    """Defect, the service to start with it, and its probability, in the form that `--defect` accepts."""
 
     service: str
     id: str
@@ -36,7 +36,10 @@ class Order:
 
     @classmethod
     def of(cls, text: str, catalogue: Mapping[str, Defect]) -> Order:
-        """Return the order that a marker names. Raises ValueError with one sentence if there is no such defect."""
+        """Return the order for the text of a marker. Raises ValueError with one sentence if there is no such defect.
+
+        `catalogue`: defects by id.
+        """
         service, _, named = text.rpartition("=")
         id, _, chance = named.partition(":")
         if id not in catalogue and id in AWAITED:
@@ -47,13 +50,13 @@ class Order:
 
 
 class Collected:
-    """Plugin of pytest that keeps what was collected: cases by test, in the order of the files."""
+    """Plugin of pytest that stores the collected tests: (file, name) → cases, in the order of the files."""
 
     def __init__(self) -> None:
         self.tests: dict[tuple[str, str], list[pytest.Function]] = {}
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Keep the collected cases."""
+        """Store the collected cases."""
         for item in session.items:
             assert isinstance(item, pytest.Function)
             self.tests.setdefault((item.path.name, item.originalname), []).append(item)
@@ -71,14 +74,14 @@ def collect() -> dict[tuple[str, str], list[pytest.Function]]:
 
 
 def orders_of(item: pytest.Function, catalogue: Mapping[str, Defect]) -> Iterator[Order]:
-    """Yield the defects that must turn this test red. Raises ValueError for a defect that does not exist."""
+    """Yield the defects that the markers of a test name. Raises ValueError for a defect that does not exist."""
     for marker in item.iter_markers(MARKER):
         for text in marker.args:
             yield Order.of(text, catalogue)
 
 
 def faults(tests: Mapping[tuple[str, str], Sequence[pytest.Function]], catalogue: Mapping[str, Defect]) -> list[str]:
-    """Return a sentence for each critical test that names no existing defect."""
+    """Return a sentence for each critical test that names no defect, and for each that names an unknown one."""
     found = []
     for (file, name), (item, *_) in tests.items():
         try:

@@ -28,14 +28,14 @@ TALK = (
 )
 QUESTION = "How many messages were lost during the restart, and which check would have told us so?"
 PACE_S = 0.3
-"""Seconds between the pieces of the agent's answer: slow enough for a picture of an answer in progress."""
+"""Seconds between the pieces of the agent's answer: long enough to take a picture of an unfinished answer."""
 TITLES = ("Release of the week", "Incident review", "Lunch on Thursday", "Customer Ärger & Söhne", "On call")
 
 
 async def furnish(people: Factory, email: str) -> tuple[list[str], User]:
-    """Make five conversations of the person in the pictures.
+    """Make five conversations of the person with the address `email`.
 
-    Returns their keys, and a colleague who can write to them.
+    Returns their keys, and a colleague who is a member of them.
     """
     me, carla, david = [await people.log_in(name) for name in (email, people.email("carla"), people.email("david"))]
     everybody = (me, carla, david)
@@ -50,7 +50,7 @@ async def furnish(people: Factory, email: str) -> tuple[list[str], User]:
 
 
 async def take(chrome: Browser, people: Factory, folder: Path, size: tuple[int, int], look: Any) -> list[str]:
-    """Take the pictures of one size and one colour scheme; return the page's errors."""
+    """Take the pictures of one window size and one colour scheme (`look`); return the page's errors."""
     name = f"{'phone' if size == b.PHONE else 'desktop'}-{look}"
     email = people.email("ann")
     keys, carla = await furnish(people, email)

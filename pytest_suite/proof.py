@@ -1,9 +1,9 @@
-"""`python -m pytest_suite.proof`: every critical test against the defects that it names, on the real platform.
+"""The program `python -m pytest_suite.proof`: run every critical test with the defects that it names.
 
 For each defect the platform is started with it, and the tests that name it are run: they must fail. A session without a
-defect shows that they pass otherwise. The findings are kept in `--work`, so the same command continues after an
+defect shows that they pass otherwise. The outcomes are stored in `--work`, so the same command continues after an
 interruption; the table is written to `--evidence`. Exit code 0: every test is red for its defects; 1: one is not; 3:
-there is more to run, or nothing was run. A published table that shows more rows is not replaced.
+some were not run, or none was. A published table that rests on more runs is not replaced.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from pytest_suite.proof_table import HEALTHY, Findings, Row, table
 
 WORK, EVIDENCE = Path("runs/proof"), HERE.parent / "docs" / "suite-evidence.md"
 FEW_ROWS = 40
-"""Number of seeded rows: enough for the tests that need some, and written at once."""
+"""Number of seeded rows in the databases: enough for the tests that need some, and written quickly."""
 END_S = 60.0
 
 
 class Proof:
-    """Rows of the table, and the sessions of pytest that fill them."""
+    """Pairs of test and defect, and the sessions of pytest that find their outcomes."""
 
     def __init__(self, work: Path, others: str, only: Iterable[str]) -> None:
         self.catalogue = {one.id: one for one in all_defects()}
@@ -55,7 +55,7 @@ class Proof:
         self.findings = Findings(self._work / "findings.jsonl")
 
     def sessions(self) -> dict[str, list[tuple[str, str]]]:
-        """Return what is still to be run: tests (file, name) by the defect that the platform is started with."""
+        """Return what has no outcome yet: name of the defect, or HEALTHY → tests as (file, name)."""
         todo: dict[str, list[tuple[str, str]]] = {}
         for row in self.rows:
             if row.order.id in self.catalogue:
@@ -72,9 +72,9 @@ class Proof:
         return {order: tests for order, tests in left.items() if tests}
 
     def run(self, order: str, tests: list[tuple[str, str]], until: float | None) -> None:
-        """Run one session of pytest with a platform of its own; its findings are kept even if it is cut short.
+        """Run one session of pytest with a platform of its own, and store its outcomes, even if it is cut short.
 
-        `until`: end of the time budget (`time.monotonic`), None for no limit.
+        `order`: the defect, or HEALTHY; `until`: end of the time budget (`time.monotonic`), None for no limit.
         """
         folder = self._work / order.replace("=", "-").replace(":", "-")
         shutil.rmtree(folder, ignore_errors=True)
@@ -105,11 +105,11 @@ class Proof:
         return sum(GroundTruth(logs).count(id, "")[0] for logs in folder.iterdir() if logs.is_dir())
 
     def write(self, evidence: Path) -> None:
-        """Write the table to `evidence`, or into the folder of the findings if the published table shows more rows."""
+        """Write the table to `evidence`; into the work folder if the published table rests on more runs."""
         _say(publish(evidence, table(self.rows, self.findings, self.catalogue), self._work / "suite-evidence.md"))
 
     def exit_code(self) -> int:
-        """Print how many rows are red, not red and not run; return the exit code."""
+        """Print the number of rows that are red, not red and not run; return the exit code."""
         states: Mapping[str, int] = self.findings.count(self.rows)
         _say(", ".join(f"{n} {state}" for state, n in states.items()))
         if states.get("not red"):
@@ -118,7 +118,7 @@ class Proof:
 
 
 def _end(session: subprocess.Popen[bytes]) -> None:
-    """End a session as Ctrl-C does, so that pytest stops its platform."""
+    """Send SIGINT to a session of pytest, so that it stops its platform; after END_S seconds kill it."""
     session.send_signal(signal.SIGINT)
     try:
         session.wait(END_S)
@@ -132,7 +132,7 @@ def _say(text: str) -> None:
 
 
 def main() -> int:
-    """Run the sessions that are still missing, write the table, and return the exit code."""
+    """Run the sessions without outcomes, write the table, and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m pytest_suite.proof", description=__doc__.partition("\n")[2])
     parser.add_argument("--only", default="", metavar="Z49,NAME", help="only these defects, tests or files")
     parser.add_argument(

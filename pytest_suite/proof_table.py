@@ -1,4 +1,4 @@
-"""Findings of the sessions of `proof`, and the page that shows them."""
+"""Outcomes of the sessions of `proof`, and the page that shows them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Test = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Test and a defect that must turn it red."""
+    """Test, and a defect that must turn it red."""
 
     file: str
     name: str
@@ -26,7 +26,7 @@ class Row:
 
 
 class Findings:
-    """Outcomes of all cases by defect and test, one line of JSON each in a file."""
+    """Outcomes of all cases, by defect and test, stored as JSON lines in a file."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -41,7 +41,10 @@ class Findings:
         self.fired[line["order"]] = max(self.fired.get(line["order"], 0), line["fired"])
 
     def add(self, order: str, lines: Iterable[Mapping[str, Any]], fired: int) -> None:
-        """Store the outcomes of one session. `fired`: how often its defect fired."""
+        """Store the outcomes of one session.
+
+        `lines`: those of the ledger; `fired`: how often the session's defect fired.
+        """
         with open(self._path, "a", encoding="utf-8") as file:
             for line in lines:
                 whole = {"order": order, "fired": fired, **line}
@@ -53,11 +56,11 @@ class Findings:
         return test in self._by_order.get(order, {})
 
     def of(self, order: str, test: Test) -> list[dict[str, Any]]:
-        """Return the outcomes of all cases of a test with this defect."""
+        """Return the outcomes of all cases of a test in the session with the defect `order`."""
         return list(self._by_order.get(order, {}).get(test, {}).values())
 
     def state(self, row: Row) -> str:
-        """Return "red" if the defect fired and the test itself failed, else "not red" or "not run"."""
+        """Return "red" if the defect fired and a case failed, "not run" without outcomes, else "not red"."""
         ends = self.of(str(row.order), (row.file, row.name))
         if not ends or all(end["outcome"] == "skipped" for end in ends):
             return "not run"
@@ -65,7 +68,7 @@ class Findings:
         return "red" if red else "not red"
 
     def others(self, order: str, own: Iterable[Test]) -> list[Test]:
-        """Return the tests that noticed the defect but do not name it."""
+        """Return the tests that failed with the defect `order` and are not among `own`, the tests that name it."""
         known = set(own)
         found = self._by_order.get(order, {})
         return [
@@ -74,7 +77,7 @@ class Findings:
         ]  # fmt: skip
 
     def count(self, rows: Sequence[Row]) -> Counter[str]:
-        """Return how many rows are in each state."""
+        """Return state (see `state`) → number of rows."""
         return Counter(self.state(row) for row in rows)
 
     def told(self, order: str) -> str:
@@ -83,7 +86,7 @@ class Findings:
         return ", ".join(f"{n} {outcome}" for outcome, n in ends.items()) or "nothing"
 
     def forget(self, rows: Sequence[Row]) -> None:
-        """Forget the findings of rows that are not red, so that they are run again."""
+        """Remove the outcomes of rows that are not red, so that these rows are run again."""
         for row in rows:
             if self.state(row) != "red":
                 self._by_order.get(str(row.order), {}).pop((row.file, row.name), None)
@@ -99,7 +102,7 @@ def split(nodeid: str) -> tuple[Test, str]:
 
 
 def table(rows: Sequence[Row], findings: Findings, catalogue: Mapping[str, Defect]) -> str:
-    """Return the whole page as Markdown."""
+    """Return the page of the outcomes of `rows` as Markdown."""
     states = findings.count(rows)
     lines = [
         "# Each functional test can fail",

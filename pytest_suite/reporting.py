@@ -1,4 +1,4 @@
-"""Outcome "not run" for tests that this machine cannot run: not passed, and reported at the end of the session."""
+"""Outcome "not run" for tests that this machine cannot run: not passed, and listed at the end of the session."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ NOT_RUN = "not run: "
 
 
 def not_run(why: str) -> NoReturn:
-    """End a test that this machine cannot run. `why` names what is missing, and the command that installs it."""
+    """End the present test as not run. `why`: what is missing, and the command that installs it."""
     pytest.skip(NOT_RUN + why)
 
 
 def why_not_run(report: pytest.TestReport | pytest.CollectReport) -> str:
-    """Return the reason of `not_run`; "" for every other outcome."""
+    """Return the reason that `not_run` was given; "" for every other outcome."""
     if not report.skipped or not isinstance(report.longrepr, tuple):
         return ""
     _, mark, why = report.longrepr[2].partition(NOT_RUN)
@@ -25,7 +25,7 @@ def why_not_run(report: pytest.TestReport | pytest.CollectReport) -> str:
 def pytest_report_teststatus(
     report: pytest.TestReport | pytest.CollectReport,
 ) -> tuple[str, str, tuple[str, dict[str, bool]]] | None:
-    """Report the outcome "not run"."""
+    """Return category, letter and word of the outcome "not run"; None for every other outcome."""
     return ("not run", "N", ("NOT RUN", {"yellow": True})) if why_not_run(report) else None
 
 

@@ -1,4 +1,4 @@
-"""`python -m pytest_suite.scenarios > docs/scenarios.md`: every functional test and every load story, counted."""
+"""Generator of `docs/scenarios.md`, `python -m pytest_suite.scenarios`: every functional test and every load story."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def first_line(text: str | None) -> str:
 
 
 def page() -> str:
-    """Return the whole page as Markdown."""
+    """Return the page as Markdown."""
     tests, load = collect(), list(stories())
     cases = sum(len(items) for items in tests.values())
     lines = [

@@ -37,7 +37,7 @@ async def timed(work: Awaitable[httpx.Response]) -> tuple[float, httpx.Response]
 
 
 async def forger_of(people: Factory) -> Forger:
-    """Return a maker of forged tokens. It must be made while auth is up, because it logs people in."""
+    """Return a maker of forged tokens. Call this while auth is running, because it logs people in."""
     platform = people.platform
     databases = Databases(
         await asyncpg.connect(platform.need("auth_dsn")), await asyncpg.connect(platform.need("main_dsn"))
@@ -49,7 +49,7 @@ async def forger_of(people: Factory) -> Forger:
 
 
 def transitions(people: Factory, service: str, before: int) -> list[str]:
-    """Return the transitions of a service's breaker in its log, without the first `before` ones."""
+    """Return the state changes of a service's circuit breaker, from its log, without the first `before` ones."""
     log = people.platform.control.logs(service, 10_000)
     return re.findall(r"circuit breaker of auth: (\S+ to \S+)", log)[before:]
 
@@ -63,9 +63,9 @@ async def new_login(people: Factory) -> bool:
 
 
 async def known_everywhere(platform: UnderTest, token: str) -> None:
-    """Let every replica judge a token of the current key.
+    """Present a token to every replica, so that each fetches the current signing key.
 
-    Another test may have rotated the key, and without auth no replica could learn the new one.
+    Another test may have rotated the key, and without auth a replica cannot fetch the new one.
     """
     for base in platform.replicas.values():
         assert await verdict_on(base, token) == 0
@@ -158,7 +158,7 @@ class TestAuthServiceRecovery:
         key = await survivors.conversation(ann)
 
         def stranger() -> dict[str, str]:
-            """Return a header with a token of a key that Backend can only judge after asking Auth."""
+            """Return a header with a token of an unknown key, which the backend can judge only after asking auth."""
             return bearer(forger.minted(header={"kid": uuid.uuid4().hex}))
 
         degraded: dict[str, Callable[[], Awaitable[httpx.Response]]] = {

@@ -1,4 +1,4 @@
-"""Scenario 3: from the provider's page to a stored conversation with a streamed answer, without a manual step."""
+"""Scenario 3: from the provider's login page to a stored conversation with a streamed answer, without a manual step."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ QUESTION = "What is the answer to life, the universe and everything, and why do 
 
 
 async def log_in_by_the_page(people: Factory, email: str) -> User:
-    """Log in as the frontend's page does: by a one-time code in its address, exchanged together with a verifier."""
+    """Log in as the frontend does: with a one-time code from the redirect, exchanged with a verifier for tokens."""
     frontend, browser = people.platform.frontend, Browser()
     verifier = secrets.token_urlsafe(48)
     digest = hashlib.sha256(verifier.encode()).digest()
@@ -44,7 +44,7 @@ async def log_in_by_the_page(people: Factory, email: str) -> User:
 
 
 async def ended(socket: Socket, key: str, runs: int = 1) -> None:
-    """Wait until `runs` runs of the agent have ended, whichever."""
+    """Wait until `runs` or more answers of the agent in the conversation `key` have ended, completed or by an error."""
 
     def ends() -> bool:
         return sum(f["event"] in ("completed", "error") for f in socket.all("agent", key)) >= runs
@@ -53,7 +53,7 @@ async def ended(socket: Socket, key: str, runs: int = 1) -> None:
 
 
 async def ask(socket: Socket, key: str, question: str) -> tuple[int, list[dict[str, Any]], dict[str, Any]]:
-    """Ask the agent; return (number of the question, all events of the run, the answer as a message)."""
+    """Ask the agent; return (number of the question, all events of the answer, the answer as a message)."""
     seq = await socket.tell(key, question, ask=True)
     await ended(socket, key)
     await socket.until(lambda: seq + 1 in socket.seqs(key), "the answer as a message")
@@ -62,7 +62,10 @@ async def ask(socket: Socket, key: str, question: str) -> tuple[int, list[dict[s
 
 
 def assert_whole_run(events: list[dict[str, Any]], answer: str) -> None:
-    """Assert that the events are one run: begun once, chunks without gap, one end, and together the answer."""
+    """Assert that `events` are those of one complete answer, and that its pieces together are `answer`.
+
+    It must have started once, have several pieces without a gap in their numbers, and have completed once.
+    """
     assert len({f["run"] for f in events}) == 1
     names = [f["event"] for f in events]
     chunks = [f for f in events if f["event"] == "chunk"]

@@ -20,7 +20,7 @@ CONTRACT = reference_contract()
 SYNC_S = float(CONTRACT.sync_bound_s or 0)
 REVOCATION_S = float(CONTRACT.revocation_bound_s or 0)
 AFTER_OUTAGE_S = 20.0
-"""From when everything is ready again until both tables agree."""
+"""Seconds within which both tables must agree, counted from when all services are ready again."""
 COLUMNS = ("email", "name", "is_active", "permissions", "provider", "subject", "version")
 
 
@@ -36,7 +36,7 @@ async def in_step(databases: Databases, emails: list[str]) -> bool:
 
 
 async def no_orphans(databases: Databases, tag: str) -> bool:
-    """Return whether none of the run's people is in one table only."""
+    """Return whether both tables hold the same people of this run, at least one."""
     pattern = f"%.{tag}@%"
     auth = {str(r["id"]) for r in await databases.auth.fetch("SELECT id FROM auth_users WHERE email LIKE $1", pattern)}
     main = {str(r["id"]) for r in await databases.main.fetch("SELECT id FROM userbase WHERE email LIKE $1", pattern)}
@@ -44,7 +44,7 @@ async def no_orphans(databases: Databases, tag: str) -> bool:
 
 
 async def rename(people: Factory, user: User, name: str) -> int:
-    """Change the user's own name at auth; return the status."""
+    """Change the user's name at auth, as that user; return the HTTP status."""
     answer = await people.http.patch(f"{people.platform.auth}/auth/me", json={"name": name}, headers=user.bearer)
     return answer.status_code
 
@@ -56,7 +56,7 @@ async def administrate(people: Factory, user: User, **changes: Any) -> None:
 
 
 class TestDatabaseUserSync:
-    """Synchronisation of the two tables while all services run."""
+    """Synchronisation of the tables auth_users and userbase while all services run."""
 
     @pytest.mark.fails_with("Z59")
     async def test_oauth_user_sync_to_databases(self, people: Factory, databases: Databases) -> None:
@@ -146,10 +146,13 @@ class TestDatabaseUserSync:
 
 
 class TestSyncThroughOutages:
-    """Synchronisation through outages: a service that was away catches up; nothing is lost or repaired by hand."""
+    """Synchronisation through outages: a service that was down catches up; no change is lost or repaired by hand."""
 
     async def _changed_meanwhile(self, people: Factory, service: str, *, kill: bool = False) -> None:
-        """Create, rename and deactivate people while a service is down, then start it again."""
+        """Create, rename and deactivate people while a service is down; after its restart both tables must agree.
+
+        `kill`: end the service by SIGKILL instead of a graceful stop.
+        """
         platform = people.platform
         renamed, deactivated = await people.log_in_many(2)
         control = platform.control

@@ -1,4 +1,4 @@
-"""Scenario 4: one token on all services, its end everywhere at once, its refresh, and the keys behind it."""
+"""Scenario 4: one token on all services: its end everywhere at once, its refresh, and the signing keys."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ CONTRACT = reference_contract()
 LEEWAY_S = float(CONTRACT.token_leeway_s or 0)
 REVOCATION_S = float(CONTRACT.revocation_bound_s or 0)
 SLACK_S = 1.0
-"""For this machine: between a moment and the request that is sent at it."""
+"""Seconds of delay allowed between a planned moment and the request that is sent then."""
 SHORT_S = 3.0
 
 Place = Callable[[str], Coroutine[Any, Any, int]]
 
 
 def places(platform: UnderTest, http: httpx.AsyncClient) -> dict[str, Place]:
-    """Return the places that read tokens: each takes a token and returns the status of its answer.
+    """Return name → function that presents a token to one service or socket and returns the status of its answer.
 
-    A socket that opens counts as 200, a refusal of one as the close code minus 4000.
+    A socket that opens counts as 200; a socket that is refused counts as its close code minus 4000.
     """
 
     def rest(url: str) -> Place:
@@ -56,12 +56,12 @@ def places(platform: UnderTest, http: httpx.AsyncClient) -> dict[str, Place]:
 
 
 async def asked(where: dict[str, Place], token: str) -> dict[str, int]:
-    """Return the status of each place for a token; all are asked at once."""
+    """Return the status with which each place answers to a token; all are asked at the same time."""
     return dict(zip(where, await asyncio.gather(*(ask(token) for ask in where.values())), strict=True))
 
 
 def everywhere(where: dict[str, Place], status: int) -> dict[str, int]:
-    """Return the same status for each place, to compare with `asked`."""
+    """Return the same status for each place, for a comparison with the result of `asked`."""
     return dict.fromkeys(where, status)
 
 
@@ -71,7 +71,7 @@ async def refresh(people: Factory, token: str) -> httpx.Response:
 
 
 class TestJWTCrossServiceValidation:
-    """Validity of tokens at every place that reads them."""
+    """Validity of tokens at every service and socket that accepts them."""
 
     @pytest.mark.fails_with("S10")
     async def test_jwt_accepted_all_services(self, platform: UnderTest, people: Factory) -> None:

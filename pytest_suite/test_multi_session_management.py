@@ -1,4 +1,4 @@
-"""Scenario 10: one person in several tabs and on several devices, each independent, all with the same state."""
+"""Scenario 10: one person in several tabs and on several devices, which are independent and show the same state."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ QUESTION = "How many tabs does it take to lose a message, and which of them woul
 
 
 async def rename(people: Factory, user: User, name: str) -> int:
-    """Change the user's name at auth; return the version that auth gives the change."""
+    """Change the user's name at auth; return the version of the account after the change."""
     answer = await people.http.patch(f"{people.platform.auth}/auth/me", json={"name": name}, headers=user.bearer)
     assert answer.status_code == 200, answer.text
     return int(answer.json()["version"])
 
 
 def shown_name(socket: Socket) -> str:
-    """Return the name that this tab shows: from its greeting, or from the latest event."""
+    """Return the name of the user that a tab shows: from the latest `user` frame, or else from the welcome frame."""
     news = socket.all("user")
     return str(news[-1]["user"]["name"] if news else socket.frames[0]["name"])
 
 
 class TestMultiSessionManagement:
-    """Tabs and devices of one person, by WebSocket."""
+    """Tabs and devices of one person, tested by WebSocket."""
 
     @pytest.mark.fails_with("Z17")
     async def test_multi_tab_websocket_isolation(self, platform: UnderTest, people: Factory) -> None:
@@ -240,7 +240,7 @@ class TestMultiSessionManagement:
 
 @pytest.mark.timeout(240)
 class TestInARealBrowser:
-    """The same on the frontend's page, in Chromium."""
+    """Several tabs of one person on the frontend's page, in Chromium."""
 
     @pytest.mark.fails_with("Z15")
     async def test_five_tabs_in_a_real_browser(

@@ -1,4 +1,4 @@
-"""Scenario 1: login by authorization code and PKCE at a real OpenID provider, and the fate of forged callbacks."""
+"""Scenario 1: login by authorization code and PKCE at a real OpenID provider, and refusal of forged callbacks."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DEVICES = 8
 
 @dataclass
 class Login:
-    """Login of one browser, step by step, so that each step can be tampered with."""
+    """Login of one browser, in single steps, so that a test can tamper with each."""
 
     people: Factory
     email: str
@@ -35,7 +35,7 @@ class Login:
 
     @classmethod
     async def begin(cls, people: Factory, email: str | None = None, browser: Browser | None = None) -> Login:
-        """Send the first request of a login; auth redirects to the provider."""
+        """Send the first request of a login; return the login, whose answer redirects to the provider."""
         email, browser = email or people.email("oauth"), browser or Browser()
         url = f"{people.platform.auth}/auth/google?{urlencode({'login_hint': email})}"
         begun = await people.visit(browser, url)
@@ -58,7 +58,7 @@ class Login:
         return answer.headers["location"]
 
     async def refusal(self) -> str:
-        """Deny at the provider's page; return the address of the callback."""
+        """Deny the login at the provider's page; return the address of the callback."""
         form = urlencode({**self.asked, "decision": "deny"}).encode()
         parts = urlsplit(self.begun.headers["location"])
         url = urlunsplit(parts._replace(query=""))
@@ -73,71 +73,74 @@ class Login:
 
 
 def changed(url: str, **changes: str | None) -> str:
-    """Return the address with other parameters; None removes one."""
+    """Return `url` with changed query parameters; None removes a parameter."""
     parts = urlsplit(url)
     query = {k: v for k, v in {**dict(parse_qsl(parts.query)), **changes}.items() if v is not None}
     return urlunsplit(parts._replace(query=urlencode(query)))
 
 
 async def wrong_state(login: Login) -> HttpResponse:
-    """Call back with a state that auth never issued."""
+    """Call back with a state that auth never issued; return the answer."""
     return await login.call_back(changed(await login.consent(), state="a-state-that-nobody-gave"))
 
 
 async def no_state(login: Login) -> HttpResponse:
-    """Call back without a state."""
+    """Call back without a state; return the answer."""
     return await login.call_back(changed(await login.consent(), state=None))
 
 
 async def other_browser(login: Login) -> HttpResponse:
-    """Open the finished callback in a browser that did not begin the login (login CSRF)."""
+    """Call back in a browser that did not begin the login (login CSRF); return the answer."""
     return await login.call_back(await login.consent(), Browser())
 
 
 async def wrong_nonce(login: Login) -> HttpResponse:
-    """Call back with a code whose id token is for another login."""
+    """Call back with a code whose id token has the nonce of another login; return the answer."""
     return await login.call_back(await login.consent(nonce="a-nonce-of-another-login"))
 
 
 async def no_nonce(login: Login) -> HttpResponse:
-    """Call back with a code whose id token has an empty nonce."""
+    """Call back with a code whose id token has an empty nonce; return the answer."""
     return await login.call_back(await login.consent(nonce=""))
 
 
 async def foreign_issuer(login: Login) -> HttpResponse:
-    """Call back with the name of another issuer."""
+    """Call back with the name of another issuer; return the answer."""
     return await login.call_back(changed(await login.consent(), iss="https://provider.example"))
 
 
 async def no_issuer(login: Login) -> HttpResponse:
-    """Call back without the issuer: the provider promises to name itself, so the answer is not from it."""
+    """Call back without the issuer; return the answer.
+
+    The provider declares that it names itself in callbacks, so one without the name is not from the provider.
+    """
     return await login.call_back(changed(await login.consent(), iss=None))
 
 
 async def denied(login: Login) -> HttpResponse:
-    """Call back after the person has denied the login."""
+    """Call back after the person has denied the login; return the answer."""
     return await login.call_back(await login.refusal())
 
 
 async def made_up_code(login: Login) -> HttpResponse:
-    """Call back with a code that the provider never issued."""
+    """Call back with a code that the provider never issued; return the answer."""
     return await login.call_back(changed(await login.consent(), code="a-code-that-the-provider-never-gave"))
 
 
 async def no_code(login: Login) -> HttpResponse:
-    """Call back without a code."""
+    """Call back without a code; return the answer."""
     return await login.call_back(changed(await login.consent(), code=None))
 
 
 async def stolen_code(login: Login) -> HttpResponse:
-    """Call back with a victim's code in the attacker's own login: PKCE must notice."""
+    """Call back with a victim's code in the attacker's login, which PKCE must detect; return the answer."""
     attacker = await Login.begin(login.people, browser=login.browser)
     code = parse_qs(urlsplit(await login.consent()).query)["code"][0]
     return await attacker.call_back(changed(await attacker.consent(), code=code))
 
 
 async def weaker_challenge(login: Login) -> HttpResponse:
-    """Call back with a code that is bound to a challenge other than auth's."""
+    """Call back with a code that is bound to another challenge than auth's; return the answer."""
     return await login.call_back(await login.consent(code_challenge="A" * 43))
 
 
@@ -158,7 +161,7 @@ FORGED_CALLBACKS = {
 
 
 async def who(http: httpx.AsyncClient, url: str, token: str) -> str:
-    """Return the user id that a place states for a token."""
+    """Return the user id that the service at `url` states for a token."""
     answer = await http.get(url, headers={"Authorization": f"Bearer {token}"})
     assert answer.status_code == 200, f"{url}: expected 200 for a valid token, got {answer.status_code} {answer.text}"
     return str(answer.json()["id"])

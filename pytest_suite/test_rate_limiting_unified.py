@@ -1,4 +1,4 @@
-"""Scenario 8: one budget per person over Auth, Backend and WebSocket, truthful answers, and no effect on others."""
+"""Scenario 8: one rate budget for each person over auth, backend and WebSocket; true headers; no effect on others."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SLACK_S = 0.3
 
 
 def places(people: Factory) -> dict[str, str]:
-    """Return the URLs where one person's requests are counted."""
+    """Return name → URL of every service that charges requests to a person's rate budget."""
     platform = people.platform
     found = {"auth": f"{platform.auth}/auth/me", "backend": f"{platform.edge}/api/me"}
     found |= {name: f"{url}/api/me" for name, url in platform.replicas.items()}
@@ -37,7 +37,7 @@ def places(people: Factory) -> dict[str, str]:
 async def ask(
     http: httpx.AsyncClient, place: str, url: str, token: str, **headers: str
 ) -> tuple[Asked, httpx.Response]:
-    """Send one request, which must be granted or refused with 429, nothing else."""
+    """Send one request and return its outcome and the answer; assert that it was answered with 200 or 429."""
     sent = time.monotonic()
     answer = await http.get(url, headers={**bearer(token), **headers})
     assert answer.status_code in (200, 429), f"{place}: expected 200 or 429, got {answer.status_code} {answer.text}"
@@ -45,7 +45,7 @@ async def ask(
 
 
 async def pour(socket: Socket, key: str, count: int, place: str = "socket") -> list[Asked]:
-    """Send messages as fast as possible; return the outcome of each."""
+    """Send `count` messages as fast as possible; return the outcome of each answered message."""
     sent: dict[str, float] = {}
     begin = len(socket.frames)
     for n in range(count):
@@ -64,7 +64,7 @@ async def pour(socket: Socket, key: str, count: int, place: str = "socket") -> l
 
 
 async def drained(people: Factory, user: User) -> list[Asked]:
-    """Use up a person's budget at auth; return its requests."""
+    """Send requests to auth until the person's rate budget is used up; return their outcomes."""
     url = places(people)["auth"]
     answers = await asyncio.gather(*(ask(people.http, "auth", url, user.token) for _ in range(RATE_BURST + 10)))
     assert any(not asked.granted for asked, _ in answers)
@@ -72,7 +72,7 @@ async def drained(people: Factory, user: User) -> list[Asked]:
 
 
 class TestRateLimitingUnified:
-    """Budgets at every place where requests are counted."""
+    """Rate budgets at every service and socket that charges requests."""
 
     @pytest.mark.fails_with("Z54")
     async def test_api_rate_limits_cross_service(self, limited: Factory) -> None:
@@ -150,7 +150,10 @@ class TestRateLimitingUnified:
         assert again.granted, "refused although Retry-After had passed"
 
     async def _refused(self, people: Factory, place: str, url: str, user: User) -> httpx.Response:
-        """Return the first refusal of a place; a single request may meet a token that was refilled just before."""
+        """Return the first refusal among up to three requests; fail if there is none.
+
+        A single request may be granted, because the budget was just refilled by one.
+        """
         for _ in range(3):
             asked, answer = await ask(people.http, place, url, user.token)
             if not asked.granted:
@@ -272,7 +275,10 @@ class TestRateLimitingUnified:
 
 
 class Flood:
-    """Load of a few abusive users. `statuses` counts the HTTP answers, `granted` and `refused` the messages."""
+    """Requests of a few abusive users.
+
+    `statuses` counts the HTTP answers by status, `granted` and `refused` the messages.
+    """
 
     def __init__(self, people: Factory) -> None:
         self.people, self.over = people, False

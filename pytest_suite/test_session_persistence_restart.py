@@ -1,4 +1,4 @@
-"""Scenario 9: what people notice of restarts: a connection that comes back by itself, and nothing else."""
+"""Scenario 9: restarts of services, of which people notice nothing but a connection that is restored by itself."""
 
 from __future__ import annotations
 
@@ -22,14 +22,18 @@ JUDGED_BY = ("I1", "I2", "I4", "I5a", "I5b", "I6", "I7", "I8", "I10", "I12", "I1
 SERVICE_RESTART, LOST = 1012, 1006
 PACE_S = 0.1
 AFTER_A_FAULT = 5
-"""Messages that each user sends on the connection open then."""
+"""Messages that each user sends, after a fault, on the connection that is open then."""
 RECOVERY_S = 10.0
 BACK_S = 5.0
 """Seconds from the loss of a socket until the person is served again on another replica."""
 
 
 class Visitors:
-    """Requests through the load balancer, one after the other, while services stop and start."""
+    """Requests through the load balancer, one after the other, while services stop and start.
+
+    `read`: count of answers by status; `longest_s`: longest time of an answer; `unexpected`: the last answer that was
+    not 200.
+    """
 
     def __init__(self, people: Factory, user: User) -> None:
         self.people, self.user = people, user
@@ -39,7 +43,7 @@ class Visitors:
         self.unexpected = ""
 
     async def run(self) -> None:
-        """Send requests until `over` is set; keep their statuses, the longest time, and an unexpected answer."""
+        """Send requests until `over` is set, and update `read`, `longest_s` and `unexpected`."""
         url = f"{self.people.platform.edge}/api/me"
         while not self.over:
             begin = time.monotonic()
@@ -52,9 +56,9 @@ class Visitors:
 
 
 async def resumed(people: Factory, socket: Socket, user: User, key: str) -> Socket:
-    """Return the user's next connection, resumed after the last message received.
+    """Return a new connection of the user, resumed after the last message that `socket` received.
 
-    It may take a few attempts, as for any client.
+    Attempts are repeated for up to BACK_S seconds, as any client does.
     """
 
     async def attempt() -> Socket | None:
@@ -70,7 +74,7 @@ async def resumed(people: Factory, socket: Socket, user: User, key: str) -> Sock
 
 
 class TestSessionPersistenceRestart:
-    """Restarts of single services, of all in turn, and of all at once."""
+    """Restarts of single services, of all services in turn, and of all at once."""
 
     @pytest.mark.parametrize(("graceful", "code"), [(True, SERVICE_RESTART), (False, LOST)], ids=["restart", "kill"])
     @pytest.mark.fails_with("Z23")

@@ -1,4 +1,4 @@
-"""Scenario 2: which tokens open a WebSocket, in which ways, and as whose socket."""
+"""Scenario 2: which tokens open a WebSocket, by which ways of presenting them, and for which person."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ UNAUTHORIZED, FORBIDDEN = 4401, 4403
 
 
 async def opened(people: Factory, user: User, way: Way) -> int:
-    """Return 0 if a socket opens in this way, else the code of the refusal, also of a refused ticket."""
+    """Return 0 if a socket opens with the user's token presented in this way, else the code of the refusal.
+
+    For "ticket", a refusal of the ticket itself counts as 4000 + its HTTP status.
+    """
     if way != "ticket":
         return await verdict_on(people.platform.edge, user.token, way)
     sold = await people.http.post(f"{people.platform.auth}/auth/ticket", headers=user.bearer)
@@ -188,7 +191,7 @@ class TestWebSocketAuthMultiService:
 
     @pytest.mark.fails_with("Z19")
     async def test_a_frame_cannot_name_another_sender(self, people: Factory) -> None:
-        """Two people on one replica who send at once are never taken for each other."""
+        """Frames that name another person as their sender count as their real sender's, with six people at once."""
         users = await people.log_in_many(6)
         key = await people.conversation(*users)
         base = next(iter(people.platform.replicas.values()))

@@ -1,4 +1,4 @@
-"""Scenario 5: order, completeness and isolation of messages under concurrent load, judged by the load side's checks."""
+"""Scenario 5: order, completeness and isolation of messages under load, judged by the checks of load tests."""
 
 from __future__ import annotations
 
@@ -24,14 +24,17 @@ SIZES = (5, 10, USERS)
 SMALL, MIDDLE, LARGE = range(len(SIZES))
 BURST, BURST_S = 1000, 1.0
 MEMORY_MB = {"auth": 300.0, "backend": 400.0, "frontend": 200.0}
-"""Resident memory that a service of a kind may reach."""
+"""Kind of service → the resident memory in MB below which each of its processes must stay."""
 PROBE_S = 2.0
-"""Longest time of an answer that counts as responsive, in seconds, on two cores that the load generator shares."""
+"""Longest time in s of an answer that counts as responsive, on two cores that the load generator shares."""
 PROBE_PAUSE_S, WEIGH_PAUSE_S = 0.05, 0.5
 
 
 class Probe:
-    """REST client during the load: it measures how long answers take, and how much memory the services use."""
+    """REST client during the load, which measures the times of answers and the memory of the services.
+
+    `answers`: (status, seconds) of each request; `peak_mb`: highest resident memory by kind of service, in MB.
+    """
 
     def __init__(self, platform: UnderTest, http: httpx.AsyncClient, token: str) -> None:
         self.platform, self.http = platform, http
@@ -40,7 +43,7 @@ class Probe:
         self.peak_mb: dict[str, float] = {}
 
     async def run(self) -> None:
-        """Send requests until cancelled; keep the status and duration of each."""
+        """Send requests until cancelled; add the status and duration of each to `answers`."""
         url = f"{self.platform.edge}/api/me"
         while True:
             begin = time.monotonic()
@@ -49,7 +52,7 @@ class Probe:
             await asyncio.sleep(PROBE_PAUSE_S)
 
     async def weigh(self) -> None:
-        """Read the memory of the services until cancelled; keep the peak of each kind of service, in MB."""
+        """Read the memory of the services until cancelled; keep the highest of each kind of service in `peak_mb`."""
         while True:
             stats: dict[str, dict[str, Any]] = await asyncio.to_thread(self.platform.control.stats)
             for name, row in stats.items():
@@ -58,7 +61,7 @@ class Probe:
             await asyncio.sleep(WEIGH_PAUSE_S)
 
     def assert_well(self, least: int) -> None:
-        """Assert that at least `least` requests were made, all answered in time with 200, and memory within limits."""
+        """Assert that `least` or more requests were made, all answered with 200 in time, and memory below MEMORY_MB."""
         assert len(self.answers) >= least, f"only {len(self.answers)} probes were made"
         assert {status for status, _ in self.answers} == {200}
         assert max(took for _, took in self.answers) < PROBE_S
@@ -68,7 +71,7 @@ class Probe:
 
 @contextlib.asynccontextmanager
 async def probing(platform: UnderTest, people: Factory) -> AsyncIterator[Probe]:
-    """Run a probe during the block, which fails if the probe ended by an error."""
+    """Run a probe within this context; fail at its end if the probe ended by an error."""
     user = await people.log_in()
     probe = Probe(platform, people.http, user.token)
     tasks = [asyncio.create_task(probe.run()), asyncio.create_task(probe.weigh())]

@@ -27,17 +27,19 @@ READY = "ready"
 
 
 class UnderTest:
-    """Endpoints as `earwitness up --json` prints them; a test that needs one which the target does not name fails.
+    """Endpoints of a platform, as `earwitness up --json` prints them.
 
-    tag     part of every name that the suite makes up, because several sessions can use one platform
-    volume  how many rows were seeded
+    endpoints  by key; a test that needs a missing one fails
+    where      words for the platform in messages
+    tag        part of every name that the suite makes up, because several sessions can use one platform
+    volume     number of rows that were seeded
     """
 
     def __init__(self, endpoints: Mapping[str, Any], *, where: str, tag: str, volume: int = 0) -> None:
         self.endpoints, self.where, self.tag, self.volume = dict(endpoints), where, tag, volume
 
     def need(self, key: str) -> Any:
-        """Return an endpoint, or fail the test with one sentence."""
+        """Return the endpoint `key`; fail the test with one sentence if the target does not name it."""
         value = self.endpoints.get(key)
         if not value:
             pytest.fail(f"This test needs the platform's {key!r}, which {self.where} does not name.", pytrace=False)
@@ -69,7 +71,7 @@ class UnderTest:
 
     @property
     def replicas(self) -> dict[str, str]:
-        """Return the URLs of the single backends by name; only the edge if the target does not name them."""
+        """Return name → URL of each backend; only the edge if the target does not name the backends."""
         return dict(self.endpoints.get("backends") or {"edge": self.edge})
 
     @property
@@ -80,7 +82,7 @@ class UnderTest:
     def settle(self) -> None:
         """Repair the platform after a fault: start services that do not run, and resume those that are paused.
 
-        Each start returns when the service is ready.
+        Returns when the started services are ready.
         """
         for name, state in self.control.status().items():
             if state["state"] == "paused":
@@ -89,12 +91,12 @@ class UnderTest:
                 self.control.start(name)
 
     def to_worker(self) -> str:
-        """Return the text from which an xdist worker makes its own object."""
+        """Return this object as text, for `from_controller` in an xdist worker."""
         return json.dumps({"endpoints": self.endpoints, "where": self.where, "tag": self.tag, "volume": self.volume})
 
     @classmethod
     def from_controller(cls, text: str) -> UnderTest:
-        """Return the platform that the controller of xdist describes."""
+        """Return the platform that `to_worker` described in the main process of xdist."""
         data = json.loads(text)
         return cls(data["endpoints"], where=data["where"], tag=data["tag"], volume=data["volume"])
 
@@ -107,9 +109,10 @@ def new_tag() -> str:
 def find(
     target: Path | None, keep: bool, start: Callable[[], Platform], anew: bool = False
 ) -> tuple[UnderTest, Platform | None]:
-    """Return the platform of a session, and its process if this session has to end it.
+    """Return (the platform of a session, its processes if this session must end them, else None).
 
-    `anew`: do not use a platform that runs already. Raises EarwitnessError or UsageError.
+    `target`: file that names its endpoints; `keep`: let a started platform run on; `start`: starts a platform; `anew`:
+    do not use a platform that runs already. Raises EarwitnessError or UsageError.
     """
     if target is not None:
         return UnderTest(read_target(target), where=str(target), tag=new_tag()), None
@@ -125,7 +128,7 @@ def find(
 def read_target(path: Path) -> dict[str, Any]:
     """Read endpoints from a file: the state file of `earwitness up`, or TOML with a table `[endpoints]`.
 
-    Raises UsageError.
+    Raises UsageError if the file cannot be read or lacks an endpoint that every test needs.
     """
     try:
         text = path.read_text("utf-8")
@@ -145,9 +148,9 @@ def read_target(path: Path) -> dict[str, Any]:
 
 
 def start_and_keep() -> dict[str, Any]:
-    """Run `earwitness up` as a process that outlives this session, so that the next session can use it.
+    """Run `earwitness up` as a process that outlives this session, and return its endpoints.
 
-    Raises PlatformError if it does not start.
+    Later sessions find and use this platform. Raises PlatformError if it does not start.
     """
     environment = {key: value for key, value in os.environ.items() if key != "EARWITNESS_PLATFORM"}
     process = subprocess.Popen(

@@ -1,7 +1,7 @@
-"""Users with a history, written directly into both databases: an empty database hides what a full one shows.
+"""Users with a history, written directly into both databases: an empty database hides the defects of a full one.
 
-The same seed and number give the same rows; a platform that has them already is not changed. A seeded person can log
-in: the provider always gives an address the same subject, and that one is written here.
+The same seed and number of rows give the same rows; rows that exist already are kept. A seeded person can log in,
+because the provider derives the subject from the address, and the same subject is written here.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pytest_suite.under_test import UnderTest
 DOMAIN = "seeded.example"
 PROVIDER = "google"
 MESSAGES_EACH = 8
-"""Messages of each person: of ten rows, two are the person's (one in each database) and eight are messages."""
+"""Messages of each person. A person has ten rows: one in each of the two databases, and eight messages."""
 ROWS_EACH = MESSAGES_EACH + 2
 CONVERSATION_OF = 2
 NAMESPACE = uuid.UUID("6f1c5a1e-6a1d-4d6c-9a53-0f9b1f1f2a10")
@@ -34,22 +34,22 @@ def seeded_email(number: int, seed: int) -> str:
 
 
 def seeded_id(number: int, seed: int) -> str:
-    """Return the user id of a seeded person, a UUID derived from the address."""
+    """Return the user id of a seeded person, a UUID that is derived from the address."""
     return str(uuid.uuid5(NAMESPACE, seeded_email(number, seed)))
 
 
 def seeded_key(number: int, seed: int) -> str:
-    """Return the key of the conversation of a seeded person and their neighbour."""
+    """Return the key of the conversation between a seeded person and the neighbour of that person."""
     return f"seeded-{seed}-{number // CONVERSATION_OF:06d}"
 
 
 def seeded_people(rows: int) -> int:
-    """Return how many people make about `rows` rows; a multiple of the size of a conversation."""
+    """Return the number of people that make about `rows` rows; a multiple of the members of a conversation."""
     return max(CONVERSATION_OF, rows // ROWS_EACH // CONVERSATION_OF * CONVERSATION_OF)
 
 
 async def seed_rows(platform: UnderTest, rows: int, seed: int) -> int:
-    """Make sure that about `rows` rows exist; return their exact number.
+    """Write the missing ones of about `rows` rows; return the exact number of rows that exist then.
 
     Raises UsageError if the platform does not name its databases.
     """
@@ -101,12 +101,18 @@ async def _seed_main(main: asyncpg.Connection, people: int, seed: int) -> None:
 
 
 async def _there(database: asyncpg.Connection, table: str, seed: int) -> int:
-    """Return how many seeded people an earlier session has left: they are numbered without a gap."""
+    """Return the number of seeded people in a table, from earlier sessions with this seed.
+
+    They are numbered without a gap.
+    """
     return int(await database.fetchval(f"SELECT count(*) FROM {table} WHERE email LIKE $1", f"%.s{seed}@{DOMAIN}"))
 
 
 async def _seed_history(main: asyncpg.Connection, start: int, ids: list[int], seed: int) -> None:
-    """Write one conversation for each pair of neighbours, in which they took turns."""
+    """Write one conversation for each pair of neighbours, who send messages in turn.
+
+    `start`: number of the first person; `ids`: ids for the conversations.
+    """
     rng = random.Random(f"history:{seed}")
     words = "the quick brown fox jumps over the lazy dog".split()
     count = MESSAGES_EACH * CONVERSATION_OF
