@@ -1,10 +1,11 @@
-"""Small server that speaks the extended protocol of Action Cable, with the channel ChatChannel and its action `speak`.
+"""Small server of the extended Action Cable protocol, with the channel ChatChannel and its action `speak`.
 
     python tests/support/anycable_server.py [--port 3010] [--keep N] [--skip N]
 
-Written from https://docs.anycable.io/misc/action_cable_protocol, because AnyCable cannot be had here. The user is the
-query parameter `user`. `--keep`: messages of a stream that are kept; a history that begins earlier is rejected.
-`--skip`: leaves out the first N messages of each history, which is a fault. Prints {"port": N} when it listens.
+Written from https://docs.anycable.io/misc/action_cable_protocol, because AnyCable cannot be installed here. The query
+parameter `user` names the user. `--keep`: number of messages of a stream that are kept; a request for earlier history
+is rejected. `--skip`: leaves out the first N messages of each history, as a planted error. Prints {"port": N} when the
+server listens.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ PING_S = 3.0
 
 
 class Cable:
-    """Streams, one for each identifier: their messages, and who is subscribed."""
+    """Streams by identifier: their messages, and the sockets that are subscribed."""
 
     def __init__(self, keep: int, skip: int) -> None:
         self.keep, self.skip = keep, skip
@@ -50,13 +51,13 @@ class Cable:
                 members.discard(socket)
 
     async def ping(self, socket: ServerConnection) -> None:
-        """Ping until the socket ends."""
+        """Send a ping every PING_S seconds until the socket ends."""
         while True:
             await asyncio.sleep(PING_S)
             await self.send(socket, {"type": "ping", "message": 1681828329})
 
     async def take(self, socket: ServerConnection, user: str, frame: dict[str, Any]) -> None:
-        """Do what a command asks for."""
+        """Execute a command frame: subscribe to a stream, or publish a message."""
         identifier = frame.get("identifier", "")
         if frame["command"] == "subscribe":
             confirmed = {"type": "confirm_subscription", "identifier": identifier}
@@ -78,7 +79,7 @@ class Cable:
             )  # waits for nobody, not even for a socket that ends
 
     async def history(self, socket: ServerConnection, identifier: str, asked: dict[str, Any]) -> None:
-        """Send what was missed behind a position, and confirm it; reject it if that is not kept any more."""
+        """Send the messages after the requested position, and confirm; reject if they are not kept any more."""
         position, log = asked["streams"].get(f"chat_{identifier}"), self.logs[identifier]
         kind = "reject_history"
         if position and position["epoch"] == EPOCH and position["offset"] >= len(log) - self.keep:

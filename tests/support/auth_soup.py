@@ -1,7 +1,7 @@
-"""Random tokens, requests, revocations, changes and reads that make no sense together, in small numbers.
+"""Generator of random histories without a plot: tokens, requests, revocations, changes and reads, in small numbers.
 
-The guarantees of a recorder stay true: times ascend in a journal, an answered request was sent before, a client lives
-in one journal, an artefact is recorded once.
+Only the guarantees of a recorder hold: times ascend in a journal, an answered request was sent before, a client is
+recorded in one journal, an artefact is recorded once.
 """
 
 from __future__ import annotations
@@ -59,7 +59,11 @@ class _Cook:
         return self.t - self.rng.choice((0, 1, 5, 30))
 
     def answer(self, over: bool = False) -> dict[str, int]:
-        """`over`: nobody should accept it any more, which a tame platform knows."""
+        """Return the slots of a random answer to a request.
+
+        `over`: no service should accept the token any more; the answer then is 401 on a platform without violations
+        (`tame`).
+        """
         status = 401 if over and self.tame else self.rng.choice(STATUS)
         return {"size": status, "flags": int(FLAGS.get(status, 0))}
 
@@ -147,14 +151,14 @@ class _Cook:
         journal.write(Kind.FAULT, t, author=FOREIGN + rng.randint(0, 1), flags=rng.choice((0, int(Flag.OWN))))
 
     def clock_step(self, journal: _Journal, t: int, client: int) -> None:
-        """Of the process of this journal; before the last look before it nothing had happened since the step before."""
+        """Record a step of the wall clock in a journal; its earliest time is after the journal's step before."""
         begun = max(self.stepped.get(journal.number, 0) + 1, self.before())
         self.stepped[journal.number] = t
         by = self.rng.choice((-80, -20, 20, 80))
         journal.write(Kind.PHASE, t, counter=int(Phase.CLOCK_STEP), seq=min(begun, t), aux=by)
 
     def talk(self, journal: _Journal, t: int, client: int) -> None:
-        """Connections that come and go, messages said and heard."""
+        """Record a random action of a client: connect and join, end a connection, send or receive a message."""
         rng, conn = self.rng, journal.open.get(client)
         conv = rng.randrange(2)
         if conn is None:
@@ -197,5 +201,5 @@ class _Cook:
 
 
 def auth_soup(seed: int, steps: int = 120) -> Soup:
-    """One bowl."""
+    """Return a random history of about `steps` actions."""
     return _Cook(seed).cook(steps)

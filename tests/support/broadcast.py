@@ -1,9 +1,8 @@
-"""A second, foreign simulator: total-order broadcast over a log, ten kinds of fault, and an oracle of its own.
+"""Second simulator, independent of the first: total-order broadcast over a log, ten kinds of fault, and an oracle.
 
-It shares nothing with `simulator` and the other oracles: no clock, no clients, no sockets. People hand messages in, a
-log orders them, and each subscriber reads along the log. A run is a trace of small tuples. The oracle knows only the
-trace, in terms of its own (properties of a broadcast, as textbooks have them); `records` translates the trace for our
-checks.
+This module shares nothing with `simulator` and the other oracles: no clock, no clients, no sockets. People submit
+messages, a log orders them, and each subscriber reads along the log. A run is a trace of small tuples. The oracle reads
+only the trace and judges properties of a broadcast from textbooks; `records` translates the trace for the checks.
 """
 
 from __future__ import annotations
@@ -32,8 +31,12 @@ FAULTS = (
 
 
 class Event(NamedTuple):
-    """what: say, ack, get, read, keep. `number`: place in the log of the room, from 1; of a read the last one shown,
-    0 nothing. `since`: of a read the index of the last event before it was asked for."""
+    """One event of a trace.
+
+    what    say: a message is submitted; ack: it is acknowledged; get: a member receives it; read; keep: it is stored
+    number  position in the log of the room, from 1; of a read: that of the last message shown, 0 if none was
+    since   of a read: the index of the last event before the request
+    """
 
     what: str
     who: int
@@ -48,7 +51,7 @@ class Event(NamedTuple):
 
 @dataclass
 class Broadcast:
-    """A finished run: who is in which room, what happened, and which faults had an opportunity and took it."""
+    """A finished run: the members of each room, its events, and how often each fault happened."""
 
     people: int
     rooms: tuple[tuple[int, ...], ...]
@@ -63,7 +66,7 @@ class Entry(NamedTuple):
 
 
 class _Run:
-    """One run while it is going on: a random choice among what can happen next."""
+    """One run in progress, which chooses the next action at random among the possible ones."""
 
     def __init__(self, seed: int, fault: str | None, rate: float, messages: int) -> None:
         self.rng = random.Random(seed)
@@ -79,7 +82,7 @@ class _Run:
         self.asked: dict[int, tuple[int, int]] = {}
 
     def takes(self, fault: str) -> bool:
-        """Whether the fault happens at this opportunity."""
+        """Return whether the fault happens at this opportunity, and count it if so."""
         if self.fault != fault or self.rng.random() >= self.rate:
             return False
         self.run.fired[fault] += 1
@@ -89,7 +92,7 @@ class _Run:
         self.run.trace.append(Event(what, who, room, **more))
 
     def acts(self) -> list[Any]:
-        """What can happen next; saying and reading only while there is something left to be said."""
+        """Return the actions that are possible next; messages and reads only while messages are left to be sent."""
         acts: list[Any] = [self.ack] if self.acks else []
         acts += [self.answer] if self.asked else []
         acts += [self.order] if any(self.handed_in.values()) else []
@@ -110,7 +113,7 @@ class _Run:
         self.tell("say", who, room, author=who, n=entry.n, content=entry.content)
 
     def order(self) -> None:
-        """The log takes one message in, and owes its sender the answer."""
+        """Append one submitted message to the log, and note that its sender has to be acknowledged."""
         who, room = self.rng.choice([key for key, waiting in self.handed_in.items() if waiting])
         waiting = self.handed_in[who, room]
         first = len(waiting) > 1 and self.takes("swap-at-log")
@@ -126,7 +129,7 @@ class _Run:
         self.tell("ack", entry.author, room, author=entry.author, n=entry.n, number=number)
 
     def give(self) -> None:
-        """One subscriber is given the next entry, or what a fault makes of it."""
+        """Deliver the next entry of the log to one subscriber; a fault may drop, reorder, duplicate or change it."""
         who, room = self.rng.choice(self.behind())
         at = self.place[who, room]
         if self.takes("drop"):
@@ -174,11 +177,11 @@ class _Run:
 
 
 RATE, RARE = 0.15, {"stale-read": 0.6}
-"""Probability of a fault at each opportunity; a fault with few of them has a higher one."""
+"""Probability of a fault at each opportunity; RARE has higher ones for faults with few opportunities."""
 
 
 def broadcast(seed: int, fault: str | None = None, *, messages: int = 24) -> Broadcast:
-    """Return one run; with `fault` some of its opportunities are taken."""
+    """Return one run; `fault`: the fault that happens at some of its opportunities, None for none."""
     return _Run(seed, fault, RARE.get(fault or "", RATE), messages).finish()
 
 
@@ -188,7 +191,7 @@ Name = tuple[int, int]
 
 
 def broken(run: Broadcast) -> dict[str, int]:
-    """Return the properties of a broadcast that the trace breaks, each with how often."""
+    """Return the properties of a broadcast that the trace violates → number of violations."""
     found = {
         "agreement": _agreement(run),
         "at most once": _at_most_once(run),
@@ -220,14 +223,14 @@ CHECK_OF = {
     "reads go on": "I17",
     "reads are recent": "I44",
 }
-"""The check that judges the property, if the project has it by now."""
+"""Property of a broadcast → id of the check that judges it."""
 
 EXPLAINED = {
     ("ghost", "I1"): "I1 takes the body's word for who wrote a message and when; the oracle only orders what was said",
     ("corruption", "I5b"): "I5b asks whether a message came; that its content is another one is I10's",
     ("leak", "I6"): "I6 counts what members receive; what a stranger receives twice is I12's, twice",
 }
-"""(fault, check) → why our check and the oracle differ there."""
+"""(Fault, check) → why the check and the oracle may differ for this fault."""
 
 
 def _said(run: Broadcast) -> dict[Name, Event]:
@@ -235,7 +238,7 @@ def _said(run: Broadcast) -> dict[Name, Event]:
 
 
 def _gets(run: Broadcast) -> dict[tuple[int, int], list[Event]]:
-    """What each member was given in each of their rooms, in order."""
+    """Return (member, room) → the messages that the member received there, in order."""
     gets: defaultdict[tuple[int, int], list[Event]] = defaultdict(list)
     for e in run.trace:
         if e.what == "get" and e.who in run.rooms[e.room]:
@@ -244,8 +247,11 @@ def _gets(run: Broadcast) -> dict[tuple[int, int], list[Event]]:
 
 
 def _agreement(run: Broadcast) -> int:
-    """What was said and acknowledged, kept or given to a member is given to every member of the room. A given content
-    that is another one does not count as given."""
+    """Return the number of (message, member) pairs without a delivery, for messages that took effect.
+
+    A message takes effect if it is acknowledged, stored, or received by a member. A delivery with a changed content
+    does not count.
+    """
     said, got = _said(run), set()
     took_effect: set[Name] = set()
     for e in run.trace:
@@ -264,7 +270,7 @@ def _at_most_once(run: Broadcast) -> int:
 
 
 def _senders_order(run: Broadcast) -> int:
-    """Nobody is given an earlier message of a sender for the first time after a later one."""
+    """Return how often a member first received an earlier message of a sender after a later one."""
     count, said = 0, _said(run)
     for events in _gets(run).values():
         highest: dict[int, int] = {}
@@ -278,7 +284,7 @@ def _senders_order(run: Broadcast) -> int:
 
 
 def _no_hole(run: Broadcast) -> int:
-    """Whatever is given next is the next one of the log, or one that was given before."""
+    """Return how often a delivery skipped entries of the log: it must be the next entry, or one that came before."""
     count = 0
     for events in _gets(run).values():
         reached = 0
@@ -307,7 +313,11 @@ def _kept(run: Broadcast) -> int:
 
 
 def _reads(run: Broadcast, known: Any) -> int:
-    """Reads that end before a number that was `known` (event, reader) when they were asked for."""
+    """Return the number of reads that end before a message that the reader had to see.
+
+    `known(event, reader)`: whether the event, if it came before the request, shows that the reader had to see its
+    message.
+    """
     count = 0
     for e in run.trace:
         if e.what == "read":
@@ -320,7 +330,7 @@ def _reads(run: Broadcast, known: Any) -> int:
 
 
 def records(run: Broadcast, **promises: Any) -> Any:
-    """Return the trace as a history of one journal; everybody is connected and joined from the beginning to the end."""
+    """Return the trace as a history of one journal; every member is connected and joined from its beginning on."""
     promises = {"history": True, "sequence": "contiguous", "idempotent": True, "recent_reads": True, **promises}
     told = Told(run.people, run.rooms, **promises)
     for who in range(run.people):
@@ -345,7 +355,7 @@ def records(run: Broadcast, **promises: Any) -> Any:
 
 
 def _wait_and_drain(told: Told) -> None:
-    """Long enough that every answer would have come: this broadcast promises none within a time."""
+    """Record the end of the load, and let 11 s pass, because this broadcast promises no time limit for answers."""
     told.drained()
     told.rows[-1]["t"] += 11_000_000_000
 

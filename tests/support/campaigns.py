@@ -1,7 +1,9 @@
-"""`make campaign NAME`: more trials than fit into every `make test`, each seeded, so that each can be repeated.
+"""Campaigns, `make campaign NAME`: more trials than `make test` has time for.
 
-A campaign is a script of this folder or a command of ours; its exit code is 0 if nothing was wrong. `make test` runs a
-small sample of the same trials.
+Each trial has a seed and can be repeated.
+
+A campaign is a script of this folder or a command of the project; its exit code is 0 if nothing was wrong. `make test`
+runs a small sample of the same trials.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ HERE = Path(__file__).parent
 
 
 LEAST_COVERED = 70
-"""Percent. A part of these tests reached 73 when this was written; raise it after a whole run."""
+"""Least coverage in per cent. The tests reached 73 when this was written; raise it after a complete run."""
 
 
 COVERAGE = (
@@ -34,9 +36,9 @@ def _script(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Campaign:
-    """Arguments of Python; those of the command line follow, and win.
+    """One campaign: arguments for the Python interpreter, and a sentence about it.
 
-    `environ`: variables that the command needs.
+    Options of the command line are appended, so they override `command`. `environ`: environment variables to set.
     """
 
     command: tuple[str, ...]
@@ -84,7 +86,10 @@ def listed() -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Run the campaign that the first argument names, in this process."""
+    """Replace this process by the campaign that the first argument names.
+
+    Returns 0 after printing the list for `-h` or no argument, 2 for an unknown campaign.
+    """
     if not arguments or arguments[0] in ("-h", "--help"):
         print(listed())
         return 0

@@ -1,4 +1,4 @@
-"""A certificate authority of our own, and a certificate for this machine and for a host that is only a name."""
+"""Certificate authority for tests, and a certificate for this machine and for a host name that does not exist."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 NAMED = "chat.example"
-"""Nobody looks it up (RFC 2606): it is reached through a proxy only."""
+"""Host name that no resolver knows (RFC 2606); it can be reached through a proxy only."""
 
 
 @dataclass(frozen=True)
 class Certificates:
-    """Files of an own authority and of a server certificate for 127.0.0.1 and localhost."""
+    """Paths of PEM files: the authority's certificate, a server certificate for this machine, and its key."""
 
     authority: str
     certificate: str
@@ -26,7 +26,10 @@ class Certificates:
 
 
 def make_certificates(directory: Path) -> Certificates:
-    """Write the authority, the certificate and its key; servers and clients may show it."""
+    """Write an authority's certificate, a certificate and its key into `directory`; return their paths.
+
+    The certificate is valid for servers and for clients.
+    """
     # Python 3.13 verifies strictly (RFC 5280): a certificate must name its issuer's key, an authority its key's usage.
     now = datetime.datetime.now(datetime.UTC)
 

@@ -1,7 +1,7 @@
-"""The chat of the Django Channels tutorial, on the real Channels and Daphne: `python channels_tutorial.py PORT`.
+"""Chat of the Django Channels tutorial, on the real Channels and Daphne: `python channels_tutorial.py PORT`.
 
-One group of the channel layer for each room; opening `/ws/chat/ROOM/` is joining; the only field is `message`.
-https://channels.readthedocs.io/en/stable/tutorial/part_3.html
+There is one group of the channel layer for each room. Opening `/ws/chat/ROOM/` joins the room, and frames have only the
+field `message`. https://channels.readthedocs.io/en/stable/tutorial/part_3.html
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Comparison of the folds and the oracle on one history."""
+"""Comparison of the checks' folds with the oracle, on one history."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from earwitness.checks.verdict import Outcome, Verdict
 
 
 def batches(journals: Sequence[np.ndarray], rng: random.Random | None) -> Iterator[Batch]:
-    """The journals whole and one after another, or cut anywhere and dealt in any order that each journal allows."""
+    """Yield batches of the journals' records: each journal as a whole, or cut at random places in a random order.
+
+    `rng` None: one batch for each journal, in order; else records of one journal stay in their order.
+    """
     if rng is None:
         yield from (Batch(number, journal) for number, journal in enumerate(journals))
         return
@@ -30,7 +33,7 @@ def batches(journals: Sequence[np.ndarray], rng: random.Random | None) -> Iterat
 
 
 def fold(run: Any, rng: random.Random | None = None, **options: Any) -> dict[str, Verdict]:
-    """The folds' verdicts by id."""
+    """Return check id → verdict of the checks for a history. `rng`: see `batches`; `options`: those of `judge`."""
     infos = [
         JournalInfo(name=i.name, records=i.records, footer=i.footer, torn=i.torn, meta=i.meta, gaps=i.gaps)
         for i in run.infos
@@ -45,21 +48,27 @@ def opinions(run: Any) -> dict[str, Opinion]:
 
 
 COUNTED = frozenset({"I4", "I5a", "I5b", "I6", "I7", "I8", "I10", "I12", "I15"})
-"""Checks whose definition says what one violation is. In the others (I1: a reordering involves two messages or
-many; I2: a tangle may be cut in many places) the two must agree that there is one."""
+"""Checks whose definition fixes the number of violations; the fold and the oracle must find the same number.
+
+For the others they must only agree whether there is a violation: I1, a reordering involves two messages or many; I2, a
+cycle can be cut at several places.
+"""
 
 
 def _retried(run: Any) -> bool:
-    """Which of two contents of a message is the changed one is told by its sending; sizes only of the first attempt
-    can be compared. With retries the fold's number of changed records is a bound."""
+    """Return whether any message of the history was sent again.
+
+    A message's sending decides which of two contents is the changed one, and sizes can be compared for first attempts
+    only. So with retries the fold's number of changed records is only a bound.
+    """
     return any((journal["attempt"] > 1).any() for journal in run.journals)
 
 
 def differences(run: Any, verdicts: dict[str, Verdict]) -> dict[str, str]:
-    """Check → what the fold and the oracle say, where that is not the same.
+    """Return check id → the verdicts of the fold and the oracle, for checks where they differ.
 
-    With a torn journal a fold may be more cautious than the oracle or less, as long as both see a violation or
-    neither does. For the opportunities examined each may count its own way, also as far as none is UNKNOWN.
+    With a torn journal the fold may be UNKNOWN where the oracle is not, and the reverse, as long as both find a
+    violation or neither does. The numbers of opportunities examined are not compared.
     """
     found = {}
     for id, opinion in opinions(run).items():

@@ -2,10 +2,10 @@
 
     python tests/support/damage.py [--copies 3000] [--seed 0] [--run RUN …]
 
-Without --run, runs of the simulated platform are taken: some that pass, some that fail. Prints a table. It names by its
-seed each copy that changed a verdict from PASS to FAIL or back, that ended in a traceback, or that was judged for
-longer than an undamaged run may take. The exit status is 1 in these cases, and if fewer than 90 % of the provable
-failures stayed.
+Without --run, runs of the simulated platform are used: some that pass, some that fail. Prints a table, and the seed of
+each copy that changed a verdict from PASS to FAIL or back, that ended in a traceback, or that was judged for longer
+than LONGEST_S. The exit status is 1 in these cases, and also if fewer than 90 % of the failures that undamaged blocks
+still prove were found.
 """
 
 from __future__ import annotations
@@ -41,20 +41,23 @@ from earwitness.harness.record.history import open_history  # noqa: E402
 from earwitness.harness.report.judging import judge_run  # noqa: E402
 
 SMALL_BLOCK = 32
-"""Records of a block in simulated runs, which have some hundred: so that there are blocks before the damaged one."""
+"""Records in a block of simulated runs. These have some hundred records, so there are blocks before a damaged one."""
 FOOTER = {"lag_ms": {"p99": 1.0}, "messages_sent": 1, "messages_unsaid": 0}
 FAILING = ("Z3", "Z8", "Z12", "Z14")
 """Defects of the simulated platform that break a promise in most runs."""
 
 REFUSED = "refused"
 LONGEST_S = 60.0
-"""To judge one copy, on a busy machine too."""
+"""Longest time in s for judging one copy, on a busy machine too."""
 KEPT_MIN = 0.9
-"""Of the failures that whole blocks prove so many stay."""
+"""Least share of the failures that must still be found, of those that undamaged blocks prove."""
 
 
 def simulated_run(path: Path, seed: int, defect: str = "") -> Path:
-    """Write a run of the simulated platform, sealed in small blocks; all checks of the record itself pass."""
+    """Write a run of the simulated platform into `path`, sealed in small blocks; return `path`.
+
+    All checks of the tester pass for this run.
+    """
     defects, options = ((defect,) if defect else ()), rough(seed, journals=4, sequence="contiguous")
     run = simulate(seed, **options, defects=defects, rate=0.5)
     run.infos[:] = [replace(info, footer={**(info.footer or {}), **FOOTER}) for info in run.infos]
@@ -72,13 +75,13 @@ def simulated_run(path: Path, seed: int, defect: str = "") -> Path:
 
 
 def evidence_of(run: Path) -> list[Path]:
-    """Every file that a verdict rests on."""
+    """Return the paths of all files on which a verdict depends."""
     folders = (run / "journals", run / "tables")
     return [run / "run.json", run / "roster.json", *sorted(p for folder in folders for p in folder.iterdir())]
 
 
 def files_of(run: Path) -> list[Path]:
-    """Every file that may be damaged: the evidence, and the copies that stand in for a damaged one."""
+    """Return the paths of all files that may be damaged: the evidence, and its spare copies."""
     return [*evidence_of(run), *sorted((run / "spare").iterdir())]
 
 
@@ -125,7 +128,7 @@ INSIDE: tuple[Callable[[random.Random, bytearray], None], ...] = (
 
 
 def damage(run: Path, seed: int) -> str:
-    """Damage a run directory in one way that the seed draws; returns in words how."""
+    """Damage a run directory in a way that is drawn by the seed; return a description of the damage."""
     rng, files = random.Random(seed), files_of(run)
     if rng.random() < 0.5:  # any file, or any byte
         file = rng.choice(files)
@@ -150,7 +153,7 @@ def damage(run: Path, seed: int) -> str:
 
 
 def content(run: Path) -> dict[str, Any]:
-    """What the files say: bytes, and of `run.json` its value (its layout is no evidence)."""
+    """Return file name → content of the evidence: bytes; for `run.json` its parsed value, as its layout may differ."""
     said: dict[str, Any] = {path.relative_to(run).as_posix(): path.read_bytes() for path in evidence_of(run)
                             if path.exists()}  # fmt: skip
     with contextlib.suppress(KeyError, ValueError):
@@ -159,7 +162,7 @@ def content(run: Path) -> dict[str, Any]:
 
 
 def outcomes(run: Path) -> dict[str, str]:
-    """Check → outcome; `run` → that of the run, or that it was refused in a sentence."""
+    """Return check id → outcome; key "run": outcome of the run, or REFUSED if the run directory was refused."""
     try:
         verdict = judge_run(run)
     except EarwitnessError:
@@ -169,7 +172,7 @@ def outcomes(run: Path) -> dict[str, str]:
 
 @dataclass
 class Whole:
-    """A run before it is damaged: its outcomes, and the records of each finding of a broken promise."""
+    """An undamaged run: its outcomes, and the records of each finding of a broken promise."""
 
     path: Path
     outcomes: dict[str, str] = field(init=False)
@@ -187,7 +190,7 @@ class Whole:
         self.blocks = {view.name: view.sidecar.blocks for view in open_history(self.path).journals}
 
     def proven_in(self, copy: Path) -> bool:
-        """Return whether all records of some finding lie in blocks of data files that are as they were."""
+        """Return whether all records of some finding are in blocks that are unchanged in the data files of `copy`."""
         whole: dict[tuple[str, int], bool] = {}
         for name, blocks in self.blocks.items():
             file = copy / "journals" / f"{name}.ewj"
@@ -203,10 +206,12 @@ class Whole:
 
 @dataclass
 class Tally:
-    """What a campaign counted. `wrong`: sentences about copies that changed a verdict.
+    """Counts of a campaign. `wrong`: sentences about copies that changed a verdict.
 
-    provable  copies of failing runs with a counterexample in whole blocks; `kept`: those that still failed
-    lost      what was done to the others"""
+    outcomes  (outcome before, outcome after the damage) → copies
+    provable  copies of failing runs of which undamaged blocks still prove a finding; `kept`: those that still failed
+    lost      description of the damage → copies that were provable and did not fail
+    """
 
     outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
     provable: int = 0
@@ -215,7 +220,7 @@ class Tally:
     wrong: list[str] = field(default_factory=list)
 
     def take(self, whole: Whole, copy: Path, seed: int) -> None:
-        """Damage a copy and judge it."""
+        """Damage `copy`, a copy of the run `whole`, by the seed, judge it, and count the result."""
         what = damage(copy, seed)
         how = f"seed {seed}, {whole.path.name}: {what}"
         try:
@@ -240,7 +245,7 @@ class Tally:
 
 @contextlib.contextmanager
 def limited(seconds: float) -> Iterator[None]:
-    """TimeoutError in what goes on for longer. In the main thread only."""
+    """Raise TimeoutError in the body if it takes longer than `seconds`. Usable in the main thread only."""
 
     def end(*_: object) -> None:
         raise TimeoutError(f"still judging after {seconds:g} s")
@@ -255,7 +260,7 @@ def limited(seconds: float) -> Iterator[None]:
 
 
 def campaign(runs: list[Whole], seeds: Iterable[int], folder: Path) -> Tally:
-    """Damage a fresh copy of one of the runs for each seed."""
+    """For each seed, damage a fresh copy of one of the runs and judge it; return the counts."""
     tally = Tally()
     for seed in seeds:
         whole, copy = runs[seed % len(runs)], folder / "copy"
@@ -268,7 +273,7 @@ def campaign(runs: list[Whole], seeds: Iterable[int], folder: Path) -> Tally:
 
 
 def told(seeds: range) -> Iterator[int]:
-    """The seeds, with a line now and then that says how many are done."""
+    """Yield the seeds, and print the progress."""
     with Progress("damaging copies", len(seeds)) as progress:
         for done, seed in enumerate(seeds):
             progress.at(done)
@@ -276,7 +281,7 @@ def told(seeds: range) -> Iterator[int]:
 
 
 def simulated_runs(folder: Path, count: int) -> list[Whole]:
-    """So many runs that pass, and so many that fail."""
+    """Return `count` simulated runs that pass, and `count` that fail."""
     runs: list[Whole] = []
     for defects in (("",), FAILING):
         wanted, seed = len(runs) + count, 0

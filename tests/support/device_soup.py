@@ -1,4 +1,4 @@
-"""Random edits, read marks and presence that make no sense together: like `auth_soup`, for devices."""
+"""Generator of random histories without a plot, like `auth_soup`: edits, read marks and presence of devices."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class _Cook:
             journal.open[client] = conn
 
     def about(self, client: int) -> dict[str, int]:
-        """What is changed or seen: a mark of the client's own user, or a message."""
+        """Return the slots for a random shared state: a read mark of the client's user, an edit, or another state."""
         rng = self.rng
         if rng.random() < 0.2:
             state = rng.choice((State.MEMBERSHIP, State.PERMISSIONS, State.TITLE))
@@ -97,7 +97,10 @@ class _Cook:
         journal.write(Kind.SEEN, t, client=watcher, conn=conn, aux=value, digest=digest, seq=asked, **about)
 
     def presence(self, journal: _Journal, t: int, client: int) -> None:
-        """A tame platform tells what is true, once."""
+        """Record that a client was shown a user's presence.
+
+        On a platform without violations (`tame`) only true changes are shown, once each.
+        """
         rng, conn = self.rng, journal.open.get(client)
         about, conv = rng.randrange(self.clients), rng.randrange(2)
         if conn is None:
@@ -145,5 +148,5 @@ class _Cook:
 
 
 def device_soup(seed: int, steps: int = 80) -> Soup:
-    """One bowl."""
+    """Return a random history of about `steps` actions."""
     return _Cook(seed).cook(steps)

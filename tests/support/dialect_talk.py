@@ -1,4 +1,4 @@
-"""Trials of a shipped dialect: a dialogue without a server, mutated frames, and two people who talk over a server."""
+"""Trials of a shipped dialect: a dialogue without a server, mutated frames, and two people who chat over a server."""
 
 from __future__ import annotations
 
@@ -32,27 +32,28 @@ TEXT = 'ew1:t:1:2:3:4.1:0000abcd:"quoted" \\ {text} <b>é 日本語 🧵\u2028 <
 
 
 def example(folder: Path, name: str, *replaced: tuple[str, str]) -> Target:
-    """Return the dialect of a file in examples/dialects, of which `replaced` is changed."""
+    """Return the target of a file in examples/dialects. `replaced`: (old, new) pairs of text to replace in it first."""
     return load_target(example_file(folder, name, *replaced))
 
 
 def dialogue(target: Target, rooms: Sequence[Room] = (ROOM, EMPTY), person: Person = ANN) -> Any:
-    """Return the dialogue itself, without its guard."""
+    """Return the dialogue of a target without the wrapper that guards it."""
     said: Any = target.dialogue(Credentials(person=person, user_id=person.name, token="tok"), rooms)
     return said.dialogue
 
 
 def sent(said: Dialogue) -> list[Any]:
-    """Return the frames that a dialogue wants to send, decoded; it has none then."""
+    """Return and remove the frames that a dialogue wants to send, decoded from JSON."""
     frames = [json.loads(frame) for frame in said.out]
     said.out.clear()
     return frames
 
 
 def fuzz(make: Any, frames: Sequence[Any], *, seed: int = 1, times: int = COUNT) -> int:
-    """Give a dialogue mutated frames. Assert that it never raises, and that all it returns is well formed.
+    """Feed a dialogue with mutated frames; assert that it never raises and that all its events are well formed.
 
-    Each dialogue lives for ten frames, so that some meet the state that others made. Returns how many events came.
+    `make`: returns a new dialogue; `frames`: valid ones to mutate. A dialogue is replaced after ten frames, so that
+    some frames meet the state that others made. Returns the number of events.
     """
     rng, events = random.Random(seed), 0
     said = make()
@@ -75,7 +76,7 @@ def fuzz(make: Any, frames: Sequence[Any], *, seed: int = 1, times: int = COUNT)
 
 
 class Listener:
-    """Session of one person that keeps all events."""
+    """Session of one person that stores all events."""
 
     def __init__(self, connection_of: Any) -> None:
         self.events: list[Heard] = []
@@ -105,7 +106,7 @@ class Listener:
 
 
 class Talk:
-    """Ann and Bob in one room over a server: what each heard, and what a final read returned."""
+    """Chat of Ann and Bob in one room over a server: the events of each, and the result of a final read."""
 
     def __init__(self, target: Target) -> None:
         self.target = target
@@ -114,10 +115,11 @@ class Talk:
         self.credentials: list[Credentials] = []
 
     async def run(self, texts: Sequence[str], *, joined: bool = True, echo: bool = True, idle_s: float = 0.0) -> None:
-        """Let Ann and Bob say `texts` in turn, and wait until all have arrived.
+        """Let Ann and Bob send `texts` in turn, and wait until all have arrived.
 
-        joined  the platform says that a room is joined before anybody speaks
-        idle_s  silence before the last text, in which heartbeats keep the sockets open
+        joined  the platform states that a room is joined, so wait for that before the first text
+        echo    the platform delivers a message also to its sender
+        idle_s  silence in s before the last text, in which heartbeats keep the sockets open
         """
         async with httpx.AsyncClient() as http:
             for person in (ANN, BOB):
@@ -160,7 +162,7 @@ class Talk:
 
 
 def talk(target: Target, texts: Sequence[str], **options: Any) -> Talk:
-    """Return the talk of Ann and Bob over a server."""
+    """Let Ann and Bob chat over a server, see `Talk.run`; return the finished talk."""
     conversation = Talk(target)
     asyncio.run(conversation.run(texts, **options))
     return conversation

@@ -1,8 +1,8 @@
-"""Order in which files of tests are given to the processes of a test run.
+"""Order in which test files are given to the processes of a test run.
 
-Whole runs mostly wait: three of them leave a core idle. Histories only compute: three of them share two cores. So both
-kinds are mixed. A run begins before the last fifth of the queue, because a file that begins last must not take minutes
-while the other processes have nothing to do.
+Tests that start whole runs mostly wait: three of them leave a core idle. Tests of histories only compute: three of them
+share two cores. So both kinds are mixed. Waiting files come in the first four fifths of the queue, because a file that
+starts last must not take minutes while the other processes are idle.
 """
 
 from __future__ import annotations
@@ -12,10 +12,13 @@ from typing import TypeVar
 
 File = TypeVar("File", bound=Hashable)
 BEFORE = 0.8
-"""Part of the queue in which the files that wait lie."""
+"""Share of the queue, from its beginning, over which the waiting files are spread."""
 
 
 def mixed(waiting: Sequence[File], computing: Sequence[File]) -> dict[File, float]:
-    """Return the place of each file in the queue: the files that wait evenly in its first part, the others in all."""
+    """Return the position (0 to 1) of each file in the queue.
+
+    Waiting files are spread evenly over the first part of the queue, computing files over all of it.
+    """
     places = {file: number / len(computing) for number, file in enumerate(computing)}
     return places | {file: BEFORE * number / len(waiting) for number, file in enumerate(waiting)}

@@ -1,4 +1,4 @@
-"""`python tests/support/foreign_numbers.py [SEEDS]`: how often our checks agree with the oracles of foreign corpora.
+"""Agreement of the checks with oracles of other corpora: `python tests/support/foreign_numbers.py [SEEDS]`.
 
 Writes the numbers into `docs/foreign-corpora.md`, below its first heading of numbers.
 """
@@ -32,12 +32,12 @@ NUMBERS = "## Numbers"
 
 
 def failed(run: Any) -> set[str]:
-    """Ids of the checks that fail."""
+    """Return the ids of the checks that fail for a history."""
     return {id for id, verdict in fold(run).items() if verdict.outcome == Outcome.FAIL}
 
 
 def of_broadcast(seeds: int) -> list[str]:
-    """One row for each fault: judgements (history x property), agreements, and each kind of difference."""
+    """Return a table with one row for each fault: judgements (history × property), agreements, differences."""
     lines = ["| fault | histories | judgements | both broken | both whole | differ, explained | differ |"]
     lines.append("|---|---|---|---|---|---|---|")
     total: Counter[str] = Counter()
@@ -66,7 +66,11 @@ def _row(name: str, seeds: int, seen: Counter[str]) -> str:
 def of_logs(
     seeds: int, faults: Sequence[str], make: Callable[..., Any], compare: Callable[..., str], rest: str
 ) -> list[str]:
-    """One row for each fault: logs that both call good or bad, and what only the oracle calls bad."""
+    """Return a table with one row for each fault: logs that both judge good or bad, and the differences.
+
+    `make(seed, fault)`: returns a log; `compare(log, failed)`: returns the result in words; `rest`: heading of the
+    column of logs that only the oracle judges bad.
+    """
     lines = [f"| fault | logs | both good | both bad | {rest} | false alarms |", "|---|---|---|---|---|---|"]
     for fault in (None, *faults):
         words = Counter(compare(make(seed, fault), failed).split(" (")[0].split(":")[0] for seed in range(seeds))
@@ -78,7 +82,7 @@ def of_logs(
 
 
 def main(seeds: int) -> int:
-    """Make all histories, judge them, write the numbers."""
+    """Generate all histories, judge them, write the numbers, and return 0."""
     parts = [NUMBERS, "", f"Written by `python tests/support/foreign_numbers.py {seeds}`.", "", "### Broadcast", ""]
     parts += of_broadcast(seeds)
     parts += ["", "### Registers, by I18", ""]

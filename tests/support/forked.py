@@ -1,7 +1,7 @@
-"""Services as forks of a process that has imported them (`harness.platform.fork_server`), without an event loop.
+"""Services as forks of a process that has imported their modules (`harness.platform.fork_server`), for blocking tests.
 
-Importing is nearly all of a service's start. `Forker` is the client of a fork server, as `Nursery` is in the
-supervisor; tests wait by themselves.
+Importing is nearly all of a service's start. `Forker` is the client of a fork server, as the supervisor's fork-server
+client is, but without an event loop.
 """
 
 from __future__ import annotations
@@ -26,19 +26,22 @@ ANSWER_S = 60.0
 
 
 class Forked:
-    """What of `subprocess.Popen` a test needs of a forked service."""
+    """Forked service, with the methods of `subprocess.Popen` that tests use."""
 
     def __init__(self, forker: Forker, pid: int, args: Sequence[str]) -> None:
         self._forker, self.pid, self.args = forker, pid, args
         self.returncode: int | None = None
 
     def poll(self) -> int | None:
-        """Return how it ended, None while it runs."""
+        """Return the exit status, None while the service runs."""
         self._forker.hear(0)
         return self.returncode
 
     def wait(self, timeout: float) -> int:
-        """Return how it ended. subprocess.TimeoutExpired if it does not."""
+        """Wait for the end of the service and return its exit status.
+
+        Raises subprocess.TimeoutExpired if the service does not end within `timeout` seconds.
+        """
         end = time.monotonic() + timeout
         while self.poll() is None:
             left = end - time.monotonic()
@@ -49,7 +52,7 @@ class Forked:
         return self.returncode
 
     def send_signal(self, number: int) -> None:
-        """To it, if it is still there."""
+        """Send a signal to the service; nothing happens if the service has ended."""
         if self.poll() is None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
@@ -59,7 +62,10 @@ class Forked:
 
 
 class Forker:
-    """A fork server of the tests; its children end with it, and it ends with pytest."""
+    """Client of a fork server that this process starts.
+
+    Its services end with the fork server, and the fork server ends with this process.
+    """
 
     def __init__(self) -> None:
         self._channel, theirs = socket.socketpair()
@@ -74,7 +80,10 @@ class Forker:
     def fork(
         self, module: str, arguments: Sequence[str], *, env: Mapping[str, str], output: int, pass_fds: Sequence[int]
     ) -> Forked:
-        """Start `python -m MODULE ARGUMENTS…`; it inherits `pass_fds` under the same numbers."""
+        """Start `python -m MODULE ARGUMENTS…` and return the service.
+
+        `output`: file descriptor for its stdout and stderr; the service inherits `pass_fds` under the same numbers.
+        """
         order: dict[str, Any] = {"name": module.rpartition(".")[2], "module": module, "arguments": list(arguments)}
         order |= {"env": dict(env), "cwd": os.getcwd(), "fds": [1, 2, *pass_fds]}
         with tempfile.TemporaryFile() as paper:
@@ -90,7 +99,7 @@ class Forker:
         return service
 
     def hear(self, timeout: float) -> None:
-        """Take in what the fork server says within `timeout` seconds: who was forked, who has ended."""
+        """Read messages of the fork server for up to `timeout` s: which services were forked, and which have ended."""
         if not select.select([self._channel], [], [], max(timeout, 0))[0]:
             return
         data = self._channel.recv(65536)

@@ -1,4 +1,4 @@
-"""A forward proxy in threads: it takes CONNECT and absolute addresses, and finds every host on 127.0.0.1."""
+"""Forward proxy in threads: accepts CONNECT and absolute addresses; connects to 127.0.0.1 for every host name."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ from urllib.parse import urlsplit
 
 
 class ForwardProxy:
-    """`asked`: the request lines that came, and `headers` the head of each. `refuse`: the answer to all instead."""
+    """Forward proxy.
+
+    `asked`: request lines received; `headers`: the head of each request; `refuse`: an answer to send to every request
+    instead of forwarding it.
+    """
 
     def __init__(self, refuse: bytes = b"") -> None:
         self.asked: list[str] = []

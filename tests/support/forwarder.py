@@ -1,4 +1,7 @@
-"""Forward TCP connections: `python forwarder.py 127.0.0.1:8001=10.77.1.1:8001 …`. Prints `ready` when all listen."""
+"""Forwarder of TCP connections: `python forwarder.py 127.0.0.1:8001=10.77.1.1:8001 …`.
+
+Prints `ready` when all listen.
+"""
 
 from __future__ import annotations
 

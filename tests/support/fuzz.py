@@ -4,8 +4,8 @@ A traceback or a hang is wrong.
 
     python tests/support/fuzz.py [--inputs N] [--seed S] [--kind KIND]
 
-Each input is drawn by its seed. A worker tries them in one process that may take a gigabyte more than it starts with. A
-worker that takes longer than the deadline is killed, and that input counts as wrong.
+Each input is drawn by its seed. A worker process tries many inputs; its memory may grow by one gigabyte. If one input
+takes longer than the deadline, the worker is killed, and that input counts as wrong.
 """
 
 from __future__ import annotations
@@ -32,7 +32,10 @@ LONGEST_WRONG = 2000
 
 
 def worker(first: int, count: int, kind: str) -> None:
-    """Try inputs and tell of each in one line of JSON, with the folder of this process in its own temporary place."""
+    """Try `count` inputs from the seed `first` on, and print one JSON line about each. `kind`: "" for all kinds.
+
+    The working directory is a new temporary folder.
+    """
     sys.path[:0] = [str(HERE.parents[1]), str(HERE)]
     from fuzz_trials import Trials
 
@@ -59,7 +62,10 @@ def _limit_memory() -> None:
 
 @dataclass
 class Tally:
-    """What a campaign counted: (kind, outcome) → inputs; `wrong`: sentences about inputs that were not taken well."""
+    """Counts of a campaign: (kind, outcome) → number of inputs.
+
+    `wrong`: sentences about inputs that were handled wrongly.
+    """
 
     outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
@@ -75,7 +81,10 @@ class Tally:
 
 
 def campaign(first: int, count: int, kind: str = "", *, told: bool = False) -> Tally:
-    """Try `count` inputs, those of the seeds from `first` on, one worker at a time."""
+    """Try the inputs of `count` seeds from `first` on, one worker at a time; return the counts.
+
+    `kind`: "" for all kinds; `told`: print the progress and each wrong input.
+    """
     tally, seed, began = Tally(), first, time.monotonic()
     while seed < first + count:
         began_at = seed
@@ -96,7 +105,7 @@ def campaign(first: int, count: int, kind: str = "", *, told: bool = False) -> T
 
 
 def _lines(first: int, count: int, kind: str) -> Iterator[dict[str, object]]:
-    """What one worker says, until it ends, or is silent for too long and killed."""
+    """Yield the JSON lines of one worker until it ends; kill the worker if it is silent for four times DEADLINE_S."""
     command = [sys.executable, str(HERE / "fuzz.py"), "--worker", "--seed", str(first), "--inputs", str(count)]
     said: queue.Queue[str] = queue.Queue()
     with subprocess.Popen([*command, "--kind", kind], stdout=subprocess.PIPE, text=True) as process:

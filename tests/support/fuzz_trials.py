@@ -1,4 +1,4 @@
-"""One input of each kind, drawn by a seed, and its outcome."""
+"""Inputs of each kind, drawn by a seed, and their outcomes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from earwitness.harness.report.thresholds import parse_all
 from earwitness.harness.settings import load_settings
 
 LONGEST: Final = 3000
-"""Characters that a refusal may have: more is no sentence any more."""
+"""Longest allowed message of a refusal in characters: a longer one cannot be a single sentence."""
 COUNTS: Final = (1, 1, 1, 2, 2, 3)
 REFUSED: Final = "refused"
 SERVICES: Final = ("auth", "backend-1", "backend-2", "frontend", "postgres", "valkey", "links")
@@ -48,7 +48,11 @@ ENDPOINTS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """`outcome`: refused, or what became of an accepted input; `wrong`: what should not have happened, in words."""
+    """Result of one input.
+
+    `outcome`: "refused", or the verb and its exit code; `wrong`: what should not have happened, in words, "" if
+    nothing.
+    """
 
     kind: str
     outcome: str
@@ -56,7 +60,7 @@ class Trial:
 
 
 def command(*arguments: str | Path) -> Trial:
-    """Run a verb of `earwitness` here, as its exit code and its words."""
+    """Run a verb of `earwitness` in this process; return the result."""
     said = io.TextIOWrapper(io.BytesIO(), "ascii", newline="\n")  # a terminal that knows no other letters
     errors = io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(errors):
@@ -78,7 +82,7 @@ def command(*arguments: str | Path) -> Trial:
 
 
 def _no_sentence(text: str) -> str:
-    """What is wrong with the words of a refusal, "" if they are one sentence of ours."""
+    """Return what is wrong with the text of a refusal; "" if it is one sentence that begins with "earwitness: "."""
     lines = [line for line in text.splitlines() if line.strip()]
     if len(lines) != 1 or not lines[0].startswith("earwitness: "):
         return f"not one sentence: {text[:600]!r}"
@@ -88,7 +92,7 @@ def _no_sentence(text: str) -> str:
 
 
 class Trials:
-    """Draws inputs and tries them in a folder of its own."""
+    """Generator of inputs, which tries them in a folder of its own."""
 
     def __init__(self, place: Path, kind: str = "") -> None:
         self.place = place
@@ -110,7 +114,7 @@ class Trials:
         self._prepare()
 
     def one(self, seed: int) -> Trial:
-        """Draw the input of a seed and try it."""
+        """Draw the input of a seed, try it, and return the result."""
         kind, rng = self.only[seed % len(self.only)], random.Random(seed)
         try:
             trial = self.kinds[kind](rng)
@@ -124,7 +128,7 @@ class Trials:
         return Trial(kind, trial.outcome, trial.wrong)
 
     def _prepare(self) -> None:
-        """Make what the inputs are made of: a plain history, exports of a run, a run directory."""
+        """Make the valid inputs that are mutated: a hand-written history, exports of a run, run directories."""
         valid.beside_targets(self.place)
         self.plain = valid.plain_history()
         (self.place / "plain.jsonl").write_text("\n".join(map(mutations.as_json, self.plain)))
@@ -174,7 +178,7 @@ class Trials:
         return self._judged(self._lines(rng), rng)
 
     def _columns(self, rng: random.Random) -> Path:
-        """A Parquet file with mistakes in its bytes, its headers, or its columns."""
+        """Return the path of a Parquet file with mistakes in its bytes, its column names, or its columns."""
         file, way = self.place / "h.parquet", rng.random()
         if way < 0.3:
             content = self.parquet_bytes
@@ -207,7 +211,10 @@ class Trials:
         return self._judged(file, rng, "--contract", self._promises(rng))
 
     def _run_directory(self, rng: random.Random) -> Trial:
-        """A run directory whose `run.json` and roster somebody wrote, with a checksum of that."""
+        """Try a run directory with mutated `run.json` and roster, whose checksum is made valid again.
+
+        Return the result.
+        """
         run = self.place / "copy"
         shutil.copytree(self.place / rng.choice(("imported", "simulated")), run)
         for name in rng.choice((("run.json",), ("run.json",), ("roster.json", "run.json"))):
@@ -296,7 +303,7 @@ def _other_column(rng: random.Random, table: pa.Table) -> pa.Table:
 
 
 def _write_toml(rng: random.Random, file: Path, value: Any) -> None:
-    """Write the tables with mistakes; now and then with mistakes of their text."""
+    """Write `value` as TOML with mistakes: in its values or, in a fifth of the cases, in its text."""
     count = rng.choice(COUNTS)
     if rng.random() < 0.2:
         content = mutations.as_toml(value).encode()

@@ -1,4 +1,4 @@
-"""Histories of the auth and sync planes that exactly one check rejects. A record takes 1,000 ns, all bounds are 0."""
+"""Histories of accounts and tokens that exactly one check rejects. A record takes 1,000 ns; all bounds are 0."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ def _token(told: Told, kind: Artefact = Artefact.ACCESS, number: int = 1, **slot
 
 
 def _accepted(told: Told, number: int = 1, place: int = BACKEND, **slots: int) -> None:
-    """A request whose answer came at once."""
+    """Record a request that was accepted at once.
+
+    `number`: number of the token; `place`: the service that accepted it.
+    """
     now = 1000 * (len(told.rows) + 1)
     named = {"client": 0, "author": 0, "counter": number, "attempt": place, "seq": now, "size": 200}
     told.write(Kind.REQUEST, **named | {"flags": int(Flag.ACCEPTED)} | slots)
@@ -59,7 +62,7 @@ def _ticket_used_twice(told: Told) -> None:
 
 
 def _outlived(told: Told) -> None:
-    """Opened in time; what was said later is heard."""
+    """Record a socket that was opened before its token's deadline and receives a message that was sent after it."""
     _token(told, seq=3500)
     told.join(0, 1)
     _accepted(told, place=SOCKET, conn=1, seq=2000)

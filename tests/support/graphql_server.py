@@ -2,11 +2,10 @@
 
     python tests/support/graphql_server.py [--port 8000] [--silent] [--skip N] [--ping-s 20]
 
-Needs `pip install 'earwitness[servers]'`. The user is the field `user` of the connection_init payload, or the header
-x-user. Each subscription says that it is ready with an event without a message; with `--silent` it says nothing before
-the first message. A subscription with the variable `after` begins with the messages behind that number; `--skip` leaves
-out the first N of them, which is a fault.
-Prints {"port": N} when it listens.
+Needs `pip install 'earwitness[servers]'`. The user is named by the field `user` of the connection_init payload, or by
+the header x-user. Each subscription begins with an event without a message when it is ready; with `--silent` it does
+not. A subscription with the variable `after` starts with the messages after that number; `--skip` leaves out the first
+N of these, as a planted error. Prints {"port": N} when the server listens.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ class Message:
 
 @strawberry.type
 class Said:
-    """What a subscription delivers: a message, or None where it only says that it is ready."""
+    """Event of a subscription: a message, or None if it only states that the subscription is ready."""
 
     message: Message | None
 
@@ -54,7 +53,7 @@ def user_of(info: Info[Any, Any]) -> str:
 
 @strawberry.type
 class Query:
-    """Reads."""
+    """GraphQL queries: reading the history of a room."""
 
     @strawberry.field
     def messages(self, room: str) -> list[Message]:
@@ -63,7 +62,7 @@ class Query:
 
 @strawberry.type
 class Mutation:
-    """Writes."""
+    """GraphQL mutations: sending a message."""
 
     @strawberry.mutation
     async def send(self, info: Info[Any, Any], room: str, text: str, id: str) -> Message:
@@ -78,7 +77,7 @@ class Mutation:
 
 @strawberry.type
 class Subscription:
-    """Streams."""
+    """GraphQL subscriptions: messages of a room as they are sent."""
 
     @strawberry.subscription
     async def said(self, room: str, after: int | None = None) -> AsyncGenerator[Said, None]:

@@ -1,4 +1,4 @@
-"""Histories as several hosts record them, whose clocks were measured to a bound."""
+"""Histories as several hosts record them, whose clocks were compared up to an error bound."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ from earwitness.harness.record.clocks import ClockMap
 
 MS = 1_000_000
 LATER_NS = 10_000 * MS
-"""Soups begin near 0; no clock shows less than the time since its host has started."""
+"""Time in ns that is added to random histories, which begin near 0: no monotonic clock starts below 0."""
 
 
 def of_hosts(run: Any, rng: random.Random, bound_ns: int) -> tuple[Any, Any]:
-    """The run as it was on one clock, and as hosts recorded it whose clocks were wrong by up to `bound_ns` each."""
+    """Return (the history on one clock, the history as recorded by hosts whose clocks differ).
+
+    Each journal is of another host, whose clock is wrong by up to `bound_ns`, which is also stated as its error bound.
+    """
     one = [journal.copy() for journal in run.journals]
     for journal in one:
         ClockMap(offset_ns=LATER_NS).apply(journal)
@@ -28,7 +31,7 @@ def of_hosts(run: Any, rng: random.Random, bound_ns: int) -> tuple[Any, Any]:
 
 
 def bounded(run: Any, bounds_ns: list[int]) -> Any:
-    """The run with journals of as many hosts as it has, each with the bound of its clock."""
+    """Return the history with each journal stated to be of another host, with the error bound (ns) of its clock."""
     infos = [
         replace(info, meta={**info.meta, "clock": f"host {number}", "clock_bound_ns": ns})
         for number, (info, ns) in enumerate(zip(run.infos, bounds_ns, strict=True))
@@ -37,7 +40,10 @@ def bounded(run: Any, bounds_ns: list[int]) -> Any:
 
 
 def judged(history: Any, id: str, *bounds_ms: float | None) -> Any:
-    """The verdict of a check about journals of as many hosts as there are bounds; None: nobody measured the clock."""
+    """Return the verdict of the check `id`, with each journal stated to be of another host.
+
+    `bounds_ms`: error bound of each host's clock in ms; None: the clock was not compared.
+    """
     batches = [Batch(journal, records) for journal, records in history.arrays().items()]
     infos = [
         replace(info, meta={"clock": f"host {n}"} | ({} if ms is None else {"clock_bound_ns": round(ms * MS)}))

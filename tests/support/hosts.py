@@ -2,17 +2,18 @@
 
     python tests/support/hosts.py [--only NAME …] [--seconds 12] [--users 30]
 
-Host 0 has the platform, the master and a worker; hosts 1 and 2 have a worker each, and monotonic clocks that are two
-seconds ahead and behind. Their wall clocks are 37 seconds ahead and 41 behind, if libfaketime is there (Debian:
-`apt-get install faketime`). On each the folder for runs is another disk under the same path. The platform listens on
-127.0.0.1 of host 0 only; forwarders of this script take the others there. Nothing is bound outside the namespaces.
+Host 0 has the platform, the master and a worker. Hosts 1 and 2 have a worker each; their monotonic clocks are two
+seconds ahead and behind. Their wall clocks are 37 seconds ahead and 41 behind if libfaketime is installed (Debian:
+`apt-get install faketime`). On each host the folder for runs is another disk under the same path. The platform listens
+on 127.0.0.1 of host 0 only; forwarders of this script connect the other hosts to it. Nothing is bound outside the
+namespaces.
 
-- `sound`: PASS
-- a defect each: FAIL, and FAIL by the same check in a run with all load processes on host 0, which follows each
-- `worker`: SIGKILL of host 2's worker at half time: its records are in the verdict, which is UNKNOWN and names it
-- `master`: SIGKILL of the master at half time: `earwitness collect` brings the verdict from the store
+- `sound`: must PASS
+- one scenario for each defect: must FAIL, and so must a second run with all load processes on host 0, by the same check
+- `worker`: host 2's worker is killed at half time: its records are in the verdict, which is UNKNOWN and names it
+- `master`: the master is killed at half time: `earwitness collect` makes the verdict from the store
 
-Prints a row of a table for each; the exit status is 1 if one is not as it must be.
+Prints a row of a table for each scenario; the exit status is 1 if one had another result.
 """
 
 from __future__ import annotations
@@ -45,9 +46,9 @@ from earwitness.harness.record.clocks import mapped_meta  # noqa: E402
 
 STORY = ROOT / "locustfiles" / "ws_ordering.py"
 SHIFTS = (0, 2, -2)
-"""Seconds by which the monotonic clock of each host is ahead."""
+"""Seconds by which the monotonic clock of each host is ahead; index: host."""
 WALL_SHIFTS = (0, 37, -41)
-"""Seconds by which the wall clock of each host is ahead."""
+"""Seconds by which the wall clock of each host is ahead; index: host."""
 DEFECTS = {
     "swap-pushes": ("backend=swap-pushes:0.02", ("I4", "I1")),
     "swap-at-ingest": ("backend=swap-at-ingest:0.05", ("I1",)),
@@ -69,7 +70,7 @@ HEAD = """| scenario | three hosts | one host | records | clocks | wall clocks |
 
 
 def libfaketime() -> Path | None:
-    """The library by which a process sees another wall clock."""
+    """Return the path of libfaketime, which gives a process another wall clock; None if it is not installed."""
     return next(iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))), None)
 
 
@@ -87,7 +88,7 @@ def until(done: Any, timeout_s: float, what: str) -> Any:
 
 
 def wall(host: int) -> Sequence[str]:
-    """A command before another one that shifts its wall clock; nothing if it is not to be shifted."""
+    """Return the words to put before a command so that it has the wall clock of `host`; () if that is not shifted."""
     library = libfaketime()
     if library is None or not WALL_SHIFTS[host]:
         return ()
@@ -98,7 +99,7 @@ def wall(host: int) -> Sequence[str]:
 
 @dataclass
 class Network:
-    """Three network namespaces: host 0 has a link to each of the others. `runs`: the folder for runs on every host."""
+    """Three network namespaces; host 0 has a link to each of the others. `runs`: the folder for runs on every host."""
 
     folder: Path
     tag: str = field(default_factory=lambda: f"ew{os.getpid()}")
@@ -125,7 +126,7 @@ class Network:
             subprocess.run(["ip", "netns", "del", f"{self.tag}-{host}"], check=False)
 
     def start(self, host: int, command: Sequence[str], log: Path, **environment: str) -> subprocess.Popen[bytes]:
-        """Start a process on a host: in its network, with its clock, and with its own disk under the folder of runs."""
+        """Start a process on a host: in its network, with its clocks, and with its own disk at the folder of runs."""
         own_disk = f"mount -t tmpfs tmpfs {self.runs} && " if host else ""
         shift = f"--monotonic={SHIFTS[host]}" if SHIFTS[host] else "--monotonic=0"
         time_space = ("--time", shift) if SHIFTS[host] else ()
@@ -140,7 +141,10 @@ class Network:
 
 @dataclass
 class Trial:
-    """What a run over the hosts led to. `walls`: seconds by which the wall clock of each load process is ahead."""
+    """Result of a run over the hosts: exit code, verdict.json, run.json.
+
+    `walls`: seconds by which the wall clock of each load process is ahead of host 0's.
+    """
 
     code: int
     verdict: dict[str, Any]
@@ -162,7 +166,7 @@ class Scenario:
     """One run over the hosts of `network`, or with all processes on host 0 of it, with a platform of its own."""
 
     def __init__(self, network: Network, options: argparse.Namespace, name: str, hosts: Sequence[int]) -> None:
-        """`hosts`: where each load process runs."""
+        """Prepare the run `name`; `hosts`: the host of each load process."""
         self.network, self.options, self.hosts = network, options, hosts
         self.defect = DEFECTS[name][0] if name in DEFECTS else ""
         self.kill = name if name in ("worker", "master") else ""
@@ -199,7 +203,7 @@ class Scenario:
         return endpoints
 
     def forward(self, ports: list[int]) -> None:
-        """Lead 127.0.0.1 of hosts 1 and 2 to that of host 0, over the links between them."""
+        """Forward connections to these ports of 127.0.0.1 on hosts 1 and 2 to 127.0.0.1 on host 0."""
         program = (sys.executable, str(ROOT / "tests" / "support" / "forwarder.py"))
         pairs = [f"10.77.{host}.1:{port}=127.0.0.1:{port}" for host in (1, 2) for port in ports]
         self.start(0, "forward-0", *program, *pairs)
@@ -263,7 +267,7 @@ class Scenario:
 
 
 def walls(found: Path, run: dict[str, Any]) -> list[float]:
-    """By how many seconds the wall clock of each load process is ahead of that of host 0."""
+    """Return the seconds by which the wall clock of each load process is ahead of the master's."""
     ahead, here = [], 0.0
     master = run.get("clocks", {}).get("master")
     for path in sorted((found / "journals").glob("load-*.names.jsonl")):
@@ -275,7 +279,7 @@ def walls(found: Path, run: dict[str, Any]) -> list[float]:
 
 
 def wrong(name: str, trial: Trial, hosts: Sequence[int]) -> list[str]:
-    """Return what is not as it must be."""
+    """Return sentences about what differs from the expected result of the scenario `name`; [] if nothing does."""
     failed, found = trial.failed(), []
     shifts = sorted(round(one["offset_ns"] / 1e9) for one in trial.clocks)
     if shifts != sorted({-SHIFTS[host] for host in hosts} - {0}):
@@ -298,14 +302,14 @@ def wrong(name: str, trial: Trial, hosts: Sequence[int]) -> list[str]:
 
 
 def told(name: str, trial: Trial | None) -> str:
-    """A cell of the table: the outcome, and which checks failed."""
+    """Return a cell of the table: the exit code, and which checks failed."""
     if trial is None:
         return "–" if name not in DEFECTS else "no verdict"
     return " ".join([f"exit {trial.code}", *trial.failed()])
 
 
 def compared(made: Network, options: argparse.Namespace, name: str) -> list[str]:
-    """Make the runs of one scenario, print its row, and return what is not as it must be."""
+    """Make the runs of one scenario, print its row, and return sentences about wrong results."""
     trials: list[Trial | None] = []
     found: list[str] = []
     for hosts in ((0, 1, 2), (0, 0, 0))[: 2 if name in DEFECTS else 1]:

@@ -1,15 +1,15 @@
-"""The environment that tests give to processes of ours: nothing that would configure them by accident."""
+"""Environment for processes that tests start: without variables that would configure them by accident."""
 
 from __future__ import annotations
 
 import os
 
 CHOSEN = "EARWITNESS_NATIVE"
-"""Whoever runs the tests chooses by it which path they try, see `harness.native`."""
+"""Variable with which the caller of the tests chooses the native or the Python path, see `harness.native`."""
 
 
 def inherited() -> dict[str, str]:
-    """This process's environment without variables of Locust and Earwitness, but for CHOSEN."""
+    """Return this process's environment without variables of Locust and Earwitness, except CHOSEN."""
     return {
         key: value
         for key, value in os.environ.items()

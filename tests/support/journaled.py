@@ -1,4 +1,4 @@
-"""Histories in memory, written into a run directory as load processes write them: bit by bit if wanted."""
+"""Histories in memory, written into a run directory as load processes write them, also a few records at a time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SLOTS = [name for name in RECORD.names or () if name != "index"]
 
 
 class Journaled:
-    """A run directory whose journals grow by `write`. `run` has roster, contract, journals and infos, as `Soup`."""
+    """Run directory whose journals grow with each call of `write`. `run`: has roster, contract, journals and infos."""
 
     def __init__(self, path: Path, run: Any, **described: Any) -> None:
         self.directory = RunDirectory.at(path)
@@ -32,11 +32,11 @@ class Journaled:
 
     @property
     def left(self) -> list[int]:
-        """Journals that are not yet written to their end."""
+        """Return the numbers of the journals that are not completely written yet."""
         return [n for n, rows in enumerate(self._rows) if self.written[n] < len(rows)]
 
     def journal(self, number: int) -> Journal:
-        """A journal, which is created when it is first asked for."""
+        """Return journal number `number`; it is created at the first call."""
         journal = self._journals[number]
         if journal is None:
             journal = self._journals[number] = Journal.create(
@@ -45,7 +45,7 @@ class Journaled:
         return journal
 
     def write(self, number: int, count: int) -> None:
-        """The next `count` records of a journal."""
+        """Write the next `count` records of journal number `number`."""
         journal = self.journal(number)
         start = self.written[number]
         for row in self._rows[number][start : start + count]:
@@ -53,7 +53,7 @@ class Journaled:
         self.written[number] = min(start + count, len(self._rows[number]))
 
     def close(self, torn: Sequence[int] = ()) -> None:
-        """Close all journals, but leave those without a footer."""
+        """Close all journals and conclude the run; the journals in `torn` are left without a footer."""
         for number in range(len(self._journals)):
             self.write(number, 0)
             journal = self._journals[number]

@@ -1,6 +1,6 @@
-"""JSON schema, as far as our schemas use it: whether a value is accepted.
+"""JSON schema, as far as the schemas of this project use it: whether a value is accepted.
 
-A keyword that is not known here is an error.
+An unknown keyword is an error.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ SILENT: Final = {"$schema", "title", "description", "properties", "additionalPro
 
 
 def accepts(schema: Mapping[str, Any] | bool, value: Any) -> bool:
-    """Return whether a value is what a schema describes."""
+    """Return whether `value` conforms to a schema. Raises AssertionError for a keyword that is not known here."""
     if isinstance(schema, bool):
         return schema
     assert set(schema) <= SILENT | set(KEYWORDS), schema

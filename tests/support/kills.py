@@ -2,11 +2,11 @@
 
     python tests/support/kills.py [--kills 20] [--seed 0] [--users 10] [--seconds 10]
 
-The victims take turns: load (a run of one process), worker and master (of three), judge, supervisor of the platform.
-Prints a table with a line for each kill:
+The victims alternate: load (a run of one process), worker and master (of three processes), judge, and the supervisor of
+the platform. Prints a table with a line for each kill:
 
 - its moment ("too late": the load was over)
-- the verdict of the run itself or, if that died, of `earwitness check`
+- the verdict of the run itself or, if the run died, of `earwitness check`
 - complete records at the moment of the kill, and how many of them were lost
 - processes that still ran some seconds after the end
 - temporary directories that were left
@@ -50,15 +50,18 @@ from earwitness.harness.record.sidecar import Sidecar  # noqa: E402
 
 VICTIMS = ("load", "worker", "judge", "supervisor", "master")
 MID_RUN = 60
-"""Records of a load process whose users talk; before, it has some ten."""
+"""Number of records of a load process from which its users are known to chat; before, it has about ten."""
 MARK = "EARWITNESS_KILLS"
 START_S, END_S, GONE_S = 120.0, 240.0, 20.0
-"""Until users talk, until the run has ended, until nothing of it runs any more."""
+"""Time limits in s: until users chat, until the run has ended, until none of its processes runs any more."""
 
 
 @dataclass
 class Killed:
-    """What one kill led to. `wrong`: sentences about what must not be."""
+    """Result of one kill.
+
+    `victim`: which process; `after_s`: s from MID_RUN records to the kill; `wrong`: sentences about what must not be.
+    """
 
     victim: str
     after_s: float
@@ -83,7 +86,7 @@ HEAD = (
 
 
 class Run:
-    """A run in a place of its own; everything that belongs to it carries a mark in its environment."""
+    """Run in a folder of its own; all its processes carry a mark in their environment."""
 
     def __init__(self, place: Path, seed: int, options: argparse.Namespace, processes: int) -> None:
         self.place, self.runs, self.log = place, place / "runs", place / "log"
@@ -112,8 +115,10 @@ class Run:
         return self.runs / "latest" / "journals"
 
     def members(self) -> list[psutil.Process]:
-        """Living processes with the mark, and those that work in the run's temporary directory (Postgres overwrites
-        its environment)."""
+        """Return the living processes of the run.
+
+        They have the mark, or work in the run's temporary directory (PostgreSQL overwrites its environment).
+        """
         found = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
@@ -123,7 +128,7 @@ class Run:
         return found
 
     def victim(self, kind: str) -> psutil.Process | None:
-        """The process to be killed; None while it is not there."""
+        """Return the process to kill; None if it does not exist yet."""
         if kind in ("load", "master"):
             return psutil.Process(self.process.pid)
         if kind == "worker":
@@ -135,11 +140,11 @@ class Run:
         return next((p for p in self.members() if words in " ".join(p.cmdline())), None)
 
     def closed(self) -> bool:
-        """A load process has closed its journal: the load is over."""
+        """Return whether a load process has closed its journal, which means that the load is over."""
         return any(b'"footer"' in path.read_bytes() for path in self.journals.glob(f"load-*{NAMES_SUFFIX}"))
 
     def complete(self) -> dict[str, bytes]:
-        """The complete records of each journal."""
+        """Return journal name → bytes of its complete records."""
         found = {}
         for path in sorted(self.journals.glob(f"*{DATA_SUFFIX}")):
             name = path.name.removesuffix(DATA_SUFFIX)
@@ -167,7 +172,7 @@ def _until(done: Callable[[], bool], timeout_s: float) -> bool:
 
 
 def kill_once(place: Path, seed: int, options: argparse.Namespace) -> Killed:
-    """One run, one kill."""
+    """Start one run, kill one process of it, and return the result."""
     rng, kind = random.Random(seed), VICTIMS[seed % len(VICTIMS)]
     killed = Killed(kind, rng.uniform(0.0, options.seconds * 0.6))
     run = Run(place, seed, options, processes=2 if kind in ("worker", "master") else 1)

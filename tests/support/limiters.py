@@ -1,8 +1,8 @@
-"""A rate-limited platform in a few lines: people send requests through a network that delays and loses them.
+"""Small simulation of a rate-limited platform: people send requests over a network that delays and loses them.
 
-`simulate(seed, limiter)` returns the history as the harness would record it. Ann and Bob are abusers (Bob under false
-addresses). Cleo, whose requests are never lost, comes back when the answers say. The others are modest. Times are
-nanoseconds.
+`simulate(seed, limiter)` returns the history as the harness would record it. Ann and Bob send too many requests (Bob
+under false addresses). Cleo, whose requests are never lost, waits as long as each refusal states. The others send few.
+Times are ns.
 """
 
 from __future__ import annotations
@@ -46,7 +46,10 @@ class Asked(NamedTuple):
 
 @dataclass
 class Bucket:
-    """As promised. `key` says whose bucket; broken limiters change one thing."""
+    """Correct token bucket.
+
+    `key`: returns whose budget a request is charged to; faulty limiters differ in one thing.
+    """
 
     rate: float = RATE
     burst: float = BURST
@@ -63,7 +66,7 @@ class Bucket:
 
 @dataclass
 class FixedWindow(Bucket):
-    """As much as a bucket gives in the time that fills it, per window of the wall clock."""
+    """Faulty limiter: grants in each window of the wall clock what a bucket gets in the time that fills it."""
 
     def take(self, asked: Asked, now_s: float) -> Answer:
         window_s = self.burst / self.rate
@@ -76,7 +79,7 @@ class FixedWindow(Bucket):
 
 @dataclass
 class Constant(Bucket):
-    """Says always the same about coming back."""
+    """Faulty limiter: every refusal states the same wait."""
 
     wait_s: float = 60.0
 
@@ -100,7 +103,7 @@ BROKEN: dict[str, Callable[[], Bucket]] = {
 
 @dataclass
 class Network:
-    """Delays there and back, and how often a request or an answer is lost."""
+    """Network: mean delay in each direction in s, and the probability that a request or an answer is lost."""
 
     mean_s: float = 0.02
     lost: float = 0.01
@@ -153,7 +156,7 @@ class Simulation:
         self.at(now + self.rng.expovariate(pace), lambda now: self.go_on(user, pace, now))
 
     def patience(self, answer: Answer, now: float) -> None:
-        """Asks until refused, waits as told, asks again."""
+        """Send Cleo's next request: at once after an accepted one, after the stated wait after a refusal."""
         if now < LENGTH_S:
             wait_s = 0.0 if answer.granted else max(1.0, math.ceil(answer.wait_s)) + 0.3
             self.at(now + wait_s, lambda now: self.ask(PATIENT, now, token=1, then=self.patience))
@@ -208,7 +211,7 @@ class Simulation:
 
 
 def simulate(seed: int, limiter: Bucket, network: Network | None = None, **options: float) -> np.ndarray:
-    """The records of one journal."""
+    """Return the records of a simulated run, as one journal."""
     return Simulation(seed, limiter, network or Network(), **options).run()
 
 
@@ -216,14 +219,14 @@ ROSTER = Roster(user_of=tuple(range(USERS)), conversations=(tuple(range(USERS)),
 
 
 def verdicts(records: np.ndarray, checks: Any, **promises: object) -> dict[str, Verdict]:
-    """Verdicts by id; the budget is RATE and BURST unless promised otherwise."""
+    """Return check id → verdict; the contract's budget is RATE and BURST unless `promises` states another."""
     return verdicts_of([records], checks, **promises)
 
 
 def verdicts_of(
     journals: Sequence[np.ndarray], checks: Any, *, backwards: bool = False, **promises: object
 ) -> dict[str, Verdict]:
-    """As `verdicts`; `backwards`: the last journal is read first."""
+    """Return check id → verdict, as `verdicts` does, for several journals; `backwards`: read the last journal first."""
     given = {"rate_per_s": RATE, "rate_burst": BURST, "retry_after": True, **promises}
     infos = [
         JournalInfo(name=str(n), records=len(r), footer={"records": len(r)}, torn=False, meta={"host": "a"})

@@ -1,4 +1,4 @@
-"""Histories written by hand: one line for each record."""
+"""Histories written by hand: one line of code for each record."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from earwitness.checks.roster import Roster
 
 
 class Told:
-    """Writes records of one journal at times 1, 2, 3 …: `told.deliver(client, conn, author, counter, seq=3)`.
+    """Builder of one journal with records at times 1, 2, 3 … ns: `told.deliver(client, conn, author, counter, seq=3)`.
 
-    Messages get their digest and size from (author, counter); conversation 0 and attempt 1 if not said. Clients
-    are their users.
+    A message's digest and size are derived from (author, counter). Default are conversation 0 and attempt 1. Each
+    client is a user.
     """
 
     def __init__(self, users: int = 3, rooms: tuple[tuple[int, ...], ...] = (), **promises: Any) -> None:
@@ -60,7 +60,7 @@ class Told:
 
 
 def figure(wait_ns: int) -> int:
-    """The value (ns) by which I26 reads a wait from 65 µs up: the highest of its eighth of an octave."""
+    """Return the value (ns) to which I26 rounds a wait of 65 µs or more: the upper end of its eighth of an octave."""
     octave = 1 << (wait_ns.bit_length() - 1)
     eighth = octave // 8
     return octave + ((wait_ns - octave) // eighth + 1) * eighth

@@ -1,6 +1,6 @@
-"""Runs written for comparisons: one room of five, 20 messages a second for 12 s, with the latencies that are wanted.
+"""Runs written for comparisons: one room of five, 20 messages a second for 12 s, with given latencies.
 
-python tests/support/measured.py RATIO      # as a command of --rerun: one run in $EARWITNESS_RUNS
+python tests/support/measured.py RATIO      # as a command of --rerun: writes one run into $EARWITNESS_RUNS
 """
 
 from __future__ import annotations
@@ -35,7 +35,10 @@ PLANNED = {"users": USERS, "seconds": SECONDS, "spawn_rate": 50, "shape": None, 
 
 
 def measured_run(path: Path, seed: int, ratio: float = 1.0, **described: Any) -> Path:
-    """Write a run whose latencies and CPU times are `ratio` times 10 ms, and vary by 2 % from run to run."""
+    """Write a run into `path` whose latencies and CPU times are `ratio` times 10 ms; return its path.
+
+    They vary by 2 % from run to run, as drawn by `seed`. `described`: further keys of `run.json`.
+    """
     rng = np.random.default_rng(seed)
     scale = ratio * float(np.exp(rng.normal(0, 0.02)))
     directory = RunDirectory.at(path)
@@ -61,7 +64,7 @@ def measured_run(path: Path, seed: int, ratio: float = 1.0, **described: Any) ->
 
 
 def _rows(rng: np.random.Generator, scale: float) -> list[tuple[int, int, int, int, int]]:
-    """Return (t, kind, client, author, counter) of all records, in order of time."""
+    """Return (t in ns, kind, client, author, counter) of all records, in order of time."""
     rows = []
     for number in range(SECONDS * RATE):
         sent = MS + number * 1000 * MS // RATE

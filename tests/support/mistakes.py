@@ -1,4 +1,4 @@
-"""Small mistakes in the checks: a flipped comparison, a missing reset, a missing 1, a missing check."""
+"""Small mistakes in the checks, for mutation tests: a flipped comparison, a dropped reset, a removed check …"""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ ROOT = Path(__file__).resolve().parents[2]
 
 FLIPPED = {ast.Lt: "<=", ast.LtE: "<", ast.Gt: ">=", ast.GtE: ">", ast.Eq: "!=", ast.NotEq: "=="}
 WORDS = ("find", "describe", "_absence", "reason", "sentence", "refill", "reserve")
-"""Parts of names of functions that decide nothing: they word a finding, or make room."""
+"""Parts of names of functions in which no mistakes are made: they word a finding, or allocate, and decide nothing."""
 
 PARTS = ("messages/pages", "messages/missed", "devices/standing", "engine/wall_clock", "devices/states")
-"""Files whose functions belong to the few checks that import them."""
+"""Files, below `checks/`, whose functions belong to the few checks that import them."""
 
 
 @cache
@@ -33,7 +33,11 @@ def source_of(path: str) -> str:
 
 @dataclass(frozen=True)
 class Mistake:
-    """Replace `old` at an offset of a file of `checks`, inside of `function`, which the folds of `checks` use."""
+    """One mistake: replaces the text `old` at `offset` of the file `path` by `new`.
+
+    `function`: the function that contains it; `checks`: ids of the checks whose folds use that function; `what`: kind
+    of mistake.
+    """
 
     checks: tuple[str, ...]
     what: str
@@ -45,7 +49,7 @@ class Mistake:
 
     @property
     def mistaken(self) -> str:
-        """The whole file with the mistake."""
+        """Return the text of the whole file with the mistake."""
         source = source_of(self.path)
         return source[: self.offset] + self.new + source[self.offset + len(self.old) :]
 
@@ -55,7 +59,7 @@ class Mistake:
 
     @property
     def code(self) -> str:
-        """What it makes of the line; of a reset that is dropped, the reset."""
+        """Return a description: function and changed line; for a dropped reset, "without" and the line dropped."""
         if self.what == "remove":
             return "remove"
         text = source_of(self.path) if self.what == "drop" else self.mistaken
@@ -63,7 +67,10 @@ class Mistake:
         return f"{self.function}: {'without ' if self.what == 'drop' else ''}{code}"
 
     def make(self) -> None:
-        """Make it, in the loaded module. Its functions keep their identity: whoever imported them has the mistake."""
+        """Apply the mistake to the loaded module.
+
+        Only the code of a function is replaced, so modules that have imported the function get the mistake too.
+        """
         module = importlib.import_module("earwitness." + self.path.removesuffix(".py").replace("/", "."))
         function: Any = module
         for name in self.function.split("."):
@@ -74,14 +81,17 @@ class Mistake:
 
 
 def _code_of(function: str, code: CodeType) -> CodeType:
-    """The code of a function in that of its module; the last one of that name."""
+    """Return the code object of a function from that of its module; of several with the same name, the last one."""
     for name in function.split("."):
         code = [c for c in code.co_consts if isinstance(c, CodeType) and c.co_name == name][-1]
     return code
 
 
 def _used_functions(check: Check) -> Iterator[tuple[str, str, ast.FunctionDef]]:
-    """(file, outermost function, function) of everything in its module, and in `PARTS`, that the check's fold uses."""
+    """Yield (file, outermost function, function) for all functions that the check's fold uses.
+
+    They are in the fold's module or in one of PARTS.
+    """
     fold: Any = check.fold
     wanted, seen = [(str(Path(inspect.getfile(fold)).resolve().relative_to(ROOT)), fold.__name__)], set()
     while wanted:
@@ -103,7 +113,7 @@ def _used_functions(check: Check) -> Iterator[tuple[str, str, ast.FunctionDef]]:
 
 @cache
 def _names(path: str) -> tuple[dict[str, ast.FunctionDef | ast.ClassDef], dict[str, str]]:
-    """(what a file defines by name, name → file of `PARTS` that it imports it from)"""
+    """Return (name → definition in a file, name → file of PARTS from which it is imported)."""
     body = ast.parse(source_of(path)).body
     files = {f"earwitness.checks.{part}".replace("/", "."): f"checks/{part}.py" for part in PARTS}
     return (
@@ -118,7 +128,10 @@ def _names(path: str) -> tuple[dict[str, ast.FunctionDef | ast.ClassDef], dict[s
 
 
 def _methods(node: ast.ClassDef) -> list[tuple[str, ast.FunctionDef]]:
-    """(name, method) of a class; without a `peek` that only looks early, because the class judges in its `finish`."""
+    """Return (name, method) of a class.
+
+    `peek` is left out if `finish` does not call it, because then it only gives an early verdict.
+    """
     methods = {method.name: method for method in node.body if isinstance(method, ast.FunctionDef)}
     if "finish" in methods and "self.peek(" not in ast.unparse(methods["finish"]):
         methods.pop("peek", None)
@@ -126,7 +139,7 @@ def _methods(node: ast.ClassDef) -> list[tuple[str, ast.FunctionDef]]:
 
 
 def _same_anyway(node: ast.Compare) -> bool:
-    """Message number 0 is never a message (counters begin at 1), so `mid < 0` and `mid <= 0` say the same."""
+    """Return whether `<` and `<=` are equivalent in this comparison with 0: counters begin at 1, so no message is 0."""
     zero = isinstance(node.comparators[0], ast.Constant) and node.comparators[0].value == 0
     return zero and ast.unparse(node.left).startswith("mid")
 
@@ -136,7 +149,10 @@ def _is_one(node: ast.expr) -> bool:
 
 
 def _in_function(function: ast.FunctionDef, lines: list[str]) -> Iterator[tuple[str, int, int, str]]:
-    """(what, start, end, new)"""
+    """Yield (kind of mistake, start, end, new text) for each mistake that can be made in a function.
+
+    `lines`: the lines of the file; `start`, `end`: offsets in the file of the text to replace.
+    """
     starts = [0]
     for line in lines:
         starts.append(starts[-1] + len(line))
@@ -162,7 +178,7 @@ def _in_function(function: ast.FunctionDef, lines: list[str]) -> Iterator[tuple[
 
 
 def removal(check: Check) -> Mistake:
-    """The check is not in the list any more."""
+    """Return the mistake that removes the check from the catalogue."""
     name = next(name for name, value in vars(catalogue).items() if value is check)
     path = "checks/catalogue.py"
     offset = source_of(path).index(f"    {name},\n", source_of(path).index("ALL: "))
@@ -170,7 +186,7 @@ def removal(check: Check) -> Mistake:
 
 
 def mistakes() -> list[Mistake]:
-    """All that could be made, file by file; one in what several checks use is one mistake."""
+    """Return all mistakes that can be made, file by file; one in a function that several checks use occurs once."""
     found: dict[Mistake, tuple[str, ...]] = {}
     for check in catalogue.ALL:
         found[removal(check)] = (check.id,)

@@ -1,4 +1,4 @@
-"""Correct simulated histories with a few records changed: one step outside of what is legal."""
+"""Correct simulated histories with a few records changed, so that they are just outside of what is legal."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def drop(rng: random.Random, journal: np.ndarray, place: int) -> np.ndarray:
 
 
 def repeat(rng: random.Random, journal: np.ndarray, place: int) -> np.ndarray:
-    """The record once more, at once or a few records later."""
+    """Insert a copy of the record at `place`, at once or up to five records later; return the journal."""
     later = min(len(journal), place + rng.choice((1, 1, 5)))
     again = journal[place].copy()
     again["t"] = journal["t"][later - 1]
@@ -32,7 +32,7 @@ def repeat(rng: random.Random, journal: np.ndarray, place: int) -> np.ndarray:
 
 
 def swap(rng: random.Random, journal: np.ndarray, place: int) -> np.ndarray:
-    """Exchange the message of this record with that of the next record of its kind on its connection."""
+    """Exchange the message of the record at `place` with that of the next record of its kind on its connection."""
     one = journal[place]
     same = (journal["kind"] == one["kind"]) & (journal["conn"] == one["conn"])
     others = np.flatnonzero(same)[np.flatnonzero(same) > place]
@@ -70,7 +70,7 @@ def invent(rng: random.Random, journal: np.ndarray, place: int) -> np.ndarray:
 
 
 def readdress(rng: random.Random, journal: np.ndarray, place: int) -> np.ndarray:
-    """Heard by another client of this journal."""
+    """Change the receiver of the record at `place` to another client of this journal; return the journal."""
     clients = journal[journal["kind"] == Kind.CONNECT]
     if len(clients) and journal["kind"][place] != Kind.STORED:
         other = clients[rng.randrange(len(clients))]
@@ -79,26 +79,29 @@ def readdress(rng: random.Random, journal: np.ndarray, place: int) -> np.ndarray
 
 
 def renew_cause(rng: random.Random, journal: np.ndarray, place: int) -> np.ndarray:
-    """The sender had heard more than it had."""
+    """Raise the highest number that the sender had received, as the record at `place` states it; return the journal."""
     if journal["aux"][place] != NONE:
         journal["aux"][place] += rng.choice((1, 2, 3, 9))
     return journal
 
 
 def recount(rng: random.Random, journal: np.ndarray, place: int) -> np.ndarray:
-    """Another event of the run, or another chunk."""
+    """Change the event of an agent's answer, or the number of the piece; return the journal."""
     journal[rng.choice(("attempt", "counter"))][place] = rng.randint(1, 7)
     return journal
 
 
 def pause(rng: random.Random, journal: np.ndarray, place: int) -> np.ndarray:
-    """Everything in this journal from here on is later."""
+    """Delay all records from `place` on by 100 or 300 ms; return the journal."""
     journal["t"][place:] += rng.choice((100_000_000, 300_000_000))
     return journal
 
 
 def move(rng: random.Random, journal: np.ndarray, place: int) -> np.ndarray:
-    """The record on the next connection of the same client, if there is one, or of another."""
+    """Move the record to the next connection of its client, or to another client's if there is none.
+
+    Return the journal.
+    """
     connects = journal[journal["kind"] == Kind.CONNECT]
     same = connects[(connects["client"] == journal["client"][place]) & (connects["conn"] > journal["conn"][place])]
     if len(connects):
@@ -128,7 +131,10 @@ CHANGES: tuple[tuple[Change, tuple[int, ...]], ...] = (
 
 
 def mutant(seed: int, *, changes: int = 2, torn: bool = False) -> tuple[SimulatedRun, list[str]]:
-    """A small correct run with `changes` records changed, and what was done. `torn`: a journal lost its tail."""
+    """Return (a small correct run with `changes` records changed, the names of the changes).
+
+    `torn`: a journal also loses its end.
+    """
     rng = random.Random(seed)
     run = simulate(seed, **rough(seed), messages=rng.choice((10, 30)))
     journals, done = [journal.copy() for journal in run.journals], []

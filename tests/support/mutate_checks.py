@@ -1,13 +1,15 @@
-"""Mutation of the checks: without any one of them, or with any small mistake in one, a test must turn red.
+"""Mutation of the checks: if any check is removed, or any small mistake is made in one, a test must fail.
 
     python tests/support/mutate_checks.py [--only I4 …] [--parallel 2]
 
-A mistake is made in a process forked from one in which all tests were just green, in the functions that the check's
-fold uses (`mistakes.py`); no file is changed. Loops run as plain Python, so nothing is compiled. The histories that the
-tests of the oracle generate, and the oracle's verdicts on them, are kept from the green run. There and at the gate only
-the checks with the mistake judge. Mistakes that change nothing are listed with their reasons in `same_anyway.py`.
+A mistake is made in a process forked from one in which all tests have just passed, in the functions that the check's
+fold uses (`mistakes.py`); no file is changed. Compiled loops run as plain Python, so nothing is compiled. The random
+histories of the oracle's tests, and the oracle's verdicts on them, are cached from the passing run. In these tests and
+in tests/checks/test_gate.py only the checks with the mistake judge. Mistakes that change nothing are listed, with their
+reasons, in `same_anyway.py`.
 
-The exit status is 0 if tests notice all others, 1 if not or if the list is wrong, 2 if tests are red without a mistake.
+The exit status is 0 if tests detect all others, 1 if they do not or if the list is wrong, 2 if tests fail without a
+mistake.
 """
 
 from __future__ import annotations
@@ -61,8 +63,10 @@ TESTS = {
     "I46": "promises", "I47": "unreceived",
     "I42": "sync", "H3": "health wall_clock", "H4": "attained", "H6": "truth", "H7": "soundness",
 }  # fmt: skip
-"""Check → the files of its literal histories. Those of the record itself are in
-test_health; a check that is not here is looked for in all files that name it."""
+"""Check id → names of the test files with its literal histories, without the prefix `test_`.
+
+Those of the H-checks are in test_health. For a check that is missing here, all files that name it are used.
+"""
 
 PLANES = (
     oracle_auth.AUTH_CHECKS,
@@ -71,30 +75,30 @@ PLANES = (
     oracle_faults.FAULT_CHECKS,
 )
 LIMIT_S = 40
-"""Processor time for the tests of one mistake; the dearest that end take 17 s of it on a busy machine."""
+"""Most CPU time in s for the tests of one mistake; the slowest that end take 17 s on a busy machine."""
 late = ""
 
 
 class NoEndError(BaseException):
-    """The limit is over. Not an Exception: the judge would take it for a check that crashed."""
+    """Raised when LIMIT_S is over. It is no Exception, because the judge would take it for a crash of the check."""
 
 
 def literal(ids: Sequence[str]) -> list[str]:
-    """Arguments of pytest: literal histories."""
+    """Return arguments of pytest: the tests with literal histories of these checks."""
     files = sorted((ROOT / "tests/checks").glob("*/test_*.py"))
     own = [str(file.relative_to(ROOT)) for id in ids for file in files if _tests(file, id)]
     return [*dict.fromkeys(own), "tests/checks/test_disagreements.py"]
 
 
 def _tests(file: Path, id: str) -> bool:
-    """True for a file with literal histories of this check."""
+    """Return whether a file has literal histories of the check `id`."""
     if id in TESTS or id.startswith("H"):
         return file.stem.removeprefix("test_") in TESTS.get(id, "health").split()
     return re.search(rf"\b{id}\b", file.read_text("utf-8")) is not None
 
 
 def generated(ids: Sequence[str]) -> list[str]:
-    """Arguments of pytest: the gate, and the oracles of these checks."""
+    """Return arguments of pytest: tests/checks/test_gate.py, and the oracle tests of these checks."""
     files = ["gate", "against_oracle"]
     files += ["faults_against_oracle"] * any(id in oracle_faults.FAULT_CHECKS for id in ids)
     files += ["planes_against_oracle"] * any(id in plane for plane in PLANES[:3] for id in ids)
@@ -103,7 +107,7 @@ def generated(ids: Sequence[str]) -> list[str]:
 
 
 class Reds:
-    """A plugin of pytest that keeps the first test that is red."""
+    """Plugin of pytest that stores the name of the first test that fails."""
 
     def __init__(self) -> None:
         self.first = ""
@@ -118,7 +122,7 @@ class Reds:
 
 
 def first_red(arguments: Sequence[str]) -> str:
-    """The first test that is red, run in this process; empty if none is."""
+    """Run tests in this process; return the name of the first one that fails, "" if all pass."""
     options = ["-x", "-q", "--no-header", "--tb=no", "-W", "ignore", "--timeout=0", f"--rootdir={ROOT}", "-m", ""]
     without = [part for name in ("randomly", "cacheprovider", "xdist", "cov") for part in ("-p", f"no:{name}")]
     reds = Reds()
@@ -136,7 +140,7 @@ def _key(value: Any) -> Any:
 
 
 def remembered(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The same, computed once for equal arguments; a result is the caller's own."""
+    """Return a cached version of `function`; each call gets a copy of the result, which it may change."""
     known: dict[Any, Any] = {}
 
     @functools.wraps(function)
@@ -150,7 +154,7 @@ def remembered(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _own(value: Any) -> Any:
-    """A copy as far as tests change anything: they spoil journals, and what is known of them."""
+    """Return a copy of the parts that tests change (a run's journals and list of infos); else the value itself."""
     if isinstance(value, tuple):
         return tuple(map(_own, value))
     if not hasattr(value, "journals"):
@@ -159,7 +163,10 @@ def _own(value: Any) -> Any:
 
 
 def remember() -> None:
-    """Before any test is imported: nothing that these make depends on a check."""
+    """Replace the generators of histories by cached versions; call this before any test is imported.
+
+    The histories do not depend on the checks, so they stay valid when a check has a mistake.
+    """
     for module, name in (
         (simulator, "simulate"), (mutants, "mutant"), (soup, "soup"), (auth_soup, "auth_soup"),
         (device_soup, "device_soup"), (soup_faults, "soup_of_faults"), (compare, "opinions"),
@@ -168,7 +175,7 @@ def remember() -> None:
 
 
 def judged_by(bearing: Callable[[str], bool]) -> None:
-    """From now on in this process only some of the checks judge."""
+    """Let only the checks with `bearing(id)` judge, from now on in this process."""
     begin = judge.Judge.__init__
 
     def narrowed(self: Any, roster: Any, contract: Any, checks: Any = catalogue.ALL, *others: Any) -> None:
@@ -178,7 +185,7 @@ def judged_by(bearing: Callable[[str], bool]) -> None:
 
 
 def red(mistake: Mistake) -> str:
-    """The first test that this mistake turns red, made for good in this process."""
+    """Make a mistake, permanently in this process; return the first test that fails, "" if none does."""
     ids = mistake.checks
     if mistake.what == "remove":
         judged_by(lambda id: id not in ids)
@@ -200,7 +207,7 @@ def _limit(signum: int, frame: Any) -> None:
 
 
 def _in_child(mistake: Mistake, end: int) -> None:
-    """What the forked process does: one line into the pipe."""
+    """Run the forked process: try one mistake, write the failed test into the pipe `end`, and exit."""
     signal.signal(signal.SIGVTALRM, _limit)
     signal.setitimer(signal.ITIMER_VIRTUAL, LIMIT_S)
     try:
@@ -220,7 +227,10 @@ class Tried:
 
 
 def each_tried(todo: Sequence[Mistake], parallel: int) -> Iterator[Tried]:
-    """One process a mistake, some at a time, in the order in which they end."""
+    """Yield the result of each mistake, in the order in which they end; each is tried in a process of its own.
+
+    `parallel`: most processes at a time.
+    """
     waiting, running = list(reversed(todo)), {}
     while waiting or running:
         if waiting and len(running) < parallel:
@@ -251,7 +261,7 @@ def reason_of(mistake: Mistake) -> str:
 
 
 def stale(every: Sequence[Mistake]) -> Iterator[str]:
-    """What is listed and does not exist (any more)."""
+    """Yield the entries of SAME_ANYWAY that match no possible mistake."""
     existing = {(mistake.path, mistake.code) for mistake in every}
     for path, codes in SAME_ANYWAY.items():
         yield from (f"{path}: {code}" for code in codes if (path, code) not in existing)

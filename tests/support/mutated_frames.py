@@ -1,6 +1,6 @@
-"""Frames of a protocol with seeded damage: what a broken or hostile server may send. Decoders must not raise.
+"""Frames of a protocol with seeded damage, as a broken or hostile server may send them. Decoders must not raise.
 
-Frames that are JSON trees are damaged by `mutations.py` as trees.
+Frames that are JSON trees are damaged as trees, by `mutations.py`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import random
 from collections.abc import Iterator, Sequence
 
 COUNT = int(os.environ.get("MUTATED_FRAMES", "2000"))
-"""Frames of one test; `make campaign frames` sets more."""
+"""Number of frames in one test; `make campaign frames` sets a larger number."""
 SIGNS = (
     "",
     "\0",
@@ -43,7 +43,8 @@ PART_CHARS = 40
 def mutated_texts(frames: Sequence[str], count: int, seed: int = 1) -> Iterator[str | bytes]:
     """Yield `count` frames, each a known one with one to four changes, as text or as bytes.
 
-    Parts are lost, doubled, reversed, replaced by odd characters or by parts of other frames; frames are cut off.
+    Changes: parts are removed, doubled, reversed, or replaced by unusual characters or parts of other frames; frames
+    are cut.
     """
     rng = random.Random(seed)
     for _ in range(count):
@@ -64,7 +65,7 @@ def mutated_texts(frames: Sequence[str], count: int, seed: int = 1) -> Iterator[
 
 
 def mutated_bytes(frames: Sequence[bytes], count: int, seed: int) -> Iterator[bytes]:
-    """Yield `count` frames: real ones with bytes changed, removed, repeated, cut, or joined with parts of others."""
+    """Yield `count` known frames with bytes changed, removed, repeated or cut, or joined with parts of other frames."""
     rng = random.Random(seed)
     for _ in range(count):
         data = bytearray(rng.choice(frames))

@@ -1,7 +1,7 @@
-"""Mistakes in inputs: trees of JSON or TOML values, texts and bytes, each changed in one place as a seed draws it.
+"""Mistakes in inputs: trees of JSON or TOML values, texts and bytes, each changed in one place that a seed draws.
 
-What a serialiser could not write (deep nesting, numbers of thousands of digits) is a mark in the tree, which becomes
-text afterwards: `"@deep 3000@"`, `"@digits 5000@"`.
+A value that a serialiser cannot write (deep nesting, numbers of thousands of digits) is a mark in the tree, `"@deep
+3000@"` or `"@digits 5000@"`, which is replaced when the tree is written as text.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Path = tuple[Any, ...]
 
 
 def odd(rng: random.Random) -> Tree:
-    """Return a value that nobody expects where it will stand."""
+    """Return a random value that is unlikely to be valid where it is put."""
     plain: list[Callable[[], Tree]] = [
         lambda: rng.choice(NUMBERS),
         lambda: rng.choice(NUMBERS),
@@ -52,7 +52,7 @@ def odd(rng: random.Random) -> Tree:
 
 
 def places(tree: Tree, path: Path = ()) -> Iterator[Path]:
-    """All places of a tree, the root first."""
+    """Yield the path of each node of a tree, the root first."""
     yield path
     inner = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
     for key, value in inner:
@@ -119,7 +119,7 @@ _ACTS: Final = (_set, _set, _set, _nudge, _nudge, _nudge, _drop, _rename, _wrap,
 
 
 def tree(rng: random.Random, value: Tree) -> Tree:
-    """Change one place of a tree, in place where it can be; returns the tree."""
+    """Change one node of a tree and return the tree; the tree is changed in place unless its root is replaced."""
     inner = list(places(value))[1:]
     if not inner or rng.random() < 0.01:
         return odd(rng)
@@ -129,7 +129,7 @@ def tree(rng: random.Random, value: Tree) -> Tree:
 
 
 def text(rng: random.Random, value: str) -> str:
-    """Change a text in one place."""
+    """Return a text that is changed in one place."""
     at_ = rng.randrange(len(value) + 1)
     end = min(len(value), at_ + rng.choice((1, 1, 2, 5, 30)))
     ways = (
@@ -145,7 +145,7 @@ def text(rng: random.Random, value: str) -> str:
 
 
 def data(rng: random.Random, value: bytes) -> bytes:
-    """Change bytes in one place."""
+    """Return bytes that are changed in one place."""
     changed = bytearray(value)
     if not changed:
         return rng.randbytes(8)
@@ -172,13 +172,15 @@ def _written(match: re.Match[str]) -> str:
 
 
 def as_json(value: Tree) -> str:
-    """The tree as JSON, its marks written out."""
+    """Return the tree as JSON, with its marks replaced."""
     return _MARK.sub(_written, json.dumps(value))
 
 
 def as_toml(value: Tree) -> str:
-    """The tree as TOML, one line a key of the top level, its marks written out. What TOML has no word for becomes a
-    text."""
+    """Return the tree as TOML, with its marks replaced and one line for each key of the top level.
+
+    A value that TOML cannot express becomes a string.
+    """
     if not isinstance(value, dict):
         return _MARK.sub(_written, _toml(value))
     return _MARK.sub(_written, "".join(f"{_toml_text(key)} = {_toml(inner)}\n" for key, inner in value.items()))

@@ -1,4 +1,4 @@
-"""The checks again, slow and obvious: whole history at once, dicts and sorted lists, nothing clever.
+"""Oracle: the checks a second time, written to be simple instead of fast, over the whole history at once.
 
 Written from the definitions alone, to be compared with the compiled folds of `checks`. It shares only the vocabulary
 (record, roster, contract) with them. `oracle_history` defines its terms.
@@ -23,7 +23,7 @@ TIMEOUT = Flag.TIMEOUT
 
 
 def fifo(h: History) -> Opinion:
-    """I1: what one sender said in one process is heard, and numbered, in the order in which it was said."""
+    """Judge I1: messages that one sender sent in one process are received, and numbered, in the order of sending."""
     heard: dict[Any, list[int]] = defaultdict(list)
     here: set[Any] = set()
     for r in h.of(Kind.DELIVER):
@@ -50,8 +50,10 @@ def fifo(h: History) -> Opinion:
 
 
 def total_order(h: History) -> Opinion:
-    """I2: one number, one message; and one order that fits what everybody heard (where numbers have no gaps, another
-    order is a gap: I4's)."""
+    """Judge I2: no number belongs to two messages, and one order agrees with what every connection received.
+
+    Where numbers are contiguous, a different order is a gap, which I4 reports.
+    """
     slots: dict[tuple[int, int], set[tuple[int, int]]] = defaultdict(set)
     for r in h.of(Kind.OK, Kind.DELIVER, Kind.REPLAY, Kind.STORED) if h.contract.sequence != "none" else ():
         if r.regular and r.seq != NONE:
@@ -73,7 +75,7 @@ def total_order(h: History) -> Opinion:
 
 
 def _circular(before: set[tuple[Any, Any]]) -> bool:
-    """No order fits: of what is left, everything comes after something else that is left."""
+    """Return whether no order satisfies all pairs (earlier, later), because they form a cycle."""
     left = {message for pair in before for message in pair}
     while left:
         later = {b for a, b in before if a in left and b in left}
@@ -84,10 +86,10 @@ def _circular(before: set[tuple[Any, Any]]) -> bool:
 
 
 def gap_free(h: History) -> Opinion:
-    """I4: from the head at joining (else from the first delivery) numbers go up by exactly one.
+    """Judge I4: from the head on joining (without one, from the first delivery) numbers increase by exactly one.
 
-    History sent on joining moves the place on; only where the platform says that it continues must it be whole.
-    Without echo, own messages (and as many as have no known number) may be what is missing.
+    Replayed history raises the expected number; it must be without gaps only if the platform states that it continues.
+    Without echo, the device's own messages, and as many as have no known number, may be missing.
     """
     if h.contract.sequence != "contiguous":
         return Opinion(0, 0, promised=False)
@@ -113,7 +115,7 @@ def gap_free(h: History) -> Opinion:
 
 
 def stored_when_acknowledged(h: History) -> Opinion:
-    """I5a: every acknowledged message is in the complete final read of its conversation."""
+    """Judge I5a: every acknowledged message is in the complete final read of its conversation."""
     complete = h.read_completely()
     stored = {r.message for r in h.of(Kind.STORED) if r.regular}
     acknowledged = {(r.conv, r.message) for r in h.of(Kind.OK) if r.regular}
@@ -123,7 +125,10 @@ def stored_when_acknowledged(h: History) -> Opinion:
 
 
 class Held(NamedTuple):
-    """A subscription of a device that nobody interrupted: what was sent between had to be heard."""
+    """Uninterrupted subscription of a device, which must receive all messages sent between `start_ns` and `end_ns`.
+
+    `drained`: it lasted until the end of the drain.
+    """
 
     client: int
     conv: int
@@ -134,7 +139,7 @@ class Held(NamedTuple):
 
 
 def _periods(h: History) -> Iterator[tuple[R, R | None]]:
-    """(JOIN, what ended it) of every subscription; None: nothing did."""
+    """Yield (JOIN, the record that ended the subscription) for each subscription; None: it did not end."""
     marks = list(h.of(Kind.JOIN, Kind.LEAVE, Kind.DISCONNECT))
     for join in h.of(Kind.JOIN):
         for r in marks:
@@ -148,8 +153,11 @@ def _periods(h: History) -> Iterator[tuple[R, R | None]]:
 
 
 def held_to_the_end(h: History) -> list[Held]:
-    """The last subscription of each device that lasted; its start goes back over reconnects that the platform
-    called continuous, if it promises such."""
+    """Return the last subscription of each device if it lasted to the end.
+
+    With a contract that promises `resume`, its start is that of the first one of a row of reconnects that the platform
+    called continuous.
+    """
     by_device: dict[tuple[int, int], list[tuple[R, R | None]]] = defaultdict(list)
     for join, end in _periods(h):
         if h.member(join.client, join.conv):
@@ -173,7 +181,7 @@ def held_to_the_end(h: History) -> list[Held]:
 
 
 def _kicked(h: History, client: int, conv: int, join: R, end: R | None) -> R | None:
-    """The first loss of membership after this joining, unless the device had left before."""
+    """Return the first loss of membership after this joining; None if there is none or the device had left before."""
     kicks = [r for r in h.of(KICK) if r.conv == conv and h.user(r.client) == h.user(client) and r.t > join.t]
     if end is not None and end.kind != Kind.DISCONNECT:
         kicks = [r for r in kicks if r.t < end.t]
@@ -181,7 +189,7 @@ def _kicked(h: History, client: int, conv: int, join: R, end: R | None) -> R | N
 
 
 def _still_coming(h: History, held: Held, message: tuple[int, int]) -> bool:
-    """Our deadline cut off a connection that was still receiving, and this message may have come next."""
+    """Return whether the tester's deadline cut a connection that was still receiving, before this message came."""
     cut = [
         r.t for r in h.of(Kind.PHASE) if (r.journal, r.counter) == (held.journal, Phase.DRAINED) and r.flags & TIMEOUT
     ]
@@ -194,7 +202,7 @@ def _still_coming(h: History, held: Held, message: tuple[int, int]) -> bool:
 
 
 def _accepted(h: History) -> set[tuple[int, tuple[int, int]]]:
-    """(conversation, message) of all that took effect."""
+    """Return (conversation, message) of all messages that took effect: stored, or acknowledged without a history."""
     effect = Kind.STORED if h.contract.history else Kind.OK
     accepted = {(r.conv, r.message) for r in h.of(effect) if r.regular and r.message in h.invokes}
     if h.contract.history and h.contract.acknowledges:
@@ -203,13 +211,13 @@ def _accepted(h: History) -> set[tuple[int, tuple[int, int]]]:
 
 
 def _unread(h: History) -> set[tuple[int, int]]:
-    """Acknowledged messages of which nobody knows whether they are stored."""
+    """Return the acknowledged messages not known to be stored, in conversations without a complete final read."""
     stored = {r.message for r in h.of(Kind.STORED) if r.regular}
     return {r.message for r in h.of(Kind.OK) if r.regular and r.conv not in h.read_completely()} - stored
 
 
 def delivered(h: History) -> Opinion:
-    """I5b: who was subscribed from before a message was sent until the end of the drain has heard it."""
+    """Judge I5b: each device subscribed from before a sending until the end of the drain receives the message."""
     accepted = _accepted(h)
     heard = {(r.client, r.message) for r in h.of(Kind.DELIVER, Kind.REPLAY) if r.sound}
     held = held_to_the_end(h)
@@ -231,8 +239,11 @@ def delivered(h: History) -> Opinion:
 
 
 def misses_nothing(h: History) -> Opinion:
-    """I47: who joined before a message was sent, lost no membership since and is there at the end has got it: live,
-    by a replay, or in a page of the history. Told to read and not having read is not known."""
+    """Judge I47: each device of a member gets every message: live, by a replay, or in a page of the history.
+
+    Only devices count that joined before the message was sent, whose user lost no membership since, and that are
+    connected at the end. If the platform told the device to read the history and it did not, the result is unknown.
+    """
     accepted = _accepted(h)
     got = {(r.client, r.message) for r in h.of(Kind.DELIVER, Kind.REPLAY) if r.sound}
     missed, examined, doubts = 0, 0, set()
@@ -265,7 +276,10 @@ def misses_nothing(h: History) -> Opinion:
 
 
 def _since(mine: list[R], kicked: int) -> int:
-    """The first joining; of who lost the membership the first later one, of those that each connection kept."""
+    """Return the time of the first joining; after a loss of membership, of the first later joining.
+
+    Of a connection's joinings that continue each other, the first one counts. FOREVER if there is none.
+    """
     first = min(r.t for r in mine if r.kind == Kind.JOIN)
     if first > kicked:
         return first
@@ -279,7 +293,11 @@ def _since(mine: list[R], kicked: int) -> int:
 
 
 def _sent_to_read(mine: list[R]) -> Iterator[R]:
-    """Joinings at which the device was told that it cannot go on, or after the platform had put it out."""
+    """Yield the joinings after which a device has to read the history.
+
+    These are joinings with the answer that it cannot continue, and joinings after the platform had ended a
+    subscription.
+    """
     for before, r in zip([None, *mine], mine, strict=False):
         out = before is not None and before.kind == Kind.LEAVE and not r.flags & Flag.CONTINUED
         if r.kind == Kind.JOIN and (out or r.flags & Flag.REFUSED):
@@ -291,7 +309,7 @@ def _reads(read: R, held: Held) -> bool:
 
 
 def _shown(h: History, read: R, message: tuple[int, int], sent: int) -> str:
-    """Whether a page of the history showed a message: yes, perhaps, no."""
+    """Return "yes", "perhaps" or "no": whether a page of the history showed a message."""
     numbers = h.stated.get(message, [])
     if not numbers:
         return "perhaps" if read.t > sent else "no"
@@ -304,8 +322,11 @@ def _shown(h: History, read: R, message: tuple[int, int], sent: int) -> str:
 
 
 def before_the_end(h: History, conv: int, message: Any) -> bool:
-    """Where nobody was told that it is stored: it was in time if something later was acknowledged, or if it was heard.
-    What has two numbers has none."""
+    """Return whether a message took effect before the end of the run, for messages that may have no acknowledgement.
+
+    It did if it was acknowledged, if a message with a higher number was, or, without numbers, if it was received. A
+    message with two numbers counts as without a number.
+    """
     acked = {r.message for r in h.of(Kind.OK) if r.regular and r.conv == conv}
     if message in acked:
         return True
@@ -320,9 +341,9 @@ def before_the_end(h: History, conv: int, message: Any) -> bool:
 
 
 def at_most_once(h: History) -> Opinion:
-    """I6: no message twice on a connection, or on a device where the contract says so.
+    """Judge I6: no message comes twice on a connection, or on a device where the contract says so.
 
-    Where the platform is not idempotent, messages that were sent several times may come several times.
+    If the platform is not idempotent, a message that was sent several times may come several times.
     """
     by_device = h.contract.at_most_once == "device"
     times: dict[Any, int] = defaultdict(int)
@@ -333,7 +354,7 @@ def at_most_once(h: History) -> Opinion:
 
 
 def effectively_once(h: History) -> Opinion:
-    """I7: one message has one number and at most one stored row. Counted are messages."""
+    """Judge I7: each message has one number and at most one stored row. Violations are counted by message."""
     numbers: dict[Any, set[int]] = defaultdict(set)
     rows: dict[Any, int] = defaultdict(int)
     for r in h.of(Kind.OK, Kind.DELIVER, Kind.STORED):
@@ -347,10 +368,10 @@ def effectively_once(h: History) -> Opinion:
 
 
 def no_creation(h: History) -> Opinion:
-    """I8: nothing is delivered or stored that nobody sent in this run.
+    """Judge I8: every delivered or stored message was sent in this run.
 
-    Counted are records of other runs, and messages of this run that were never sent, or delivered before that. History
-    sent on joining may be older than the run.
+    Violations are records of other runs, and messages of this run that were never sent, or delivered before they were
+    sent. History replayed on joining may be older than the run.
     """
     records = [r for r in h.of(Kind.DELIVER, Kind.STORED) if not r.flags & Flag.CORRUPT]
     records = [r for r in records if not (r.flags & Flag.FOREIGN_RUN and r.author == AGENT)]
@@ -371,8 +392,11 @@ def no_creation(h: History) -> Opinion:
 
 
 def integrity(h: History) -> Opinion:
-    """I10: content arrives as it was sent. Counted are records. A retry's body says that it is one, so its size
-    may be another. Misrouted copies are I12's."""
+    """Judge I10: content arrives as it was sent. Violations are counted by record.
+
+    The size is compared only between first attempts, because a retry's body states the attempt. Misrouted copies are
+    left to I12.
+    """
     records = list(h.of(Kind.DELIVER, Kind.REPLAY, Kind.STORED))
     violations = 0
     for r in records:
@@ -383,7 +407,7 @@ def integrity(h: History) -> Opinion:
 
 
 def isolation(h: History) -> Opinion:
-    """I12: nobody hears what is not for them, and nothing arrives under another conversation's name."""
+    """Judge I12: no device receives a message without being a member, or under another conversation's name."""
     examined = violations = 0
     for r in h.of(Kind.DELIVER, Kind.REPLAY):
         if r.sound:
@@ -398,7 +422,7 @@ def isolation(h: History) -> Opinion:
 
 
 def identity(h: History) -> Opinion:
-    """I15: the sender that the platform states is the author; places agree who a client is."""
+    """Judge I15: the sender that the platform states is the author; all services agree on who a client is."""
     examined = violations = 0
     for r in h.of(Kind.DELIVER, Kind.REPLAY, Kind.STORED, Kind.IDENTITY):
         subject = r.client if r.kind == Kind.IDENTITY else r.author
@@ -432,6 +456,6 @@ def judge(
     facts: Sequence[JournalFacts],
     only: Iterable[str] = tuple(CHECKS),
 ) -> dict[str, Opinion]:
-    """Every check's opinion by its id."""
+    """Return check id → the oracle's opinion, for the checks in `only`."""
     history = History(roster, contract, journals, facts)
     return {id: CHECKS[id](history) for id in only}

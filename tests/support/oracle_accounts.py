@@ -1,4 +1,4 @@
-"""The oracle for accounts in several places (I41, I42), slow and obvious. `oracle_history` defines its terms."""
+"""Oracle for accounts in several services (I41, I42), simple instead of fast. `oracle_history` defines its terms."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from earwitness.checks.history.record import NONE, Flag, Kind, Phase, Place, Sta
 
 
 def sync(h: History) -> Opinion:
-    """I41: changes show in time; in the end both databases say the same."""
+    """Judge I41: changes are shown within the bound, and in the end both databases agree."""
     bound, examined, violations = h.contract.sync_bound_s, 0, 0
     for r in h.of(Kind.SEEN) if bound is not None else ():
         if r.attempt in (Place.BACKEND, Place.SOCKET) and r.seq != NONE and r.proc in (State.PROFILE, State.ACTIVE):
@@ -34,7 +34,10 @@ def sync(h: History) -> Opinion:
 
 
 def _untold(h: History, bound: int) -> tuple[int, int]:
-    """Sockets that were open from before a change of their person's profile until it was to be known there."""
+    """Return (examined, violations) of sockets that must receive a change of their user's profile.
+
+    These were open from before the change until `bound` ns after it.
+    """
     examined = violations = 0
     profiles = [w for w in h.of(Kind.WRITE) if w.proc == State.PROFILE]
     for opened in h.of(Kind.CONNECT):
@@ -60,7 +63,10 @@ def _untold(h: History, bound: int) -> tuple[int, int]:
 
 
 def _never_had(h: History) -> tuple[int, int]:
-    """Profiles that were pushed, of a second value that nothing explains: all are wrong."""
+    """Return (violations, violations): pushed profiles that no change and no read explains.
+
+    The first unexplained value of a user is accepted, because it may be older than the record; a second one is wrong.
+    """
     profiles = [r for r in h.of(Kind.SEEN) if r.proc == State.PROFILE and h.user(r.author) is not None]
     pushed, bad = [r for r in profiles if r.conn], 0
     for user in {h.user(r.author) for r in pushed}:
@@ -82,7 +88,7 @@ def _due(h: History, t: int) -> int:
 
 
 def due_after(h: History, t: int, bound: int) -> int:
-    """The bound after a moment, and again after each fault that was on until then."""
+    """Return the time (ns) by which a change at `t` must show: `bound` later, and again after each fault until then."""
     due = t + bound
     for begin, end in sorted(_faults(h)):
         if begin <= due and end >= t:
@@ -123,7 +129,7 @@ def _agreeing(h: History, user: int | None, state: State) -> tuple[int, int]:
 
 
 def unique_account(h: History) -> Opinion:
-    """I42: one account a person."""
+    """Judge I42: each person has one account."""
     examined = violations = 0
     for user in set(h.roster.user_of):
         logins = [r for r in h.of(Kind.LOGIN) if r.counter == 200 and h.user(r.client) == user]

@@ -1,4 +1,4 @@
-"""The oracle for tokens and requests (I29–I34), slow and obvious.
+"""Oracle for tokens and requests (I29–I34), simple instead of fast.
 
 `oracle_history` defines its terms; an artefact is (owner, number).
 """
@@ -25,7 +25,7 @@ def yes(r: R) -> bool:
 
 
 def no(r: R) -> bool:
-    """Refused for what was presented, not because a budget was used up."""
+    """Return whether a request was refused because of its token, not because a rate budget was used up."""
     return bool(r.flags & Flag.REFUSED) and r.size not in (429, 4429)
 
 
@@ -53,7 +53,7 @@ def presenting(h: History, name: Name) -> list[R]:
 
 
 def family(h: History, name: Name) -> set[Name]:
-    """All that can be reached from an artefact through what belongs to what."""
+    """Return the artefacts of the same session: all that are linked to `name`, directly or by others."""
     known, found, grew = tokens(h), {name}, True
     links = [(n, (n[0], t.aux)) for n, t in known.items() if (n[0], t.aux) in known]
     while grew:
@@ -74,7 +74,7 @@ def takes_away(h: History, revoke: R, name: Name) -> bool:
 
 
 def revocation(h: History, name: Name) -> R | None:
-    """The first confirmed one that takes it away."""
+    """Return the first confirmed revocation that covers an artefact; None if there is none."""
     return min(
         (r for r in h.of(Kind.REVOKE) if yes(r) and takes_away(h, r, name)), key=lambda r: (r.t, r), default=None
     )
@@ -88,7 +88,10 @@ def proven(h: History, token: R, request: R) -> bool:
 
 
 def steps(h: History, since: int, until: int) -> list[R]:
-    """Steps of the wall clock that may have happened between two times; `seq` to `t`, by `aux`."""
+    """Return the steps of the wall clock that may have happened between two times (ns).
+
+    Of such a record, `seq` and `t` are its earliest and latest time, `aux` its size.
+    """
     found = [r for r in h.of(Kind.PHASE) if r.counter == Phase.CLOCK_STEP]
     return [r for r in found if not (r.t < since or r.seq > until)]
 
@@ -102,13 +105,15 @@ def ahead(h: History, since: int, until: int) -> int:
 
 
 def under_way(token: R) -> int:
-    """It may have been issued a second before it was recorded."""
+    """Return the earliest time (ns) at which a token may have been issued: a second before its record."""
     return token.t - NS
 
 
 def by_a_doubtful_clock(h: History, token: R) -> bool:
-    """It rests on the clock of a process that was stepped, at a time when nobody saw that it was right: on the same
-    side of each step as a token by which the clocks agreed."""
+    """Return whether the deadline of a token depends on a wall clock that was stepped and not confirmed since.
+
+    It is confirmed if, between the same two steps, the process recorded a token by which the clocks agreed.
+    """
     if not token.flags & Flag.OWN:
         return False
     own = [r for r in steps(h, -FOREVER, FOREVER) if r.journal == token.journal]
@@ -120,7 +125,7 @@ def by_a_doubtful_clock(h: History, token: R) -> bool:
 
 
 def valid_by_a_step(h: History, token: R, until: int) -> bool:
-    """A forgery that is wrong by its times alone."""
+    """Return whether a forgery that is wrong only by its times may be valid because of a step of the wall clock."""
     ours = bool(token.flags & Flag.OWN)
     return ours and (by_a_doubtful_clock(h, token) or bool(steps(h, under_way(token), until)))
 
@@ -130,7 +135,7 @@ def stepped(count: int) -> str:
 
 
 def deadline(h: History) -> Opinion:
-    """I29: nothing is accepted that was sent after its deadline and the leeway."""
+    """Judge I29: no token is accepted that was presented after its deadline and the leeway."""
     examined = violations = doubtful = 0
     for token in genuine(h):
         for r in presenting(h, name_of(token)) if token.seq != NONE else []:
@@ -146,7 +151,7 @@ def deadline(h: History) -> Opinion:
 
 
 def revocation_bound(h: History) -> Opinion:
-    """I30: nothing is accepted that was sent later than the bound after its revocation was confirmed."""
+    """Judge I30: no token is accepted that was presented later than the bound after its revocation was confirmed."""
     bound, examined, violations, doubtful = h.contract.revocation_bound_s, 0, 0, 0
     for token in genuine(h) if bound is not None else ():
         revoked = revocation(h, name_of(token))
@@ -163,7 +168,10 @@ def revocation_bound(h: History) -> Opinion:
 
 
 def forgery(h: History) -> Opinion:
-    """I31: no forgery is accepted; its refusal counts beside an accepted control."""
+    """Judge I31: no forgery is accepted.
+
+    A refusal counts as examined if a valid token was accepted in the same situation.
+    """
     examined = violations = doubtful = 0
     known = tokens(h)
     shown = [r for r in h.of(Kind.REQUEST) if r.proc & CONTROL or (r.message in known and known[r.message].proc)]
@@ -196,7 +204,10 @@ def _beside(one: R, other: R) -> bool:
 
 
 def _second_uses(h: History, shown: list[R], grace: int) -> tuple[int, int, int]:
-    """(examined, violations, not judged) of a use after the first accepted one."""
+    """Return (examined, violations, not judged) of uses of an artefact after its first accepted use.
+
+    `shown`: requests with the artefact; `grace`: ns after the first use in which a second one is allowed.
+    """
     accepted = sorted((r for r in shown if yes(r)), key=lambda r: (r.t, r))
     if not accepted:
         return 0, 0, 0
@@ -207,7 +218,7 @@ def _second_uses(h: History, shown: list[R], grace: int) -> tuple[int, int, int]
 
 
 def refresh(h: History) -> Opinion:
-    """I32: one use, punished reuse, the same person."""
+    """Judge I32: a refresh token works once, its reuse ends the session, and the new tokens are for the same person."""
     c, examined, violations, doubtful = h.contract, 0, 0, 0
     grace = ns(c.refresh_grace_s)
     reuses: dict[frozenset[Name], R] = {}
@@ -252,7 +263,7 @@ def _same_person(h: History) -> tuple[int, int]:
 
 
 def single_use(h: History) -> Opinion:
-    """I33: a state, a code, a ticket: one use, a state only in its own browser."""
+    """Judge I33: a state, code or ticket works once; a state only in the browser that it was issued to."""
     examined = violations = 0
     for token in genuine(h):
         if token.attempt not in (Artefact.TICKET, Artefact.STATE, Artefact.CODE):
@@ -269,7 +280,7 @@ def single_use(h: History) -> Opinion:
 
 
 def live_authority(h: History) -> Opinion:
-    """I34: on a connection nothing is delivered that was sent after its token ended, and nothing accepted from it."""
+    """Judge I34: after a connection's token ended, no later message is delivered on it or accepted from it."""
     examined = violations = doubtful = 0
     for r in h.of(Kind.REQUEST):
         if r.attempt != Place.SOCKET or not yes(r) or not r.conn or r.message not in tokens(h):
@@ -308,7 +319,10 @@ def _known_to_others(h: History, message: Name) -> bool:
 
 
 def _limits(h: History, token: R) -> list[tuple[int, int, int]]:
-    """(end, end and leeway, the same if steps of the wall clock have moved it) for each reason."""
+    """Return (end, end with leeway, latest end if the wall clock stepped), in ns, for each reason that ends a token.
+
+    The reasons are its deadline and its revocation.
+    """
     behind: R | None = token
     if token.attempt == Artefact.TICKET:
         behind = tokens(h).get((token.client, token.aux))

@@ -1,6 +1,6 @@
-"""The oracle for the shared state of devices and for presence (I18, I22, I27), slow and obvious.
+"""Oracle for the shared state of devices and for presence (I18, I22, I27), simple instead of fast.
 
-Moments are tried one by one. `oracle_history` defines its terms.
+It examines one moment after the other. `oracle_history` defines its terms.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ SHARED = (State.READ_MARK, State.EDIT)
 
 
 def same(h: History, one: R, other: R) -> bool:
-    """Both are about the same message, or about the same person's mark in the same conversation."""
+    """Return whether two records are about the same state, such as one message's text or one conversation's title."""
     if one.proc == other.proc == State.TITLE:
         return one.conv == other.conv
     if one.proc != other.proc or h.user(one.author) is None or h.user(other.author) is None:
@@ -28,7 +28,7 @@ def same(h: History, one: R, other: R) -> bool:
 
 
 def monotonic_writes(h: History) -> Opinion:
-    """I18: whoever asks after a change is shown it, or what may be later."""
+    """Judge I18: a device that reads a state after a change is shown that change, or one that may be later."""
     examined = violations = 0
     for look in h.of(Kind.SEEN):
         if look.proc not in SHARED or look.seq == NONE:
@@ -59,7 +59,7 @@ def monotonic_writes(h: History) -> Opinion:
 
 
 def convergence(h: History) -> Opinion:
-    """I22: what two devices of a person show in the end."""
+    """Judge I22: two devices of a user show the same shared state in the end."""
     bound, examined, violations = h.contract.shared_state_s, 0, 0
     looks = [r for r in h.of(Kind.SEEN) if r.proc in SHARED and h.user(r.author) is not None]
     topics: list[R] = []
@@ -87,7 +87,10 @@ def convergence(h: History) -> Opinion:
 
 
 def _standings(h: History, bound: int) -> tuple[int, int]:
-    """(looks at a membership, permissions or a name after a change was due, those that show what was replaced)."""
+    """Return (examined, outdated) reads of memberships, permissions and titles.
+
+    Examined are reads after a change had to show; outdated those that show a replaced value. `bound`: ns.
+    """
     examined = old = 0
     for look in h.of(Kind.SEEN):
         if look.proc not in (State.MEMBERSHIP, State.PERMISSIONS, State.TITLE):
@@ -106,7 +109,10 @@ def _standings(h: History, bound: int) -> tuple[int, int]:
 
 
 def _long_enough(h: History, topic: R, top: tuple[int, int], user: int, bound: int) -> bool:
-    """What no accepted write explains was shown to somebody the bound before the end."""
+    """Return whether a value was known long enough before the end for all devices of `user` to show it.
+
+    True if an accepted write explains it; else it must have been shown somewhere `bound` ns before the end.
+    """
     what = top[1] if topic.proc == State.EDIT else top[0]
 
     def says(r: R) -> bool:
@@ -127,7 +133,7 @@ def _long_enough(h: History, topic: R, top: tuple[int, int], user: int, bound: i
 
 
 def _outdated(h: History, topic: R, top: tuple[int, int]) -> bool:
-    """All show what an accepted write has replaced."""
+    """Return whether all devices show a value that an accepted write has replaced."""
     writes = [w for w in h.of(Kind.WRITE) if same(h, w, topic)]
     accepted = [w for w in writes if yes(w)]
     if topic.proc == State.READ_MARK:
@@ -154,9 +160,11 @@ def _takes_part(h: History, client: int, topic: R, bound: int) -> bool:
 
 
 def presence(h: History) -> Opinion:
-    """I27: at no moment was a status untrue for the whole bound before and a quarter of it after.
+    """Judge I27: no status is shown that was untrue for the whole bound before and a quarter of the bound after.
 
-    With a torn journal, which may have lost connections and faults, only a status shown twice in a row is."""
+    With a torn journal, which may lack connections and faults, a violation is only a status that is shown twice in a
+    row.
+    """
     bound, examined, violations = h.contract.presence_s, 0, 0
     for r in h.of(Kind.PRESENCE) if bound is not None else ():
         about, me = h.user(r.author), h.user(r.client)

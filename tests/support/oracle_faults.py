@@ -1,4 +1,4 @@
-"""The oracle for I28, I35 and I40, slow and obvious: one pass over all records for each sentence of the definition."""
+"""Oracle for I28, I35 and I40, simple instead of fast: a pass over all records for each sentence of the definition."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DEPLOYS = (FaultKind.RESTART, FaultKind.REPLACE)
 
 
 def faults(h: History) -> list[tuple[int, int, int, int]]:
-    """(start, end, kind, place) of each fault: from each switching on that is not one already to the next off."""
+    """Return (start, end, kind, place) of each fault; start and end in ns, FOREVER if it was not switched off."""
     found = []
     records = sorted(h.of(Kind.FAULT), key=lambda r: (r.t, r.journal, r.author, bool(r.flags & Flag.OWN)))
     for key in {(r.journal, r.author) for r in records}:
@@ -50,7 +50,7 @@ def touches(windows: list[tuple[int, int, int, int]], start: int, end: int, afte
 
 
 def available(h: History) -> Opinion:
-    """I28: nobody waits too long, is cut without a code or away too long, and errors are few."""
+    """Judge I28: no user waits too long, is cut off without a close code or is away too long, and few requests fail."""
     c = h.contract
     if c.unavailable_s is None:
         return Opinion(0, 0, False, "no bound")
@@ -97,8 +97,11 @@ def available(h: History) -> Opinion:
 
 
 def waits(mine: list[R]) -> list[tuple[int, int | None]]:
-    """From the first sending or loss to the next success or refusal for a reason; being connected is a success for who
-    has not sent since."""
+    """Return (start, end) in ns of each time in which a user waited; end None: it never ended.
+
+    A wait begins with a sending or a loss of the connection. It ends with the next acceptance or a refusal with a
+    reason (code 4xx); for a user who has sent nothing since, with a new connection.
+    """
     found: list[tuple[int, int | None]] = []
     start: int | None = None
     asking = False
@@ -115,7 +118,7 @@ def waits(mine: list[R]) -> list[tuple[int, int | None]]:
 
 
 def outage(h: History) -> Opinion:
-    """I35: what each request with a valid token, each new login and each lost connection met."""
+    """Judge I35: results of requests with a valid token, of new logins and of reconnects around an outage of auth."""
     c = h.contract
     if c.outage_answer_s is None:
         return Opinion(0, 0, False, "no promise")
@@ -163,7 +166,10 @@ def outage(h: History) -> Opinion:
 
 
 def refused_by_a_step(h: History, r: R) -> bool:
-    """Steps of the wall clock may have ended this token early, or made it one of the future."""
+    """Return whether steps of the wall clock may explain that a request's token was refused.
+
+    They may have moved its deadline, or made it a token of the future.
+    """
     token, leeway = tokens(h).get(r.message), int(h.contract.token_leeway_s * NS)
     if token is None:
         return bool(steps(h, -FOREVER, r.t))
@@ -177,13 +183,13 @@ def refused_by_a_step(h: History, r: R) -> bool:
 
 
 def forged(h: History, r: R) -> bool:
-    """The first that was said of this name: the tester had made it."""
+    """Return whether the first record about a request's token says that the tester forged it."""
     told = tokens(h).get(r.message)
     return told is not None and told.proc > 0
 
 
 def valid(h: History, r: R) -> bool:
-    """The first that was said of this token: genuine, not ended, and nothing that may have taken it away."""
+    """Return whether a request's token was a genuine access token, not expired, and not possibly revoked."""
     token = tokens(h).get(r.message)
     if token is None or token.proc or token.attempt != Artefact.ACCESS:
         return False
@@ -195,8 +201,10 @@ def valid(h: History, r: R) -> bool:
 
 
 def doubts(h: History, name: tuple[int, int]) -> Iterator[int]:
-    """When a logout or a ban that may have worked was asked for, and when one of its session's refresh tokens was
-    presented a second time."""
+    """Yield the times (ns) from which an access token may be invalid.
+
+    These are requests of a logout or ban that may have worked, and second uses of a refresh token of its session.
+    """
     session = family(h, name)
     for o in h.of(Kind.REVOKE):
         banned = o.counter == 0 and h.user(o.author) is not None and h.user(o.author) == h.user(name[0])
@@ -209,8 +217,10 @@ def doubts(h: History, name: tuple[int, int]) -> Iterator[int]:
 
 
 def breakers(h: History) -> Opinion:
-    """I40, by trying: is there a way for a breaker of the promised kind to have done all that is on record? Every call
-    that ended in failure while it was not the breaker's own probe may have counted, or not."""
+    """Judge I40, by search: is any behaviour of a breaker of the promised kind consistent with all records?
+
+    Each failed call that was not the breaker's own probe may have counted as a failure or not; all choices are tried.
+    """
     c = h.contract
     if c.breaker_failures is None:
         return Opinion(0, 0, False, "no breaker")
@@ -236,7 +246,11 @@ def breakers(h: History) -> Opinion:
 def possible(
     h: History, calls: list[R], events: list[tuple[int, int, int]], start: Any, choice: tuple[bool, ...]
 ) -> bool:
-    """One breaker, step by step. `choice[n]`: a failure of call n that is no probe keeps an open breaker open."""
+    """Return whether one breaker, simulated step by step, is consistent with the records.
+
+    `start`: its state at the beginning; `choice[n]`: whether a failure of call n that is no probe keeps the breaker
+    open.
+    """
     c = h.contract
     open_ns, slack = int(c.breaker_open_s * NS), 100_000_000
     mode, failures, since, successes = "closed", 0, -FOREVER, 0

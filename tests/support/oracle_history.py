@@ -1,4 +1,4 @@
-"""A whole history as plain Python objects, for the oracle.
+"""History as plain Python objects, for the oracle.
 
 Words used here
 ---------------
@@ -25,18 +25,18 @@ from earwitness.checks.roster import Roster
 
 FOREVER = 1 << 62
 READ, KICK = 21, 22
-"""Kinds: a client has read a conversation; a client is out of a conversation, and that is confirmed."""
+"""Numbers of two kinds of records: a client has read a conversation; a membership has ended, and that is confirmed."""
 
 
 class JournalFacts(Protocol):
-    """What the oracle wants to know about a journal besides its records."""
+    """Protocol of the facts about a journal that the oracle needs besides its records."""
 
     @property
     def torn(self) -> bool: ...
 
 
 class R(NamedTuple):
-    """One record with its journal, as plain Python numbers."""
+    """One record with the number of its journal and its place there, as plain Python numbers."""
 
     journal: int
     t: int
@@ -77,7 +77,11 @@ SAYING = (Kind.INVOKE, Kind.OK, Kind.FAIL, Kind.INFO, Kind.DELIVER, Kind.REPLAY,
 
 @dataclass(frozen=True, slots=True)
 class Opinion:
-    """examined: opportunities; violations: those that were broken; doubt: why a clean answer is not a PASS."""
+    """The oracle's verdict of a check.
+
+    `examined`: number of opportunities; `violations`: of violations; `doubt`: why a result without violations is no
+    PASS, "" if it is one.
+    """
 
     examined: int
     violations: int
@@ -102,7 +106,7 @@ class History:
         facts: Sequence[JournalFacts],
         clocks: int = 0,
     ) -> None:
-        """`clocks`: ns by which times of different journals may differ."""
+        """Convert the records of all journals. `clocks`: ns by which times of different journals may differ."""
         self.roster, self.contract, self.clocks = roster, contract, clocks
         self.torn = {number for number, fact in enumerate(facts) if fact.torn}
         self._chosen: dict[tuple[int, ...], list[R]] = {}  # what was asked for once is asked for again
@@ -128,26 +132,29 @@ class History:
         return 0 <= conv < len(self.roster.conversations) and self.user(client) in self.roster.conversations[conv]
 
     def may_have_lost(self, author: int) -> bool:
-        """A sending of this author may be missing: its journal is torn, or, if it has none, any journal is."""
+        """Return whether a sending of this author may be missing.
+
+        It may if the author's journal is torn or, for an author without a journal, if any journal is.
+        """
         own = {r.journal for r in self.of(Kind.INVOKE, Kind.CONNECT) if r.client == author}
         return bool(own & self.torn if own else self.torn)
 
     def in_place(self, r: R) -> bool:
-        """A regular record of somebody who belongs there; what strangers hear is I12's, whatever its order."""
+        """Return whether a record is regular and its client is a member; deliveries to others are left to I12."""
         return r.regular and self.member(r.client, r.conv)
 
     def read_completely(self) -> set[int]:
-        """Conversations whose final read came to its end."""
+        """Return the conversations whose final read is complete."""
         return {r.conv for r in self.of(Kind.READ_END)}
 
     def heard_before(self, r: R) -> Iterator[R]:
-        """What was heard, as its body says, in the same journal before this record."""
+        """Yield the sound deliveries and replays in the same journal before this record."""
         heard = (other for other in self.of(Kind.DELIVER, Kind.REPLAY) if other.sound)
         return (other for other in heard if other.journal == r.journal and other.place < r.place)
 
     @cached_property
     def numbers(self) -> dict[tuple[int, int], set[int]]:
-        """Every number that a platform stated for each message; more than one is I7's."""
+        """Return message → all numbers that the platform stated for it; more than one is a violation of I7."""
         numbers: dict[tuple[int, int], set[int]] = defaultdict(set)
         if self.contract.sequence != "none":
             for r in self.of(Kind.OK, Kind.DELIVER, Kind.REPLAY, Kind.STORED):
@@ -157,7 +164,7 @@ class History:
 
     @cached_property
     def stated(self) -> dict[tuple[int, int], list[int]]:
-        """The numbers of each message as they were stated, in the order of the record."""
+        """Return message → its numbers as the platform stated them, in the order of the records."""
         stated: dict[tuple[int, int], list[int]] = defaultdict(list)
         for r in self.of(Kind.OK, Kind.DELIVER, Kind.REPLAY, Kind.STORED):
             if r.regular and r.seq != NONE:
@@ -165,8 +172,11 @@ class History:
         return stated
 
     def missing(self, client: int, conv: int, first: int, end: int) -> set[int]:
-        """Numbers from `first` to before `end` that a client should have heard: without echo its own messages (and as
-        many as have no known number) may be what is missing."""
+        """Return the numbers from `first` to `end` - 1 without those that the client's own messages may have.
+
+        Without echo, a client does not receive its own messages. So their numbers are left out, and as many more as it
+        has messages without a known number.
+        """
         missing = set(range(first, end))
         if not missing or self.contract.echo:
             return missing
@@ -181,19 +191,21 @@ class History:
         return {(r.journal, r.counter): r.t for r in backwards}
 
     def phase(self, journal: int, phase: Phase) -> int:
-        """When a phase began for a journal; FOREVER if that is not on record."""
+        """Return the time (ns) at which a phase began for a journal; FOREVER if it is not in the record."""
         return self._phases.get((journal, phase), FOREVER)
 
     def until_the_end(self, end: R | None, journal: int) -> bool:
-        """What was ended by this record (None: by nothing) lasted: until the drain was over, or until the tester
-        closed it while draining."""
+        """Return whether a subscription that this record ended (None: none did) lasted to the end of the run.
+
+        It did if the drain was over, or if the tester closed the connection during the drain.
+        """
         if end is None or end.t >= self.phase(journal, Phase.DRAINED):
             return True
         closed = end.kind == Kind.DISCONNECT and bool(end.flags & Flag.OWN)
         return closed and end.t >= self.phase(journal, Phase.DRAIN)
 
     def lasted(self, r: R) -> bool:
-        """The connection of this record lasted to the end of a run whose end is on record."""
+        """Return whether this record's connection lasted to the end of a run whose end is in the record."""
         ends = [e for e in self.of(Kind.DISCONNECT) if e.process == r.process]
         drained = self.phase(r.journal, Phase.DRAINED) < FOREVER
         return drained and self.until_the_end(ends[0] if ends else None, r.journal)

@@ -1,4 +1,4 @@
-"""The oracle for causes, answers, resuming, lateness, agent runs, reads and revocation, slow and obvious."""
+"""Oracle for causes, answers, resuming, lateness, agents' answers, reads and revocation, simple instead of fast."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STARTED, THINKING, TOOL_STARTED, TOOL_COMPLETED, CHUNK, COMPLETED, ERROR, BROKEN
 
 
 def causal_order(h: History) -> Opinion:
-    """I3: no number of a message is below what its sender had heard on the connection when sending it first."""
+    """Judge I3: a message's number is above every number that its sender had received on the connection before."""
     numbers: dict[Any, set[int]] = defaultdict(set)
     for r in h.of(Kind.OK, Kind.DELIVER, Kind.STORED):
         if r.regular and r.seq != NONE:
@@ -30,7 +30,7 @@ def causal_order(h: History) -> Opinion:
 
 
 def failed_without_effect(h: History) -> Opinion:
-    """I9: a message whose every sending was refused is heard by nobody and stored nowhere."""
+    """Judge I9: a message whose every sending was refused is received by no device and stored nowhere."""
     answers: dict[Any, set[int]] = defaultdict(set)
     accepted: set[Any] = set()
     for r in h.of(Kind.OK, Kind.FAIL, Kind.INFO):
@@ -49,10 +49,10 @@ def failed_without_effect(h: History) -> Opinion:
 
 
 def single_completion(h: History) -> Opinion:
-    """I11: each attempt is answered at most once, and nothing is answered that was not asked.
+    """Judge I11: each attempt is answered at most once, and no answer comes without an attempt.
 
-    Which attempt an answer is for is not always known: as many answers without an attempt as there are unanswered
-    attempts of that message belong to these, if they come to its author.
+    An answer may not state its attempt. As many such answers are allowed as the message has unanswered attempts, if
+    they come to its author.
     """
     times: dict[Any, int] = defaultdict(int)
     strays: dict[Any, int] = defaultdict(int)
@@ -74,7 +74,7 @@ def single_completion(h: History) -> Opinion:
 
 
 def told_whether_it_goes_on(h: History) -> Opinion:
-    """I19: who asked to go on behind q is told that it does or does not, or hears something of what was missed."""
+    """Judge I19: a device that asks to continue after q gets an answer to that, or a message that it missed."""
     promised = h.contract.resume and h.contract.sequence != "none" and h.contract.echo
     examined = violations = 0
     for join, after in _subscriptions(h) if h.contract.echo else ():
@@ -91,9 +91,10 @@ def told_whether_it_goes_on(h: History) -> Opinion:
 
 
 def resumed_without_gap(h: History) -> Opinion:
-    """I20: what comes first after a subscription that continues at q has the number q + 1.
+    """Judge I20: the first message after a subscription that continues at q has the number q + 1.
 
-    Something older may come before if the device has not heard it yet; without echo, own messages may be between.
+    An older message may come before it if the device has not received it yet; without echo, the device's own messages
+    may be left out.
     """
     if h.contract.sequence != "contiguous":
         return Opinion(0, 0, promised=False)
@@ -112,7 +113,7 @@ def resumed_without_gap(h: History) -> Opinion:
 
 
 def honest_marks(h: History) -> Opinion:
-    """I21: after joining at number q nothing comes as new that is not after q."""
+    """Judge I21: after joining at number q, no message with a number up to q comes as a new one."""
     examined = violations = 0
     for join, after in _subscriptions(h):
         for r in after:
@@ -123,8 +124,10 @@ def honest_marks(h: History) -> Opinion:
 
 
 def _subscriptions(h: History) -> Iterator[tuple[R, list[R]]]:
-    """(JOIN, what came of that conversation on that connection until the next JOIN or LEAVE). The number of a frame
-    counts, even if its body is spoilt."""
+    """Yield (JOIN, the messages of that conversation on that connection until the next JOIN or LEAVE).
+
+    The number of a frame counts even if its body is corrupt.
+    """
     open_: dict[Any, tuple[R, list[R]]] = {}
     every = []
     for r in h.of(Kind.JOIN, Kind.LEAVE, Kind.DELIVER, Kind.REPLAY):
@@ -141,9 +144,9 @@ def _subscriptions(h: History) -> Iterator[tuple[R, list[R]]]:
 
 
 def timely(h: History) -> Opinion:
-    """I25: acknowledged at t, delivered until t + bound on every connection that stood open. Counted are messages.
+    """Judge I25: a message acknowledged at t is delivered until t + bound on every connection that was open and joined.
 
-    A fault or the drain before the bound is over excuse; so does an end of the connection before it.
+    Violations are counted by message. A fault, the drain, or the end of the connection before t + bound excuses.
     """
     if h.contract.delivery_bound_s is None:
         return Opinion(0, 0, promised=False)
@@ -188,8 +191,11 @@ def timely(h: History) -> Opinion:
 
 
 def answered(h: History) -> Opinion:
-    """I43: a sending on a connection that goes on is answered within the bound, by any answer to its message; a later
-    one waits too if the earlier one's connection was cut. Counted are sendings that were answered."""
+    """Judge I43: a sending on a connection that lasts is answered within the bound, by any answer to its message.
+
+    After the connection of an earlier sending was cut, a later sending of the message waits too. Examined are sendings
+    that were answered.
+    """
     bound = int(h.contract.answer_bound_s * 1e9)
     if h.torn:
         return Opinion(0, 0, h.contract.acknowledges, "faults may be missing")
@@ -224,7 +230,7 @@ def answered(h: History) -> Opinion:
 
 
 def no_echo(h: History) -> Opinion:
-    """I45: an author does not hear on the connection that sent."""
+    """Judge I45: without echo, a message is not delivered on the connection that sent it."""
     if h.contract.echo:
         return Opinion(0, 0, promised=False)
     sent = sum(h.member(r.client, r.conv) for r in h.of(Kind.INVOKE))
@@ -233,7 +239,10 @@ def no_echo(h: History) -> Opinion:
 
 
 def _sendings_and_answers(h: History) -> dict[Any, list[R]]:
-    """By message, of those that were sent and answered in one journal only, and whose answers name what they answer."""
+    """Return message → its sendings and answers, for messages that all happened in one journal.
+
+    Messages with an answer that states no attempt or conversation are left out.
+    """
     events: dict[Any, list[R]] = defaultdict(list)
     for r in h.of(Kind.INVOKE, Kind.OK, Kind.FAIL, Kind.INFO):
         events[r.message].append(r)
@@ -243,13 +252,13 @@ def _sendings_and_answers(h: History) -> dict[Any, list[R]]:
 
 
 def _owes(h: History, held: dict[Any, tuple[int, int]], sending: R, bound: int) -> bool:
-    """Its connection held the conversation until the bound had passed, and nothing was wrong on purpose."""
+    """Return whether a sending had to be answered: it was subscribed until the bound had passed, without faults."""
     begin, end = held.get((sending.process, sending.client, sending.conv), (FOREVER, 0))
     return begin <= sending.t and sending.t + bound < end and not _disturbed(h, sending.t, sending.t + bound)
 
 
 def _held(h: History) -> dict[Any, tuple[int, int]]:
-    """(process, client, conv) → from when until when a connection held a conversation, where both are known."""
+    """Return (process, client, conversation) → (begin, end) in ns of the subscription, where both are known."""
     held: dict[Any, tuple[int, int]] = {}
     for r in h.of(Kind.JOIN, Kind.LEAVE):
         if not h.member(r.client, r.conv):
@@ -273,7 +282,7 @@ def _held(h: History) -> dict[Any, tuple[int, int]]:
 
 
 def _missed(h: History, process: Any, client: int, conv: int, message: Any, deadline: int) -> bool:
-    """It did not come on this connection, and not in time on a later one of the device."""
+    """Return whether a message did not come on this connection, nor before `deadline` on a later one of the device."""
     mine = [r for r in h.of(Kind.JOIN, Kind.LEAVE, Kind.DELIVER, Kind.REPLAY) if r.client == client and r.conv == conv]
     mine = [r for r in mine if r.kind in (Kind.JOIN, Kind.LEAVE) or r.sound]
     came = [r for r in mine if r.kind in (Kind.DELIVER, Kind.REPLAY) and r.message == message]
@@ -283,12 +292,12 @@ def _missed(h: History, process: Any, client: int, conv: int, message: Any, dead
 
 
 def _excused(h: History, start: int, end: int) -> bool:
-    """Something was switched on in this window, or before it and not off again; or the drain had begun."""
+    """Return whether a fault was active between `start` and `end`, or the drain had begun."""
     return any(r.counter == Phase.DRAIN and r.t <= end for r in h.of(Kind.PHASE)) or _disturbed(h, start, end)
 
 
 def _disturbed(h: History, start: int, end: int) -> bool:
-    """Something was switched on in this window, or before it and not off again; perhaps, if clocks may differ."""
+    """Return whether a fault was active between `start` and `end`, each widened by the error of the clocks."""
     on: dict[Any, bool] = {}
     start, end = start - h.clocks, end + h.clocks
     for r in sorted(h.of(Kind.FAULT), key=lambda r: (r.t, r.journal, r.place)):
@@ -300,10 +309,12 @@ def _disturbed(h: History, start: int, end: int) -> bool:
 
 
 def agent_streams(h: History) -> Opinion:
-    """I24: each run of an agent is one well-formed stream on its connection. Counted are runs that ended or are broken.
+    """Judge I24: each answer of an agent is one well-formed stream on its connection.
 
-    Who began to listen in the middle hears no beginning: only who had joined before anything was sent in the
-    conversation can say that there was none, and only if nothing of the record is missing.
+    Violations are counted by stream. Examined are streams that ended and streams that are broken.
+
+    A connection that joined in the middle receives no beginning. So a missing beginning counts only if the connection
+    had joined before the question was sent, and only if no journal is torn.
     """
     runs: dict[Any, list[R]] = defaultdict(list)
     for r in h.of(Kind.RUN):
@@ -350,7 +361,7 @@ def _left_later(h: History, first: R) -> bool:
 
 
 class _Told(NamedTuple):
-    """What one connection was told of a run."""
+    """Summary of the events that one connection received of an agent's answer."""
 
     key: Any
     name: Any
@@ -392,7 +403,7 @@ class _Told(NamedTuple):
 
 
 def _holes(h: History, runs: dict[Any, list[R]]) -> Iterator[_Told]:
-    """Runs that go on, on a further connection of a device, behind a part that it never received."""
+    """Yield the streams that continue on another connection of a device, after a part that never came."""
     told = [_Told.of(h, events) for events in runs.values()]
     by_device: dict[Any, list[_Told]] = defaultdict(list)
     for one in sorted(told, key=lambda one: one.first):
@@ -427,7 +438,7 @@ def _well_formed(h: History, events: list[R]) -> bool:
 
 
 def _until_leaving(h: History, events: list[R]) -> list[R]:
-    """What comes of a run after the connection has left its conversation says nothing about it."""
+    """Return the events of an answer up to the LEAVE of its conversation; later events are not judged."""
     first = events[0]
     leaving = [r.place for r in h.of(Kind.LEAVE) if (r.process, r.conv) == (first.process, first.conv)]
     end = min((place for place in leaving if place > first.place and h.member(first.client, first.conv)), default=None)
@@ -435,7 +446,10 @@ def _until_leaving(h: History, events: list[R]) -> list[R]:
 
 
 def _listening(h: History, process: Any, conv: int, until: int) -> int | None:
-    """Since when a connection listened to a conversation at a place of its journal; None: it did not."""
+    """Return the time (ns) since which a connection was subscribed to a conversation; None: it was not.
+
+    `until`: position in its journal for which the answer holds.
+    """
     since = None
     for r in h.of(Kind.JOIN, Kind.LEAVE):
         if (r.process, r.conv) == (process, conv) and r.place < until and h.member(r.client, r.conv):
@@ -459,8 +473,10 @@ def _listened_to_the_end(h: History, r: R, conv: int) -> bool:
 
 
 def connection_scope(h: History) -> Opinion:
-    """I14: an answer comes on the connection on which was asked, or, where the contract speaks of devices, on a later
-    one of the same client. One by HTTP comes to the client that asked; one on a socket to a request is left alone."""
+    """Judge I14: an answer comes on the connection of its sending, or by contract on a later one of the same device.
+
+    An answer by HTTP must come to the client that asked; an answer on a socket to an HTTP request is not judged.
+    """
     examined = violations = 0
     for r in h.of(Kind.OK, Kind.FAIL):
         sendings = h.invokes.get(r.message, ())
@@ -487,7 +503,7 @@ def _in_scope(h: History, answer: R, sending: R) -> bool:
 
 
 def read_your_writes(h: History) -> Opinion:
-    """I16: what was acknowledged to a client before it asked is in what it reads."""
+    """Judge I16: a read contains the client's messages that were acknowledged before it was requested."""
     examined = violations = 0
     for read in h.of(READ):
         if not h.member(read.client, read.conv):
@@ -500,7 +516,7 @@ def read_your_writes(h: History) -> Opinion:
 
 
 def monotonic_reads(h: History) -> Opinion:
-    """I17: a read does not go back behind what the client had read or heard before it asked; and a page is whole."""
+    """Judge I17: a read does not end before what its client had read or received, and a page has no gaps."""
     examined = violations = 0
     for read in h.of(READ):
         if h.member(read.client, read.conv) and read.author != NOBODY:
@@ -519,7 +535,7 @@ def monotonic_reads(h: History) -> Opinion:
 
 
 def whole_page(read: R) -> bool:
-    """One of the two pages that may be: numbers may begin at 0 or at 1."""
+    """Return whether a page of the history is complete: its count and digest fit numbers that begin at 0 or at 1."""
     pages = [list(range(read.author + 1, read.seq + 1))]
     if read.author == 0:
         pages.append([0, *pages[0]])
@@ -529,7 +545,7 @@ def whole_page(read: R) -> bool:
 
 
 def recent_reads(h: History) -> Opinion:
-    """I44: what anybody was acknowledged before a read was asked for is in it."""
+    """Judge I44: a read contains every message that was acknowledged to any client before the read was requested."""
     acked: dict[Any, R] = {}
     for r in sorted(h.of(Kind.OK), key=lambda r: (r.t, r.journal, r.place)):
         if r.seq != NONE and r.conv != NOBODY:
@@ -546,7 +562,7 @@ def recent_reads(h: History) -> Opinion:
 
 
 def _before(h: History, read: R, *kinds: int) -> list[R]:
-    """Records of the same client and conversation that it had written before it asked for this read."""
+    """Return the records of the same client and conversation that were written before this read was requested."""
     same = (read.journal, read.client, read.conv)
     records = [r for r in h.of(*kinds) if (r.journal, r.client, r.conv) == same and r.place < read.place]
     asked = read.t - 1000 * max(0, read.aux)
@@ -554,9 +570,11 @@ def _before(h: History, read: R, *kinds: int) -> list[R]:
 
 
 def revoked(h: History) -> Opinion:
-    """I13: who was put out of a conversation does not hear what was sent after that was confirmed, until the next
-    joining. Counted are messages of each device; of those sent before a later joining only what has a number not above
-    the head then, because the rest may have come after it."""
+    """Judge I13: a removed member receives no message sent after the removal was confirmed, until the next joining.
+
+    Violations are counted by device and message. Of messages sent before a later joining only those count whose number
+    is not above the head at that joining, because the others may have come after it.
+    """
     joins, kicks = list(h.of(Kind.JOIN)), list(h.of(KICK))
     delivered = {(r.client, r.message) for r in h.of(Kind.DELIVER) if r.regular}
     forbidden = set()
@@ -575,7 +593,7 @@ def revoked(h: History) -> Opinion:
 
 
 def _told_later(h: History) -> Iterator[R]:
-    """What was pushed of a conversation later than the bound after a membership of it was lost."""
+    """Yield pushes about a conversation that came later than the bound after the receiver's membership ended."""
     bound = h.contract.delivery_bound_s
     for r in h.of(Kind.RUN, Kind.PRESENCE, Kind.SEEN) if bound is not None and not h.torn else ():
         if r.conn == 0 or not h.member(r.client, r.conv):

@@ -1,4 +1,4 @@
-"""Slow oracle of streamed answers: one event after the other, dictionaries, no arrays."""
+"""Oracle of streamed answers, simple instead of fast: one event after the other, dictionaries, no arrays."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Stream:
 
 @dataclass
 class Found:
-    """Everything that is measured: samples sorted, counts by name."""
+    """Results of the oracle: sorted samples (ns, tokens a second), (bad, all) for each share, and counts."""
 
     first: list[int]
     gaps: list[int]
@@ -61,7 +61,10 @@ class Found:
 def streams_by_hand(
     journals: Sequence[Sequence[Row]], lags_ms: Sequence[float], windows: Sequence[tuple[int, int]], stall_s: float
 ) -> Found:
-    """What `harness.report.streams.streamed` must find in these journals."""
+    """Return what `harness.report.streams.streamed` must find in these journals.
+
+    `journals`: rows of each; `lags_ms`: longest lag of each load process; `windows`: faults (begin, end) in ns.
+    """
     streams: list[Stream] = []
     patience = [int(stall_s * 1e9) + int(lag * 1e6) for lag in lags_ms]
     kicks = [row for rows in journals for row in rows if row["kind"] == Kind.KICK]
@@ -107,7 +110,7 @@ def streams_by_hand(
 
 
 def _next(stream: Stream, other: Stream, streams: Sequence[Stream]) -> bool:
-    """Whether no other stream of the same answer at the device begins between the two."""
+    """Return whether `other` is the stream of the same answer at the same device that comes next after `stream`."""
     same = [s for s in streams if (s.journal, s.client, s.name, s.conv)
             == (stream.journal, stream.client, stream.name, stream.conv)]  # fmt: skip
     same.sort(key=lambda s: (s.events[0]["t"], s.conn, s.run, s.begun["index"]))
@@ -135,7 +138,10 @@ def _split(journal: int, rows: Sequence[Row]) -> list[Stream]:
 
 
 def _until(conn: int, conv: int, since: Row, rows: Sequence[Row], kicks: Sequence[Row]) -> tuple[int, int]:
-    """Until when a device is observed in a conversation, and the close code if the platform ended that."""
+    """Return (time in ns until which a device is observed in a conversation, close code).
+
+    The code is -1 unless the platform ended the connection.
+    """
     drained = [row["t"] for row in rows if row["kind"] == Kind.PHASE and row["counter"] == Phase.DRAINED]
     until, code = (drained[0] if drained else max(row["t"] for row in rows)), -1
     for row in rows:

@@ -1,6 +1,6 @@
 """Servers of `tests/support/dialect_servers` as processes of a test, in Python and in Node.
 
-Packages from npm are looked for in NODE_PATH, else in build/servers/node_modules.
+Packages from npm are searched in NODE_PATH, or else in build/servers/node_modules.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ PACKAGES = Path(os.environ.get("NODE_PATH") or ROOT / "build" / "servers" / "nod
 
 
 def needs_npm(*packages: str) -> None:
-    """Skip the test unless Node and these packages (NAME@VERSION) are there."""
+    """Skip the test unless Node and these npm packages (NAME@VERSION) are installed."""
     found("node", "apt-get install nodejs npm")
     missing = [one for one in packages if not (PACKAGES / one[: one.rindex("@")]).is_dir()]
     if missing:
@@ -28,7 +28,7 @@ def needs_npm(*packages: str) -> None:
 
 @contextmanager
 def python_server(folder: Path, name: str, *options: str) -> Iterator[int]:
-    """Run a server in Python; the value is its port."""
+    """Run a server in Python within this context; yield its port."""
     port = free_port()
     with running(Program([sys.executable, str(SERVERS / name), "--port", str(port), *options], [port]), folder):
         yield port
@@ -36,7 +36,7 @@ def python_server(folder: Path, name: str, *options: str) -> Iterator[int]:
 
 @contextmanager
 def node_server(folder: Path, name: str, *options: str) -> Iterator[int]:
-    """Run a server in Node; the value is its port."""
+    """Run a server in Node within this context; yield its port."""
     port = free_port()
     command = ["node", str(SERVERS / name), "--port", str(port), *options]
     with running(Program(command, [port], {"NODE_PATH": str(PACKAGES)}), folder):

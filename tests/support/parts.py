@@ -1,7 +1,6 @@
-"""Histories with a missing part: a journal, the end of one, the records after a damaged one, an account's names.
+"""Histories with a missing part: a journal, its end, the records after a damaged one, or a user's platform name.
 
-The relation that every check must keep: a check that fails without the part fails with it. So a FAIL never rests on
-what is missing.
+Every check must satisfy this: if it fails without the part, it fails with it. So no FAIL depends on what is missing.
 """
 
 from __future__ import annotations
@@ -26,7 +25,10 @@ NAMING = (Kind.DELIVER, Kind.REPLAY, Kind.STORED, Kind.IDENTITY)
 
 @dataclass(frozen=True)
 class Parts:
-    """What is left of a run. `lost`: in words."""
+    """The remaining part of a run.
+
+    `expected`: number of journals of the run; `lost`: description of the missing part.
+    """
 
     roster: Any
     contract: Any
@@ -53,7 +55,7 @@ def whole(run: Any) -> Parts:
 
 
 def without(run: Any, number: int) -> Parts:
-    """The run without one journal, which `run.json` still names."""
+    """Return the run without journal number `number`, which `run.json` still names."""
     full = whole(run)
     journals = [j for n, j in enumerate(full.journals) if n != number]
     infos = [i for n, i in enumerate(full.infos) if n != number]
@@ -61,7 +63,10 @@ def without(run: Any, number: int) -> Parts:
 
 
 def cut(run: Any, number: int, left: int, *, torn: bool) -> Parts:
-    """The run with `left` records of one journal: its process died (`torn`), or the record behind them is damaged."""
+    """Return the run with only the first `left` records of journal number `number`.
+
+    `torn`: as if its process died; else as if the record after them is damaged.
+    """
     full = whole(run)
     journals, infos = list(full.journals), list(full.infos)
     gone = len(journals[number]) - left
@@ -76,7 +81,10 @@ def cut(run: Any, number: int, left: int, *, torn: bool) -> Parts:
 
 
 def nameless(run: Any, number: int, client: int) -> Parts:
-    """The run without the end of a side file: that journal is torn, and nobody knows the platform's name of a user."""
+    """Return the run without the end of a side file: its journal is torn, and a user's name on the platform is unknown.
+
+    `number`: the journal; `client`: any device of the user.
+    """
     user = run.roster.user_of[client]
     own = [n for n, other in enumerate(run.roster.user_of) if other == user]
     journals = [journal.copy() for journal in run.journals]
@@ -92,7 +100,7 @@ def nameless(run: Any, number: int, client: int) -> Parts:
 
 
 def all_parts(run: Any, seed: int) -> Iterator[Parts]:
-    """Each journal missing, torn and damaged at a drawn place; the names of a client that are lost with a side file."""
+    """Yield the run with each journal missing, torn, and damaged at a random place, and with a user's name missing."""
     rng = random.Random(seed)
     for number, journal in enumerate(run.journals):
         if len(run.journals) > 1:

@@ -1,12 +1,12 @@
-"""Small server that speaks Phoenix channels v2, and the broadcasts of Supabase Realtime, on one port.
+"""Small server of Phoenix channels v2, and of the broadcasts of Supabase Realtime, on one port.
 
     python tests/support/phoenix_server.py [--port 4000] [--timeout S] [--skip N]
 
 Written from https://hexdocs.pm/phoenix/writing_a_channels_client.html and
-https://supabase.com/docs/guides/realtime/protocol, because no Phoenix server can be had here. Phoenix itself resends
-nothing; a join with `last_seen_id` is answered by the messages behind that number, as an application may do. The user's
-name is the query parameter `user`. A socket that sends nothing for `--timeout` seconds is closed, as Phoenix does after
-60. `--skip`: leaves out the first N missed messages, which is a fault. Prints {"port": N} when it listens.
+https://supabase.com/docs/guides/realtime/protocol, because no Phoenix server can be installed here. Phoenix itself
+resends nothing; a join with `last_seen_id` is answered with the messages after that number, as an application may do.
+The query parameter `user` names the user. A socket that sends nothing for `--timeout` seconds is closed, as Phoenix
+does after 60. `--skip`: leaves out the first N missed messages, as a planted error. Prints {"port": N} when it listens.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from websockets.exceptions import ConnectionClosed
 
 
 class Phoenix:
-    """Topics, and who has joined them: socket → (reference of the join, configuration of the join)."""
+    """Topics, and the sockets that have joined each: socket → (reference of the join, configuration of the join)."""
 
     def __init__(self, timeout_s: float, skip: int = 0) -> None:
         self.timeout_s, self.skip = timeout_s, skip
@@ -55,7 +55,7 @@ class Phoenix:
     async def take(
         self, socket: ServerConnection, user: str, join_ref: Any, ref: Any, topic: str, event: str, payload: Any
     ) -> None:
-        """Do what a frame asks for."""
+        """Execute the command of a frame and send its reply."""
         joined = self.members[topic].get(socket)
         status: str = "ok"
         response: dict[str, Any] = {}
@@ -77,7 +77,7 @@ class Phoenix:
     async def publish(
         self, socket: ServerConnection, user: str, topic: str, event: str, payload: Any
     ) -> dict[str, Any]:
-        """Send a message to everybody in its topic; return what its reply says."""
+        """Send a message to all members of its topic; return the content of its reply."""
         self.numbers[topic] += 1
         number = self.numbers[topic]
         if event != "broadcast":  # an application of its own: it adds who spoke, and a number

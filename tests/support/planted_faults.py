@@ -1,12 +1,12 @@
-"""Proxies that plant one kind of fault into the deliveries of a platform: over WebSocket, TCP, or the polls of Matrix.
+"""Proxies that plant one kind of error into the deliveries of a platform: over WebSocket, TCP, or the polls of Matrix.
 
     python tests/support/planted_faults.py ws ws://127.0.0.1:4000 lose --every 31 [--match '"said"'] [--port P]
 
-prints {"port": N} and serves until it is ended. Of every N-th delivery, `lose` drops it, `duplicate` passes it on
-twice, `swap` passes it on behind the next one of its sender in its room, and `leak` also passes it on to a connection
-that never named its room (only deliveries for which there is one are counted). Messages and the numbers of their rooms
-are recognized by their bodies (`ew1:`), and streams are cut here, so the proxies prove nothing by the decoders under
-test. Requests do not go through the proxy of a WebSocket: point only `urls.socket` at it.
+prints {"port": N} and serves until it is ended. Of every N-th delivery, `lose` drops it, `duplicate` forwards it twice,
+`swap` forwards it after the next one of its sender in its room, and `leak` also forwards it to a connection that never
+named its room (then only deliveries for which there is such a connection are counted). Messages and the numbers of
+their rooms are recognized by their bodies (`ew1:`), and streams are cut into messages here: so the test does not depend
+on the decoders under test. HTTP requests do not pass the proxy of a WebSocket: set only `urls.socket` to its address.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from websockets.typing import Subprotocol
 
 FAULTS = ("lose", "duplicate", "swap", "leak")
 BODY = re.compile(r"ew1:[^:]*:(\d+:\d+):")
-"""Body of a message; the group is its sender and its room."""
+"""Pattern of a message's body; the group is the numbers of its sender and its room."""
 ROOM = re.compile(r"\w+-r\d+-of-\d+")
 LISTENS_S = 20.0
 CLOSE_S = 1.0
@@ -40,7 +40,7 @@ PASSED = ("authorization", "cookie", "origin")
 
 
 class Planter:
-    """Fault in every n-th delivery, "" plants nothing. `planted`: how many there were."""
+    """Planter of one kind of error into every n-th delivery; "" plants nothing. `planted`: number of errors planted."""
 
     def __init__(self, fault: str, every: int) -> None:
         self.fault, self._every = fault, every
@@ -49,9 +49,10 @@ class Planter:
         self.lock = threading.Lock()
 
     def plant(self, delivery: Any, peer: int, key: str, *, strangers: bool) -> tuple[list[Any], bool]:
-        """Return (what the peer gets, whether a stranger gets it too).
+        """Return (the deliveries to forward to the peer, whether to forward this one to an outsider as well).
 
-        `key`: its sender and its room; `strangers`: there is one. Without, it can not leak, and is not counted.
+        `key`: sender and room of the delivery; `strangers`: whether there is an outsider, a connection that never named
+        the room. Without one a delivery cannot leak, and is not counted.
         """
         if self.fault == "leak" and not strangers:
             return [delivery], False
@@ -70,7 +71,7 @@ class Planter:
 
 
 class Peer:
-    """One connection of a client: how it is sent to, and the rooms that it named."""
+    """One connection of a client: the function that sends to it, and the rooms that it named."""
 
     def __init__(self, send: Callable[[Any], Awaitable[None]]) -> None:
         self.send, self.named, self._tail = send, set[str](), ""
@@ -82,7 +83,10 @@ class Peer:
 
 
 class Deliveries:
-    """Connections of a proxy. A delivery is a unit with a body of a run that contains all of `match`."""
+    """All connections of a proxy.
+
+    A delivery is a message that has the body of a run and contains all texts in `match`.
+    """
 
     def __init__(self, planter: Planter, match: Sequence[str] = ()) -> None:
         self.planter, self.match, self.peers = planter, match, list[Peer]()
@@ -108,14 +112,14 @@ def as_text(data: str | bytes) -> str:
 
 
 def records(frame: str | bytes) -> list[str | bytes]:
-    """Return the records of a frame (SignalR), or the frame itself where it is no list of records."""
+    """Return the records in a frame (SignalR); a frame of another protocol as one record."""
     if isinstance(frame, str) and frame.endswith(RECORD_END):
         return [record + RECORD_END for record in frame[:-1].split(RECORD_END)]
     return [frame]
 
 
 async def talk_frames(socket: ServerConnection, url: str, deliveries: Deliveries) -> None:
-    """Pass frames between a client and the WebSocket server `url` until either side ends."""
+    """Forward frames between a client and the WebSocket server `url` until either side ends."""
     assert socket.request is not None
     headers = {key: value for key, value in socket.request.headers.items() if key.lower() in PASSED}
     asked = [cast(Subprotocol, socket.subprotocol)] if socket.subprotocol else None
@@ -149,7 +153,7 @@ async def talk_frames(socket: ServerConnection, url: str, deliveries: Deliveries
 
 
 def cut_nats(data: bytes) -> int:
-    """Return the length of the first protocol message of `data`, 0 if it is not whole."""
+    """Return the length in bytes of the first protocol message of `data`; 0 if it is incomplete."""
     end = data.find(b"\r\n")
     if end < 0:
         return 0
@@ -180,7 +184,7 @@ CUTS: dict[str, Callable[[bytes], int]] = {"nats": cut_nats, "mqtt": cut_mqtt, "
 async def talk_bytes(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, protocol: str, to: str, deliveries: Deliveries
 ) -> None:
-    """Pass bytes between a client and the TCP server `to` (host:port), cut into messages of the protocol."""
+    """Forward bytes between a client and the TCP server `to` (host:port), cut into messages of the protocol."""
     host, _, port = to.rpartition(":")
     server_reader, server_writer = await asyncio.open_connection(host, int(port))
 
@@ -217,7 +221,10 @@ async def talk_bytes(
 async def serve_proxy(
     protocol: str, to: str, deliveries: Deliveries, port: int, listens: Callable[[int], None]
 ) -> None:
-    """Serve until cancelled. `protocol`: ws or a key of CUTS; `to`: the server's URL, or its host:port."""
+    """Run a proxy until cancelled.
+
+    `protocol`: ws or a key of CUTS; `to`: the server's URL, or its host:port; `listens`: called with the port.
+    """
     if protocol == "ws":
         server: Any = await serve(
             lambda socket: talk_frames(socket, to, deliveries), "127.0.0.1", port, compression=None,
@@ -235,7 +242,7 @@ async def serve_proxy(
 
 @contextmanager
 def planted(protocol: str, to: str, planter: Planter, *match: str) -> Iterator[int]:
-    """Run a proxy in a thread until the block ends; yield its port."""
+    """Run a proxy in a thread within this context; yield its port. `match`: see `Deliveries`."""
     begun: queue.Queue[tuple[asyncio.AbstractEventLoop, asyncio.Event, int]] = queue.Queue()
 
     async def run() -> None:
@@ -262,7 +269,7 @@ def planted(protocol: str, to: str, planter: Planter, *match: str) -> Iterator[i
 
 @contextmanager
 def planted_polls(url: str, planter: Planter) -> Iterator[str]:
-    """Pass requests on to the Matrix homeserver `url`; yield the proxy's address."""
+    """Run a proxy of the Matrix homeserver `url` within this context; yield its address."""
     at, stray = urlsplit(url), list[tuple[str, Any]]()
     rooms: dict[str, set[str]] = {}
 
@@ -315,7 +322,7 @@ def planted_polls(url: str, planter: Planter) -> Iterator[str]:
         daemon_threads, request_queue_size = True, 100
 
         def handle_error(self, request: object, client_address: object) -> None:
-            """Say nothing: clients leave their polls."""
+            """Print nothing about errors: clients often abort their polls."""
 
     with Server(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever)
@@ -326,7 +333,7 @@ def planted_polls(url: str, planter: Planter) -> Iterator[str]:
 
 
 def main() -> None:
-    """Read the options and serve."""
+    """Parse the command line and run the proxy."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("protocol", choices=("ws", *CUTS))
     parser.add_argument("to", help="ws://HOST:PORT, or HOST:PORT for TCP")

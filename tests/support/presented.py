@@ -1,4 +1,4 @@
-"""Records of the auth and sync planes for literal histories: one call for each, at the history's own next time."""
+"""Records of accounts and tokens for literal histories: one call for each record, at the history's next time."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from earwitness.checks.history.record import CONTROL, FOREIGN, NOBODY, NONE, Art
 
 MS = 1_000_000
 ANSWERS = {200: Flag.ACCEPTED, 101: Flag.ACCEPTED, 401: Flag.REFUSED, 403: Flag.REFUSED, 429: Flag.REFUSED}
-"""Flags by status; any other one leaves open what happened."""
+"""HTTP status → flags of the record; after another status it is unknown what happened."""
 
 
 def now(history: Any) -> int:
-    """When the next record is written."""
+    """Return the time (ns) of the next record."""
     return MS * (len(history.told) + 1)
 
 
 def pause(history: Any, ms: int) -> None:
-    """Let time pass: records that say nothing."""
+    """Let `ms` milliseconds pass, by adding PROBE records, which the checks of accounts and tokens ignore."""
     for _ in range(ms):
         history.add(Kind.PROBE, author=FOREIGN)
 
@@ -26,7 +26,11 @@ def token(
     history: Any, client: int, number: int, kind: Artefact = Artefact.ACCESS, *, lasts_ms: int | None = None,
     of: int = NONE, digest: int = 7, forged: int = 0, **slots: int,
 ) -> None:  # fmt: skip
-    """`lasts_ms`: from now; `of`: what it belongs to."""
+    """Add a TOKEN record.
+
+    `lasts_ms`: ms from now to its deadline, None: no deadline; `of`: number of the token that it belongs to; `forged`:
+    number of the forgery, 0: genuine.
+    """
     deadline = NONE if lasts_ms is None else now(history) + lasts_ms * MS
     named = {"counter": number, "attempt": int(kind), "seq": deadline, "aux": of, "digest": digest, "proc": forged}
     history.add(Kind.TOKEN, client, **named, **slots)
@@ -36,7 +40,7 @@ def ask(
     history: Any, client: int, number: int, status: int = 200, place: Place = Place.BACKEND, *, way: Way = Way.HEADER,
     owner: int | None = None, took_ms: int = 0, control: bool = False, conn: int = 0, **slots: int,
 ) -> None:  # fmt: skip
-    """`took_ms`: it was sent so long before its answer, which is written now."""
+    """Add a REQUEST record with a token. `took_ms`: ms between its sending and its answer, which is now."""
     history.add(
         Kind.REQUEST, client, author=client if owner is None else owner, counter=number, attempt=int(place),
         proc=int(way) | (CONTROL if control else 0), seq=now(history) - took_ms * MS, size=status, conn=conn,
@@ -75,7 +79,7 @@ def see(
 
 
 def tables(history: Any, of: int, auth: tuple[int, int], main: tuple[int, int], **slots: int) -> None:
-    """(rows, digest) of a user in both databases, as the collector found them last."""
+    """Add what both databases store about a user in the end. `auth`, `main`: (number of rows, digest)."""
     for place, (rows, digest) in ((Place.AUTH_DATABASE, auth), (Place.MAIN_DATABASE, main)):
         see(history, of, digest, place, value=rows, **slots)
 

@@ -1,6 +1,6 @@
-"""Names of the metrics in a PromQL query: a reader of words, enough for the queries of our own dashboards and rules.
+"""Names of the metrics in a PromQL query, found by patterns that suit the project's dashboards and rules.
 
-No parser is needed for that: whether a query is well-formed, Prometheus itself says when it runs it.
+A parser is not needed, because Prometheus itself checks the queries when it runs them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _DROPPED = (
     r"\[[^\]]*\]",
     r"\b(?:by|without|on|ignoring|group_left|group_right)\s*\([^)]*\)",
 )
-"""What holds no name of a metric: texts, selectors of labels, ranges, lists of labels."""
+"""Patterns of parts that contain no metric: texts, label selectors, ranges, and lists of labels."""
 _WORD = re.compile(r"(?<![\w:$.])([A-Za-z_:][\w:]*)\s*(\(?)")
 _OPERATORS = frozenset({"and", "or", "unless", "bool", "offset", "atan2", "inf", "nan", "sum", "count"})
 
@@ -22,7 +22,7 @@ _OPERATORS = frozenset({"and", "or", "unless", "bool", "offset", "atan2", "inf",
 def metrics_in(query: str) -> set[str]:
     """Return the names of all metrics that a query reads.
 
-    `label_values(METRIC, LABEL)`, which is Grafana's and not PromQL, is understood too.
+    Accepts also `label_values(METRIC, LABEL)`, which is Grafana's and not PromQL.
     """
     asked = re.fullmatch(r"label_values\((\w+),\s*\w+\)", query)
     return {asked[1]} if asked else set(_names(query))

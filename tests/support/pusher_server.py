@@ -1,11 +1,11 @@
-"""Small server that speaks the Pusher protocol 7 and the part of its HTTP API that triggers events.
+"""Small server of the Pusher protocol 7, and of the part of its HTTP API that triggers events.
 
     python tests/support/pusher_server.py [--port 6001] [--activity S]
 
-Written from https://pusher.com/docs/channels/library_auth_reference/pusher-websockets-protocol,
-…/auth-signatures and …/rest-api, because neither Pusher, Reverb nor soketi can be had here. The application is
-app-id, app-key, app-secret. A socket that says nothing for `--activity` seconds is asked with pusher:ping, and closed
-with 4201 if it still says nothing for as long. Prints {"port": N} when it listens.
+Written from https://pusher.com/docs/channels/library_auth_reference/pusher-websockets-protocol, …/auth-signatures and
+…/rest-api, because neither Pusher, Reverb nor soketi can be installed here. The application is app-id, app-key,
+app-secret. A socket that sends nothing for `--activity` seconds gets a pusher:ping, and is closed with 4201 if it sends
+nothing for as long again. Prints {"port": N} when it listens.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def sign(text: str) -> str:
 
 
 class Pusher:
-    """Channels and their subscribers: socket → user id of its presence, "" without."""
+    """Channels and their subscribers: socket → user id of its presence, "" for a channel without presence."""
 
     def __init__(self, activity_s: float) -> None:
         self.activity_s = activity_s
@@ -104,7 +104,7 @@ class Pusher:
         await self.say(socket, {"event": "pusher_internal:subscription_succeeded", "channel": channel, "data": "{}"})
 
     async def events(self, request: web.Request) -> web.Response:
-        """Trigger an event: POST /apps/ID/events."""
+        """Trigger the event of a request POST /apps/ID/events; answer 401 to a wrong signature, 413 to long data."""
         body, query = await request.read(), dict(request.query)
         given = query.pop("auth_signature", "")
         wanted = sign(f"POST\n{request.path}\n{urlencode(sorted(query.items()))}")

@@ -1,4 +1,4 @@
-"""A browser's recording without a browser: HAR files built by hand, or written by a client of real sockets."""
+"""Recordings (HAR files) as a browser makes them: built by hand, or recorded by a client of real sockets."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def exchange(
     answer: Any = None,
     set_cookies: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """An entry of a request, as Chromium writes it."""
+    """Return the HAR entry of an HTTP request, as Chromium writes it. `at`: start in s; `took_ms`: duration in ms."""
     request: dict[str, Any] = {"method": method, "url": url, "headers": pairs(headers), "cookies": pairs(cookies)}
     if form is not None:
         mime = "application/x-www-form-urlencoded"
@@ -61,7 +61,10 @@ def socket(
     headers: Mapping[str, str] | None = None,
     cookies: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """An entry of a socket. Frames are (">" or "<", text, bytes, or a value that becomes JSON), 0.1 s apart."""
+    """Return the HAR entry of a socket.
+
+    `frames`: (">" sent or "<" received, text, bytes, or a value that becomes JSON), 0.1 s apart; `at`: start in s.
+    """
     messages = []
     for number, (way, data) in enumerate(frames):
         text = data if isinstance(data, str) else base64.b64encode(data).decode() if isinstance(data, bytes) else ""
@@ -95,7 +98,7 @@ def write(file: Path, document: Any) -> Path:
 
 
 class RecordedSocket:
-    """A real socket whose frames are noted in the entry as they come and go."""
+    """Real socket that adds each sent and received frame to its HAR entry."""
 
     def __init__(self, connection: ClientConnection, entry: dict[str, Any]) -> None:
         self.connection, self.entry = connection, entry
@@ -106,12 +109,12 @@ class RecordedSocket:
         await self.connection.send(text)
 
     async def until(self, count: int) -> None:
-        """Receive until `count` frames of this socket have come in all."""
+        """Receive until this socket has received `count` frames in total."""
         while sum(one["type"] == "receive" for one in self.entry["_webSocketMessages"]) < count:
             self._note("receive", await asyncio.wait_for(self.connection.recv(), WAIT_S))
 
     async def until_text(self, text: str) -> None:
-        """Receive until a frame has the text."""
+        """Receive until a frame contains `text`."""
         while not any(one["type"] == "receive" and text in one["data"] for one in self.entry["_webSocketMessages"]):
             self._note("receive", await asyncio.wait_for(self.connection.recv(), WAIT_S))
 
@@ -123,14 +126,14 @@ class RecordedSocket:
 
 
 class Recorder:
-    """A client that keeps what it does as a recording. `cookies` are sent as a browser would send them."""
+    """Client that records its requests and sockets as HAR entries. `cookies` are sent as a browser sends them."""
 
     def __init__(self) -> None:
         self.entries: list[dict[str, Any]] = []
         self.cookies: dict[str, str] = {}
 
     async def request(self, method: str, url: str, **what: Any) -> Any:
-        """Send a request with `headers`, `body` or `form`; the answer as JSON."""
+        """Send a request with `headers`, `body` or `form`; return the answer's JSON, None if it is empty."""
         begun = time.time()
         cookies = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
         headers = dict(what.get("headers") or {}) | ({"cookie": cookies} if cookies else {})

@@ -1,12 +1,12 @@
-"""Logs of registers and of append-only keys, as Jepsen and Porcupine publish them, translated into our records.
+"""Logs of registers and of append-only keys, as Jepsen and Porcupine publish them, converted to records.
 
-A register becomes the text of one message that everybody may edit: a write is an edit, a read asks for the text (I18).
-A successful compare-and-set is an edit that also shows what it replaced; that a failed one did *not* find a value
-cannot be said. An append-only key becomes a conversation: an append is a message whose number is its place, a get is a
-read of the history (I16, I17, I44). A `put` empties a key, which no conversation can; such keys are left out.
+A register becomes the text of one message that everybody may edit: a write is an edit, a read shows the text (I18). A
+successful compare-and-set is an edit that also shows the value that it replaced; a failed one cannot be expressed. An
+append-only key becomes a conversation: an append is a message whose number is its position, a get is a read of the
+history (I16, I17, I44). A `put` empties a key, which cannot be expressed either; such keys are left out.
 
-`linearizable` is an oracle of its own: it searches for an order, as those tools do. `python tests/support/registers.py
-FOLDER` compares it with our checks on every log of a folder.
+`linearizable` is an independent oracle: it searches for an order of the operations, as the tools of these logs do.
+`python tests/support/registers.py FOLDER` compares it with the checks on every log of a folder.
 """
 
 from __future__ import annotations
@@ -26,16 +26,18 @@ from earwitness.checks.history.record import Flag, Kind, Place, State
 
 Outcome = Literal["ok", "fail", "unknown"]
 NOTHING = -1
-"""Value of a register that nobody has written."""
+"""Value of a register before its first write."""
 STEP = 2
-"""Records for each event of a log: a compare-and-set needs two."""
+"""Records for each event of a log: a compare-and-set takes two."""
 
 
 @dataclass(frozen=True)
 class Op:
-    """One operation. `begin`, `end`: places of its events in the log; `end` is the log's length if it never ended.
+    """One operation of a log.
 
-    f  read, write, cas (`old`, `value`) or append; `shown`: what a read of a key returned, one item for each append
+    begin, end  positions of its events in the log; `end` is the log's length if it never ended
+    f           read, write, cas (from `old` to `value`), append, get or put
+    shown       of a get: the items that it returned; of an append: its item
     """
 
     process: int
@@ -57,7 +59,7 @@ _ITEM = re.compile(r"x \d+ \d+ y")
 
 
 def read_register_log(lines: Iterable[str]) -> list[Op]:
-    """Operations of a log with lines like `… PROCESS :invoke :cas [2 4]`; other lines are passed over."""
+    """Return the operations of a log with lines like `… PROCESS :invoke :cas [2 4]`; other lines are skipped."""
     ops: list[Op] = []
     open_ops: dict[int, Op] = {}
     place = 0
@@ -83,7 +85,7 @@ def read_register_log(lines: Iterable[str]) -> list[Op]:
 
 
 def read_keyed_log(lines: Iterable[str]) -> list[Op]:
-    """Operations of a log with lines like `{:process 0, :type :invoke, :f :append, :key "0", :value "x 0 0 y"}`."""
+    """Return the operations of a log with lines like `{:process 0, :type :invoke, :f :append, :key "0", …}`."""
     ops: list[Op] = []
     open_ops: dict[int, Op] = {}
     place = 0
@@ -109,10 +111,10 @@ def _ordered(ended: Iterable[Op], never: Iterable[Op], length: int) -> list[Op]:
 
 
 def linearizable(ops: Sequence[Op]) -> bool:
-    """Whether a register could have done all this one after the other, each between its begin and its end.
+    """Return whether a register could have executed the operations one by one, each between its begin and its end.
 
-    An operation of unknown outcome may have happened at any time after its begin, or never; a read without an answer
-    says nothing, nor does a write that was refused.
+    An operation of unknown outcome may have happened at any time after its begin, or never. A read without an answer
+    and a refused write are ignored.
     """
     must = [op for op in ops if op.outcome == "ok" or (op.outcome == "fail" and op.f == "cas")]
     may = [op for op in ops if op.outcome == "unknown" and op.f != "read"]
@@ -139,7 +141,7 @@ def linearizable(ops: Sequence[Op]) -> bool:
 
 
 def _applied(op: Op, value: int) -> int | None:
-    """The register's value after an operation, None if it could not have answered so."""
+    """Return the register's value after an operation; None if the operation's answer is impossible at `value`."""
     if op.f == "read":
         return value if op.value == value else None
     if op.f == "write":
@@ -150,9 +152,11 @@ def _applied(op: Op, value: int) -> int | None:
 
 
 def each_alone(ops: Sequence[Op]) -> bool:
-    """Whether each single observation fits the writes, whatever the other observations were: all that can be asked of a
-    check that looks at one reading at a time. Before the first write was over a text is what the message was sent with,
-    which that check does not know."""
+    """Return whether each single read fits the writes, whatever the other reads returned.
+
+    This is all that a check can decide that judges one read at a time. Reads that began before the first write was over
+    are ignored: their text is that of the message's sending, which the check does not know.
+    """
     writes = [replace(op, f="write") for op in ops if op.f in ("write", "cas") and op.outcome != "fail"]
     looks = [op for op in ops if op.outcome == "ok" and op.f == "read"]
     looks += [replace(op, f="read", value=op.old) for op in ops if op.outcome == "ok" and op.f == "cas"]
@@ -161,8 +165,11 @@ def each_alone(ops: Sequence[Op]) -> bool:
 
 
 def growing(ops: Sequence[Op]) -> bool:
-    """Whether the gets and appends of one key are linearizable: its gets show prefixes of one list, nothing twice,
-    nothing that was not appended before the get ended, all that was acknowledged before it began, and never less."""
+    """Return whether the gets and appends of one key are linearizable.
+
+    They are if all gets show prefixes of one list without duplicates, if each shows no item whose append began after
+    the get ended, and every item acknowledged before the get began, and if no get shows less than an earlier one.
+    """
     gets = sorted((op for op in ops if op.f == "get" and op.outcome == "ok"), key=lambda op: len(op.shown))
     appends = {op.shown[0]: op for op in ops if op.f == "append"}
     whole = gets[-1].shown if gets else ()
@@ -186,7 +193,7 @@ def growing(ops: Sequence[Op]) -> bool:
 
 
 def as_edits(ops: Sequence[Op]) -> Any:
-    """Return a register's log as edits of one message and what was shown of it, judged by I18."""
+    """Return a register's log as a history of edits of one message and of reads of its text, for I18."""
     clients = sorted({op.process for op in ops})
     number = {process: client for client, process in enumerate(clients)}
     rows: dict[int, tuple[Kind, dict[str, int]]] = {}
@@ -204,7 +211,10 @@ def as_edits(ops: Sequence[Op]) -> Any:
 
 
 def as_conversation(ops: Sequence[Op]) -> Any:
-    """Return the log of one append-only key as messages and reads; numbers are places in the longest list shown."""
+    """Return the log of a key as a history of messages and reads.
+
+    A message's number is its position in the longest list.
+    """
     clients = sorted({op.process for op in ops})
     number = {process: client for client, process in enumerate(clients)}
     whole = max((op.shown for op in ops if op.f == "get"), key=len, default=())
@@ -237,7 +247,10 @@ def as_conversation(ops: Sequence[Op]) -> Any:
 
 
 def _page(op: Op, place_of: Mapping[str, int]) -> dict[str, int]:
-    """What a get showed, as a page of history from the beginning. An item of no place gets one behind all others."""
+    """Return the slots of a READ record for a get: a page of the history from its beginning.
+
+    An item without a position gets the number after all others.
+    """
     numbers = [place_of.get(item, len(place_of) + 1) for item in op.shown]
     digest = zlib.crc32(b"".join(n.to_bytes(8, "little") for n in numbers)) if numbers else 0
     took = STEP * (op.end - op.begin)
@@ -245,13 +258,16 @@ def _page(op: Op, place_of: Mapping[str, int]) -> dict[str, int]:
 
 
 def _final(ops: Sequence[Op]) -> tuple[str, ...] | None:
-    """What the last get shows, if it began when all appends were over: then it is the final state."""
+    """Return the items of the last get, if it began when all appends were over, so that it shows the final state.
+
+    Else None.
+    """
     over = max((op.end for op in ops if op.f == "append"), default=0)
     return next((op.shown for op in reversed(ops) if op.f == "get" and op.outcome == "ok" and op.begin > over), None)
 
 
 def _time(place: int) -> int:
-    """ns of an event of the log: `Told` gives its k-th record the time k µs."""
+    """Return the time (ns) of an event of the log: `Told` gives its k-th record the time k µs."""
     return 1000 * (STEP * place + 1)
 
 
@@ -282,10 +298,10 @@ REGISTER_FAULTS = ("stale", "lost", "undone", "blind-cas")
 
 
 def random_register(seed: int, fault: str | None = None, *, operations: int = 24) -> list[Op]:
-    """Return the log of a register that several use at once.
+    """Return the log of a register that several processes use at the same time.
 
-    stale: a read returns the value of before; lost: a write is acknowledged without effect; undone: a write is taken
-    back later; blind-cas: a compare-and-set succeeds whatever was there.
+    `fault`: stale: a read returns the value before the present one; lost: a write is acknowledged without effect;
+    undone: a write is later taken back; blind-cas: a compare-and-set succeeds whatever the value was; None: none.
     """
     rng = random.Random(f"{seed}:{fault}")
     processes = rng.randint(2, 5)
@@ -319,7 +335,7 @@ def random_register(seed: int, fault: str | None = None, *, operations: int = 24
 
 
 def _effect(op: Op, value: int, before: int, fault: str | None) -> tuple[Op, int, int]:
-    """(the operation with its outcome, the register's value after it, the value before that)."""
+    """Return (the operation with its outcome, the register's value after it, the value before that)."""
     if fault == "undone":
         value, before = before, value
     if op.f == "read":
@@ -335,10 +351,10 @@ KEY_FAULTS = ("stale", "lost", "twice", "swapped")
 
 
 def random_key(seed: int, fault: str | None = None, *, operations: int = 24) -> list[Op]:
-    """Return the log of an append-only key that several use at once, with a get at its end.
+    """Return the log of an append-only key that several processes use at the same time, with a get at its end.
 
-    stale: a get shows less than there is; lost: an append is acknowledged without effect; twice: it takes effect twice;
-    swapped: a get shows its last two in another order.
+    `fault`: stale: a get shows too few items; lost: an append is acknowledged without effect; twice: an append takes
+    effect twice; swapped: a get shows its last two items in the wrong order; None: none.
     """
     rng = random.Random(f"{seed}:{fault}:key")
     processes, place, left, items = rng.randint(2, 5), 0, operations, 0
@@ -381,8 +397,11 @@ def _shown(entries: tuple[str, ...], fault: str | None, rng: random.Random) -> t
 
 
 def compare_register(ops: Sequence[Op], failed: Callable[[Any], set[str]]) -> str:
-    """Return how our check and the oracle stand to each other; a word that begins with "!" is a disagreement that is
-    not explained. `failed`: ids of the checks that fail for a history."""
+    """Return, in words, whether I18 and the oracle agree about a register's log.
+
+    Words that begin with "!" are a disagreement that is not explained. `failed`: returns the ids of the checks that
+    fail for a history.
+    """
     ours, order, alone = "I18" in failed(as_edits(ops)), linearizable(ops), each_alone(ops)
     if ours == (not alone):
         if order:
@@ -396,7 +415,10 @@ def compare_register(ops: Sequence[Op], failed: Callable[[Any], set[str]]) -> st
 
 
 def compare_key(ops: Sequence[Op], failed: Callable[[Any], set[str]]) -> str:
-    """The same of one append-only key."""
+    """Return, in words, whether the checks and the oracle agree about the log of one append-only key.
+
+    `failed`, and "!" at the beginning: as in `compare_register`.
+    """
     if any(op.f == "put" for op in ops):
         return "not expressible: a put"
     ours, order = failed(as_conversation(ops)) & {"I2", "I5a", "I7", "I8", "I16", "I17", "I44"}, growing(ops)
@@ -406,7 +428,7 @@ def compare_key(ops: Sequence[Op], failed: Callable[[Any], set[str]]) -> str:
 
 
 def main(folder: Path) -> int:
-    """Judge every log of a folder and print a line for each."""
+    """Judge every log of a folder and print a line for each; return 1 after an unexplained disagreement, else 0."""
     from compare import fold
 
     from earwitness.checks.verdict import Outcome as Verdict

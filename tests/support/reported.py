@@ -1,9 +1,9 @@
-"""Literal runs for the report page: one that fails in known ways, the same one torn, and an imported one.
+"""Literal runs for the report page: a run that fails in known ways, the same run torn, and an imported history.
 
-Ann, Bob and Cleo share a room of three; Ann and Bob another of two. Ann sends #1 to #6 in the first room and #7 in the
-second, Bob sends #1 in the first. All are acknowledged, and all but Ann's #2 are stored. Cleo misses Ann's #1 (before
-all that came), #4 (between), #6 (after) and Bob's only message. One message comes each 100 ms; the backend is killed
-from 0.55 s to 0.75 s.
+Ann, Bob and Cleo share a room of three; Ann and Bob share a room of two. Ann sends #1 to #6 in the first room and #7 in
+the second, Bob sends #1 in the first. All are acknowledged, and all but Ann's #2 are stored. Cleo misses Ann's #1
+(before all that she receives), #4 (between), #6 (after) and Bob's only message. A message is sent every 100 ms; the
+backend is killed from 0.55 s to 0.75 s.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ FRAME = '{"type": "message", "token": "s3cr3t-token", "text": "<script>alert(1)<
 
 
 class Writer:
-    """One journal with raw frames. `at` is the time of the next record in ms."""
+    """Writer of one journal with raw frames. `at`: time of the next record in ms."""
 
     def __init__(self, directory: RunDirectory) -> None:
         self.journal = Journal.create(directory.journals, "load-0", meta={"host": "a", "roster": ROSTER.digest()})
@@ -55,7 +55,10 @@ class Writer:
         )  # fmt: skip
 
     def message(self, kind: Kind, client: int, name: tuple[int, int, int], seq: int, after_ms: float) -> None:
-        """Write a record of a message `after_ms` after it was sent, and keep its frame."""
+        """Write a record of a message, `after_ms` ms after its sending, and its raw frame.
+
+        `name`: (conv, author, counter).
+        """
         conv, author, counter = name
         conn = 0 if client == NOBODY else client + 1
         number = self.journal.write(
@@ -66,7 +69,10 @@ class Writer:
 
 
 def failed_run(path: Path, *, torn: bool = False) -> Path:
-    """Write the run and judge it. `torn`: its load process died, so the journal has no end."""
+    """Write the failing run, judge it, and return its directory.
+
+    `torn`: its load process died, so the journal has no end.
+    """
     directory = RunDirectory.at(path)
     contract = Contract(sequence="contiguous", names_sender=False, echo=False, delivery_bound_s=5.0)
     directory.update(
@@ -133,13 +139,13 @@ def _end(w: Writer) -> None:
 
 
 def imported_run(path: Path) -> Path:
-    """Import the history of the documentation and judge it."""
+    """Import the history of the documentation, judge it, and return the run directory."""
     import_history(ROOT / "docs" / "pictures" / "counterexample.jsonl", path)
     return judged(path)
 
 
 def judged(path: Path) -> Path:
-    """Judge a run, which writes its page, and return its directory."""
+    """Judge a run, which writes its report page; return its directory."""
     main(["check", str(path)])
     assert json.loads((path / "verdict.json").read_text("utf-8"))["checks"]
     return path

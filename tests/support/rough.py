@@ -1,4 +1,4 @@
-"""Options for `simulate` that vary with the seed, so that a range of seeds covers the kinds of platforms."""
+"""Options for `simulate` that vary with the seed, so that a range of seeds covers all variants of platforms."""
 
 from __future__ import annotations
 
@@ -26,17 +26,20 @@ RARE = {
     "Z66",
     "Z71",
 }
-"""Defects with a few opportunities a run: at a restart, a retry, a reconnect, a read, where two things meet."""
+"""Defects with few opportunities in a run, such as restarts, retries, reconnects or concurrent requests."""
 
 
 def rate(defect: str, seed: int) -> float:
-    """Many firings with even seeds, few with odd ones."""
+    """Return the probability with which a defect fires: high for even seeds, low for odd seeds."""
     often, seldom = (0.9, 0.4) if defect in RARE else (0.3, 0.02)
     return seldom if seed % 2 else often
 
 
 def rough(seed: int, **fixed: Any) -> dict[str, Any]:
-    """Cycles of different, mutually prime lengths: every pair of options meets somewhere."""
+    """Return the options of a seed; `fixed`: options to override.
+
+    Most options repeat with different, mutually prime periods, so that every pair of values occurs for some seed.
+    """
     options: dict[str, Any] = {
         "sequence": SEQUENCES[seed % 3],
         "resume": RESUMES[seed // 3 % 4],

@@ -1,6 +1,6 @@
-"""A server that speaks as much of S3 as a store of records needs: PUT, GET and paged lists of objects, signed requests.
+"""Server of the part of S3 that a store of records uses: PUT, GET and paged lists of objects, with signed requests.
 
-It does not check signatures, only that there is one, by the key that it expects.
+Signatures are not verified; a request must only have one, by the expected key.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from xml.sax.saxutils import escape
 
 KEY = "some-key"
 PAGE = 2
-"""Names in each page of a list."""
+"""Number of names in each page of a list."""
 
 
 class Handler(BaseHTTPRequestHandler):
-    """One bucket; the objects are those of the server."""
+    """Request handler of one bucket; its objects are those of the server."""
 
     protocol_version = "HTTP/1.1"
     server: Server
@@ -56,7 +56,7 @@ class Handler(BaseHTTPRequestHandler):
         return f"<ListBucketResult><IsTruncated>{str(more).lower()}</IsTruncated>{token}{rows}</ListBucketResult>"
 
     def _name(self) -> str:
-        """The object's name, without the bucket's."""
+        """Return the object's name, without the bucket's."""
         return unquote(urlsplit(self.path).path).lstrip("/").partition("/")[2]
 
     def _allowed(self) -> bool:
@@ -73,11 +73,11 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
+        """Print no line for a request."""
 
 
 class Server(ThreadingHTTPServer):
-    """`objects`: bytes of each object by its name."""
+    """S3 server. `objects`: name of each object → its bytes."""
 
     daemon_threads = True
 
@@ -92,7 +92,7 @@ def _tag(data: bytes) -> str:
 
 @contextlib.contextmanager
 def serving() -> Iterator[tuple[Server, dict[str, str]]]:
-    """A server, and the environment by which clients find it."""
+    """Yield (a running server, the environment variables that clients need to use it)."""
     with Server() as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()

@@ -1,4 +1,4 @@
-"""Mistakes that change no verdict, by file and by the changed line, with the reason."""
+"""List of mistakes that change no verdict: file → changed line → reason."""
 
 UNSENT = "what nobody sent was sent at 0, before everything"
 ROOM = "room is made a little sooner"

@@ -1,9 +1,10 @@
-"""`make campaign scale`: as many records as wanted, judged shard by shard; each shard is made, judged and deleted.
+"""Campaign `make campaign scale`: any number of records, judged shard by shard; each is made, judged and deleted.
 
 A shard is ten conversations of the same hundred users. All shards are parts of one history: messages are numbered
-through, and every judge knows the connections and phases of the whole. The talk of a shard is a seeded pattern
-(`benchmarks.judge`), moved to its own conversations, numbers and times. In every seventh shard deliveries are
-overwritten by a repetition of an earlier one: each of these must be found, as a duplicate and as a loss.
+consecutively over all shards, and every judge knows the connections and phases of the whole history. The messages of a
+shard are a seeded pattern (`benchmarks.judge`), with the shard's own conversations, numbers and times. In every seventh
+shard some deliveries are overwritten by a repetition of an earlier one: the checks must find each, as a duplicate and
+as a loss.
 
     make campaign scale ARGS="--records 1000000000 --processes 2"
 """
@@ -41,15 +42,15 @@ from earwitness.harness.report.sharded import Part, Task, judge_part, processes 
 USERS = 100
 CHUNK = 1 << 16
 PLANTED_IN, PLANTED = 7, 5
-"""Every seventh shard has five repetitions in place of deliveries."""
+"""Every PLANTED_IN-th shard has PLANTED deliveries that are replaced by repetitions."""
 
 
 @dataclass(frozen=True)
 class Pattern:
-    """The records of one shard before they are moved, and how they are placed in the whole.
+    """The records of one shard before they are moved, and their position in the whole history.
 
-    head, talk, tail  connections; what is said; what is read at the end
-    said              messages of each client in one shard
+    head, talk, tail  connections; number of records of chatting; number of records of the final read
+    said              number of messages of each client in one shard
     """
 
     roster: Roster
@@ -63,12 +64,12 @@ class Pattern:
 
     @property
     def records(self) -> int:
-        """Records of all shards and what they share."""
+        """Return the number of records in all shards and in their common part."""
         return len(self.head) + len(self.phases) + self.shards * (self.talk + self.tail)
 
 
 def pattern_of(folder: Path, records: int, shards: int, seed: int) -> Pattern:
-    """Make the pattern of a shard of about `records` records, and keep its talk and its tail as files."""
+    """Make the pattern of a shard of about `records` records, and write its chatting and its final read into files."""
     rng = np.random.default_rng(seed)
     small = make_roster(USERS, rng)
     parts = list(blocks(small, records, rng))
@@ -87,7 +88,7 @@ def pattern_of(folder: Path, records: int, shards: int, seed: int) -> Pattern:
 
 
 def task_of(pattern: Pattern) -> Task:
-    """What each judge is told."""
+    """Return the `Task` that all judges share."""
     clients = np.arange(USERS)
     context = Context(
         conns=np.stack([np.zeros(USERS, np.int64), clients + 1, clients], axis=1),
@@ -101,7 +102,7 @@ def task_of(pattern: Pattern) -> Task:
 
 
 def common_of(pattern: Pattern) -> np.ndarray:
-    """Connections at the beginning, phases behind the talk of all shards."""
+    """Return the common records of all shards: connections at the beginning, and phases after the chatting."""
     head, phases = pattern.head.copy(), pattern.phases.copy()
     head["index"] = np.arange(1, len(head) + 1)
     phases["index"] = len(head) + pattern.shards * pattern.talk + np.arange(1, len(phases) + 1)
@@ -109,7 +110,7 @@ def common_of(pattern: Pattern) -> np.ndarray:
 
 
 def make(pattern: Pattern, shard: int, folder: Path) -> Layout:
-    """Write the files of a shard, as a run would have them."""
+    """Write the files of a shard into `folder`, as a run would; return their layout."""
     common = common_of(pattern)
     common.tofile(file_of(folder, COMMON))
     begin = len(pattern.head) + shard * pattern.talk
@@ -133,18 +134,18 @@ def make(pattern: Pattern, shard: int, folder: Path) -> Layout:
 
 
 def _chunk_behind(pattern: Pattern) -> int:
-    """Return the number of the chunk behind the talk."""
+    """Return the number of the first chunk after the chatting."""
     return 2 + len(_runs(pattern.talk, 2))
 
 
 def _runs(records: int, first: int) -> list[tuple[int, int, int]]:
-    """Return the runs of a part of a shard's file, of CHUNK records each."""
+    """Return (chunk, offset, length) for each CHUNK records in a part of a shard's file; `first`: first chunk."""
     starts = range(0, records, CHUNK)
     return [(first + n, 0, min(CHUNK, records - start)) for n, start in enumerate(starts)]
 
 
 def _moved(pattern: Pattern, shard: int, records: np.ndarray) -> np.ndarray:
-    """Give records of the pattern the conversations, counters and times of a shard."""
+    """Return records of the pattern with the conversations, counters and times of a shard; `records` is changed."""
     convs = len(pattern.roster.conversations) // pattern.shards
     records["conv"] += np.uint32(shard * convs)
     named = records["counter"] > 0
@@ -159,7 +160,7 @@ def _timed(records: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Done:
-    """A judged shard: what was found, and what it cost (s of CPU, MiB of anonymous memory)."""
+    """Result of one shard: what the judge found, and the cost (s of CPU time, MiB of anonymous memory)."""
 
     part: Part
     made_s: float
@@ -168,7 +169,7 @@ class Done:
 
 
 def judge_one(pattern: Pattern, shard: int) -> Done:
-    """Make a shard, judge it and delete it: a task."""
+    """Make a shard, judge it and delete it; return the result. Runs as a task of an executor."""
     with tempfile.TemporaryDirectory(prefix="earwitness-scale-", dir=pattern.folder) as name:
         folder = Path(name)
         begun = time.process_time()
@@ -181,7 +182,7 @@ def judge_one(pattern: Pattern, shard: int) -> Done:
 
 @dataclass
 class Total:
-    """Verdicts so far, and what they cost."""
+    """Merged verdicts of all shards judged so far, and their total cost."""
 
     verdicts: list[Verdict]
     heard: Sketch | None = None
@@ -193,7 +194,7 @@ class Total:
     memory_mib: float = 0.0
 
     def add(self, shard: int, done: Done) -> None:
-        """Add a shard."""
+        """Add the result of a shard."""
         part = done.part
         self.verdicts = merge([self.verdicts, part.verdicts]) if self.verdicts else part.verdicts
         if part.heard is not None:
@@ -205,7 +206,7 @@ class Total:
         self.memory_mib = max(self.memory_mib, done.memory_mib)
 
     def wrong(self) -> list[str]:
-        """What is not as it was planted."""
+        """Return a sentence for each check whose violations are not those that were planted."""
         found = {verdict.id: verdict for verdict in self.verdicts}
         wanted = dict.fromkeys(("I4", "I5b", "I6", "I47"), self.planted)
         return [
@@ -219,7 +220,10 @@ class Total:
 
 
 def judged(pattern: Pattern, workers: int, until: float = float("inf")) -> Total:
-    """Judge all shards; `until`: monotonic time after which no further shard is begun."""
+    """Judge all shards on `workers` processes; return the total.
+
+    `until`: monotonic time in s after which no further shard is begun.
+    """
     total, left, running = Total([]), list(range(pattern.shards)), dict[Future[Done], int]()
     with processes(workers) as executor:
         while running or (left and time.monotonic() < until):
@@ -234,7 +238,7 @@ def judged(pattern: Pattern, workers: int, until: float = float("inf")) -> Total
 
 
 def line(total: Total) -> str:
-    """What was judged so far, in one line."""
+    """Return one line about the shards judged so far: records, speed and memory."""
     cpu_s = total.made_s + total.judged_s
     return (
         f"{total.shards} shards, {total.records:,} records: judged {total.records / total.judged_s / 1e6:.2f} million "

@@ -1,4 +1,4 @@
-"""Prometheus with the files of `dashboards/`, and what a panel shows in it."""
+"""Prometheus with the files of `dashboards/`, and the values that its panels show."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tied import tied
 
 DASHBOARDS = Path(__file__).resolve().parents[2] / "dashboards"
 WHOLE = "1h"
-"""Range of each query: longer than any run of the tests, so that a rate is that of the whole run."""
+"""Range of each query: longer than any run of the tests, so that a rate covers the whole run."""
 WHOLE_S = 3600.0
 READY_S = 60.0
 Labels = dict[str, str]
@@ -25,7 +25,7 @@ Labels = dict[str, str]
 
 @dataclass(frozen=True)
 class Series:
-    """One series that a query returned, with its values in time order: one of an instant query, many of a range."""
+    """One series that a query returned; `values` in order of time, a single one for an instant query."""
 
     labels: Labels
     values: list[float]
@@ -42,18 +42,18 @@ class Prometheus:
     url: str
 
     def ask(self, query: str) -> list[Series]:
-        """The last value of each series, now."""
+        """Return each series of a query with its present value."""
         found = self._get("query", query=query)
         return [Series(one["metric"], [float(one["value"][1])]) for one in found]
 
     def ask_range(self, query: str, seconds: float) -> list[Series]:
-        """Each series over the last seconds, one value a second."""
+        """Return each series of a query over the last `seconds` seconds, with one value for each second."""
         now = time.time()
         found = self._get("query_range", query=query, start=str(now - seconds), end=str(now), step="1")
         return [Series(one["metric"], [float(value) for _, value in one["values"]]) for one in found]
 
     def panel(self, panel: dict[str, Any], run: str, seconds: float) -> dict[str, list[Series]]:
-        """What a panel shows of a run: series by the letter of the query."""
+        """Return query letter → series, for a panel that shows the run `run`."""
         shown = {}
         for target in panel["targets"]:
             query = filled(target["expr"], run)
@@ -61,7 +61,7 @@ class Prometheus:
         return shown
 
     def await_evaluation(self) -> None:
-        """Wait until all rules were evaluated on what has been scraped by now."""
+        """Wait until all rules have been evaluated after this call began."""
         now, end = datetime.now(UTC), time.monotonic() + READY_S
         while any(datetime.fromisoformat(group["lastEvaluation"]) <= now for group in self._data("rules")["groups"]):
             assert time.monotonic() < end, "the rules are not evaluated"
@@ -79,19 +79,22 @@ class Prometheus:
 
 
 def filled(query: str, run: str) -> str:
-    """The query with the values that Grafana would fill in."""
+    """Return the query with the values that Grafana would fill in for its variables."""
     return query.replace("$__rate_interval", WHOLE).replace("$__range", WHOLE).replace("$run", run)
 
 
 def panels() -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each panel with the name of its dashboard."""
+    """Yield (name of the dashboard, panel) for each panel."""
     for path in sorted((DASHBOARDS / "grafana" / "dashboards").glob("*.json")):
         yield from ((path.stem, panel) for panel in json.loads(path.read_text("utf-8"))["panels"])
 
 
 @contextlib.contextmanager
 def serving(program: str, folder: Path, port: int, target: int) -> Iterator[Prometheus]:
-    """Prometheus with our rules on 127.0.0.1:port, which scrapes only 127.0.0.1:target, as often as our file says."""
+    """Run Prometheus with the project's rules on 127.0.0.1:`port` within this context; yield a client.
+
+    It scrapes only 127.0.0.1:`target`, at the interval of the project's configuration.
+    """
     config = (DASHBOARDS / "prometheus.yml").read_text("utf-8")
     lines = [line for line in config.splitlines() if "8089" not in line]
     text = "\n".join(lines).replace("127.0.0.1:9646", f"127.0.0.1:{target}")
@@ -115,7 +118,7 @@ def serving(program: str, folder: Path, port: int, target: int) -> Iterator[Prom
 
 
 def _await_scrapes(prometheus: Prometheus, process: subprocess.Popen[bytes], log: Path) -> None:
-    """Wait until it scrapes: it takes up its targets only five seconds after it is ready."""
+    """Wait until Prometheus has scraped its target, which it begins about five seconds after it is ready."""
     end = time.monotonic() + READY_S
     while True:
         assert process.poll() is None, log.read_text()

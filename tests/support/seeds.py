@@ -1,4 +1,4 @@
-"""Seeds of trials, in blocks: `make test` takes a sample, `make campaign tests` the rest too."""
+"""Seeds of trials, in blocks: `make test` runs a sample of the blocks, `make campaign tests` all of them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from _pytest.mark import ParameterSet
 
 
 def blocks(count: int, sample: int | None = None) -> list[ParameterSet]:
-    """Return the numbers of `count` blocks, those behind the first `sample` (None: half) marked as of the campaign."""
+    """Return the numbers of `count` blocks as pytest parameters; those after the first `sample` are marked as `campaign`.
+
+    `sample`: None means half of them.
+    """
     sample = count // 2 if sample is None else sample
     return [pytest.param(n, marks=[pytest.mark.campaign] if n >= sample else []) for n in range(count)]
 

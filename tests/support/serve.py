@@ -1,9 +1,9 @@
-"""Foreign servers in the foreground, on the ports that the files in examples/dialects name.
+"""Servers of other projects in the foreground, on the ports that the files in examples/dialects name.
 
     python tests/support/serve.py mosquitto
 
-Each writes its configuration into `build/started/NAME`, which is emptied before, and then becomes the server: a signal
-ends the server itself. `earwitness conform` starts servers by this command.
+Writes the server's configuration into `build/started/NAME`, which is emptied before, and then replaces this process by
+the server: a signal ends the server itself. `earwitness conform` starts servers by this command.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from earwitness.harness.platform.stores import find_valkey
 
 
 def ours(folder: Path, script: str, port: int, target: str, beat: str) -> Program:
-    """Configure a small server of our own, and write its target file with the option `beat` of the client.
+    """Configure a small server of this project, and write its target file with the option `beat` of the client.
 
-    `script`: in tests/support, with its options.
+    `script`: name of the server's file in tests/support, and its options.
     """
     example_file(folder, target, ("[options]", f"[options]\n{beat}  #"))
     return Program((sys.executable, *shlex.split(f"{ROOT}/tests/support/{script}")), (port,))
 
 
 def mqtt(folder: Path, program: Program) -> Program:
-    """Write the target file of a broker with the shortest time that the client may be silent."""
+    """Write the target file of a broker with the shortest keep-alive time of the client; return `program`."""
     example_file(folder, "mqtt", keepalive_s="2")
     return program
 
@@ -59,13 +59,13 @@ def synapse(folder: Path) -> Program:
 
 
 def node(folder: Path, *options: str) -> Program:
-    """Configure socket.io in Node."""
+    """Configure socket.io in Node; return its program."""
     options = ("--ping", "2000", *options)
     return Program(("node", str(SERVERS / "socketio_app.cjs"), *options), (3000,), {"NODE_PATH": str(PACKAGES)})
 
 
 def two_processes(folder: Path) -> Program:
-    """Start Valkey in the same group of processes, and configure two processes of socket.io that share it."""
+    """Start Valkey in this process group, and configure two socket.io processes that share it; return the program."""
     port = free_port()
     with (folder / "valkey.log").open("w") as log:
         tied(
@@ -76,7 +76,10 @@ def two_processes(folder: Path) -> Program:
 
 
 def coilmq(folder: Path, **keys: str) -> Program:
-    """Configure coilmq, and write the target file for it: it accepts only the full name of its machine as host."""
+    """Configure coilmq, and write its target file; return the program.
+
+    The target file states the machine's full name as host, because coilmq accepts no other.
+    """
     example_file(folder, "stomp", host=f'"{socket.getfqdn()}"', ordered="true", **keys)
     return coilmq_program(folder, 61613)
 
@@ -104,7 +107,7 @@ PROGRAMS: dict[str, Callable[[Path], Program]] = {
 
 
 def main() -> None:
-    """Write the configuration, and become the server."""
+    """Write the configuration of the named server, and replace this process by the server."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", choices=sorted(PROGRAMS))
     name = parser.parse_args().name

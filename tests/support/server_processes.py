@@ -1,4 +1,4 @@
-"""Servers as processes of a test: free ports, how a server is started and awaited, and what is skipped without it."""
+"""Servers as processes of a test: free ports, start, waiting until they listen, and skipping of tests without them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ SAID_CHARS = 2000
 
 
 def found(name: str, command: str) -> str:
-    """Return the path of a program, beside Python or on PATH; else skip the test with the command that gets it."""
+    """Return the path of a program in Python's folder or on PATH; skip the test if there is none.
+
+    `command`: installs the program; the reason of the skip states it.
+    """
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", ""), "/usr/sbin"])
     program = shutil.which(name, path=path)
     if program is None:
@@ -35,7 +38,7 @@ def found(name: str, command: str) -> str:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that nobody had a moment ago."""
+    """Return `count` ports of 127.0.0.1 that were free a moment ago."""
     reserved = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [int(one.getsockname()[1]) for one in reserved]
     for one in reserved:
@@ -44,13 +47,13 @@ def free_ports(count: int) -> list[int]:
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody had a moment ago."""
+    """Return a port of 127.0.0.1 that was free a moment ago."""
     return free_ports(1)[0]
 
 
 @dataclass(frozen=True)
 class Program:
-    """Configured server: its command, the ports that it listens on, and the variables that it needs."""
+    """Configured server: its command, the ports on which it listens, and the environment variables that it needs."""
 
     command: Sequence[str]
     ports: Sequence[int]
@@ -59,7 +62,7 @@ class Program:
 
 @contextmanager
 def running(program: Program, folder: Path) -> Iterator[Program]:
-    """Run a server in `folder` until the block ends; the block begins when it accepts connections on all its ports."""
+    """Run a server in `folder` within this context, which begins when all the server's ports accept connections."""
     log = folder / "server.log"
     with log.open("w") as output:
         process = tied(
@@ -76,7 +79,7 @@ def running(program: Program, folder: Path) -> Iterator[Program]:
 
 @contextmanager
 def saying_its_port(*command: str) -> Iterator[int]:
-    """Run a server of ours until the block ends; it prints {"port": N} when it listens, and that is the value."""
+    """Run a server of this project within this context; yield the port that it prints as {"port": N}."""
     process = tied(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True)
     assert process.stdout is not None
     try:
@@ -89,7 +92,7 @@ def saying_its_port(*command: str) -> Iterator[int]:
 
 
 def until_it_listens(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    """Return when something accepts connections on a port of 127.0.0.1; assert that the process still runs."""
+    """Wait until a port of 127.0.0.1 accepts connections; fail if the process ends before, or after START_S seconds."""
     end = time.monotonic() + START_S
     while True:
         try:
@@ -103,7 +106,7 @@ def until_it_listens(port: int, process: subprocess.Popen[bytes], log: Path) -> 
 
 
 def end_group(process: subprocess.Popen[bytes] | subprocess.Popen[str]) -> None:
-    """End a process and its children, which are a session of their own."""
+    """End a process and its children, which are in one session: by SIGTERM, after STOP_S seconds by SIGKILL."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         with suppress(ProcessLookupError):
             os.killpg(process.pid, number)

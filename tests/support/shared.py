@@ -1,4 +1,4 @@
-"""Records of edits, read marks and presence for literal histories, each at the history's own next time."""
+"""Records of edits, read marks and presence for literal histories, each at the history's next time."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ def edit(
     history: Any, client: int, text: int, status: int = 200, *, of: tuple[int, int] = (1, 1), version: int = NONE,
     took_ms: int = 0, **slots: int,
 ) -> None:  # fmt: skip
-    """Message `of` (author, counter) gets another text, known by its digest."""
+    """Record that the message `of` (author, counter) gets another text. `text`: digest that stands for the text."""
     slots = {"author": of[0], "counter": of[1], "conv": 0, "digest": text, "aux": version, **slots}
     _write(history, client, State.EDIT, status, took_ms, slots)
 
 
 def read_up_to(history: Any, client: int, seq: int, status: int = 200, *, took_ms: int = 0, **slots: int) -> None:
-    """The device's user has read conversation 0 up to a number."""
+    """Record that the device's user has read conversation 0 up to the number `seq`."""
     _write(history, client, State.READ_MARK, status, took_ms, {"author": client, "conv": 0, "aux": seq, **slots})
 
 
@@ -40,7 +40,7 @@ def shown_mark(history: Any, client: int, seq: int, **how: int) -> None:
 
 
 def _seen(history: Any, client: int, state: State, slots: dict[str, int]) -> None:
-    """Pushed on the device's connection; with asked_ms it was asked for so long ago."""
+    """Record that a device was shown a state: pushed on its connection, or requested `asked_ms` ms ago if given."""
     asked_ms = slots.pop("asked_ms", None)
     pushed = {"conn": client + 1 & 0xFFFF, "attempt": int(Place.SOCKET), "seq": NONE}
     asked = {"conn": 0, "attempt": int(Place.BACKEND), "seq": now(history) - (asked_ms or 0) * MS}
@@ -52,6 +52,6 @@ def connect(history: Any, client: int, conn: int = 0, **slots: int) -> None:
 
 
 def told_of(history: Any, watcher: int, about: int, online: bool, conv: int = 0, **slots: int) -> None:
-    """Pushed on the watcher's connection."""
+    """Record that a watcher's device was shown the presence of the user `about`, pushed on its connection."""
     slots = {"conn": watcher + 1, "author": about, "counter": int(online), "conv": conv, **slots}
     history.add(Kind.PRESENCE, watcher, **slots)

@@ -1,4 +1,4 @@
-"""A draft compared key by key with a target file that was written by hand."""
+"""Comparison of a draft with a target file that was written by hand, key by key."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ WHOLE = {
     "cookies",
     "query",
 }
-"""Keys whose table counts as one value."""
+"""Keys of a target file whose table is compared as a single value."""
 
 
 @dataclass(frozen=True)
 class Share:
-    """Keys of the hand-written file: right, different and missing in the draft; and keys that only the draft has."""
+    """Keys of the hand-written file that are right, different or missing in the draft, and keys only in the draft."""
 
     right: list[str]
     different: list[str]
@@ -47,7 +47,10 @@ class Share:
 
 
 def compare(draft: str, by_hand: str) -> Share:
-    """Compare two target files. {label} and {room} count as one: without `room_id` they are the same name."""
+    """Return the comparison of two target files.
+
+    {label} counts as {room}, because both are the same without `room_id`.
+    """
     ours, theirs = dict(keys(tomllib.loads(draft))), dict(keys(tomllib.loads(by_hand)))
     right = [key for key, value in theirs.items() if ours.get(key) == value]
     different = [key for key in theirs if key in ours and key not in right]
@@ -57,7 +60,10 @@ def compare(draft: str, by_hand: str) -> Share:
 
 
 def keys(table: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
-    """Yield (dotted key, value as text) of a target file, without its name and without lists of one around a value."""
+    """Yield (dotted key, value as JSON text) of a target file, without its name.
+
+    A list of one value counts as the value.
+    """
     for key, value in table.items():
         dotted = f"{path}.{key}" if path else key
         if isinstance(value, dict) and key not in WHOLE:

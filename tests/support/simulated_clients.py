@@ -26,14 +26,14 @@ ABSENT: dict[str, int] = dict.fromkeys(RECORD.names or (), 0) | {
 
 
 class Journal:
-    """Records of one client process."""
+    """Records of one simulated client process."""
 
     def __init__(self, name: str, clock: Clock) -> None:
         self.name, self.clock, self.connections = name, clock, 0
         self.rows: list[tuple[int, ...]] = []
 
     def write(self, kind: int, **slots: int) -> None:
-        """One record; slots that are not given say that they are absent."""
+        """Append one record at the present time; slots that are not given have their values for "absent"."""
         row = ABSENT | slots | {"t": self.clock.now, "kind": int(kind), "index": len(self.rows) + 1}
         self.rows.append(tuple(int(row[name]) for name in RECORD.names or ()))
 
@@ -43,7 +43,7 @@ class Journal:
 
 @dataclass(frozen=True, kw_only=True)
 class Info:
-    """As `checks.judge.JournalInfo`."""
+    """Facts about a journal, with the fields of `checks.judge.JournalInfo`."""
 
     name: str
     records: int
@@ -54,7 +54,7 @@ class Info:
 
 
 class Client:
-    """A device: sends, hears, writes down; reconnects and, if told to, retries."""
+    """Simulated device: sends, receives and records; reconnects after a loss and, by option, sends again."""
 
     def __init__(self, world: World, number: int, journal: Journal) -> None:
         self.world, self.number, self.journal = world, number, journal
@@ -156,7 +156,10 @@ class Client:
             self.message(frame)
 
     def answered(self, frame: Frame) -> None:
-        """An answer names a message, not an attempt: it is taken to be for the latest. Or nobody waits for it."""
+        """Record an answer, for the latest attempt at the message that it names.
+
+        An answer names a message, not an attempt. One that no attempt waits for is recorded without an attempt.
+        """
         send = frame.send
         assert send is not None
         taken = None
@@ -186,7 +189,7 @@ class Client:
                 self.world.platform.to_server(self.link, self.world.platform.ask, conv)
 
     def read(self, conv: int) -> None:
-        """Ask over HTTP for the newest messages; what comes is written down with how long it took."""
+        """Request the newest messages over HTTP; the answer is recorded with the time that it took."""
         own, known = self.own.get(conv, NONE), self.known.get(conv, NONE)
         reading = Reading(self.number, conv, self.world.clock.now, own, known, self.has_read)
         self.world.clock.at(self.world.clock.now + self.world.platform.delay(), self.world.platform.read, reading)
@@ -215,7 +218,7 @@ class Client:
         self.write(kind, **message_slots(send), seq=frame.seq, aux=frame.aux, flags=frame.flags)
 
     def cut(self) -> None:
-        """The connection dies; the client notices a little later and comes back."""
+        """Break the connection; the client notices it a little later and reconnects."""
         if self.link is not None and self.link.open:
             self.link.open = False
             self.world.clock.at(self.world.clock.now + self.world.platform.delay(), self.lost, self.link)
@@ -232,7 +235,7 @@ class Client:
         self.world.clock.at(self.world.clock.now + self.world.platform.delay(30), self.connect)
 
     def owed(self, message: tuple[int, int], conv: int) -> bool:
-        """Subscribed without a break from before the message was sent until the end."""
+        """Return whether the client was subscribed without a break from before a message was sent until now."""
         sent, since = self.world.sent_at.get(message), self.since.get(conv)
         ours = self.link is not None and self.link.open and (self.world.rules.echo or message[0] != self.number)
         ours = ours and self.world.platform.admits(self.number, conv)

@@ -1,8 +1,8 @@
 """Defects of the simulated platform, and the ground truth about them.
 
-Each overrides one seam of the healthy `Platform` and fires with a probability per opportunity. `Fired.expected()`
-tells, after the run, which checks have to fail: those to whose witnesses the effect came, and none if it came to
-nobody (the connection was cut before, nothing followed that it could be compared with).
+Each overrides one method of the healthy `Platform` and fires with a probability at each opportunity. After the run
+`Fired.expected()` returns the checks that have to fail: those that can see the effect of a firing, and none if no
+client received it (its connection was cut before, or no later message shows the difference).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ DEFECTS = (
 
 
 class Defective(SessionDefects):
-    """The platform with `defects` switched on; with none of them it is `Platform`."""
+    """Simulated platform with `defects` switched on; without any it behaves as `Platform`."""
 
     def __init__(self, world: World, defects: Sequence[str], rate: float) -> None:
         super().__init__(world, defects, rate)
@@ -43,7 +43,7 @@ class Defective(SessionDefects):
     # ground truth
 
     def missing(self, client: int, entry: Entry) -> bool:
-        """The client is owed this message and never heard it."""
+        """Return whether a client had to receive this message and never did."""
         witness, message = self.world.clients[client], entry.send.message
         if self.world.history:
             accepted = entry in self.stored[entry.send.conv]
@@ -52,8 +52,10 @@ class Defective(SessionDefects):
         return accepted and witness.owed(message, entry.send.conv) and message not in witness.heard
 
     def gap(self, link: Link, entry: Entry) -> bool:
-        """A later message was heard on the same subscription of the link, and this one not before it. Without echo the
-        listener's own messages may be what is missing."""
+        """Return whether the link received a later message on the same subscription, and not this one before it.
+
+        Always False without echo, because the listener's own messages may be the missing ones.
+        """
         if not self.rules.echo:
             return False
         subscribed = False
@@ -255,7 +257,7 @@ class Defective(SessionDefects):
     # pushing
 
     def send(self, link: Link, frame: Frame, defect: str, check: str) -> None:
-        """Send a wrong frame; whoever hears it makes `check` fail."""
+        """Send a wrong frame; if a client receives it, `check` is expected to fail."""
         self.to_client(link, frame)
         self.note(defect, lambda: {check} if any(f is frame for f in link.heard) else set())
 

@@ -1,9 +1,9 @@
-"""A small correct chat platform as a discrete-event simulation; no sockets, no threads, time is a number.
+"""Small correct chat platform as a discrete-event simulation, without sockets and threads; time is a number in ns.
 
-Two replicas share one store. A client's frames and the platform's frames travel on a `Link` that keeps their order and
-delays each; a cut link loses what is in flight. A replica commits messages one connection at a time, acknowledges, and
-notifies every replica. Each replica pushes to its own links, by position in the log (`hold_back`) or in the order of
-the notifications. Every seam that a defect may replace is one method.
+Two replicas share one store. Frames between a client and the platform travel on a `Link`, which keeps their order and
+delays each; a cut link loses the frames on their way. A replica commits messages one connection at a time, acknowledges
+them, and notifies every replica. Each replica pushes to its own links, by position in the log (`hold_back`) or in the
+order of the notifications. Every step that a defect may replace is one method.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ REPLICAS = (0, 1)
 
 
 class Clock:
-    """Runs callbacks in the order of their times."""
+    """Simulated clock, which runs callbacks in the order of their times."""
 
     def __init__(self) -> None:
         self.now = 1_000 * MS
@@ -56,7 +56,7 @@ class Send:
 
 @dataclass(eq=False)
 class Entry:
-    """A committed message: its place in the log of its conversation and the number that the platform gave it."""
+    """A committed message: its position in the log of its conversation, and the number that the platform gave it."""
 
     send: Send
     position: int
@@ -66,9 +66,11 @@ class Entry:
 
 @dataclass
 class Frame:
-    """One frame to a client: what ∈ joined, left, message, replay, ack, nack, run.
+    """One frame to a client. `what`: joined, left, message, replay, ack, nack or run.
 
-    Of a run: `run` is its id, `position` the event (1 started … 7 error), `seq` the chunk's number."""
+    In a frame `run`, an event of an agent's answer: `run` is the answer's id, `position` the event (1 started … 7
+    error), `seq` the number of the piece.
+    """
 
     what: str
     conv: int
@@ -84,7 +86,7 @@ class Frame:
 
 @dataclass(eq=False)
 class Link:
-    """One connection. `cursor`: position up to which each subscribed conversation was pushed."""
+    """One connection. `cursor`: for each subscribed conversation, the position up to which messages were pushed."""
 
     client: int
     replica: int
@@ -100,14 +102,17 @@ class Link:
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
-    """How this platform behaves; all of it legal."""
+    """Variants of the platform's behaviour; all of them are correct."""
 
     sequence: str = "contiguous"
     hold_back: bool = True
     idempotent: bool = True
     resume: str = "live"
-    """live: missed messages come as new; history: as history after the place where the client left off; replay: as
-    history before the place where the platform now is; none: they are not sent."""
+    """How missed messages come after a reconnect.
+
+    live: as new messages; history: replayed, after a JOIN at the client's last position; replay: replayed, before a
+    JOIN at the platform's present position; none: not at all.
+    """
     echo: bool = True
     nack: float = 0.03
     slow: float = 0.06
@@ -139,7 +144,7 @@ class Platform:
     # connections
 
     def connect(self, link: Link, resume: dict[int, int]) -> None:
-        """Subscribe the link to its user's conversations; `resume` holds the last position heard."""
+        """Subscribe the link to its user's conversations. `resume`: last position received in each conversation."""
         self.links[link.replica].append(link)
         for conv, members in enumerate(self.rooms):
             if self.admits(link.client, conv) and self.user_of[link.client] in members:
@@ -148,7 +153,7 @@ class Platform:
                 self.to_client(link, Frame("left", conv))
 
     def admits(self, client: int, conv: int) -> bool:
-        """Nobody has put the client's user out of the conversation."""
+        """Return whether the client may subscribe: always here; `Services` overrides it for removed members."""
         return True
 
     def join(self, link: Link, conv: int, last: int | None) -> None:
@@ -172,19 +177,19 @@ class Platform:
         self.to_client(link, frame)
 
     def number_at(self, conv: int, position: int) -> int:
-        """The number of a position; 0 before the first message."""
+        """Return the sequence number of a position, 0 for position 0; -1 if the platform has no numbers."""
         if self.rules.sequence == "none":
             return -1
         return self.log[conv][position - 1].seq if position else 0
 
     def evict(self, link: Link, conv: int) -> None:
-        """Tell a link that continuity is lost; subscribe it anew a little later."""
+        """End a link's subscription, as if continuity is lost, and subscribe it again a little later."""
         if link.open and link.cursor.pop(conv, None) is not None:
             self.to_client(link, Frame("left", conv))
             self.clock.at(self.clock.now + self.delay(20), lambda: self.join(link, conv, None) if link.open else None)
 
     def kill(self, replica: int) -> list[Link]:
-        """The replica dies with all that it had in memory and is back at once; returns the cut links."""
+        """Kill a replica, which loses its memory and restarts at once; return the links that it had."""
         self.life[replica] += 1
         cut, self.links[replica] = self.links[replica], []
         return cut
@@ -239,7 +244,11 @@ class Platform:
             self.clock.at(t, self.notify, replica, self.life[replica], entry)
 
     def notify(self, replica: int, life: int, entry: Entry) -> None:
-        """Push to the replica's subscribed links what they have not been pushed yet."""
+        """Push to the replica's subscribed links all messages up to `entry` that they have not been pushed yet.
+
+        Without `hold_back` only `entry` is pushed. `life`: the start of the replica that was notified; ignored after a
+        restart.
+        """
         if life != self.life[replica]:
             return
         conv = entry.send.conv

@@ -1,6 +1,6 @@
-"""Services of the simulated platform besides messages: runs of an agent, reads of history, removals of members.
+"""Services of the simulated platform besides messages: answers of an agent, reads of history, removals of members.
 
-As in `simulated_platform`, every seam that a defect may replace is one method.
+As in `simulated_platform`, every step that a defect may replace is one method.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ STARTED, THINKING, TOOL_STARTED, TOOL_COMPLETED, CHUNK, COMPLETED, ERROR = range
 class Reading:
     """A read of a conversation's newest messages.
 
-    `own`, `known`: the highest number that was acknowledged to the client, and that it had read or heard, when it
-    asked; `seq`: the highest number that it got, `numbers`: all of them, None where there are no numbers."""
+    `own`, `known`: the highest number that had been acknowledged to the client, and that it had read or received, when
+    it requested the read; `seq`: the highest number that the read returned, `numbers`: all of them, None without
+    numbers.
+    """
 
     client: int
     conv: int
@@ -33,7 +35,7 @@ class Reading:
 
 
 class Services(Platform):
-    """`Platform` with agents, reads and membership that may end."""
+    """`Platform` with an agent, reads of history, and memberships that may end."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
@@ -57,7 +59,10 @@ class Services(Platform):
         return [link for links in self.links.values() for link in links if self.user_of[link.client] == user]
 
     def kick(self, user: int, conv: int, confirmed: Callable[[], None]) -> None:
-        """From now on nothing of the conversation is pushed to the user; the one who asked for it is told."""
+        """Remove a user from a conversation: no messages of it are pushed to them any more.
+
+        `confirmed` is called later.
+        """
         self.barred.add((user, conv))
         for link in self.links_of(user):
             self.shut(link, conv)
@@ -103,18 +108,18 @@ class Services(Platform):
         return self.highest(reading.conv, len(self.log[reading.conv]))
 
     def page(self, reading: Reading) -> tuple[int, ...]:
-        """What it shows, from the beginning."""
+        """Return the numbers of the messages that a read returns, from the beginning of the conversation."""
         return tuple(entry.seq for entry in self.log[reading.conv] if entry.seq <= reading.seq)
 
     def highest(self, conv: int, position: int) -> int:
-        """The highest number up to a position."""
+        """Return the highest sequence number up to a position in the log."""
         numbers = (entry.seq for entry in self.log[conv][:position])
         return max(numbers, default=self.number_at(conv, 0))
 
     # agents
 
     def ask(self, link: Link, conv: int) -> None:
-        """A run of the agent, streamed to the connection that asked."""
+        """Answer a question: stream the events of an agent's answer to the connection that asked."""
         self.runs += 1
         t = self.clock.now
         for event, number in self.script():
@@ -122,7 +127,7 @@ class Services(Platform):
             self.clock.at(t, self.stream, link, Frame("run", conv, number, event, run=self.runs))
 
     def script(self) -> list[tuple[int, int]]:
-        """(event, chunk's number) of one run."""
+        """Return (event, number of the piece) for all events of one answer."""
         rng = self.rng
         events = [(STARTED, 0), (THINKING, 0)]
         for _ in range(rng.choice((0, 0, 1, 2))):

@@ -1,6 +1,6 @@
-"""Defects of causes, answers, membership, reads, resuming, agents and lateness; and the dice that all defects use.
+"""Defects of causes, answers, membership, reads, resuming, agents and lateness; and the random draws of all defects.
 
-As in `simulated_defects`: each overrides one seam and tells, after the run, which checks have to fail.
+As in `simulated_defects`, each overrides one method and states, after the run, which checks have to fail.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Fired:
 
 
 class Dice(Services):
-    """The platform with chance, and a list of what fired."""
+    """Simulated platform that draws whether a defect fires, and stores the firings."""
 
     def __init__(self, world: World, defects: Sequence[str], rate: float) -> None:
         super().__init__(world.clock, world.rng, world.rules, world.rooms, world.user_of)
@@ -68,23 +68,26 @@ class Dice(Services):
         super().connect(link, resume)
 
     def noted(self, entry: Entry) -> bool:
-        """The final read shows the entry."""
+        """Return whether the final read contains the entry."""
         return self.world.history and entry in self.stored[entry.send.conv]
 
     def twice(self, entry: Entry, links: Sequence[Link]) -> set[str]:
-        """Heard more than once as new. Where each attempt may take effect, that says nothing of a retried message."""
+        """Return {"I6"} if the entry was received more than once as new on these links, else an empty set.
+
+        Not for a message that was sent several times on a platform where each attempt may take effect.
+        """
         author = self.world.clients[entry.send.author]
         once = self.rules.idempotent or author.sendings[entry.send.counter] == 1
         return {"I6"} if once and sum(len(self.places(link, entry)) for link in links) > 1 else set()
 
     @staticmethod
     def places(link: Link, entry: Entry) -> list[int]:
-        """Where among the link's frames the entry was heard as new."""
+        """Return the indices, among the link's received frames, at which the entry came as a new message."""
         return [i for i, f in enumerate(link.heard) if f.what == "message" and f.entry is entry and not f.flags]
 
 
 class SessionDefects(Dice):
-    """… with these defects."""
+    """`Dice` with the defects of this module."""
 
     def __init__(self, world: World, defects: Sequence[str], rate: float) -> None:
         super().__init__(world, defects, rate)
@@ -148,7 +151,10 @@ class SessionDefects(Dice):
         super().acknowledge(link, send, entry)
 
     def never_answered(self, link: Link, send: Send) -> set[str]:
-        """Sent on a connection that lasted, by a member throughout, while nothing excused it."""
+        """Return {"I43"} if a sending without an answer violates the promise, else an empty set.
+
+        It does if its connection lasted, its author was a member throughout, and no outage excuses it.
+        """
         world, author = self.world, self.world.clients[send.author]
         sent, since = world.sent_at[send.message], author.since.get(send.conv)
         lasted = author.link is link and since is not None and since <= sent and self.admits(link.client, send.conv)
@@ -165,7 +171,10 @@ class SessionDefects(Dice):
         super().shut(link, conv)
 
     def heard_after(self, link: Link, conv: int, kicked_ns: int) -> set[str]:
-        """Heard although sent after the kick. Without numbers a later joining leaves open which came after it."""
+        """Return {"I13"} if the link received a message that was sent after the removal, else an empty set.
+
+        Without sequence numbers a later joining makes the order unknown, so nothing is expected then.
+        """
         if self.rules.sequence == "none" and any(
             frame.what == "joined" and frame.conv == conv and t >= kicked_ns - 20 * MS
             for other in self.every
@@ -237,7 +246,7 @@ class SessionDefects(Dice):
         super().join(link, conv, last)
 
     def begun_anew(self, link: Link, conv: int, number: int) -> bool:
-        """What the link heard first of the conversation came after the number that it was told on joining."""
+        """Return whether the first message of a conversation on the link has a number above that stated on joining."""
         told = [f for f in link.heard if f.conv == conv and f.what in ("joined", "left", "message", "replay")]
         if not self.rules.echo or number < 0 or len(told) < 2 or told[0].what != "joined":
             return False
@@ -280,8 +289,10 @@ class SessionDefects(Dice):
 
     @staticmethod
     def mixed(link: Link, run: int) -> set[str]:
-        """What was heard under the run's id is no counting from 0, or goes on after the end; until the conversation
-        was left, after which nothing says anything about it."""
+        """Return {"I24"} if an answer's pieces are not numbered from 0, or events follow its end, else an empty set.
+
+        Events after the conversation was left are ignored.
+        """
         frames = [f for f in link.heard if f.what in ("run", "left")]
         told = [k for k, f in enumerate(frames) if f.what == "run" and f.run == run]
         where = frames[told[0]].conv if told else -1
@@ -303,7 +314,7 @@ class SessionDefects(Dice):
         super().push(link, frame, what)
 
     def late_for(self, link: Link, entry: Entry) -> set[str]:
-        """Heard too late on a connection that was subscribed throughout, while nothing excused it."""
+        """Return {"I25"} if the entry came too late on a link that was subscribed throughout, else an empty set."""
         world, message = self.world, entry.send.message
         sent, acknowledged = world.sent_at[message], world.acknowledged_at.get(message)
         places = self.places(link, entry)

@@ -1,8 +1,8 @@
 """Random histories of a simulated chat platform, correct or with known defects.
 
-`simulate(seed, …)` runs clients against a `Platform` and returns what their journals would hold. Without
-defects the platform keeps every promise of the contract, however rough the run: cut connections, replicas that
-die, timeouts, refusals, sends whose fate nobody knows, retries, evictions, history on joining.
+`simulate(seed, …)` runs clients against a `Platform` and returns the records of their journals. Without defects the
+platform keeps every promise of the contract, whatever happens in the run: cut connections, killed replicas, timeouts,
+refusals, sendings of unknown outcome, retries, evictions, history on joining.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ class SimulatedRun:
 
     @property
     def expected(self) -> set[str]:
-        """Checks that must fail because an effect of a defect reached a witness."""
+        """Return the ids of the checks that must fail: an effect of a defect reached a client or the final read."""
         return set().union(*(fired.expected() for fired in self.fired))
 
 
 class World:
-    """Everybody who takes part in one run."""
+    """All participants of one run: clock, platform, clients and their journals."""
 
     def __init__(self, seed: int, rules: Rules, shape: Mapping[str, int], *, retries: bool, history: bool) -> None:
         self.rng, self.clock = random.Random(seed), Clock()
@@ -68,7 +68,7 @@ class World:
         journal.write(Kind.PHASE, counter=phase)
 
     def burst(self) -> None:
-        """One client says one to four things without waiting."""
+        """Let one client send one to four messages without waiting."""
         client = self.rng.choice(self.clients)
         rooms = [conv for conv, members in enumerate(self.rooms) if self.user_of[client.number] in members]
         if rooms:
@@ -77,7 +77,7 @@ class World:
                 client.say(conv if self.rng.random() < 0.8 else self.rng.choice(rooms))
 
     def restart(self) -> None:
-        """A replica dies; the run's journal says so while it lasts."""
+        """Kill a replica; the collector's journal has a fault for the time of the outage."""
         replica, now = self.rng.choice(REPLICAS), self.clock.now
         self.collector.write(Kind.FAULT, author=FOREIGN, flags=Flag.OWN)
         self.clock.at(now + OUTAGE_NS, lambda: self.collector.write(Kind.FAULT, author=FOREIGN))
@@ -93,7 +93,7 @@ class World:
             self.platform.evict(client.link, self.rng.choice(sorted(client.since)))
 
     def kick(self) -> None:
-        """One member puts another out; a while later, perhaps, takes it in again."""
+        """Let one member remove another; later, with a probability of 0.7, the member is added again."""
         rng = self.rng
         conv = rng.randrange(len(self.rooms))
         user, other = rng.sample(sorted(self.rooms[conv]), 2)
@@ -111,7 +111,7 @@ class World:
                 journal.write(KICK, client=client.number, conv=conv)
 
     def aside(self, act: Callable[[Client, int], None]) -> None:
-        """Some client does something in one of its rooms."""
+        """Call `act` for a random client and one of its rooms."""
         client = self.rng.choice(self.clients)
         rooms = [conv for conv, members in enumerate(self.rooms) if self.user_of[client.number] in members]
         if rooms:
@@ -143,9 +143,10 @@ class World:
             clock.at(start + rng.randrange(LOAD_NS // 4, LOAD_NS), self.restart)
 
     def finish(self, waits: bool) -> None:
-        """All is quiet: end the drain, close the sockets (in either order), read the final state.
+        """End the run: end the drain, close the sockets (in either order), read the final state.
 
-        `waits`: no answer is awaited any more; else the run ends so soon that bounds of time have not passed."""
+        `waits`: let the bound of answers pass before; else the run ends before the time limits of checks are over.
+        """
         if waits:
             self.clock.now += int(ANSWER_BOUND_S * 1e9) + MS
         for journal in self.journals:
@@ -188,7 +189,10 @@ def simulate(
     waits: bool = True,
     recent: bool = False,
 ) -> SimulatedRun:
-    """One run. `rate`: probability of each defect per opportunity. The last journal is the collector's."""
+    """Return one run. `rate`: probability of each defect at each opportunity.
+
+    The last journal is that of the collector, which records faults and the final state.
+    """
     resume = resume if hold_back else "none"
     rules = Rules(sequence=sequence, hold_back=hold_back, idempotent=idempotent, resume=resume, echo=echo)
     world = World(seed, rules, {"users": users, "rooms": rooms, "journals": journals}, retries=retries, history=history)

@@ -1,9 +1,9 @@
-"""Random records that are valid one by one and make no sense together: any behaviour, legal or not, in small numbers.
+"""Generator of random histories whose records are valid one by one: any behaviour of a platform, legal or not.
 
-Numbers are drawn from tiny ranges, so that repeats, gaps, reorderings and collisions are the rule. The guarantees of a
-recorder stay true: times ascend in a journal, connections open and close, a client lives in one journal and counts its
-messages, a message has one conversation and its attempts ascend, an answer to an attempt comes at most once (strays any
-number of times), phases come in order.
+Numbers are drawn from tiny ranges, so that repeats, gaps, reorderings and collisions are frequent. The guarantees of a
+recorder hold: times ascend in a journal, connections open and close, a client is recorded in one journal and numbers
+its messages, a message has one conversation and its attempts ascend, an answer to an attempt comes at most once
+(answers without an attempt any number of times), phases come in order.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SCOPES: tuple[Literal["connection", "device", "no"], ...] = ("connection", "devi
 
 @dataclass
 class Soup:
-    """As `SimulatedRun`, without ground truth."""
+    """Random history, with the fields of `SimulatedRun` but without ground truth."""
 
     roster: Roster
     contract: Contract
@@ -36,7 +36,7 @@ class Soup:
 
 @dataclass
 class _Journal:
-    """Rows of one journal, and which client is on which connection."""
+    """Rows of one journal. `open`: client → its open connection; `joined`: (client, conversation)."""
 
     number: int
     clients: list[int]
@@ -94,7 +94,7 @@ class _Cook:
         return self.t
 
     def message(self) -> dict[str, int]:
-        """Some message, mostly one that was sent."""
+        """Return the slots of a random message, mostly one that was sent."""
         rng = self.rng
         if self.sent and rng.random() < 0.97:
             return dict(rng.choice(rng.choice(sorted(self.sent.items()))[1]))
@@ -109,7 +109,7 @@ class _Cook:
         }  # fmt: skip
 
     def heard(self) -> dict[str, int]:
-        """A message as a platform may hand it out: mostly itself, sometimes spoilt."""
+        """Return the slots of a message as a platform may deliver it: mostly unchanged, sometimes changed."""
         rng, slots = self.rng, self.message()
         if self.contract.sequence != "none":
             slots["seq"] = rng.randint(1, self.seqs) if rng.random() < 0.5 else min(self.seqs, 2 * slots["counter"])
@@ -131,7 +131,7 @@ class _Cook:
         return slots | {"size": 3}
 
     def step(self, journal: _Journal) -> None:
-        """One more record in this journal."""
+        """Add one random record to a journal."""
         rng, client = self.rng, self.rng.choice(journal.clients)
         t, conn = self.tick(), journal.open.get(client)
         if conn is None:
@@ -179,7 +179,7 @@ class _Cook:
             journal.write(Kind.INVOKE, t, **place, **slots, aux=self.rng.choice((NONE, NONE, heard)), flags=asks)
 
     def aside(self, journal: _Journal, t: int, place: Mapping[str, int]) -> None:
-        """Anything that is not about messages, and answers that nobody asked for."""
+        """Add a random record that is no delivery: a read, a removal …, or an answer that no sending waits for."""
         rng, conv, what = self.rng, self.rng.randrange(self.convs), self.rng.random()
         if what < 0.2:
             slots = self.message()
@@ -216,7 +216,7 @@ class _Cook:
             journal.write(kind, t, **self.by_request(place), **named)
 
     def by_request(self, place: Mapping[str, int]) -> Mapping[str, int]:
-        """Now and then an answer comes by HTTP, on no connection."""
+        """Return `place`, sometimes with connection 0, as for an answer that comes by HTTP."""
         return {**place, "conn": 0} if self.rng.random() < 0.15 else place
 
     def membership(self, journal: _Journal, t: int, place: Mapping[str, int]) -> None:
@@ -270,7 +270,7 @@ class _Cook:
 
 
 def soup(seed: int, steps: int = 80) -> Soup:
-    """One bowl."""
+    """Return a random history of about `steps` records."""
     cook = _Cook(seed)
     while not all(journal.clients for journal in cook.journals):
         seed += 1_000_003

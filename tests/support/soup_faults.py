@@ -1,4 +1,4 @@
-"""Histories with faults: deployments and outages, people who talk and are cut, tokens, logins, calls through breakers.
+"""Random histories with faults: deployments, outages, users who chat and are cut, tokens, logins, calls.
 
 Each slot is drawn from few values near the bounds, so that every promise is broken about as often as it is kept.
 """
@@ -148,7 +148,7 @@ class _Cook:
             self.write(1, Kind.WRITE, client=0, author=owner, proc=int(state), seq=self.t - 5)
 
     def clock_step(self) -> None:
-        """Of one of the two processes; steps of one do not overlap."""
+        """Record a step of the wall clock of one of the two processes; steps of one process do not overlap."""
         rng, journal = self.rng, self.rng.randrange(2)
         begun = max(self.stepped[journal] + 1, self.t - rng.choice((0, S // 10)))
         self.stepped[journal] = self.t
@@ -169,5 +169,5 @@ class _Cook:
 
 
 def soup_of_faults(seed: int, count: int) -> Soup:
-    """The same for the same seed."""
+    """Return a random history with faults of about `count` records; the same for the same seed."""
     return _Cook(seed).cook(count)

@@ -1,4 +1,4 @@
-"""A dialect from a target file, and what its dialogues say: for tests without a server."""
+"""Dialect from a target file, and the frames and events of its dialogues, for tests without a server."""
 
 from __future__ import annotations
 
@@ -33,34 +33,34 @@ def credentials(person: Person = ANN) -> Credentials:
 def dialogue(
     target: Any, labels: Sequence[str] = ("r1",), resume: Mapping[str, int] | None = None, previous: Any = None
 ) -> Any:
-    """Return the dialogue of ann in rooms of these labels."""
+    """Return the dialogue of ann in rooms with these labels. `resume`, `previous`: as `Dialect.dialogue` takes them."""
     rooms = [Room(number=n, label=label, members=(ANN,)) for n, label in enumerate(labels)]
     return target.dialogue(credentials(), rooms, resume, previous)
 
 
 def taken(one: Any) -> bytes:
-    """Return what a dialogue wants to be sent, and forget it."""
+    """Return and remove the bytes that a dialogue wants to send."""
     data = b"".join(frame.encode() if isinstance(frame, str) else frame for frame in one.out)
     one.out.clear()
     return data
 
 
 def whole(one: Any, data: bytes) -> list[Any]:
-    """Return the events of `data`, which arrives at once; each is a valid event."""
+    """Return the events of `data`, which arrives in one piece; assert that each is valid."""
     events = list(one.received(data))
     assert [event_fault(event) for event in events] == [None] * len(events)
     return events
 
 
 def in_pieces(one: Any, data: bytes, size: int) -> list[Any]:
-    """Return the events of `data`, which arrives in pieces of `size` bytes."""
+    """Return the events of `data`, which arrives in pieces of `size` bytes; assert that each is valid."""
     return [event for at in range(0, len(data), size) for event in whole(one, data[at : at + size])]
 
 
 def damaged(real: Sequence[bytes], anew: Callable[[], Any]) -> Any:
-    """Give dialogues COUNT damaged copies of `real`, 50 to each that `anew` returns. Return the last one.
+    """Feed dialogues with COUNT damaged copies of `real`; return the last dialogue.
 
-    None of them raises, and all that they return are valid events.
+    `anew`: returns a new dialogue, for every 50 copies. Asserts that none raises, and that all events are valid.
     """
     one: Any = None
     for number, data in enumerate(mutated_bytes(real, COUNT, seed=16)):

@@ -1,4 +1,4 @@
-"""Trial of a target file that was accepted: every flow runs with answers, every frame is decoded, nothing is sent."""
+"""Trial of an accepted target file: every flow gets answers, every frame is decoded, nothing is sent."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ MOST_REQUESTS = 40
 
 
 def speak(target: GenericTarget, rng: random.Random) -> None:
-    """Do what a run does with a target. Anything that is raised is a defect: refusals are taken here."""
+    """Use a target as a run does. Any exception is a defect of the dialect: refusals are caught here."""
     try:
         plan = existing(Plan(seed=1, tag="t", users=2, sizes=(2,)), target)
     except EarwitnessError:
@@ -72,7 +72,10 @@ def _one(target: GenericTarget, person: Person, plan: Plan, rng: random.Random) 
 
 
 def drive(flow: Flow[Any], rng: random.Random) -> Any:
-    """Answer each request of a flow with something; returns its result, or None where it found the answers wrong."""
+    """Answer each request of a flow at random.
+
+    Return its result, None if it rejected the answers or made too many requests.
+    """
     try:
         next(flow)
         for _ in range(MOST_REQUESTS):

@@ -1,4 +1,4 @@
-"""The chat API of `tests/support/sse_chat` as a process, and target files that point at it."""
+"""Chat API of `tests/support/sse_chat` as a process, and target files with its address."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ SSE_CHAT = Path(__file__).parent / "sse_chat"
 
 @pytest.fixture
 def sse_chat(tmp_path: Path) -> Iterator[Callable[..., Path]]:
-    """Start a server with some switches; return a target file. `strict`: the one that promises all the server keeps."""
+    """Yield a function that starts a server with some switches and returns a target file.
+
+    `strict`: the target file whose contract has every promise that the server keeps.
+    """
     with ExitStack() as started:
 
         def start(*switches: str, strict: bool = False) -> Path:

@@ -1,4 +1,4 @@
-"""Runs of a story against a server, as a user starts them: the target file, the command, and its verdict."""
+"""Runs of a story against a server, as a user starts them: target file, command, and verdict."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PROBE_S = 60
 
 @dataclass(frozen=True)
 class Judged:
-    """Run with its verdict: exit code, what it printed, and the checks by id."""
+    """Run with its verdict: exit code, output, and rows of the checks by id."""
 
     code: int
     out: str
@@ -31,12 +31,12 @@ class Judged:
 
     @property
     def broken(self) -> set[str]:
-        """Ids of the checks whose promise was broken."""
+        """Return the ids of the checks whose promise was broken."""
         return {name for name, one in self.checks.items() if one["outcome"] == "FAIL" and one["promised"]}
 
     @property
     def held(self) -> set[str]:
-        """Ids of the checks that hold and had something to examine."""
+        """Return the ids of the checks that passed and examined something."""
         return {name for name, one in self.checks.items() if one["outcome"] == "PASS" and one["examined"]}
 
     def examined(self, name: str) -> int:
@@ -44,11 +44,11 @@ class Judged:
 
 
 def example_file(folder: Path, name: str, *replaced: tuple[str, str], port: int = 0, **keys: str) -> Path:
-    """Write a copy of `examples/dialects/NAME.toml` with other texts; return it.
+    """Write a copy of `examples/dialects/NAME.toml` with changes into `folder`; return its path.
 
-    port      port of all its addresses
+    port      port for all its addresses, 0: unchanged
     replaced  pairs of old and new text
-    keys      values in TOML for keys that the example states, also where it has them as a comment
+    keys      values in TOML for keys that the example has, also for keys that are commented out
     """
     text = (EXAMPLES / f"{name}.toml").read_text("utf-8")
     text = re.sub(r"127\.0\.0\.1:\d+", f"127.0.0.1:{port}", text) if port else text
@@ -66,7 +66,7 @@ def example_file(folder: Path, name: str, *replaced: tuple[str, str], port: int 
 
 
 def run_story(story: str, file: Path, seconds: int, *more: str, users: int = 10, seed: int = 1) -> Judged:
-    """Run `story` against the target file; its run directory lies beside the file."""
+    """Run `story` against the target file; return the run. Its run directory is below the file's folder."""
     runs = file.parent / "runs"
     done = _earwitness(
         "run", str(ROOT / story), "--headless", "-u", str(users), "-r", str(users), "-t", f"{seconds}s",
@@ -78,7 +78,7 @@ def run_story(story: str, file: Path, seconds: int, *more: str, users: int = 10,
 
 
 def probe(file: Path) -> tuple[int, str]:
-    """Try the target file out with two users; return exit code and output."""
+    """Run `earwitness probe` with the target file; return (exit code, output)."""
     done = _earwitness("probe", str(file), within_s=PROBE_S)
     return done.returncode, done.stdout
 

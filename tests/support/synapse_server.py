@@ -1,6 +1,6 @@
 """Matrix homeserver Synapse as a process of a test, with SQLite, open registration and without rate limits.
 
-By hand: `python tests/support/serve.py synapse`.
+To start it by hand: `python tests/support/serve.py synapse`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from server_processes import ROOT, until_it_listens
 from tied import tied
 
 GET = "python -m venv build/synapse && build/synapse/bin/pip install matrix-synapse==1.163.2"
-"""Command that gets what the tests need: 144 MB, so it has an environment of its own."""
+"""Command that installs what the tests need: 144 MB, so in an environment of its own."""
 PYTHON = Path(os.environ.get("EARWITNESS_SYNAPSE", ROOT / "build/synapse/bin/python"))
 SECRET = "shared-secret-of-a-test"
 CONFIG = """
@@ -56,10 +56,10 @@ def missing() -> str:
 
 
 class SynapseServer:
-    """Synapse in `folder`, at `url`."""
+    """Synapse with its files in `folder`, at the address `url`."""
 
     def __init__(self, folder: Path, port: int, python: Path = PYTHON) -> None:
-        """Write the configuration; `python`: the interpreter that has the package."""
+        """Write the configuration. `python`: path of the interpreter that has the package."""
         self.folder, self.port, self._python = folder, port, python
         self.url = f"http://127.0.0.1:{port}"
         self.process: subprocess.Popen[bytes] | None = None
@@ -68,7 +68,7 @@ class SynapseServer:
         (folder / "log.yaml").write_text(LOG.format(folder=folder))
 
     def configured(self) -> list[str]:
-        """Make its keys if there are none; return the command that serves in the foreground."""
+        """Make the signing key if there is none; return the command that serves in the foreground."""
         command = [str(self._python), "-m", "synapse.app.homeserver", "-c", str(self.folder / "homeserver.yaml")]
         if not (self.folder / "signing.key").exists():
             with (self.folder / "output.txt").open("ab") as output:
@@ -76,14 +76,14 @@ class SynapseServer:
         return command
 
     def start(self) -> None:
-        """Start it; return when it answers."""
+        """Start the server; return when it listens."""
         command = self.configured()
         with (self.folder / "output.txt").open("ab") as output:
             self.process = tied(command, stdout=output, stderr=output, cwd=self.folder)
         until_it_listens(self.port, self.process, self.folder / "output.txt")
 
     def end(self, how: signal.Signals = signal.SIGTERM) -> None:
-        """End it by a signal; no-op if it does not run."""
+        """End the server by the signal `how`, after 20 s by SIGKILL; nothing happens if it does not run."""
         process, self.process = self.process, None
         if process is not None and process.poll() is None:
             process.send_signal(how)

@@ -1,4 +1,4 @@
-"""A foreign chat platform as a process, and people to chat on it."""
+"""Foreign chat server (`other_chat`) as a process, and users for it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ START_S = 20.0
 
 
 class OtherChat:
-    """The running server and a target file that points at it."""
+    """The running server, and a target file with its address."""
 
     def __init__(self, process: subprocess.Popen[str], port: int, target_file: Path) -> None:
         self.process, self.port, self.target_file = process, port, target_file
@@ -49,7 +49,7 @@ def stop(chat: OtherChat) -> None:
 
 @pytest.fixture(scope="module")
 def other_chat(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OtherChat]:
-    """A chat that loses nothing; one for all tests of a module."""
+    """Yield a server that loses nothing; one for all tests of a module."""
     chat = start_other_chat(tmp_path_factory.mktemp("other-chat"))
     yield chat
     stop(chat)
@@ -57,7 +57,7 @@ def other_chat(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OtherChat]:
 
 @pytest.fixture
 def losing_chat(tmp_path: Path) -> Iterator[OtherChat]:
-    """A chat that silently drops its second delivery."""
+    """Yield a server that silently drops its second delivery."""
     chat = start_other_chat(tmp_path, "--lose", "2")
     yield chat
     stop(chat)
@@ -65,7 +65,7 @@ def losing_chat(tmp_path: Path) -> Iterator[OtherChat]:
 
 @pytest.fixture
 def tired_chat(tmp_path: Path) -> Iterator[OtherChat]:
-    """A chat that hangs up after a user's first message."""
+    """Yield a server that closes a user's socket after the user's first message."""
     chat = start_other_chat(tmp_path, "--tire", "1")
     yield chat
     stop(chat)
@@ -82,7 +82,7 @@ def person() -> Callable[[int, str], Person]:
 
 @pytest.fixture
 def room(person: Callable[[int, str], Person]) -> Callable[[int, str], Room]:
-    """A room of users 0 and 1."""
+    """Return a function that makes a room of users 0 and 1."""
 
     def make(number: int = 0, tag: str = "t0") -> Room:
         return Room(number=number, label=f"{tag}-r{number}", members=(person(0, tag), person(1, tag)))

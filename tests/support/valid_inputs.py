@@ -15,11 +15,11 @@ SECRETS: Final = {
     "MAIN_DSN": "postgresql://u:p@127.0.0.1:9/b",
     "CHAT_TEST_KEY": "0123456789abcdef0123456789abcdef",
 }
-"""The environment that the target files name."""
+"""Environment variables that the target files name."""
 
 
 def plain_history() -> list[dict[str, Any]]:
-    """Rows as a simple recorder writes them, of every kind that it may write."""
+    """Return rows as a simple recorder writes them, of every kind that it may write."""
     rows: list[dict[str, Any]] = [{"roster": {"members": {"general": ["ann", "bob"]}}}]
     rows.append({"run": {"judged_by": ["I1"], "thresholds": ["ack p99 < 1 s"], "warnings": ["a warning"]}})
 
@@ -108,12 +108,12 @@ def _target_texts() -> tuple[str, ...]:
 
 
 def targets() -> list[dict[str, Any]]:
-    """Target files: the guide's whole one, with other logins, rooms and ways to send, and that of another chat."""
+    """Return target files as TOML values: the guide's complete one, variants of its logins, another chat's."""
     return [tomllib.loads(text) for text in _target_texts()]
 
 
 def beside_targets(folder: Path) -> None:
-    """Write the files that the target files name."""
+    """Write the files to which the target files refer."""
     (folder / "accounts.csv").write_text("name,email,secret\nann,ann@x.example,word-1\nbob,bob@x.example,word-2\n")
     (folder / "key.txt").write_text("0123456789abcdef0123456789abcdef")
     (folder / "tokens.json").write_text('[{"token": "t-1", "user_id": "u1"}, {"token": "t-2", "user_id": "u2"}]')

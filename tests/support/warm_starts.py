@@ -1,7 +1,7 @@
-"""Runs that end before anything starts, as forks of a process that has imported everything.
+"""Runs that end before they start any process, as forks of a process that has imported everything.
 
-Importing is nearly all of what such a run costs. For tests of mistakes only: the child is a process of its own with its
-own arguments, folder and variables, but it was not started by the command that a user types.
+Importing is nearly all of the time of such a run. For tests of mistakes in options only: the child is a separate
+process with its own arguments, folder and environment, but it is not started by the command that a user types.
 
     with WarmStarts() as warm:
         code, out = warm.run("locust", ["-f", "story.py"], environ, folder)
@@ -27,7 +27,7 @@ WITHIN_S = 60.0
 
 
 class WarmStarts:
-    """Client of the process that forks."""
+    """Client of a helper process, which has imported all modules of a run and forks a child for each run."""
 
     def __enter__(self) -> Self:
         command = [sys.executable, __file__]
@@ -40,9 +40,9 @@ class WarmStarts:
         self._process.communicate()  # the end of its stdin ends it
 
     def run(self, module: str, args: Sequence[str], environ: Mapping[str, str], folder: Path) -> tuple[int, str]:
-        """Run `python -m MODULE ARGS`; return exit code and output, both streams in the order of writing.
+        """Run `python -m MODULE ARGS`; return (exit code, output of stdout and stderr in the order of writing).
 
-        Kills it and raises TimeoutError after `WITHIN_S` seconds.
+        Kills the run and raises TimeoutError after `WITHIN_S` seconds.
         """
         assert self._process.stdin is not None
         with tempfile.NamedTemporaryFile() as output:
@@ -71,7 +71,7 @@ class WarmStarts:
 
 
 def _become(order: Mapping[str, Any]) -> None:
-    """Be `python -m MODULE ARGS`; does not return."""
+    """Replace this process's arguments, folder, environment and output; run `python -m MODULE ARGS`; never return."""
     os.setsid()
     code = 1
     try:
@@ -96,7 +96,7 @@ def _become(order: Mapping[str, Any]) -> None:
 
 
 def _serve() -> None:
-    """Import what runs import, then fork a child for each line of stdin; print its process id and its exit code."""
+    """Import the modules of a run; for each line of stdin fork a child, and print its process id and its exit code."""
     # Here, because Locust changes what the process that imports it uses. Its own `fork` and `waitpid` would start an
     # event loop, which each child would have to share.
     fork, wait = os.fork, os.waitpid

@@ -1,4 +1,4 @@
-"""Locust with its web UI as a process of a test, and how a test waits for what it shows."""
+"""Locust with its web UI as a process of a test, and waiting for what it shows."""
 
 from __future__ import annotations
 
@@ -20,9 +20,11 @@ UP_S, END_S = 90.0, 30.0
 def web_ui(
     arguments: list[str], environment: dict[str, str], port: int, log: Path, code: int
 ) -> Iterator[httpx.Client]:
-    """Start Locust with its web UI on `port`, and yield a client of it; end it by SIGTERM, with this exit code.
+    """Start Locust with its web UI on `port` and yield a client of it.
 
-    `log`: file of its output, which is the message if it ends too early or with another code.
+    At the end send SIGTERM and assert the exit code.
+
+    `log`: file for its output, shown if it ends too early or with another exit code than `code`.
     """
     with log.open("w") as out:
         process = tied([*arguments, "--web-port", str(port)], stdout=out, stderr=out, env=environment)
@@ -44,7 +46,7 @@ def web_ui(
 
 
 def answers(ui: httpx.Client) -> bool:
-    """Return whether the web UI, or the server of metrics, answers its first page."""
+    """Return whether the web UI, or the server of metrics, answers the path / with 200."""
     try:
         return ui.get("/").status_code == 200
     except httpx.TransportError:
@@ -52,7 +54,10 @@ def answers(ui: httpx.Client) -> bool:
 
 
 def until(done: Callable[[], Any], timeout_s: float) -> Any:
-    """Return what `done` returns as soon as that is true; the test fails after `timeout_s`. Another process does it."""
+    """Call `done` until its result is true, and return the result; the test fails after `timeout_s` seconds.
+
+    For conditions that another process fulfils.
+    """
     end = time.monotonic() + timeout_s
     while not (answer := done()):
         assert time.monotonic() < end, f"not within {timeout_s} s"

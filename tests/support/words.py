@@ -1,4 +1,4 @@
-"""Rendering of every finding that any test makes: each must have a sentence, and none of its facts may be missing."""
+"""Check of the texts of findings in all tests: each finding must have a sentence, and each fact in it must be known."""
 
 from __future__ import annotations
 
@@ -14,11 +14,14 @@ from earwitness.checks.verdict import Verdict
 
 OURS = frozenset(check.id for check in ALL)
 OF_MANY = {("I26", "unanswered"), ("I28", "errors")}
-"""Proportions: all records together prove them, none alone."""
+"""(Check, kind of finding) of proportions, which no few records prove: such a finding may have no records."""
 
 
 def assert_told(verdicts: Iterable[Verdict], roster: Roster, lookup: Callable[[int, int], Any]) -> None:
-    """AssertionError names the kind of finding without words of its own, or whose words lack a fact."""
+    """Assert that each finding has a sentence with all its facts, and at most six records; the error names the kind.
+
+    `lookup(journal, index)`: returns a record.
+    """
     for verdict in verdicts:
         for finding in verdict.findings if verdict.id in OURS else ():
             assert (verdict.id, finding.what) in SENTENCES, f"{verdict.id} {finding.what!r} has no sentence"

@@ -1,6 +1,6 @@
 """XMPP servers of Debian as processes of a test: prosody, and ejabberd with its archive in mnesia or in SQL.
 
-By hand: `python tests/support/serve.py prosody`.
+To start one by hand: `python tests/support/serve.py prosody`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from server_processes import free_port
 
 DOMAIN = "localhost"
 GET = "apt-get install prosody ejabberd erlang-p1-sqlite3"
-"""Command that gets what the tests need."""
+"""Command that installs what the tests need."""
 PROSODY = """
 run_as_root = true
 pidfile = "{folder}/prosody.pid"
@@ -99,19 +99,19 @@ done
 exit 1
 """
 LIBRARIES = "/usr/lib/x86_64-linux-gnu"
-"""Where Debian has the modules of ejabberd."""
+"""Folder in which Debian installs the modules of ejabberd."""
 
 
 class XmppServer:
-    """A server in `folder`. Kinds: prosody, mnesia and sql (both ejabberd, by where its archive is).
+    """Server with its files in `folder`. Kinds: prosody, mnesia and sql (both ejabberd; the kind names its archive).
 
-    url, tcp  its addresses
-    command   the server itself, in the foreground, with the variables `environment`
-    restart   command that starts it, also after it was killed; `folder / "pid"` holds its process
+    url, tcp     its addresses
+    command      the server itself, in the foreground, with the environment variables `environment`
+    restart      command that starts it, also after it was killed; `folder / "pid"` holds its process id
     """
 
     def __init__(self, kind: str, folder: Path, port: int = 0, *, ack_s: int = 5) -> None:
-        """Write the configuration. `ack_s`: within so many seconds a client must answer stream management."""
+        """Write the configuration. `ack_s`: seconds within which a client must answer requests of stream management."""
         self.kind, self.folder, port, tcp = kind, folder, port or free_port(), free_port()
         self.tcp = f"tcp://127.0.0.1:{tcp}"
         self.url = f"ws://127.0.0.1:{port}/{'xmpp-websocket' if kind == 'prosody' else 'ws'}"
@@ -134,13 +134,13 @@ class XmppServer:
         (folder / "start").write_text(START.format(folder=folder, exports=exports, command=self.command, port=port))
 
     def start(self) -> None:
-        """Start it; return when it listens. Raises RuntimeError."""
+        """Start the server; return when it listens. Raises RuntimeError if it does not."""
         if subprocess.run(["bash", str(self.folder / "start")], check=False).returncode:
             said = (self.folder / "output.txt").read_text(errors="replace")[-1000:]
             raise RuntimeError(f"{self.kind} does not listen: {said}")
 
     def end(self, how: signal.Signals = signal.SIGTERM) -> None:
-        """End it by a signal; return when it is gone."""
+        """End the server by the signal `how`, after 15 s by SIGKILL; return when its process has ended."""
         pid = int((self.folder / "pid").read_text())
         for signal_number, within_s in ((how, 15.0), (signal.SIGKILL, 5.0)):
             with suppress(ProcessLookupError):

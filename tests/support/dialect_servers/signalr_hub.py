@@ -1,10 +1,10 @@
-"""Small SignalR server of our own, because none can be installed here: JSON hub protocol 1 over a WebSocket.
+"""Small SignalR server, used because no other can be installed here: JSON hub protocol 1 over a WebSocket.
 
     python tests/support/dialect_servers/signalr_hub.py --port 5000 [--keep-alive-s 15]
 
 Written from https://github.com/dotnet/aspnetcore/blob/main/src/SignalR/docs/specs/HubProtocol.md. The methods are those
-of examples/dialects/signalr.toml. Like ASP.NET Core it pings, and closes connections that were silent for two
-keep-alives.
+of examples/dialects/signalr.toml. Like ASP.NET Core the server pings, and closes connections that were silent for two
+keep-alive intervals.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ END = "\x1e"
 
 
 class Connection:
-    """One connection: what waits to be sent to it, and the groups that it is in."""
+    """One connection: the records that wait to be sent on it, and the user's name."""
 
     def __init__(self, socket: ServerConnection, name: str) -> None:
         self.socket, self.name = socket, name
         self.waiting: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
 
     def send(self, record: dict[str, Any]) -> None:
-        """Send a record as soon as possible."""
+        """Queue a record; `write` sends it as soon as possible."""
         self.waiting.put_nowait(record)
 
     async def write(self, keep_alive_s: float) -> None:
-        """Write what waits, several records in one frame; a ping if nothing waited for `keep_alive_s`."""
+        """Send queued records, several in one frame; send a ping after `keep_alive_s` seconds without a record."""
         with suppress(ConnectionClosed):
             while True:
                 try:
@@ -48,7 +48,7 @@ class Connection:
 
 
 class Hub:
-    """Methods of the chat, its groups and what was said in them."""
+    """Methods of the chat, its groups and their messages."""
 
     def __init__(self, keep_alive_s: float) -> None:
         self.keep_alive_s = keep_alive_s
@@ -101,12 +101,15 @@ class Hub:
             connection.send(answer)
 
     def join(self, connection: Connection, room: str) -> int:
-        """Add the connection to the group of a room; return the number of its last message."""
+        """Add the connection to the group of a room; return the number of the room's last message."""
         self.groups[room].add(connection)
         return len(self.rows[room])
 
     def send(self, connection: Connection, room: str, message_id: str, text: str) -> dict[str, int]:
-        """Give a message its number and send it to the group of its room."""
+        """Number a message and send it to all members of its room; return {"seq": number}.
+
+        Raises PermissionError if the connection has not joined the room.
+        """
         if connection not in self.groups[room]:
             raise PermissionError
         rows = self.rows[room]
@@ -117,7 +120,7 @@ class Hub:
         return {"seq": len(rows)}
 
     def history(self, connection: Connection, room: str) -> list[dict[str, Any]]:
-        """Return what was said in a room."""
+        """Return all messages of a room."""
         return self.rows[room]
 
 
@@ -129,7 +132,7 @@ async def run(port: int, keep_alive_s: float) -> None:
 
 
 def main() -> None:
-    """Read the options and serve."""
+    """Parse the command line and serve."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, default=5000)
     parser.add_argument("--keep-alive-s", type=float, default=15.0)

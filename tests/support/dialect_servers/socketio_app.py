@@ -2,7 +2,7 @@
 
     python tests/support/dialect_servers/socketio_app.py --port 3000 [--namespace /chat] [--ping-s 25] [--silent-join]
 
-`--silent-join`: the server does not answer `join`, as many tutorials do.
+`--silent-join`: the server does not answer `join`, as in many tutorials.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from aiohttp import web
 
 
 def application(namespace: str, ping_s: float, silent_join: bool) -> web.Application:
-    """Return the chat as an application of aiohttp."""
+    """Return the chat as an aiohttp application. `ping_s`: interval and timeout of pings, in s."""
     server = socketio.AsyncServer(
         async_mode="aiohttp", ping_interval=ping_s, ping_timeout=ping_s, namespaces=[namespace]
     )
@@ -52,7 +52,7 @@ def application(namespace: str, ping_s: float, silent_join: bool) -> web.Applica
 
 
 def main() -> None:
-    """Serve until the process is ended."""
+    """Parse the command line and serve until the process is ended."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, default=3000)
     parser.add_argument("--namespace", default="/")

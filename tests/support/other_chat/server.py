@@ -1,20 +1,24 @@
-"""Somebody else's chat: another envelope, another login, no sequence numbers, nothing shared with our platform.
+"""Foreign chat server: another envelope and login than the reference platform, no sequence numbers, no common code.
 
-    python tests/target/other_chat/server.py --port 8765 [--lose N] [--stumble N] [--tire N] [--die N] [--slow S]
+    python tests/support/other_chat/server.py --port 8765 [--lose N] [--stumble N] [--tire N] [--die N] [--slow S]
         [--lag S] [--silent N] [--mute N] [--tls CERTIFICATE KEY AUTHORITY]
 
-A form login answers with an opaque session cookie; the socket is opened with its value in the first frame. Circles are
-entered one by one. What waits for a member leaves as one JSON list per frame. `--lose N` silently drops the Nth
-delivery to somebody other than its author, once. Prints {"port": N} when it listens.
+A login form sets a session cookie; the first frame of a socket contains its value. A client enters each circle (room)
+separately. Events for a member are sent as one JSON list in each frame. Prints {"port": N} when it listens.
 
-There is a circle "lobby" for everybody, in which an old hand talks all day. One may also speak by HTTP; `--stumble N`
-answers the Nth such request with 503, after the message was taken. `--tire N` closes each socket with 4002 after its
-Nth message, `--die N` ends the server in the middle of the Nth message of all.
+The circle "lobby" is open to everybody, and a built-in visitor sends messages there all the time. Messages may also be
+sent by HTTP. Planted errors:
 
-`--slow S` writes one event per frame and S seconds to each socket, `--lag S` waits so long between acknowledging a
-message and delivering it, `--silent N` never acknowledges each Nth message. `--mute N` lets the first socket of each
-visitor fall silent after N messages, and cuts it three seconds later. With `--tls` clients need a
-certificate of the authority. `--rude` writes terminal escapes into its words.
+- `--lose N` drops the Nth delivery to a member other than the author, once
+- `--stumble N` answers the Nth message by HTTP with 503, after the message was accepted
+- `--tire N` closes each socket with 4002 after its Nth message
+- `--die N` ends the server in the middle of the Nth message of all
+- `--slow S` sends one event in each frame, and waits S seconds after it
+- `--lag S` waits S seconds between acknowledging a message and delivering it
+- `--silent N` never acknowledges each Nth message
+- `--mute N` stops sending to the first socket of each visitor after N messages, and cuts it three seconds later
+
+With `--tls` clients need a certificate of the authority. `--rude` puts terminal escapes into texts.
 """
 
 from __future__ import annotations
@@ -38,7 +42,7 @@ OLD_HAND = "old.hand"  # what he says is never lost: the one loss is to be a gue
 
 class Circle:
     def __init__(self, name: str, insiders: set[str] | None) -> None:
-        """Without `insiders` it is open to everybody."""
+        """Create an empty circle. `insiders`: names of those who may enter, None for everybody."""
         self.name = name
         self.insiders = insiders
         self.log: list[dict[str, Any]] = []
@@ -49,7 +53,7 @@ class Circle:
 
 
 class Visitor:
-    """One open socket. A writer sends what has gathered in `outbox` as one list."""
+    """One open socket. A writer sends all events in `outbox` as one list."""
 
     def __init__(self, socket: web.WebSocketResponse, handle: str, slow: float) -> None:
         self.socket = socket
@@ -216,7 +220,7 @@ class Chat:
 
 
 def tls_context(files: list[str] | None) -> ssl.SSLContext | None:
-    """Of certificate, key and the authority of the clients."""
+    """Return a TLS context from the files of certificate, key and the authority of clients; None for None."""
     if files is None:
         return None
     made = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=files[2])

@@ -1,18 +1,19 @@
-"""Small chats in the shapes of well-known protocols, each with what it wants of a socket besides messages.
+"""Small chats in the forms of well-known protocols, each with what its sockets need besides messages.
 
     python tests/support/shapes/server.py --port 8766 [--lose N] [--bytes]
 
-Each address is one shape; `NAME.toml` beside this file describes it. A name is believed as it is stated.
+Each address is one form; `NAME.toml` beside this file describes it. A stated user name is not verified.
 
 - `/engine`   Engine.IO 4: an opening of two steps, packets with a digit before the JSON, a ping every half second that
               must be answered within one
-- `/bayeux`   Bayeux: a client id from the handshake stands in all frames; cut without `/meta/connect` for 1.5 seconds
-- `/counted`  SocketCluster: frames are counted by the client with a JSON number; answers name it; pings are `#1`
+- `/bayeux`   Bayeux: all frames contain a client id from the handshake; without `/meta/connect` for 1.5 s a socket
+              is cut
+- `/counted`  SocketCluster: the client numbers its frames in the JSON; answers state the number; pings are `#1`
 - `/room/R`   the Channels tutorial: the address names the room; no ids, no senders, no acknowledgements
 - `/hub`      SignalR: JSON texts that end with 0x1e, several in one frame, a handshake; with `--bytes` all are binary
-- `/order/R`  the address names the room, a greeting says that it is entered, and answers come without an id
+- `/order/R`  the address names the room, a greeting states that it is entered, and answers come without an id
 
-`--lose N` drops the Nth delivery to somebody other than its author, once. Prints {"port": N} when it listens.
+`--lose N` drops the Nth delivery to a member other than its author, once. Prints {"port": N} when it listens.
 """
 
 from __future__ import annotations
@@ -32,10 +33,13 @@ END = "\x1e"
 
 
 class Guest:
-    """One open socket. What gathers in `outbox` leaves at once; a chat decides into how many frames it goes."""
+    """One open socket. Texts in `outbox` are sent at once; a chat decides into how many frames they go."""
 
     def __init__(self, socket: web.WebSocketResponse, *, together: bool = False, binary: bool = False) -> None:
-        """`together`: texts that are due at the same time leave in one frame; `binary`: as bytes, both ways."""
+        """Accept a socket.
+
+        `together`: texts that are due at the same time go into one frame; `binary`: frames are bytes.
+        """
         self.socket, self.together, self.binary = socket, together, binary
         self.name = self.id = ""
         self.outbox: list[str] = []
@@ -55,7 +59,7 @@ class Guest:
                 await (self.socket.send_bytes(text.encode()) if self.binary else self.socket.send_str(text))
 
     async def frames(self) -> AsyncIterator[str]:
-        """Yield what comes; a frame of the wrong kind ends the socket."""
+        """Yield the text of each frame received; a frame of the wrong kind closes the socket."""
         async for message in self.socket:
             self.heard_at = asyncio.get_running_loop().time()
             if message.type != (WSMsgType.BINARY if self.binary else WSMsgType.TEXT):
@@ -64,7 +68,7 @@ class Guest:
             yield message.data.decode() if self.binary else message.data
 
     async def watch(self, ping: str, every_s: float, quiet_s: float) -> None:
-        """Ping, and cut a socket that says nothing for `quiet_s` seconds."""
+        """Send `ping` every `every_s` s, unless it is ""; close a socket that has sent nothing for `quiet_s` s."""
         while not self.socket.closed:
             await asyncio.sleep(every_s)
             if asyncio.get_running_loop().time() - self.heard_at > quiet_s:
@@ -96,7 +100,7 @@ class Chat:
         return Guest(socket, **habits)
 
     async def serve(self, guest: Guest, talk: Any, *watches: Any) -> web.StreamResponse:
-        """Run the tasks of a socket until its talk has ended."""
+        """Run the tasks of a socket until `talk`, its dialogue, has ended; return the socket."""
         tasks = [asyncio.ensure_future(one) for one in (guest.write(), *watches)]
         try:
             await talk

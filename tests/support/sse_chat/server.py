@@ -1,11 +1,11 @@
-"""A small chat API of the OpenAI shape, with switches for its faults; it prints {"port": …} when it listens.
+"""Small chat API in the form of OpenAI's, with switches for planted errors; prints {"port": …} when it listens.
 
     python tests/support/sse_chat/server.py --port 8790 [--cut 50] [--swap 50] …
 
 An answer repeats its question, word by word. Frames are those of the public documentation:
 https://platform.openai.com/docs/api-reference/chat-streaming and …/docs/guides/streaming-responses.
 
-Each switch takes N: one answer in N, counted over all users, has the fault.
+Each switch takes N: one answer in N, counted over all users, has the error.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ STALL_S = 60.0
 
 
 class Chat:
-    """State of the server: questions so far, streams in progress, conversations."""
+    """State of the server: number of questions so far, streams in progress, conversations."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options, self.asked = options, 0
@@ -76,7 +76,7 @@ class Chat:
         return f"You said: {others[-1] if self.has('leak') and others else question}"
 
     async def _frames(self, answer_id: str, faults: set[str]) -> AsyncIterator[str]:
-        """Yield the data of each event; "CUT" drops the connection."""
+        """Yield the data of each event of an answer; "CUT" means to drop the connection."""
         yield chunk(answer_id, {"role": "assistant", "content": ""})
         pieces = self.running[answer_id]
         for k, piece in enumerate(pieces):
@@ -105,7 +105,7 @@ class Chat:
 
 
 def words(text: str) -> list[str]:
-    """Return the pieces of a text: together they are the text."""
+    """Return a text in pieces, one for each word; joined, the pieces are the text."""
     first, *rest = text.split(" ")
     return [first, *(f" {word}" for word in rest)]
 
