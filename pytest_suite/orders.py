@@ -1,4 +1,4 @@
-"""Defects that turn a test red: the marker `fails_with` of each critical test, and the defects that it names.
+"""Defects that make a test fail: the marker `fails_with` of each critical test, and the defects that it names.
 
 @pytest.mark.fails_with("Z49")                       # service as in the catalogue, probability 1
 @pytest.mark.fails_with("Z1:0.01", "backend=Z55")    # two defects, so two runs: a probability, a service

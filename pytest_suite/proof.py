@@ -2,7 +2,7 @@
 
 For each defect the platform is started with it, and the tests that name it are run: they must fail. A session without a
 defect shows that they pass otherwise. The outcomes are stored in `--work`, so the same command continues after an
-interruption; the table is written to `--evidence`. Exit code 0: every test is red for its defects; 1: one is not; 3:
+interruption; the table is written to `--evidence`. Exit code 0: every test failed with its defects; 1: one did not; 3:
 some were not run, or none was. A published table that rests on more runs is not replaced.
 """
 

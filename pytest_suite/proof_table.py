@@ -18,7 +18,7 @@ Test = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Test, and a defect that must turn it red."""
+    """Test, and a defect that must make it fail."""
 
     file: str
     name: str

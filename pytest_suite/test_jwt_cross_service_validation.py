@@ -71,7 +71,7 @@ async def refresh(people: Factory, token: str) -> httpx.Response:
 
 
 class TestJWTCrossServiceValidation:
-    """Validity of tokens at every service and socket that accepts them."""
+    """Validity of tokens at every service and socket that accepts tokens."""
 
     @pytest.mark.fails_with("S10")
     async def test_jwt_accepted_all_services(self, platform: UnderTest, people: Factory) -> None:

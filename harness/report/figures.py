@@ -51,9 +51,9 @@ def missed_live(verdicts: Iterable[Verdict]) -> dict[str, int]:
 def to_first_message_s(recorded: Recorded, journals: Sequence[JournalView], started: float | None) -> float | None:
     """Return the seconds from `started` to the first message sent; None if either time is unknown.
 
-    `started`: Unix time at which the leading process started; `journals`: those of `recorded`. The time of a message is
-    taken from journals that use the wall clock of the leading process, if there are any, else from journals of other
-    hosts.
+    `started`: Unix time at which the leading process started; `journals`: those of `recorded`. Record times are
+    converted to Unix time by the wall clock of the leading process's host, if one of its journals is there, else by
+    that of the journal's own host.
     """
     walls = [journal.sidecar.meta.get("wall_minus_monotonic_ns") for journal in journals]
     here = [wall for wall, journal in zip(walls, journals, strict=True) if wall is not None and not journal.clock.moves]

@@ -89,10 +89,11 @@ def _checks_in(path: Path) -> list[OwnCheck]:
 
 @contextmanager
 def _import_surroundings(folder: Path) -> Iterator[None]:
-    """Prepare this process for executing a user's file, and undo the preparation at the end.
+    """Prepare this process for executing a user's file within this context.
 
-    The file can import its neighbours; modules of the same name elsewhere come first. Locust, which a story imports,
-    does not replace this process's sockets. Output of the file goes to stderr, because a program may read stdout.
+    The file can import its neighbours, because its folder is appended to `sys.path`, where it stays. Locust, which a
+    story imports, does not replace this process's sockets. Output of the file goes to stderr, because a program may
+    read stdout.
     """
     if str(folder) not in sys.path:
         sys.path.append(str(folder))

@@ -197,8 +197,8 @@ def judge_part(task: Task, batches: Any, *, split: bool = False) -> Part:
 def part_of(said: Part, parts: Sequence[Part]) -> Part | None:
     """Join the results of a split conversation; None if the whole conversation must be judged by one judge instead.
 
-    said   result of judging only the records of senders
-    parts  for each group of receivers, the result of judging the records of senders and of that group
+    said   result of judging the conversation's sendings, answers and final reads alone (`checks.routing.SAID`)
+    parts  for each group of receivers, the result of judging these records and those of the group
     """
     aparts = [part.apart for part in parts if part.apart is not None]
     if said.apart is None or len(aparts) != len(parts):

@@ -46,9 +46,9 @@ class Asked(NamedTuple):
 
 @dataclass
 class Bucket:
-    """Correct token bucket.
+    """Correct token bucket. `key`: function from a request to the owner of the budget that it is charged to.
 
-    `key`: returns whose budget a request is charged to; faulty limiters differ in one thing.
+    Faulty limiters differ from this class in one point.
     """
 
     rate: float = RATE

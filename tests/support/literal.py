@@ -14,7 +14,7 @@ from earwitness.checks.roster import Roster
 
 
 class Told:
-    """Builder of one journal with records at times 1, 2, 3 … ns: `told.deliver(client, conn, author, counter, seq=3)`.
+    """Builder of one journal with records at times 1, 2, 3 … µs: `told.deliver(client, conn, author, counter, seq=3)`.
 
     A message's digest and size are derived from (author, counter). Default are conversation 0 and attempt 1. Each
     client is a user.

@@ -80,7 +80,7 @@ late = ""
 
 
 class NoEndError(BaseException):
-    """Raised when LIMIT_S is over. It is no Exception, because the judge would take it for a crash of the check."""
+    """Raised when LIMIT_S is over; no Exception, because the judge would take that for a crash of the check."""
 
 
 def literal(ids: Sequence[str]) -> list[str]:

@@ -202,7 +202,10 @@ def _still_coming(h: History, held: Held, message: tuple[int, int]) -> bool:
 
 
 def _accepted(h: History) -> set[tuple[int, tuple[int, int]]]:
-    """Return (conversation, message) of all messages that took effect: stored, or acknowledged without a history."""
+    """Return (conversation, message) of all messages that took effect: stored, or acknowledged without a history.
+
+    A message that was stored only after the end of the run does not count (`before_the_end`).
+    """
     effect = Kind.STORED if h.contract.history else Kind.OK
     accepted = {(r.conv, r.message) for r in h.of(effect) if r.regular and r.message in h.invokes}
     if h.contract.history and h.contract.acknowledges:
@@ -322,7 +325,7 @@ def _shown(h: History, read: R, message: tuple[int, int], sent: int) -> str:
 
 
 def before_the_end(h: History, conv: int, message: Any) -> bool:
-    """Return whether a message took effect before the end of the run, for messages that may have no acknowledgement.
+    """Return whether a message certainly took effect before the end of the run, also if its acknowledgement is missing.
 
     It did if it was acknowledged, if a message with a higher number was, or, without numbers, if it was received. A
     message with two numbers counts as without a number.

@@ -93,8 +93,7 @@ def told_whether_it_goes_on(h: History) -> Opinion:
 def resumed_without_gap(h: History) -> Opinion:
     """Judge I20: the first message after a subscription that continues at q has the number q + 1.
 
-    An older message may come before it if the device has not received it yet; without echo, the device's own messages
-    may be left out.
+    An older one may come before it if it is new to the device; without echo, the device's own may be left out.
     """
     if h.contract.sequence != "contiguous":
         return Opinion(0, 0, promised=False)
@@ -124,10 +123,7 @@ def honest_marks(h: History) -> Opinion:
 
 
 def _subscriptions(h: History) -> Iterator[tuple[R, list[R]]]:
-    """Yield (JOIN, the messages of that conversation on that connection until the next JOIN or LEAVE).
-
-    The number of a frame counts even if its body is corrupt.
-    """
+    """Yield (JOIN, messages of the conversation on that connection until the next JOIN or LEAVE), corrupt ones too."""
     open_: dict[Any, tuple[R, list[R]]] = {}
     every = []
     for r in h.of(Kind.JOIN, Kind.LEAVE, Kind.DELIVER, Kind.REPLAY):
@@ -144,9 +140,9 @@ def _subscriptions(h: History) -> Iterator[tuple[R, list[R]]]:
 
 
 def timely(h: History) -> Opinion:
-    """Judge I25: a message acknowledged at t is delivered until t + bound on every connection that was open and joined.
+    """Judge I25: a message acknowledged at t is delivered until t + bound on every connection that was joined.
 
-    Violations are counted by message. A fault, the drain, or the end of the connection before t + bound excuses.
+    Violations count by message. A fault, the drain, or the connection's end before t + bound excuses.
     """
     if h.contract.delivery_bound_s is None:
         return Opinion(0, 0, promised=False)
@@ -193,8 +189,7 @@ def timely(h: History) -> Opinion:
 def answered(h: History) -> Opinion:
     """Judge I43: a sending on a connection that lasts is answered within the bound, by any answer to its message.
 
-    After the connection of an earlier sending was cut, a later sending of the message waits too. Examined are sendings
-    that were answered.
+    If an earlier sending's connection was cut, a later sending waits too. Examined: sendings that were answered.
     """
     bound = int(h.contract.answer_bound_s * 1e9)
     if h.torn:
@@ -239,10 +234,7 @@ def no_echo(h: History) -> Opinion:
 
 
 def _sendings_and_answers(h: History) -> dict[Any, list[R]]:
-    """Return message → its sendings and answers, for messages that all happened in one journal.
-
-    Messages with an answer that states no attempt or conversation are left out.
-    """
+    """Return message → its sendings and answers, if all are in one journal and all answers state what they answer."""
     events: dict[Any, list[R]] = defaultdict(list)
     for r in h.of(Kind.INVOKE, Kind.OK, Kind.FAIL, Kind.INFO):
         events[r.message].append(r)
@@ -313,8 +305,7 @@ def agent_streams(h: History) -> Opinion:
 
     Violations are counted by stream. Examined are streams that ended and streams that are broken.
 
-    A connection that joined in the middle receives no beginning. So a missing beginning counts only if the connection
-    had joined before the question was sent, and only if no journal is torn.
+    A missing beginning counts only for connections that had joined before the question, and if no journal is torn.
     """
     runs: dict[Any, list[R]] = defaultdict(list)
     for r in h.of(Kind.RUN):
@@ -446,10 +437,7 @@ def _until_leaving(h: History, events: list[R]) -> list[R]:
 
 
 def _listening(h: History, process: Any, conv: int, until: int) -> int | None:
-    """Return the time (ns) since which a connection was subscribed to a conversation; None: it was not.
-
-    `until`: position in its journal for which the answer holds.
-    """
+    """Return since when (ns) a connection was subscribed to a conversation at place `until` of its journal, or None."""
     since = None
     for r in h.of(Kind.JOIN, Kind.LEAVE):
         if (r.process, r.conv) == (process, conv) and r.place < until and h.member(r.client, r.conv):
@@ -572,8 +560,8 @@ def _before(h: History, read: R, *kinds: int) -> list[R]:
 def revoked(h: History) -> Opinion:
     """Judge I13: a removed member receives no message sent after the removal was confirmed, until the next joining.
 
-    Violations are counted by device and message. Of messages sent before a later joining only those count whose number
-    is not above the head at that joining, because the others may have come after it.
+    Violations count by device and message. Messages sent before a later joining count only if their number is not above
+    the head at that joining; the others may have come after it.
     """
     joins, kicks = list(h.of(Kind.JOIN)), list(h.of(KICK))
     delivered = {(r.client, r.message) for r in h.of(Kind.DELIVER) if r.regular}

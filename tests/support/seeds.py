@@ -9,9 +9,9 @@ from _pytest.mark import ParameterSet
 
 
 def blocks(count: int, sample: int | None = None) -> list[ParameterSet]:
-    """Return the numbers of `count` blocks as pytest parameters; those after the first `sample` are marked as `campaign`.
+    """Return the numbers of `count` blocks as pytest parameters; those after `sample` are marked as `campaign`.
 
-    `sample`: None means half of them.
+    `sample`: how many are not marked; None: half of them.
     """
     sample = count // 2 if sample is None else sample
     return [pytest.param(n, marks=[pytest.mark.campaign] if n >= sample else []) for n in range(count)]

@@ -183,7 +183,7 @@ class Platform:
         return self.log[conv][position - 1].seq if position else 0
 
     def evict(self, link: Link, conv: int) -> None:
-        """End a link's subscription, as if continuity is lost, and subscribe it again a little later."""
+        """End a link's subscription, and subscribe the link again a little later: the platform has lost continuity."""
         if link.open and link.cursor.pop(conv, None) is not None:
             self.to_client(link, Frame("left", conv))
             self.clock.at(self.clock.now + self.delay(20), lambda: self.join(link, conv, None) if link.open else None)

@@ -1,7 +1,7 @@
 """Plots as inline SVG: no script, no dependency, the same bytes for the same data.
 
 Colours are classes (`c0` … `c7`) that the page's style sheet sets for light, dark and print. The browser shows a value
-when the pointer is over it (`<title>`). Numbers are written with two decimals.
+when the pointer is over its point (`<title>`). Numbers are written with two decimals.
 """
 
 from __future__ import annotations

@@ -220,7 +220,7 @@ class Chat:
 
 
 def tls_context(files: list[str] | None) -> ssl.SSLContext | None:
-    """Return a TLS context from the files of certificate, key and the authority of clients; None for None."""
+    """Return a TLS context from three files: certificate, key, and the clients' authority; None without files."""
     if files is None:
         return None
     made = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=files[2])
