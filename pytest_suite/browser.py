@@ -66,7 +66,7 @@ class Visitor:
         context.set_default_timeout(PATIENCE_MS)
 
     async def blank(self) -> Page:
-        """Open an empty tab."""
+        """Open an empty tab and return it; from then on its errors go to `complaints`."""
         page = await self.context.new_page()
         page.on("pageerror", lambda error: self.complaints.append(f"thrown: {error}"))
         page.on("console", lambda said: self.complaints.append(said.text) if said.type == "error" else None)

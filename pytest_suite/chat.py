@@ -143,7 +143,7 @@ class Socket:
 async def open_socket(
     url: str, token: str = "", *, way: Way = "header", resume: Mapping[str, int] | None = None, headers: Any = None
 ) -> Socket:
-    """Open a socket and wait for the welcome frame. Raises Refused.
+    """Open a socket, wait for the welcome frame, and return the socket. Raises Refused if the platform refuses it.
 
     `token`: the access token, a ticket if `way` is "ticket"; `resume`: last sequence number received, by conversation.
     """

@@ -80,11 +80,11 @@ class Factory:
         return f"{name}{self._made}-{self.random.getrandbits(32):08x}.{self.platform.tag}@{DOMAIN}"
 
     async def visit(self, browser: Browser, url: str) -> HttpResponse:
-        """Send one request as a browser does, with its cookies, without following redirects."""
+        """Send one request as a browser does, with its cookies, and return the answer; redirects are not followed."""
         return await run_flow_async(browser.request("GET", url), self.http)
 
     async def log_in(self, email: str | None = None, *, ttl_s: float | None = None) -> User:
-        """Log in through the provider, as a browser does; an address that is new gets a new account.
+        """Log in through the provider, as a browser does, and return the user; a new address gets a new account.
 
         `ttl_s`: lifetime of the access token in seconds.
         """
@@ -100,11 +100,11 @@ class Factory:
         return user
 
     async def log_in_many(self, n: int, name: str = "user") -> list[User]:
-        """Log in `n` new people, at most `AT_ONCE` at the same time."""
+        """Log in `n` new people, at most `AT_ONCE` at the same time; return the users."""
         return list(await asyncio.gather(*(self.log_in(self.email(name)) for _ in range(n))))
 
     async def get(self, url: str, token: str, **more: Any) -> httpx.Response:
-        """Send a GET request with a token."""
+        """Send a GET request with a token; return the answer."""
         return await self.http.get(url, headers=bearer(token), **more)
 
     async def conversation(self, *members: User, key: str | None = None) -> str:
@@ -151,7 +151,10 @@ class Factory:
     async def connect(
         self, user: User, *, way: Way = "header", resume: Mapping[str, int] | None = None, base: str | None = None
     ) -> Socket:
-        """Open a socket of a user; it is closed after the test. `base`: one replica instead of the edge."""
+        """Open a socket of a user and return it; `close` closes it after the test.
+
+        `base`: one replica instead of the edge.
+        """
         credential = await self.credential(user, way)
         socket = await open_socket(base or self.platform.edge, credential, way=way, resume=resume)
         self.sockets.append(socket)

@@ -68,7 +68,7 @@ class Login:
         return answer.headers["location"]
 
     async def call_back(self, url: str, browser: Browser | None = None) -> HttpResponse:
-        """Visit the callback, in this login's browser or another one."""
+        """Visit the callback, in this login's browser or in `browser`; return the answer."""
         return await self.people.visit(browser or self.browser, url)
 
 

@@ -126,7 +126,7 @@ def find(
 
 
 def read_target(path: Path) -> dict[str, Any]:
-    """Read endpoints from a file: the state file of `earwitness up`, or TOML with a table `[endpoints]`.
+    """Return the endpoints in a file: the state file of `earwitness up`, or TOML with a table `[endpoints]`.
 
     Raises UsageError if the file cannot be read or lacks an endpoint that every test needs.
     """

@@ -103,7 +103,7 @@ async def _seed_main(main: asyncpg.Connection, people: int, seed: int) -> None:
 async def _there(database: asyncpg.Connection, table: str, seed: int) -> int:
     """Return the number of seeded people in a table, from earlier sessions with this seed.
 
-    They are numbered without a gap.
+    Seeded people are numbered without a gap, so this is also the number of the next one.
     """
     return int(await database.fetchval(f"SELECT count(*) FROM {table} WHERE email LIKE $1", f"%.s{seed}@{DOMAIN}"))
 

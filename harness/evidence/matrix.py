@@ -63,7 +63,7 @@ class RealBench:
         self._platform: Platform | None = None
 
     def __enter__(self) -> RealBench:
-        """Start the platform with its defect, and with the settings that the story needs."""
+        """Start the platform with its defect, and with the settings that the story needs; return self."""
         shutil.rmtree(self._logs, ignore_errors=True)
         defect = self._defect
         defects = {defect.service: [f"{defect.order}:{self._probability:g}"]} if defect else {}

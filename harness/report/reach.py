@@ -125,7 +125,7 @@ class _Places:
             row[where] += count
 
     def __add__(self, other: _Places) -> _Places:
-        """Return the sums of both, which are of different conversations."""
+        """Return the sums of the counts of both, which are of different conversations."""
         both = _Places(self.total + other.total, {author: dict(row) for author, row in self.by_sender.items()})
         for author, row in other.by_sender.items():
             mine = both.by_sender.setdefault(author, dict.fromkeys(WHERE, 0))
@@ -160,7 +160,7 @@ class Reached:
     stored: _Places
 
     def __add__(self, other: Reached) -> Reached:
-        """Return the sums of both, which are of different conversations."""
+        """Return the sums of the counts of both, which are of different conversations."""
         rooms = {size: dict(row) for size, row in self.rooms.items()}
         for size, row in other.rooms.items():
             mine = rooms.setdefault(size, dict.fromkeys(row, 0))

@@ -154,9 +154,9 @@ class Part:
 
 
 def judge_shards(folder: str, shards: tuple[int, ...], split: bool = False) -> Part:
-    """Judge the shards with these numbers together. Any process that can read `folder` may run this task.
+    """Judge the shards with these numbers together; return the result.
 
-    `split`: the shards hold a part of one conversation.
+    Any process that can read `folder` may run this task. `split`: the shards hold a part of one conversation.
     """
     task: Task = pickle.loads((Path(folder) / TASK).read_bytes())
     batches = read_shards(Path(folder), task.layout, shards)
@@ -164,7 +164,7 @@ def judge_shards(folder: str, shards: tuple[int, ...], split: bool = False) -> P
 
 
 def judge_part(task: Task, batches: Any, *, split: bool = False) -> Part:
-    """Judge the records of some conversations.
+    """Judge the records of some conversations; return the result.
 
     `batches`: all records of these conversations, and the records without a conversation that every judge needs.
     `split`: they are a part of one conversation.

@@ -34,7 +34,7 @@ KEYS = (
 )  # fmt: skip
 """Kinds of lines, and their words in the legend."""
 PLANNED_ROOM = re.compile(r"r\d+-of-\d+")
-"""Name of a room of the plan: its number, and how many members it has."""
+"""Pattern of the name of a planned room: its number, and its number of members."""
 
 STYLE = """
 text { font-family: system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif; font-size: 12px; fill: #1b1f24 }

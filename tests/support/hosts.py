@@ -126,7 +126,10 @@ class Network:
             subprocess.run(["ip", "netns", "del", f"{self.tag}-{host}"], check=False)
 
     def start(self, host: int, command: Sequence[str], log: Path, **environment: str) -> subprocess.Popen[bytes]:
-        """Start a process on a host: in its network, with its clocks, and with its own disk at the folder of runs."""
+        """Start a process on a host, with the host's network, clocks, and disk at the folder of runs.
+
+        Return the process.
+        """
         own_disk = f"mount -t tmpfs tmpfs {self.runs} && " if host else ""
         shift = f"--monotonic={SHIFTS[host]}" if SHIFTS[host] else "--monotonic=0"
         time_space = ("--time", shift) if SHIFTS[host] else ()

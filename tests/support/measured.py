@@ -37,7 +37,7 @@ PLANNED = {"users": USERS, "seconds": SECONDS, "spawn_rate": 50, "shape": None, 
 def measured_run(path: Path, seed: int, ratio: float = 1.0, **described: Any) -> Path:
     """Write a run into `path` whose latencies and CPU times are `ratio` times 10 ms; return its path.
 
-    They vary by 2 % from run to run, as drawn by `seed`. `described`: further keys of `run.json`.
+    The times also vary by 2 % from run to run, as drawn by `seed`. `described`: further keys of `run.json`.
     """
     rng = np.random.default_rng(seed)
     scale = ratio * float(np.exp(rng.normal(0, 0.02)))

@@ -327,8 +327,8 @@ def _shown(h: History, read: R, message: tuple[int, int], sent: int) -> str:
 def before_the_end(h: History, conv: int, message: Any) -> bool:
     """Return whether a message certainly took effect before the end of the run, also if its acknowledgement is missing.
 
-    It did if it was acknowledged, if a message with a higher number was, or, without numbers, if it was received. A
-    message with two numbers counts as without a number.
+    True if the message was acknowledged, if a message with a higher number was, or, without numbers, if the message was
+    received. A message with two numbers counts as without a number.
     """
     acked = {r.message for r in h.of(Kind.OK) if r.regular and r.conv == conv}
     if message in acked:

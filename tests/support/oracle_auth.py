@@ -112,7 +112,7 @@ def under_way(token: R) -> int:
 def by_a_doubtful_clock(h: History, token: R) -> bool:
     """Return whether the deadline of a token depends on a wall clock that was stepped and not confirmed since.
 
-    It is confirmed if, between the same two steps, the process recorded a token by which the clocks agreed.
+    The clock is confirmed if, between the same two steps, the process recorded a token by which the clocks agreed.
     """
     if not token.flags & Flag.OWN:
         return False

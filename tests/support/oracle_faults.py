@@ -168,7 +168,7 @@ def outage(h: History) -> Opinion:
 def refused_by_a_step(h: History, r: R) -> bool:
     """Return whether steps of the wall clock may explain that a request's token was refused.
 
-    They may have moved its deadline, or made it a token of the future.
+    Steps may have moved the token's deadline, or made it a token of the future.
     """
     token, leeway = tokens(h).get(r.message), int(h.contract.token_leeway_s * NS)
     if token is None:

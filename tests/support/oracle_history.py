@@ -134,7 +134,7 @@ class History:
     def may_have_lost(self, author: int) -> bool:
         """Return whether a sending of this author may be missing.
 
-        It may if the author's journal is torn or, for an author without a journal, if any journal is.
+        True if the author's journal is torn; for an author without a journal, if any journal is torn.
         """
         own = {r.journal for r in self.of(Kind.INVOKE, Kind.CONNECT) if r.client == author}
         return bool(own & self.torn if own else self.torn)
@@ -197,7 +197,7 @@ class History:
     def until_the_end(self, end: R | None, journal: int) -> bool:
         """Return whether a subscription that this record ended (None: none did) lasted to the end of the run.
 
-        It did if the drain was over, or if the tester closed the connection during the drain.
+        True if the drain was over, or if the tester closed the connection during the drain.
         """
         if end is None or end.t >= self.phase(journal, Phase.DRAINED):
             return True

@@ -69,7 +69,7 @@ class Pattern:
 
 
 def pattern_of(folder: Path, records: int, shards: int, seed: int) -> Pattern:
-    """Make the pattern of a shard of about `records` records, and write its chatting and its final read into files."""
+    """Return the pattern of a shard of about `records` records; its chatting and final read are written into files."""
     rng = np.random.default_rng(seed)
     small = make_roster(USERS, rng)
     parts = list(blocks(small, records, rng))

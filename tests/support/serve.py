@@ -30,7 +30,9 @@ from earwitness.harness.platform.stores import find_valkey
 
 
 def ours(folder: Path, script: str, port: int, target: str, beat: str) -> Program:
-    """Configure a small server of this project, and write its target file with the option `beat` of the client.
+    """Configure a small server of this project; return its program.
+
+    Its target file gets the option `beat` of the client.
 
     `script`: name of the server's file in tests/support, and its options.
     """

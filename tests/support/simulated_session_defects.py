@@ -74,7 +74,8 @@ class Dice(Services):
     def twice(self, entry: Entry, links: Sequence[Link]) -> set[str]:
         """Return {"I6"} if the entry was received more than once as new on these links, else an empty set.
 
-        Not for a message that was sent several times on a platform where each attempt may take effect.
+        The set is also empty for a message that was sent several times if each sending may take effect on this
+        platform.
         """
         author = self.world.clients[entry.send.author]
         once = self.rules.idempotent or author.sendings[entry.send.counter] == 1
@@ -153,7 +154,7 @@ class SessionDefects(Dice):
     def never_answered(self, link: Link, send: Send) -> set[str]:
         """Return {"I43"} if a sending without an answer violates the promise, else an empty set.
 
-        It does if its connection lasted, its author was a member throughout, and no outage excuses it.
+        A violation is expected if its connection lasted, its author was a member throughout, and no outage excuses it.
         """
         world, author = self.world, self.world.clients[send.author]
         sent, since = world.sent_at[send.message], author.since.get(send.conv)

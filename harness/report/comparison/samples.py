@@ -188,9 +188,8 @@ def figures_of(history: History) -> dict[str, float]:
 def _of_streams(measured: Measured) -> Iterator[tuple[str, float]]:
     """Yield (name, value) of figures of streamed answers: times in ms, tokens a second, shares in %.
 
-    Nothing if none was.
-
-    A question without any token counts as infinitely late; a figure that becomes infinite for this reason is left out.
+    Nothing is yielded if no answer was streamed. A question without any token counts as infinitely late; a figure that
+    becomes infinite for this reason is left out.
     """
     first = len(np.unique(measured.streamed.first_at // SECOND_NS))
     for name, seconds in (("first token", first), ("token gap", measured.token_gap_seconds)):
