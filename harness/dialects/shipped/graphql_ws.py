@@ -125,10 +125,7 @@ class Operations(BaseDialogue):
         return tuple((JOINED, label, None, -1, None, None, True if label in self._seqs else None) for label in labels)
 
     def _next(self, label: str, payload: dict[str, Any], data: str | bytes) -> Sequence[Heard]:
-        """Return MESSAGE for a result that a room's subscription delivers, OTHER if the result is no message.
-
-        The first result shows that the subscription works, so JOINED comes before its message.
-        """
+        """Return the event of a result: MESSAGE, OTHER if it is none; JOINED before that of the first result."""
         joined = self._join(label) if label in self._joining and not self._dialect.joins_by_pong else ()
         message = self._dialect.paths.message(label, payload.get("data"))
         if message is not None:

@@ -86,10 +86,7 @@ class Chat(d.BaseDialogue):
         return b.not_understood(f"packet of kind {kind}, flags {flags}: {body[:200]!r}")
 
     def _connected(self, present: bool, code: int) -> Sequence[d.Heard]:
-        """Process CONNACK: return WELCOME, and JOINED for rooms that the session has; subscribe to the others.
-
-        `present`: the server still had the session; else it has no rooms. `code`: return code, 0 if accepted.
-        """
+        """Return the events of a CONNACK with the return `code`; subscribe to all rooms if no session is `present`."""
         if code:
             why = dict(enumerate(mqtt.REFUSALS)).get(code, "?")
             return b.not_understood(f"CONNACK {code}: refused because of {why}")

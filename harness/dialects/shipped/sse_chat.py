@@ -124,10 +124,7 @@ class SseChat(d.BaseDialect):
         return {name.lower(): template.render(values) for name, template in self.headers.items()}
 
     def _read(self, answer: StreamedAnswer, lines: str) -> None:
-        """Parse one server-sent event and note in `answer` what it says: a piece of text, an error, or the end.
-
-        `lines`: the event as received. Never raises.
-        """
+        """Note in `answer` what the server-sent event `lines` says: a text, an error, or the end. Never raises."""
         event = d.parse_event(lines)
         if self.done in (event.data.strip(), event.event):
             answer.completed()
