@@ -55,6 +55,8 @@ SLOW = frozenset(
         "report/test_follow.py",
         "checks/tester/test_missing_parts.py",
         "report/test_damage.py",
+        "report/test_large_rooms.py",
+        "report/test_sharded.py",
         "report/comparison/test_false_alarms.py",
     }
 )

@@ -95,8 +95,11 @@ def record_bytes() -> Callable[[Path], list[bytes]]:
     ]
 
 
-def test_a_master_that_is_gone(run_dir: Path, own: Path, journal: Journal, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_master_that_is_gone(
+    run_dir: Path, own: Path, journal: Journal, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The end does not wait for ever; the records stay where they are, and the message says where."""
+    monkeypatch.setattr(shipper, "SILENCE_S", 0.5)
     way = Way(Intake(run_dir, {"worker": Gathering(run_dir, "load-1")}), random.Random(1), 1.0)
     assert not shipped(way, own, journal).finish()
     assert str(own) in capsys.readouterr().err
