@@ -206,7 +206,7 @@ class Browser:
         first request in statistics, the others are labelled METHOD and path. Raises FlowError after `MAX_REDIRECTS`
         redirects.
         """
-        for _ in range(MAX_REDIRECTS):
+        for _ in range(MAX_REDIRECTS + 1):
             response = yield from self.request("GET", url, name=name)
             if response.status not in REDIRECTS:
                 return response

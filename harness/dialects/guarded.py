@@ -14,7 +14,7 @@ from earwitness.harness.client.dialogue import Dialogue, ManyDialogues
 from earwitness.harness.client.events import AGENT, BEAT, JOINED, NACK, PRESENCE, WELCOME, Handshake, Heard
 from earwitness.harness.client.flow import Flow, FlowError, HttpRequest, StreamedRequest
 from earwitness.harness.client.wire import Refused
-from earwitness.harness.dialects.parts import StreamsAnswers
+from earwitness.harness.dialects.parts import HasRooms, SendsByHttp, StreamsAnswers
 from earwitness.harness.dialects.protocol import Credentials, Person, Room, Statement, StoredRow, Target
 from earwitness.harness.errors import EarwitnessError, Exceeded, TargetError
 from earwitness.harness.progress import one_line
@@ -162,6 +162,54 @@ class GuardedStreams:
         return safely
 
 
+def _flow(where: str, name: str, make: Callable[..., Flow[T]], *arguments: object) -> Flow[T]:
+    """Run a flow of a dialect's method `name`; an exception of the dialect becomes a FlowError with its sentence."""
+    try:
+        result = yield from make(*arguments)
+    except (EarwitnessError, FlowError, GeneratorExit, OSError):
+        raise
+    except Exception as error:
+        raise FlowError(name, "an answer of the dialect", detail=str(failed(where, name, error))) from error
+    return result
+
+
+class GuardedPosts:
+    """Part `sends_by_http` of a dialect in Python, whose mistakes become errors that name the dialect."""
+
+    def __init__(self, posts: SendsByHttp, where: str) -> None:
+        """Guard `posts`; `where` names the dialect in error messages."""
+        self._posts, self._where = posts, where
+
+    def post(self, credentials: Credentials, label: str, message_id: str, text: str) -> Flow[Sequence[Heard]]:
+        """Implement `SendsByHttp.post`: run the dialect's flow and check its events.
+
+        Raises FlowError if the dialect raises an exception, DialectError if it returns something that is no event.
+        """
+        events = yield from _flow(self._where, "post", self._posts.post, credentials, label, message_id, text)
+        return checked_events(self._where, "post", events)
+
+
+class GuardedRooms:
+    """Part `has_rooms` of a dialect in Python, whose mistakes become a DialectError."""
+
+    def __init__(self, places: HasRooms, where: str) -> None:
+        """Guard `places`; `where` names the dialect in error messages."""
+        self._places, self._where = places, where
+
+    def existing_rooms(self, people: Sequence[Person]) -> Sequence[Room]:
+        """Implement `HasRooms.existing_rooms`: call the dialect's method, and check that it returns rooms."""
+        try:
+            rooms = list(self._places.existing_rooms(people))
+        except EarwitnessError:
+            raise
+        except Exception as error:
+            raise failed(self._where, "existing_rooms", error) from error
+        for room in rooms:
+            if not isinstance(room, Room):
+                raise DialectError(f"{self._where}: existing_rooms returned {shortly(room)}, which is no Room.")
+        return rooms
+
+
 def event_fault(event: object) -> str | None:
     """Return the words for an error message that say what is wrong with an event, None if nothing is."""
     if not isinstance(event, tuple) or len(event) != 7:
@@ -196,42 +244,47 @@ class GuardedDialect:
     """Target of a dialect in Python, with guards.
 
     A mistake of the dialect becomes a FlowError in the flows of `Target`, and a DialectError in `dialogue`, in the
-    dialogue itself, and in streamed answers. Other parts are passed on without a guard.
+    dialogue itself, and in the parts `streams_answers`, `sends_by_http` and `has_rooms`. Other parts have no guard.
     """
 
     def __init__(self, target: Target, where: str) -> None:
         """Guard `target`; `where` names the dialect in error messages."""
         self.target, self._where = target, where
-        self.name, self.contract, self.network, self.parts = target.name, target.contract, target.network, target.parts
-        if (streams := target.parts.streams_answers) is not None:
-            self.parts = replace(target.parts, streams_answers=GuardedStreams(streams, where))
+        self.name, self.contract, self.network = target.name, target.contract, target.network
+        streams, posts, places = target.parts.streams_answers, target.parts.sends_by_http, target.parts.has_rooms
+        self.parts = replace(
+            target.parts,
+            streams_answers=None if streams is None else GuardedStreams(streams, where),
+            sends_by_http=None if posts is None else GuardedPosts(posts, where),
+            has_rooms=None if places is None else GuardedRooms(places, where),
+        )
         self.allow_load, self.max_users = target.allow_load, target.max_users
         self.says_joined, self.logins, self.addresses = target.says_joined, target.logins, target.addresses
         self.stated = target.stated
 
     def reachable(self) -> Flow[None]:
         """Implement `Target.reachable`: run the dialect's flow with a guard."""
-        return self._flow("reachable", self.target.reachable)
+        return _flow(self._where, "reachable", self.target.reachable)
 
     def login(self, person: Person) -> Flow[Credentials]:
         """Implement `Target.login`: run the dialect's flow with a guard."""
-        return self._flow("login", self.target.login, person)
+        return _flow(self._where, "login", self.target.login, person)
 
     def identity(self, credentials: Credentials) -> Flow[Sequence[Statement]]:
         """Implement `Target.identity`: run the dialect's flow with a guard."""
-        return self._flow("identity", self.target.identity, credentials)
+        return _flow(self._where, "identity", self.target.identity, credentials)
 
     def open_room(self, credentials: Credentials, room: Room) -> Flow[None]:
         """Implement `Target.open_room`: run the dialect's flow with a guard."""
-        return self._flow("open_room", self.target.open_room, credentials, room)
+        return _flow(self._where, "open_room", self.target.open_room, credentials, room)
 
     def probe(self, credentials: Credentials) -> Flow[int]:
         """Implement `Target.probe`: run the dialect's flow with a guard."""
-        return self._flow("probe", self.target.probe, credentials)
+        return _flow(self._where, "probe", self.target.probe, credentials)
 
     def history(self, credentials: Credentials, room: Room) -> Flow[list[StoredRow]]:
         """Implement `Target.history`: run the dialect's flow with a guard."""
-        return self._flow("history", self.target.history, credentials, room)
+        return _flow(self._where, "history", self.target.history, credentials, room)
 
     def dialogue(
         self,
@@ -248,15 +301,6 @@ class GuardedDialect:
             raise
         except Exception as error:
             raise failed(self._where, "dialogue", error) from error
-
-    def _flow(self, name: str, make: Callable[..., Flow[T]], *arguments: object) -> Flow[T]:
-        try:
-            result = yield from make(*arguments)
-        except (EarwitnessError, FlowError, GeneratorExit, OSError):
-            raise
-        except Exception as error:
-            raise FlowError(name, "an answer of the dialect", detail=str(failed(self._where, name, error))) from error
-        return result
 
 
 def _guarded(dialogue: Dialogue, where: str) -> Dialogue:

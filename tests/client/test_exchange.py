@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from earwitness.harness.client.exchange import Exchange, observed
-from earwitness.harness.client.flow import Flow, FlowError, HttpRequest, HttpResponse
+from earwitness.harness.client.flow import MAX_REDIRECTS, Browser, Flow, FlowError, HttpRequest, HttpResponse
 
 
 def two_steps() -> Flow[int]:
@@ -57,3 +57,21 @@ def test_headers_come_on_top_of_each_request() -> None:
     with pytest.raises(StopIteration):
         watched.send(HttpResponse(200, {}, b""))
     assert [exchange.request.headers["x-forwarded-for"] for exchange in seen] == ["10.0.0.1"] * 2
+
+
+def test_ten_redirects_are_followed_and_not_eleven() -> None:
+    """The limit is the number of redirects, not of requests."""
+
+    def followed(redirects: int) -> HttpResponse:
+        flow = Browser().follow("http://there/0")
+        next(flow)
+        for n in range(1, redirects + 1):
+            assert flow.send(HttpResponse(302, {"location": f"/{n}"}, b"")).url == f"http://there/{n}"
+        with pytest.raises(StopIteration) as end:
+            flow.send(HttpResponse(200, {}, b""))
+        answer: HttpResponse = end.value.value
+        return answer
+
+    assert followed(MAX_REDIRECTS).status == 200
+    with pytest.raises(FlowError, match="at most 10"):
+        followed(MAX_REDIRECTS + 1)

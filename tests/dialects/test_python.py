@@ -245,6 +245,71 @@ def test_a_dialect_that_streams_wrongly(dialect: Callable[..., Any], old: str, n
         flow.send(HttpResponse(200, {}, b""))
 
 
+POSTS = """
+from earwitness.dialects import *
+SETTINGS = {"urls": {"http": "http://127.0.0.1:1"}}
+class Chat(BaseDialect):
+    def dialogue(self, credentials, rooms, resume=None, previous=None):
+        return SilentDialogue([room.label for room in rooms])
+    def post(self, credentials, label, message_id, text):
+        response = yield HttpRequest("POST", "http://127.0.0.1:1")
+        return [(ACK, label, None, -1, None, message_id, None)]
+    def existing_rooms(self, people):
+        return [Room(number=0, label="lobby", members=tuple(people))]
+def open_dialect(settings):
+    chat = Chat(settings, Parts())
+    chat.parts = Parts(sends_by_http=chat, has_rooms=chat)
+    return chat
+"""
+
+
+def posted(target: Any) -> Any:
+    """Post a message with an answer of 200, and return the events."""
+    flow = target.parts.sends_by_http.post(Credentials(person=ANN, user_id="ann", token=""), "r0", "m1", "text")
+    next(flow)
+    with pytest.raises(StopIteration) as end:
+        flow.send(HttpResponse(200, {}, b""))
+    return end.value.value
+
+
+def test_a_dialect_that_posts_and_has_rooms(dialect: Callable[..., Any]) -> None:
+    """Guarded, it returns the same events and rooms."""
+    target = dialect(POSTS)
+    assert posted(target) == [(2, "r0", None, -1, None, "m1", None)]
+    assert [room.label for room in target.parts.has_rooms.existing_rooms([ANN])] == ["lobby"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "error", "words"),
+    [
+        ("return [(ACK,", "return [(99,", DialectError, "there is no kind of event 99"),
+        (
+            "        return [(ACK",
+            "        response.nothing\n        return [(ACK",
+            FlowError,
+            "post failed with Att",
+        ),
+    ],
+)
+def test_a_dialect_that_posts_wrongly(
+    dialect: Callable[..., Any], old: str, new: str, error: type[Exception], words: str
+) -> None:
+    """Each mistake is a sentence that blames the dialect."""
+    with pytest.raises(error, match=words):
+        posted(dialect(POSTS, (old, new)))
+
+
+@pytest.mark.parametrize(
+    ("new", "words"),
+    [("return [1 / 0]", "existing_rooms failed with ZeroDivisionError"), ("return ['lobby']", "which is no Room")],
+)
+def test_a_dialect_with_wrong_rooms(dialect: Callable[..., Any], new: str, words: str) -> None:
+    """It is refused by a sentence before the run."""
+    target = dialect(POSTS, ('return [Room(number=0, label="lobby", members=tuple(people))]', new))
+    with pytest.raises(DialectError, match=words):
+        target.parts.has_rooms.existing_rooms([ANN])
+
+
 @pytest.mark.parametrize(
     ("event", "words"),
     [

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
+
 from earwitness.checks.history.record import Place
 from earwitness.harness.client.flow import Flow, HttpRequest
 from earwitness.harness.dialects.parts import Profile
@@ -24,7 +26,7 @@ class ReferenceAccounts:
     def rename(self, credentials: Credentials, name: str) -> Flow[Profile | None]:
         """Implement `Accounts.rename`: send PATCH /auth/me."""
         headers = {"authorization": f"Bearer {credentials.token}", "content-type": "application/json"}
-        body = f'{{"name":"{name}"}}'.encode()
+        body = orjson.dumps({"name": name})
         response = yield HttpRequest("PATCH", self._urls[Place.AUTH], headers, body, "rename")
         return _profile(response.json()) if response.status == 200 else None
 

@@ -60,14 +60,16 @@ class RequestTemplate:
         """Return the request with `values` in its placeholders.
 
         base     base URL of relative addresses
-        headers  headers that present the credentials; own headers of the same spelling replace them
+        headers  headers that present the credentials; own headers of the same name replace them
 
         Raises KeyError for a placeholder without a value.
         """
-        sent = dict(headers or {})
+        own = {key: template.render(values) for key, template in self.headers.items()}
+        general = dict(headers or {})
         if self.body is not None:
-            sent["content-type"] = self.content_type
-        sent |= {key: template.render(values) for key, template in self.headers.items()}
+            general["content-type"] = self.content_type
+        named = {key.lower() for key in own}
+        sent = {key: value for key, value in general.items() if key.lower() not in named} | own
         body = self.body.render(values).encode() if self.body is not None else b""
         return HttpRequest(self.method, address(base, self.url.render(values)), sent, body, self.name)
 

@@ -315,6 +315,15 @@ def test_what_devices_share(target: ReferenceTarget, credentials: Credentials, r
     assert json.loads(sharing.watch("r")) == {"type": "watch", "conversation": "r"}
 
 
+def test_a_new_name_may_have_any_characters(target: ReferenceTarget, credentials: Credentials) -> None:
+    """The request's body stays valid JSON."""
+    accounts, name = target.parts.accounts, 'Ann "the first" \\ Müller'
+    assert accounts is not None
+    profile = {"id": "u", "email": "ann@people.example", "name": name}
+    _, (request,) = drive(accounts.rename(credentials, name), profile)
+    assert json.loads(request.body) == {"name": name}
+
+
 def test_edits_come_in_pages(target: ReferenceTarget, credentials: Credentials, room: Callable[..., Room]) -> None:
     """Up to the last one that there is; an answer that leads nowhere is told."""
     rows = [{"n": n, "seq": 1, "version": n + 1, "text": f"text {n}"} for n in range(3, 7)]

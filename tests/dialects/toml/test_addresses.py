@@ -12,7 +12,8 @@ from earwitness.harness.client.flow import FlowError, HttpRequest, HttpResponse
 from earwitness.harness.dialects.protocol import Person
 from earwitness.harness.dialects.registry import load_target
 from earwitness.harness.dialects.toml.addresses import check_here
-from earwitness.harness.dialects.toml.requests import address
+from earwitness.harness.dialects.toml.requests import RequestTemplate, address
+from earwitness.harness.dialects.toml.template import Template
 from earwitness.harness.errors import SettingsError, TargetError
 
 WHOLE = """
@@ -199,3 +200,14 @@ def test_addresses_of_the_reference_platform() -> None:
         with pytest.raises(TargetError, match=rf"{key} names away\.example, which is not this machine") as caught:
             check_here({key: url})
         assert "pw" not in str(caught.value)
+
+
+def test_own_headers_replace_those_of_the_same_name() -> None:
+    """Names of headers have no case: a request with two spellings of one would be sent with both."""
+    own = {"Authorization": Template("Basic {login}"), "content-Type": Template("text/x")}
+    template = RequestTemplate(
+        name="probe", method="POST", url=Template("/in"), headers=own, body=Template("x"), content_type="text/plain",
+        accept=(200,),
+    )  # fmt: skip
+    request = template.fill("http://there", {"login": "ann"}, {"authorization": "Bearer t", "x-more": "1"})
+    assert request.headers == {"x-more": "1", "Authorization": "Basic ann", "content-Type": "text/x"}
