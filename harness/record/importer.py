@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from earwitness.checks.contract import Contract, ContractError
 from earwitness.checks.roster import Origin, Roster
@@ -26,8 +26,6 @@ from earwitness.harness.record.latencies import fault_of_latencies
 from earwitness.harness.record.parquet import require_pyarrow
 from earwitness.harness.record.rows import RowError, Rows
 from earwitness.harness.record.rundir import CHECKSUM, RUN_FILE, RunDirectory
-
-_HEADERS: Final = ("earwitness", "run", "roster", "journal")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -124,6 +122,12 @@ class _Import:
         self._members: Members = {}
         self._journals: dict[str, Journal] = {}
         self._footers: dict[str, dict[str, Any] | None] = {}
+        self._headers: dict[str, Callable[[Any], None]] = {
+            "earwitness": self._take_earwitness,
+            "run": self._take_run,
+            "roster": self._take_roster,
+            "journal": self._take_journal,
+        }
 
     def take(self, row: Mapping[str, object]) -> None:
         """Take one row or header.
@@ -135,11 +139,11 @@ class _Import:
             self._rows.write(row, self._journal(name))
             self.count += 1
             return
-        header = next((key for key in _HEADERS if key in row), None)
+        header = next((key for key in self._headers if key in row), None)
         if header is None:
-            raise RowError(f"'kind' is missing, and this is none of the headers {', '.join(_HEADERS)}")
+            raise RowError(f"'kind' is missing, and this is none of the headers {', '.join(self._headers)}")
         try:
-            getattr(self, f"_take_{header}")(row[header])
+            self._headers[header](row[header])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             if isinstance(error, RowError):
                 raise

@@ -106,8 +106,12 @@ def gather(history: History, wanted: Sequence[Wanted]) -> None:
 
 def _pass(history: History, asked: Sequence[Wanted], answer: Sequence[Wanted]) -> None:
     messages, numbers, artefacts = (
-        np.array(sorted(set().union(*(getattr(one, name) for one in asked))), dtype=np.uint64)
-        for name in ("messages", "numbers", "artefacts")
+        np.array(sorted(set().union(*sets)), dtype=np.uint64)
+        for sets in (
+            [one.messages for one in asked],
+            [one.numbers for one in asked],
+            [one.artefacts for one in asked],
+        )
     )
     others = np.zeros(256, dtype=bool)
     others[[Kind.RUN, Kind.READ_END]] = any(one.runs or one.reads for one in asked)
