@@ -21,6 +21,8 @@ DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
 LOADS = {"script": "src", "link": "href", "img": "src", "iframe": "src", "source": "src", "use": "href"}
 """Attributes whose address a browser asks for by itself."""
+OF_THE_READER = frozenset({"lunch.py", "my_checks.py", "own_story.py"})
+"""Files that a reader of the pages writes."""
 
 
 def run(*command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -137,6 +139,19 @@ def test_the_picture_is_drawn_from_the_history_beside_it(tmp_path: Path) -> None
     drawn, kept = (tmp_path / "drawn.svg").read_text("utf-8"), history.with_suffix(".svg").read_text("utf-8")
     program = r">[^<>]*earwitness'? check "  # as it is installed here; quoted if its path holds blanks
     assert re.sub(program, ">earwitness check ", drawn) == kept
+
+
+def test_each_python_file_that_a_page_names_exists() -> None:
+    """Tables of files are not left behind when files move. Decisions may name what there was."""
+    there = {path.name for path in ROOT.rglob("*.py") if ".venv" not in path.parts}
+    wrong = [
+        f"{page.relative_to(ROOT)}: {name}"
+        for page in [*PAGES, ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+        if page.parent.name != "decisions"
+        for name in re.findall(r"`[\w./-]*?(\w+\.py)`", page.read_text("utf-8"))
+        if name not in there | OF_THE_READER
+    ]
+    assert not wrong
 
 
 def test_architecture_names_the_file_of_each_check() -> None:

@@ -124,7 +124,7 @@ class History:
 
     @property
     def stretches(self) -> list[tuple[int, int, int]]:
-        """Return (journal, first index, last index) of each sequence of sound blocks behind a damage.
+        """Return (journal, first index, last index) of each sequence of intact blocks after a damaged one.
 
         `beyond` yields them as journals of their own, numbered after `journals` in this order.
         """

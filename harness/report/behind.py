@@ -19,16 +19,16 @@ from earwitness.checks.own_fold import Own
 from earwitness.checks.verdict import Finding, Outcome, Verdict
 from earwitness.harness.record.history import History
 
-WHY = "found also in sound blocks behind damage (H8)"
+WHY = "found also in intact blocks after a damaged one (H8)"
 
 
 def with_blocks_behind(
     history: History, verdicts: Sequence[Verdict], facts: Mapping[str, Any], checks: Sequence[Check]
 ) -> list[Verdict]:
-    """Return `verdicts`, each replaced by a FAIL if judging the intact blocks behind damage found a violation.
+    """Return `verdicts`, each replaced by a FAIL if judging the intact blocks after a damaged one found a violation.
 
     `facts`: as `facts_of` returns them; `checks`: all checks of the run. The second judging is done only if there are
-    intact blocks behind damage, and only by the checks that have not failed already.
+    such blocks, and only by the checks that have not failed already.
     """
     stretches = history.stretches
     passed = {verdict.id for verdict in verdicts if verdict.outcome is not Outcome.FAIL}

@@ -316,7 +316,7 @@ def _witness_lines(check: Row) -> list[str]:
     """Return the first counterexamples of a check, each with its records and the command that shows more of it."""
     lines: list[str] = []
     for witness in check["witnesses"][:DRAWN]:
-        title = f"{check['id']} witness {witness['number']} of {check['violations']:,}: {witness['sentence']}"
+        title = f"{check['id']} counterexample {witness['number']} of {check['violations']:,}: {witness['sentence']}"
         lines += ["", *_filled(title)]
         for record in witness["records"]:
             for line in record_lines({**record, "frame": None}, 0):

@@ -77,7 +77,7 @@ def test_your_own_check(tmp_path: Path) -> None:
     """
     said = run_page("your-own-check.md", tmp_path)
     assert re.search(r"Held \(\d+\)[^\n]*\n(  I.*\n)*  U1   short-messages +\d[\d,]*", said), said
-    assert re.search(r"U1 witness 1 of [\d,]+: \S+ received \d+ bytes", said), said
+    assert re.search(r"U1 counterexample 1 of [\d,]+: \S+ received \d+ bytes", said), said
     assert "U1 short-messages: not run" in said
     assert said.count("broken: U1 short-messages") == 4, said  # first and last line of two runs
     run = json.loads((tmp_path / "runs" / "latest" / "run.json").read_text("utf-8"))

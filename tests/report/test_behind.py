@@ -1,4 +1,4 @@
-"""What sound blocks behind a damaged one prove."""
+"""What intact blocks after a damaged one prove."""
 
 from __future__ import annotations
 
@@ -47,4 +47,4 @@ def test_a_leak_behind_damage(tmp_path: Path, leak: bool, outcome: str) -> None:
         (witness,) = checks["I12"]["witnesses"]
         assert {record["journal"] for record in witness["records"]} == {NAME}
         assert min(record["index"] for record in witness["records"]) > 2 * BLOCK_RECORDS
-        assert "found also in sound blocks behind damage" in checks["I12"]["why"]
+        assert "found also in intact blocks after a damaged one" in checks["I12"]["why"]
