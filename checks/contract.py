@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 from earwitness.checks.declared import FLAG, TEXT, Fault, Key, Number, OneOf, faults_in, key, keys_of
 
 MOST: Final = 1e12
-"""Upper limit of any bound in a contract, in seconds, bytes or messages."""
+"""Upper limit of every number in a contract, whatever its unit."""
 SECONDS: Final = Number(most=MOST, unit="seconds")
 COUNT: Final = Number(whole=True, most=MOST)
 RATIO: Final = Number(most=MOST)
@@ -18,8 +18,7 @@ RATIO: Final = Number(most=MOST)
 class ContractError(ValueError):
     """Error for a contract with mistakes.
 
-    `faults`: one for each wrong key, with what is wrong and a line that would be correct; the message names all of
-    them.
+    `faults`: the mistakes, one for each wrong key. The exception's message states all of them.
     """
 
     def __init__(self, faults: Sequence[Fault]) -> None:
@@ -30,9 +29,9 @@ class ContractError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contract:
-    """Promises of a platform, one field each; its declaration says what is promised, and which checks read it.
+    """Promises of a platform, one field each. The text of a field states what is promised, and which checks read it.
 
-    Times are seconds. None: not promised.
+    Fields whose names end in `_s` are seconds. None: not promised.
     """
 
     name: str = key("unnamed", TEXT, "name of the platform")
@@ -178,6 +177,9 @@ class Contract:
 
 
 KEYS: Final[Mapping[str, Key]] = keys_of(Contract)
-"""Declared promises by name."""
+"""Declaration of each promise, by the name of its field."""
 OPTIONAL: Final = tuple(name for name, value in Contract().to_dict().items() if value is None)
-"""Promises that may be None: a run's directory spells them out, TOML leaves them out."""
+"""Names of the promises that may be None.
+
+The contract in a run's directory states None; TOML has no such value, so a target file leaves the key out.
+"""

@@ -1,8 +1,8 @@
-"""Declared keys of tables: what a value must be, what is wrong with a wrong one, and the JSON schema.
+"""Declarations of the keys of a table: valid values, sentences about mistakes, and the JSON schema.
 
-A table that users write is declared once: each key with its kind, its meaning and an example. From the declaration come
-the reader (`harness.described.Table`, `Contract.from_dict`), the sentences about mistakes, the JSON schema for editors
-and the tables of the docs. No I/O: the contract is read by checks too.
+A table that users write in a file is declared once: each key with its kind of value, its meaning and an example. The
+declaration serves the reader (`harness.described.Table`, `Contract.from_dict`), the sentences about mistakes, the JSON
+schema for editors and the tables of the docs. This module does no I/O, because checks import it too.
 """
 
 from __future__ import annotations
@@ -15,18 +15,24 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final, Protocol
 
 NUMBER_MOST: Final = 1e15
-"""Upper bound of any number in a file; a larger one is taken for a mistake."""
+"""Default upper bound of a number in a file; a larger one is reported as a mistake."""
 KEY: Final = "key"
-"""Name under which the metadata of a dataclass's field hold its `Key`."""
+"""Name in the `metadata` of a dataclass's field under which its `Key` is stored."""
 
 
 def closest(word: str, known: Iterable[str], likeness: float = 0.6) -> str:
-    """Return the known word closest to `word`, or "" if none is as similar as `likeness` (0 to 1: the same word)."""
+    """Return the known word that is most similar to `word`, "" if none is similar enough.
+
+    `likeness`: smallest similarity, from 0 (nothing in common) to 1 (the same word).
+    """
     return next(iter(difflib.get_close_matches(word, sorted(known), n=1, cutoff=likeness)), "")
 
 
 def near(word: str, known: Iterable[str]) -> str:
-    """Return ' (did you mean X?)' for the known word closest to `word`, else ' (known: …)'; "" without known words."""
+    """Return a hint for an error message: " (did you mean X?)" with the most similar known word.
+
+    " (known: …)" with all known words if none is similar; "" if there are none.
+    """
     names = sorted(known)
     if found := closest(word, names):
         return f" (did you mean {found}?)"
@@ -37,7 +43,7 @@ def near(word: str, known: Iterable[str]) -> str:
 class Fault:
     """Mistake in the value of one key.
 
-    problem  what is wrong, as words that follow the name of the key
+    problem  what is wrong, worded to follow the name of the key: "is empty"
     example  line that would be correct, "" if there is none to show
     """
 
@@ -46,7 +52,7 @@ class Fault:
     example: str = ""
 
     def sentence(self, path: str = "") -> str:
-        """Return the fault in one line; `path` is that of the table, "" for the top of a file."""
+        """Return the mistake as one line of text. `path`: dotted name of the key's table, "" for the top of a file."""
         name = f"{path}.{self.key}" if path else self.key
         name = name if name.isprintable() else ascii(name)
         return f"{name} {self.problem}" + (f"; for example {self.example}" if self.example else "")
@@ -66,7 +72,7 @@ class Kind(Protocol):
         ...
 
     def fault(self, value: object) -> str:
-        """Return what is wrong with `value`, as words that follow the name of its key; "" if it is valid."""
+        """Return what is wrong with `value`, "" if it is valid. The text follows the key's name, as "is empty" does."""
         ...
 
     def schema(self) -> dict[str, object]:
@@ -76,12 +82,12 @@ class Kind(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Text:
-    """Kind of key: text.
+    """Kind of value: text.
 
     pattern  regular expression of the whole text; "" for any text
-    problem  error words for a text that does not match, like "is no path"
-    empty    whether an empty text is allowed
-    hidden   errors do not show the value, because it may be a secret
+    problem  error words for a text that does not match `pattern`, like "is no path"
+    empty    True: an empty text is allowed
+    hidden   True: errors do not show the value, because it may be a secret
     """
 
     words: str = "text"
@@ -92,7 +98,7 @@ class Text:
     hidden: bool = False
 
     def fault(self, value: object) -> str:
-        """Implement `Kind.fault`: require text that matches `pattern`, not empty unless `empty`."""
+        """Implement `Kind.fault`: only text that matches `pattern` is valid, and "" only if `empty` is True."""
         if not isinstance(value, str):
             return "is not text" if self.hidden else f"= {value!r} is not text"
         if not value and not self.empty:
@@ -102,33 +108,33 @@ class Text:
         return self.problem if self.hidden else f"= {value!r} {self.problem}"
 
     def schema(self) -> dict[str, object]:
-        """Implement `Kind.schema`: return a string with the pattern."""
+        """Implement `Kind.schema`: return the schema of a string, with `pattern` if there is one."""
         form = {"pattern": f"^(?:{self.pattern})$"} if self.pattern else {}
         return {"type": "string", **form, **({} if self.empty else {"minLength": 1})}
 
 
 @dataclass(frozen=True, slots=True)
 class Flag:
-    """Kind of key: true or false."""
+    """Kind of value: true or false."""
 
     words: str = "true or false"
     example: str = "true"
 
     def fault(self, value: object) -> str:
-        """Implement `Kind.fault`: require a boolean."""
+        """Implement `Kind.fault`: only a boolean is valid."""
         return "" if isinstance(value, bool) else f"= {value!r} is not true or false"
 
     def schema(self) -> dict[str, object]:
-        """Implement `Kind.schema`: return a boolean."""
+        """Implement `Kind.schema`: return the schema of a boolean."""
         return {"type": "boolean"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Number:
-    """Kind of key: number from `least` to `most`; None: no bound. NaN counts as above `most`.
+    """Kind of value: number from `least` to `most`; None: no bound. NaN counts as above `most`.
 
-    whole  without fraction
-    unit   what the number counts, like "seconds"
+    whole  True: integers only
+    unit   unit of the number, like "seconds"; "" for none
     """
 
     whole: bool = False
@@ -139,11 +145,11 @@ class Number:
 
     @property
     def words(self) -> str:
-        """Implement `Kind.words`: name the kind of number."""
+        """Implement `Kind.words`: return "a whole number" or "a number"."""
         return "a whole number" if self.whole else "a number"
 
     def fault(self, value: object) -> str:
-        """Implement `Kind.fault`: require a number within the bounds. A boolean is no number."""
+        """Implement `Kind.fault`: only a number within the bounds is valid. A boolean is no number."""
         kinds = int if self.whole else (int, float)
         if not isinstance(value, kinds) or isinstance(value, bool):
             return f"= {value!r} is not {self.words}"
@@ -152,7 +158,7 @@ class Number:
         return "" if self.most is None or value <= self.most else f"= {value} is above {self.most:g}"
 
     def schema(self) -> dict[str, object]:
-        """Implement `Kind.schema`: return a number or an integer with the bounds."""
+        """Implement `Kind.schema`: return the schema of a number or an integer, with the bounds."""
         bounds = {"minimum": self.least, "maximum": self.most}
         told = {key: int(bound) if bound == int(bound) else bound for key, bound in bounds.items() if bound is not None}
         return {"type": "integer" if self.whole else "number", **told}
@@ -160,13 +166,13 @@ class Number:
 
 @dataclass(frozen=True, slots=True)
 class OneOf:
-    """Kind of key: one of a few texts."""
+    """Kind of value: one of a few texts."""
 
     choices: tuple[str, ...]
 
     @property
     def words(self) -> str:
-        """Implement `Kind.words`: list the choices."""
+        """Implement `Kind.words`: return "one of " and the choices."""
         return f"one of {', '.join(self.choices)}"
 
     @property
@@ -175,7 +181,7 @@ class OneOf:
         return f'"{self.choices[0]}"'
 
     def fault(self, value: object) -> str:
-        """Implement `Kind.fault`: require one of the choices, and suggest the closest."""
+        """Implement `Kind.fault`: only one of the choices is valid. The error names the choice that is most similar."""
         if not isinstance(value, str):
             return f"= {value!r} is not text"
         if value in self.choices:
@@ -190,7 +196,7 @@ class OneOf:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Many:
-    """Kind of key: list whose items are all of the kind `item`. With `single` one item counts as a list of one."""
+    """Kind of value: list whose items are all of the kind `item`. With `single` one item counts as a list of one."""
 
     item: Kind
     words: str
@@ -198,7 +204,7 @@ class Many:
     single: bool = False
 
     def fault(self, value: object) -> str:
-        """Implement `Kind.fault`: require a list of valid items."""
+        """Implement `Kind.fault`: only a list of valid items is valid; with `single` also a single valid item."""
         items = value if isinstance(value, list) else [value] if self.single else None
         fits = items is not None and not any(self.item.fault(one) for one in items)
         return "" if fits else f"= {value!r} is not {self.words}"
@@ -212,7 +218,7 @@ class Many:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnyOf:
-    """Kind of key: value of any of several kinds. `problem`: error words for another value."""
+    """Kind of value: value of any of several kinds. `problem`: error words for a value that none of them allows."""
 
     kinds: tuple[Kind, ...]
     words: str
@@ -220,7 +226,7 @@ class AnyOf:
     problem: str = ""
 
     def fault(self, value: object) -> str:
-        """Implement `Kind.fault`: require a value that one of the kinds allows."""
+        """Implement `Kind.fault`: only a value that one of the kinds allows is valid."""
         fits = any(not kind.fault(value) for kind in self.kinds)
         return "" if fits else f"= {value!r} {self.problem or f'is not {self.words}'}"
 
@@ -231,18 +237,18 @@ class AnyOf:
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """Kind of key: table or list with any content, which the tester uses unchanged."""
+    """Kind of value: table or list with any content, which the tester uses unchanged. `kind`: dict or list."""
 
     kind: type = dict
     words: str = "a table"
     example: str = "{}"
 
     def fault(self, value: object) -> str:
-        """Implement `Kind.fault`: require a value of the type `kind`."""
+        """Implement `Kind.fault`: only a value of the type `kind` is valid."""
         return "" if isinstance(value, self.kind) else f"= {value!r} is not {self.words}"
 
     def schema(self) -> dict[str, object]:
-        """Implement `Kind.schema`: return an object or an array."""
+        """Implement `Kind.schema`: return the schema of any object, or of any array."""
         return {"type": "object" if self.kind is dict else "array"}
 
 
@@ -259,9 +265,9 @@ class Key:
 
     kind     which values are valid
     meaning  what the key means, for the docs
-    example  a valid value in TOML syntax; "" for the default, or without one the example of the kind
-    default  the value that is used without the key, in TOML syntax; "" for none
-    convert  function from a valid value to the one that is used
+    example  a valid value in TOML syntax; "": examples show the default, or without one the example of the kind
+    default  the value that is used if the key is absent, in TOML syntax; "" for none
+    convert  function that is called with a valid value from the file and returns the value that the program uses
     """
 
     kind: Kind
@@ -285,7 +291,7 @@ def key(default: Any, kind: Kind, meaning: str, /, **more: Any) -> Any:
 
 
 def keys_of(table: type) -> dict[str, Key]:
-    """Return name -> declared key for the fields of the dataclass `table` that `key` made.
+    """Return the declared keys of the dataclass `table` by name: those of the fields that `key` made.
 
     A key without a stated default gets the field's default, in TOML syntax.
     """
@@ -301,14 +307,14 @@ def as_toml(value: object) -> str:
 
 
 def unknown(name: str, known: Iterable[str]) -> Fault:
-    """Return the mistake that the key `name` is not known. `known`: the keys that are."""
+    """Return the mistake for a key `name` that is not among the keys `known`; its text names a similar known key."""
     return Fault(name, f"is not known here{near(name, known)}")
 
 
 def faults_in(data: Mapping[str, object], keys: Mapping[str, Key], absent: Sequence[str] = ()) -> list[Fault]:
-    """Return all mistakes of a table, in its order.
+    """Return all mistakes of a table, in the order of its keys.
 
-    `keys`: the declared keys by name; `absent`: names of keys that may be None.
+    `keys`: the declared keys by name; `absent`: names of keys whose value may be None.
     """
     found = []
     for name, value in data.items():

@@ -22,22 +22,23 @@ NO_FACTS: Mapping[str, Any] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Consecutive records (RECORD) of one journal, any number of them."""
+    """Consecutive records of one journal (`journal`: its number), any number of them, as an array of RECORD."""
 
     journal: int
     records: Array
 
 
 BY_ROSTER = frozenset(("I8", "I12", "I13", "I15", "I22", "I27", "I34", "I36", "I37", "I38", "I39", "I41", "I42"))
-"""Checks whose violations follow from the roster: which device belongs to which user and conversation."""
+"""Ids of checks whose violations follow from the roster: which device belongs to which user and conversation."""
 
 
 def certain_alone(contract: Contract) -> frozenset[str]:
     """Return the ids of checks whose findings are proven by their own records, whatever other records are missing.
 
-    Such checks may also read what follows a damaged block. Where a platform may deliver a message twice, a wrong order
-    may be a repetition whose first delivery is missing, so I1 and I2 are left out. Without idempotence a second sending
-    may make a second message, so I6 and I7 are left out.
+    Such checks may also read the records that follow a damaged block. If the contract allows a second delivery
+    (`at_most_once` is "no"), a record in the wrong order may be a repetition whose first delivery was not recorded, so
+    I1 and I2 are left out. Without `idempotent` a second sending may create a second message, so I6 and I7 are left
+    out.
     """
     known = {"I4", "I5a", "I10", "I12", "I15"}
     known |= {"I1", "I2"} if contract.at_most_once != "no" else set()
@@ -46,15 +47,19 @@ def certain_alone(contract: Contract) -> frozenset[str]:
 
 
 def own_roster(roster: Roster, journals: Sequence[JournalInfo]) -> bool:
-    """Return whether every journal that states a roster was recorded with `roster`. H6 names those that were not."""
+    """Return whether every journal whose `meta` states the digest of a roster was recorded with `roster`.
+
+    True also if no journal states one. H6 names the journals that were recorded with another roster.
+    """
     stated = {str(journal.meta["roster"]) for journal in journals if "roster" in journal.meta}
     return not stated or stated == {roster.digest()}
 
 
 def _unproven(verdict: Verdict, why: str) -> Verdict:
-    """Return the verdict without its violations, as UNKNOWN; another outcome is returned unchanged.
+    """Return the verdict as UNKNOWN and without its violations if it is a FAIL, else unchanged.
 
-    With a wrong roster a violation proves nothing: a member who is missing from it looks like a stranger.
+    With a wrong roster a violation proves nothing: a member who is missing in the roster looks like a user who is not a
+    member. `why`: words that follow "N violations" in the reason for UNKNOWN.
     """
     if verdict.outcome is not Outcome.FAIL:
         return verdict
@@ -67,8 +72,8 @@ def proven(
 ) -> list[Verdict]:
     """Return the verdicts; each FAIL that a wrong roster may have caused is replaced by UNKNOWN.
 
-    With a damaged roster (`facts["roster_damaged"]`) these are all FAILs. If a journal was recorded with another
-    roster, they are those of the checks `BY_ROSTER` and of users' own checks.
+    With a damaged roster (`facts["roster_damaged"]`) every FAIL is replaced. If a journal was recorded with another
+    roster, the FAILs of the checks `BY_ROSTER` and of users' own checks are replaced.
     """
     if facts.get("roster_damaged"):
         return [_unproven(verdict, "by a damaged roster (H8)") for verdict in verdicts]
@@ -82,15 +87,15 @@ class Watcher(Protocol):
     """Protocol of an observer of all chunks that judges nothing, such as a counter or a histogram."""
 
     def step(self, view: View) -> None:
-        """Process one chunk. It is called after all checks have processed it."""
+        """Process one chunk. The judge calls it after all checks have processed the chunk."""
 
 
 class Judge:
-    """Judge of one history: a single pass over all records, which feeds every check.
+    """Judge of one history: a single pass over all records, which passes them to every check.
 
-    A check that raises becomes UNKNOWN with the error as its reason; the others continue. Batches of different journals
-    may come in any interleaving: outcome, `examined` and `violations` stay the same. Only which of several equally good
-    records a finding shows may differ.
+    A check that raises an exception gets the verdict UNKNOWN, with the error as the reason; the others continue.
+    Batches of different journals may come in any interleaving: outcome, `examined` and `violations` stay the same. Only
+    the records that a finding shows may differ, where several records prove it equally well.
     """
 
     def __init__(
@@ -101,10 +106,10 @@ class Judge:
         watchers: Sequence[Watcher] = (),
         context: Context | None = None,
     ) -> None:
-        """Start each check. One that raises an exception is UNKNOWN, with the error as the reason.
+        """Start each check. A check that raises an exception gets the verdict UNKNOWN, with the error as the reason.
 
-        `context`: facts about the whole history, for a judge that gets the records of some conversations only; None:
-        it gets all records.
+        `watchers`: objects that get each chunk after the checks. `context`: facts about the whole history, for a judge
+        that gets the records of some conversations only; None: it gets all records.
         """
         self._world = World(roster, context)
         self._contract = contract
@@ -126,11 +131,11 @@ class Judge:
         return self._world
 
     def fold(self, id: str) -> Fold | None:
-        """Return the state of a check; None if it is not among the checks, or could not be started."""
+        """Return the state of the check `id`; None if it is not among the checks, or could not be started."""
         return next((fold for check, fold in zip(self._checks, self._folds, strict=True) if check.id == id), None)
 
     def step(self, batch: Batch) -> None:
-        """Feed more records of one journal to all checks, in chunks of `CHUNK` records."""
+        """Pass more records of one journal to all checks, in chunks of at most `CHUNK` records."""
         for start in range(0, len(batch.records), CHUNK):
             view = self._world.resolved(batch.journal, batch.records[start : start + CHUNK])
             for number, fold in enumerate(self._folds):
@@ -140,7 +145,11 @@ class Judge:
                 watcher.step(view)
 
     def peek(self) -> list[Verdict]:
-        """Return the verdicts so far: violations that are certain already; UNKNOWN for what is decided at the end."""
+        """Return preliminary verdicts from the records read so far, in the order of the checks.
+
+        They count violations that no further record can undo. A check that is decided at the end of the history is
+        UNKNOWN.
+        """
         return [self._verdict(number, lambda fold: fold.peek(self._world)) for number in range(len(self._checks))]
 
     def finish(
@@ -148,11 +157,10 @@ class Judge:
     ) -> list[Verdict]:
         """Return the final verdicts, in the order of the checks. Call it once, after the last `step`.
 
-        `journals[n]` describes the journal that batches call n. `facts`: as `harness.report.facts.facts_of` returns
-        them; each H-check documents those it reads. `lag_bound_ms`, `load_attained_min` and `standstill_ms` replace
-        the defaults of the checks.
-        `forget`: drop the state of each check as soon as it has its verdict, so that the memory of the end is not added
-        to that of all checks; the judge is of no use afterwards.
+        `journals[n]` describes the journal with the number n in batches. `facts`: as `harness.report.facts.facts_of`
+        returns them; each H-check documents those it reads. `lag_bound_ms`, `load_attained_min` and `standstill_ms`
+        replace the defaults of the checks. `forget`: delete the state of each check as soon as it has its verdict,
+        which needs less memory. The judge cannot be used afterwards.
         """
         return proven(self.conclude(journals, facts, forget=forget), self._world.roster, journals, facts)
 
@@ -182,9 +190,10 @@ class Judge:
         return Verdict(id=check.id, name=check.name, outcome=Outcome.UNKNOWN, examined=0, promised=promised, why=why)
 
     def _tried(self, number: int, act: Callable[[], T]) -> T | None:
-        """Return what `act` returns, or None if it raised.
+        """Return the result of `act`, None if it raised an exception.
 
-        The error becomes the verdict of that check, so that one crashed check does not take the others with it.
+        The exception is stored as the reason for UNKNOWN of the check with this number, so that the other checks
+        continue.
         """
         try:
             return act()
@@ -201,7 +210,10 @@ def judge(
     facts: Mapping[str, Any] = NO_FACTS,
     checks: Sequence[Check] = ALL,
 ) -> list[Verdict]:
-    """Return the verdicts about a complete history, in the order of `checks`. See `Judge` for the parameters."""
+    """Return the verdicts about a complete history, in the order of `checks`.
+
+    `journals`, `facts`: as in `Judge.finish`.
+    """
     sitting = Judge(roster, contract, checks)
     for batch in batches:
         sitting.step(batch)

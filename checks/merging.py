@@ -1,4 +1,4 @@
-"""Verdicts about several parts of a history, put together: as if one judge had read all of it."""
+"""Merging of verdicts about parts of a history into those that one judge of the whole history would return."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ BY_CONVERSATION = frozenset(
         *("I16", "I17", "I19", "I20", "I21", "I24", "I25", "I43", "I44", "I45", "I46", "I47"),
     )
 )
-"""Checks that judge each conversation by itself, so that their counts add up over any partition of conversations.
+"""Ids of the checks that judge each conversation by itself, so that their counts may be added over several parts.
 
-What they need of other conversations is in `checks.engine.world.Context`. All other checks compare users, tokens, times
-or processes over the whole run, and are judged once (`harness.report.sharded`).
+The few facts about other conversations that they use are in `checks.engine.world.Context`. All other checks compare
+users, tokens, times or processes over the whole run, and are judged once (`harness.report.sharded`).
 """
 
 
@@ -30,9 +30,9 @@ def merge(parts: Sequence[Sequence[Verdict]]) -> list[Verdict]:
     parts  the verdicts of the same checks about each part. Each conversation belongs to one part, and every part was
            judged with the same journals, facts and `Context`
 
-    Examined and violations are added. Findings are the first ones by the order of each check, reasons for UNKNOWN are
-    counted together. A check that raised in one part is UNKNOWN with that error. Raises ValueError if the parts have
-    different checks.
+    `examined` and `violations` are added. Of the findings of a check the first FINDINGS by `Finding.at` are kept, and
+    its reasons for UNKNOWN are added (`Doubt`). If a check raised an exception in one part, its verdict of that part is
+    returned. Raises ValueError if the parts have different checks.
     """
     return [_merged(verdicts) for verdicts in zip(*parts, strict=True)]
 
@@ -60,7 +60,7 @@ def _merged(verdicts: Sequence[Verdict]) -> Verdict:
 
 
 def _facts(verdicts: Sequence[Verdict], devices: frozenset[int]) -> dict[str, Any]:
-    """Return the sums of the facts, which are counts; a device counts once however many parts name it."""
+    """Return the sums of the facts, which are counts. `devices` is the number of different devices in all parts."""
     found: dict[str, Any] = {}
     for verdict in verdicts:
         for name, value in verdict.facts.items():

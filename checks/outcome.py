@@ -18,8 +18,8 @@ def outcome_of_run(verdicts: Sequence[Verdict], judged_by: Collection[str] | Non
     - A FAIL that counts outranks every reason for UNKNOWN.
     - A check of `judged_by` that does not exist or was not exercised makes the outcome UNKNOWN.
     - Without any H-check the outcome is UNKNOWN.
-    - A story of whose checks the platform promises none is UNKNOWN.
-    - `judged_by` None (an imported history): all promised checks count that examined something.
+    - If the platform promises none of the checks that the story names, the outcome is UNKNOWN.
+    - `judged_by` None (an imported history): all promised checks that examined something count.
     """
     known = {verdict.id for verdict in verdicts} | {verdict.name for verdict in verdicts}
     failed = [v for v in verdicts if v.promised and v.outcome is Outcome.FAIL]

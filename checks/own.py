@@ -9,8 +9,8 @@
             yield f"{history.device(record['client'])} received {record['size']} bytes", record
         return len(received)
 
-`checks.own_fold` makes a check of it that the judge can run. This module imports no compiled loops, as load processes
-import it with a story.
+`checks.own_fold` makes a check of the decorated function that the judge can run. This module imports no compiled loops,
+because load processes import it with a story.
 """
 
 from __future__ import annotations
@@ -36,18 +36,21 @@ _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _LIKE_AN_ID = re.compile(r"[a-z][0-9]+[a-z]?")
 NAME_MAX = 40
 SHOWN_MAX = 6
-"""Most records of a finding that are shown; a reader cannot follow more."""
+"""Largest number of records that are shown of one finding."""
 EXAMPLE = '@check("a-name", promise="what must hold")'
-"""How to write one, for sentences about mistakes."""
+"""Example of the decorator, for error messages."""
 _HEAD = {"time_ns": "t", "index": "index", "kind": "kind", "flags": "flags"}
-"""Columns that records of all kinds have, with their slots."""
+"""Name of a column -> field of RECORD, for the columns that records of all kinds have."""
 _COMPUTED = ("journal", "user")
 _NOBODY_IS_ABSENT = frozenset(("client", "conv", "author"))
 
 
 @cache
 def _slots(kinds: frozenset[Kind]) -> dict[str, str]:
-    """Return column → slot for records of these kinds: the columns on whose slot all of them agree."""
+    """Return name of a column -> field of RECORD, for records of these kinds.
+
+    Only columns that mean the same field in all these kinds are included.
+    """
     tables = [{column: slot for slot, column in COLUMN_OF[kind].items()} for kind in sorted(kinds)]
     first, *others = tables
     shared = {column: slot for column, slot in first.items() if all(one.get(column) == slot for one in others)}
@@ -55,15 +58,16 @@ def _slots(kinds: frozenset[Kind]) -> dict[str, str]:
 
 
 class Record:
-    """One record: `record["client"]` is the number in that column.
+    """One record of a history: `record["client"]` is the number in that column.
 
-    An absent number is -1 (client, user, conversation, author, and what the slots `seq` and `aux` hold) or 0 (others).
+    An absent number is -1 in the columns of client, user, conversation, author, and those of the fields `seq` and `aux`
+    of RECORD; it is 0 in the others.
     """
 
     __slots__ = ("_at", "_rows")
 
     def __init__(self, rows: Records, at: int) -> None:
-        """Refer to row `at` of `rows`; nothing is copied."""
+        """Refer to the record with the index `at` (from 0) in `rows`; nothing is copied."""
         self._rows, self._at = rows, at
 
     def __getitem__(self, column: str) -> int:
@@ -85,13 +89,14 @@ class Records:
 
     `records["client"]` is a column as a numpy array, `records[mask]` are the records that a boolean array chooses,
     `records[0]` is one `Record`. docs/history-schema.md lists the columns of each kind. Records of several kinds have
-    the columns that mean the same in all of them.
+    only the columns that mean the same in all these kinds.
     """
 
     def __init__(self, rows: Array, journals: Array, kinds: frozenset[Kind], users: Array) -> None:
-        """Use `rows` with the journal of each row.
+        """Refer to `rows`, an array of RECORD; nothing is copied.
 
-        `kinds` decides which columns exist; `users`: user number of each client.
+        `journals`: journal number of each row; `kinds`: the kinds that decide which columns exist; `users`: user number
+        of each client.
         """
         self._rows, self._journals, self._kinds, self._users = rows, journals, kinds, users
         self._made: dict[str, Array] = {}
@@ -243,7 +248,7 @@ class OwnCheck:
 
     name       words with hyphens
     promise    what must hold, as one sentence
-    needs_all  False: each finding is proven by the records it names, whatever else is missing
+    needs_all  False: each finding is proven by the records that it names, even if other records are missing
     file       absolute path of the Python file that defines it
     """
 
@@ -273,7 +278,7 @@ class OwnCheck:
 
 
 def _exhaust(findings: Generator[Found, None, Any], take: Callable[[Found], None]) -> Any:
-    """Give `take` what a generator yields, and return what it returns."""
+    """Call `take` with each value that the generator yields, and return the generator's result."""
     while True:
         try:
             one = next(findings)
@@ -283,7 +288,7 @@ def _exhaust(findings: Generator[Found, None, Any], take: Callable[[Found], None
 
 
 def places_of(found: Found) -> tuple[str, tuple[tuple[int, int], ...]]:
-    """Return (sentence, places) of a finding: places (journal, index) of its first `SHOWN_MAX` different records.
+    """Return (sentence, places) of a finding: (journal, index) of its first `SHOWN_MAX` different records.
 
     Raises TypeError if `found` is not a finding.
     """
@@ -314,7 +319,7 @@ def check(name: str, *, promise: str, needs_all: bool = True) -> Callable[[Funct
     needs_all  False: each finding is proven by the records that it names, so it holds although other records were lost.
                Otherwise the check is UNKNOWN if a part of the history is missing
 
-    Raises ValueError for a name or a promise that cannot be used, or if what is decorated is no function.
+    Raises ValueError for a name or a promise that cannot be used, or if the decorated object is no function.
     """
     if not isinstance(name, str):
         raise ValueError(f"a check needs a name: put {EXAMPLE} above the function")

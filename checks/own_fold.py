@@ -44,7 +44,7 @@ class Own:
 
     @property
     def sentences(self) -> Mapping[str, str]:
-        """Return no templates: the user's check words its findings itself."""
+        """Return an empty mapping: the user's check words its findings itself, so it needs no templates."""
         return {}
 
     def promised(self, contract: Contract) -> bool:
@@ -70,7 +70,7 @@ class NotRun:
 
     @property
     def sentences(self) -> Mapping[str, str]:
-        """Return no templates: the user's check words its findings itself."""
+        """Return an empty mapping: the check has no findings."""
         return {}
 
     def promised(self, contract: Contract) -> bool:
@@ -99,7 +99,11 @@ class NotRun:
 
 @dataclass(slots=True)
 class Kept:
-    """All records that were judged, and the history made of them. The own checks of one judging share one object."""
+    """All records that were judged, and the history made of them. The own checks of one judging share one object.
+
+    `chunks`: (journal number, array of RECORD); `last`: the chunk that was stored last; `made`: the history of all
+    chunks, None while it is not needed.
+    """
 
     chunks: list[tuple[int, Array]] = field(default_factory=list)
     last: View | None = None
@@ -115,7 +119,7 @@ class Kept:
             self.chunks.append((view.journal, view.records))
 
     def history(self, end: End, contract: Contract) -> History:
-        """Return the history of all stored records; it is made once."""
+        """Return the history of all stored records. Later calls return the same object."""
         if self.made is None:
             self.made = history_of(
                 self.chunks,
@@ -131,8 +135,9 @@ class Kept:
 class OwnFold:
     """State of one own check.
 
-    Its function sees the whole history, so it runs once, at the end. Its findings may be due to missing records. So the
-    verdict is UNKNOWN if a part of the history is missing, unless the check states `needs_all=False`.
+    The user's function needs the whole history, so it is called once, at the end. A finding may exist only because
+    other records are missing. So the verdict is UNKNOWN if a part of the history is missing, unless the check states
+    `needs_all=False`.
     """
 
     def __init__(self, check: Own, roster: Roster, contract: Contract) -> None:
@@ -165,7 +170,7 @@ class OwnFold:
         return self._conclude(examined, violations, findings)
 
     def _examine(self, history: History) -> tuple[int, int, list[Finding]]:
-        """Return how many opportunities were examined, the number of violations, and the first of them."""
+        """Return the number of examined opportunities, the number of violations, and the first DESCRIBED findings."""
         violations, findings = 0, list[Finding]()
 
         def take(found: Found) -> None:
@@ -192,7 +197,7 @@ class OwnFold:
 
 
 def kept_of(world: World) -> Kept:
-    """Return the records that the own checks of one judging share."""
+    """Return the stored records that all own checks of one judging share; at first without records."""
     kept = world.shared.setdefault(SHARED, Kept())
     assert isinstance(kept, Kept)
     return kept
@@ -210,7 +215,8 @@ def with_ids(stated: list[tuple[str, str, str]], given: list[OwnCheck]) -> list[
     """Return the own checks of a run with their ids U1, U2, …, in the order of the run.
 
     stated  (name, promise, file) of the checks that the run was made with
-    given   checks that may run: those of `stated` run if they are in `given`; those that are only in `given` come last
+    given   checks that may run. A check of `stated` that is not in `given` becomes a `NotRun`; those that are only in
+            `given` come last
     """
     by_name = {one.name: one for one in given}
     known = {name for name, _, _ in stated}

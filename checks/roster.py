@@ -1,4 +1,4 @@
-"""Roster of a run: users, devices and members, planned by the tester and never asked of the server (H6)."""
+"""Roster of a run: its users, their devices, and the members of each conversation. H6 judges where it comes from."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 
 class Origin(StrEnum):
-    """Source of a roster. The first three were known before the run began; the other two may follow the platform."""
+    """Source of a roster. Only the first three were known before the run; LATE and JOINED may follow the platform."""
 
     PLAN = "plan"  # made from seed and numbers, before the run began
     TARGET = "target"  # accounts or rooms that the owner of the platform wrote into the target's file
@@ -62,7 +62,7 @@ class Roster:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Roster:
-        """Return the roster that `to_dict` wrote.
+        """Return the roster of a dict that `to_dict` returned.
 
         Raises KeyError, TypeError or ValueError if `data` is no roster.
         """
@@ -76,9 +76,9 @@ class Roster:
 
 
 def _numbers(values: Sequence[int]) -> tuple[int, ...]:
-    """Return the values as user numbers.
+    """Return the values as a tuple of user numbers.
 
-    Raises ValueError for anything else: it would otherwise surface much later, as a traceback.
+    Raises ValueError if a value is no integer from 0 to 2³¹ - 1: without this check it would fail much later.
     """
     for value in values:
         if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 31:

@@ -1,12 +1,12 @@
-"""Routing of a history's records to several judges, each of which judges some of the conversations.
+"""Routing of a history's records to several judges, each of which judges a shard: some of the conversations.
 
 A record that names a conversation goes to the judge of that conversation. Beginnings and ends of connections, phases
 and faults go to all judges. Records that only checks of the whole run read go to none. An answer that names only its
-message goes where that message was sent. Two conversations that name the same message, or the same answer of an agent,
-must be judged together: the judges of both become one.
+message goes to the judge of the conversation in which that message was sent. Two conversations that name the same
+message, or the same answer of an agent, must be judged together: their shards are joined.
 
-A conversation with very many members may be split by receiver (`checks.splitting`): what was said goes to a shard of
-its own, which all its parts read, and what a receiver recorded goes to the part of its user.
+A conversation with very many members may be split by receiver (`checks.splitting`). Sendings, their answers and the
+final state then go to a shard that all parts read, and the records of a receiver go to the part of its user.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from earwitness.checks.history.record import Kind
 from earwitness.checks.roster import Roster
 
 COMMON, WAITING, NOWHERE = -1, -2, -3
-"""Destinations of records that belong to no conversation: to all judges; where its message is known to be; to none."""
+"""Destinations that are no shard: all judges; the shard of its message, which is not known yet; no judge."""
 _ALL: Final = sum(1 << int(kind) for kind in (Kind.CONNECT, Kind.DISCONNECT, Kind.PHASE, Kind.FAULT))
 _ONCE: Final = sum(
     1 << int(kind) for kind in (Kind.PROBE, Kind.LOGIN, Kind.REQUEST, Kind.REVOKE, Kind.TOKEN, Kind.WRITE, Kind.CALL)
@@ -32,14 +32,17 @@ _ONCE: Final = sum(
 """Kinds, as bits, that only checks of the whole run read."""
 _SPEAKING: Final = 1 << int(Kind.INVOKE) | 1 << int(Kind.CONNECT)
 _OF_MANY: Final = (Kind.DELIVER, Kind.STORED, Kind.REPLAY, Kind.RUN, Kind.READ_END)
-"""Kinds that no check of the whole run reads, except those that must see all of it."""
+"""Kinds whose records the judge of the checks of the whole run does not read.
+
+Checks that must see these records too, because they examine the whole record, get their counts from the shards.
+"""
 NOT_ONCE = np.zeros(256, bool)
 NOT_ONCE[[int(kind) for kind in _OF_MANY]] = True
 PAGE = 64
-"""Counters of one author whose conversations lie side by side."""
+"""Number of messages in a row of `homes`: consecutive counters of one author."""
 _NO_JOURNAL: Final = -1
 DISPUTES, PAGES = range(2)
-"""Indexes of `used`: rows of `disputes`, pairs of shards that name one message; rows of `homes`, pages of messages."""
+"""Indexes of the array `used`: how many rows of `disputes` and of `homes` are in use."""
 
 
 @kernel
@@ -47,17 +50,19 @@ def route_step(
     records: Array, start: Any, clients: Any, shard_of: Array, keys: Array, numbers: Array, homes: Array,
     disputes: Array, speaking: Array, latest: Array, used: Array, out: Array,
 ) -> Any:  # fmt: skip
-    """Write the destination of each record from `start` on to `out`; return how many records are done.
+    """Write the destination of each record from `start` on to `out`; return the number of records that are done.
 
-    A destination is a shard, COMMON, WAITING or NOWHERE. `clients`: number of clients. `shard_of`: by conversation.
-    `keys`, `numbers`: hash table from author << 26 | counter >> 6 to a page of `homes`, which holds conversation + 1 of
-    64 messages; 0: not known. `disputes`: pairs of shards. `speaking`: by client, 1 if this journal records it as
-    sender or connected. `latest`: by client, time of the last reception (ns). `used`: see DISPUTES. All tables are
-    updated. Less than all records are done if there is no room in `homes` or `disputes`; the caller makes room and
-    calls again, so a record changes nothing before its last possible return.
+    A destination is a shard, COMMON, WAITING or NOWHERE. `clients`: number of clients. `shard_of`: shard by
+    conversation. `keys`, `numbers`: hash table from author << 26 | counter >> 6 to a row of `homes`, which holds
+    conversation + 1 of 64 messages; 0: not known. `disputes`: pairs of shards whose conversations name the same
+    message. `speaking`: by client, 1 if this journal records it as sender or connected. `latest`: by client, time of
+    the last reception (ns). `used`: see DISPUTES. All tables are updated.
 
-    The first conversation that names a message is its home. Another one is not wrong by itself (I8 and I12 judge
-    that), but a message is judged with the records of both.
+    The result is less than the number of records if there is no room in `homes` or `disputes`. The caller makes room
+    and calls again, so a record changes no table before the last line at which the function may return for it.
+
+    The first conversation that names a message is its home. Another one is not wrong by itself (I8 and I12 judge that),
+    but the message is judged with the records of both.
     """
     for i in range(start, len(records)):
         r = records[i]
@@ -108,21 +113,21 @@ def route_step(
 
 
 LARGE: Final = 20_000
-"""Members from which on a conversation is split by receiver, if there are several shards."""
+"""Number of members from which on a conversation is split by receiver, if there are several shards."""
 SAID = np.zeros(256, bool)
 SAID[
     [int(kind) for kind in (Kind.INVOKE, Kind.OK, Kind.FAIL, Kind.INFO, Kind.STORED, Kind.READ_END, Kind.IDENTITY)]
 ] = True
-"""Kinds, by number, that every part of a split conversation reads."""
+"""By number of a kind: whether every part of a split conversation reads records of this kind."""
 
 
 @dataclass(slots=True)
 class Split:
     """One conversation that is split by receiver.
 
-    said   shard of what was said
-    parts  shards of what receivers recorded: that of a user is the remainder of its number
-    mixed  receivers cannot be judged apart from each other
+    said   shard of the records that all parts read (kinds SAID)
+    parts  shards of the records of receivers; the user number modulo the number of parts is the index
+    mixed  True: receivers of different parts must be compared, so the conversation must be judged as a whole
     """
 
     said: int
@@ -131,14 +136,15 @@ class Split:
 
     @property
     def shards(self) -> tuple[int, ...]:
-        """Return all its shards."""
+        """Return the shard `said` and all shards of `parts`."""
         return self.said, *self.parts
 
 
 def shared_out(roster: Roster, shards: int) -> Array:
-    """Return the shard of each conversation. The largest comes first, each goes to the shard with the least so far.
+    """Return the shard of each conversation. Shards get about the same number of records.
 
-    The size of a conversation is an estimate of its records: one for each member, and three more.
+    Conversations are assigned from the largest to the smallest, each to the shard with the smallest total so far. The
+    size of a conversation is an estimate of its records: one for each member, and three more.
     """
     sizes = [len(members) + 3 for members in roster.conversations]  # a message has three records and one a member
     loads, found = [0] * shards, np.zeros(len(sizes), np.int64)
@@ -152,12 +158,12 @@ class Router:
     """Router of the records of one history to `shards` judges."""
 
     def __init__(self, roster: Roster, shards: int, large: int | None = None) -> None:
-        """Share out the conversations of `roster`; nothing is read yet.
+        """Assign the conversations of `roster` to shards, before any record is read.
 
-        `large`: members from which on a conversation is split into `shards` parts; None: none is.
+        `large`: number of members from which on a conversation is split into `shards` parts; None: none is split.
         """
         self.shards = shards
-        """Shards of whole conversations, and those of split ones."""
+        """Number of all shards: those of whole conversations, and those of split ones."""
         self._clients = len(roster.user_of)
         self._users = np.asarray(roster.user_of, np.int64)
         self._shard_of = shared_out(roster, shards)
@@ -199,7 +205,11 @@ class Router:
         return out
 
     def _share_out_receivers(self, split: Split, records: Array, kinds: Array, out: Array) -> None:
-        """Send what receivers of a split conversation recorded to their parts."""
+        """Replace the destination of records that receivers of a split conversation made by the shards of their parts.
+
+        `kinds`: kind of each record; `out`: destination of each record, which is changed. Sets `split.mixed` if there
+        are records of an agent's answer.
+        """
         heard = np.flatnonzero((out == split.said) & ~SAID[kinds] & (records["client"] < self._clients))
         out[heard] = np.array(split.parts)[self._users[records["client"][heard]] % len(split.parts)]
         # Answers of an agent are compared between devices (I24).
@@ -208,7 +218,7 @@ class Router:
     def where(self, records: Array) -> Array:
         """Return the shard of each of `records`, whose destination was WAITING. Call it when all records were routed.
 
-        Records of a message that no record places in a conversation go to shard 0.
+        Shard 0 for records of a message whose conversation no record names.
         """
         out = self.route(_NO_JOURNAL, records) if len(records) else np.zeros(0, np.int16)
         self._speaking.pop(_NO_JOURNAL, None)
@@ -218,7 +228,7 @@ class Router:
     def groups(self) -> list[tuple[int, ...]]:
         """Return all shards in groups that must be judged together, in ascending order; most groups have one shard.
 
-        Those of `splits` are left out.
+        Shards of the conversations that `splits` returns are left out.
         """
         apart = {shard for split in self.splits() for shard in split.shards}
         parts = {split.said: split.parts for split in self._splits}
@@ -229,12 +239,15 @@ class Router:
         return [tuple(sorted(group)) for group in found.values()]
 
     def splits(self) -> list[Split]:
-        """Return the conversations that may be judged by receiver: nothing ties them, or their receivers, together."""
+        """Return the split conversations whose parts may be judged separately.
+
+        Left out are those that must be judged together with another conversation, and those that are `mixed`.
+        """
         roots = [self._root(shard) for shard in range(self.shards)]
         return [split for split in self._splits if not split.mixed and roots.count(roots[split.said]) == 1]
 
     def context(self, world: World) -> Context:
-        """Return the facts about the whole history that every judge needs.
+        """Return the facts about the whole history for the judges of all shards.
 
         `world` must have registered all connections of the run.
         """
@@ -246,7 +259,10 @@ class Router:
         self._used[DISPUTES] = 0
 
     def _join_runs(self, journal: int, runs: Array) -> None:
-        """Put the conversations together that one answer of an agent names on one connection (I24)."""
+        """Join the shards of conversations in which one connection received the same answer of an agent (I24).
+
+        `runs`: RUN records of one journal.
+        """
         keys = np.stack([runs["conn"], runs["author"], runs["conv"]], axis=1)
         for conn, run, conv in np.unique(keys, axis=0).tolist() if len(runs) else ():
             shard = int(self._shard_of[conv]) if conv < len(self._shard_of) else 0
@@ -262,7 +278,7 @@ class Router:
         return shard
 
     def _grow(self) -> None:
-        """Double the pages, and the hash table so that it stays at most half full."""
+        """Double the rows of `homes`, and make the hash table larger if it could become more than half full."""
         self._homes = np.concatenate([self._homes, np.zeros((max(len(self._homes), 64), PAGE), np.int32)])
         if 2 * len(self._homes) > len(self._keys):
             keys, numbers = self._keys, self._numbers

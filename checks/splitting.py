@@ -1,12 +1,13 @@
-"""One large conversation judged in parts, each by some of its receivers; and when that says what one judge would.
+"""Judging of one large conversation in parts by receiver, and when the result equals that of one judge.
 
-Every part reads what was said (sendings, answers, the final state) and what its own receivers recorded. So what is
-examined of receivers adds up over the parts, and what is examined of messages is counted in each part: a judge that
-reads only what was said shows how much that is, and it is counted once (`together`).
+Every part reads the sendings, their answers and the final state, and the records of its own receivers. So examined
+receptions may be added over the parts, but examined messages are counted in each part. One more judge reads only the
+records that all parts read; its counts are subtracted until each message is counted once (`together`).
 
-That holds as long as receivers add nothing to what is known of a message, and nothing is wrong. Otherwise two receivers
-of different parts may prove something together, or the same thing twice; then the conversation is judged again as a
-whole. A fingerprint of the table of messages shows the first, counts of violations and of doubts the second.
+The result equals that of one judge if the records of receivers add nothing to the table of messages, and no check has a
+violation or a doubt. Otherwise receivers of different parts may prove a violation together, or the same violation
+twice; then the conversation is judged again as a whole. A fingerprint of the table of messages shows the first
+condition, the counts of violations and doubts show the second.
 """
 
 from __future__ import annotations
@@ -29,15 +30,15 @@ from earwitness.checks.verdict import Doubt, Verdict, conclude
 _SAID: Final = (
     "conv", "proc", "rows", "digest", "size", "invoke_t", "invoke_rec", "seq", "sent", "answered", "refused",
 )  # fmt: skip
-"""Fields of a message that every part must know alike; `flags` without HEARD and DELIVERED too."""
+"""Fields of MESSAGE that must be equal in all parts. `flags` must be equal too, except HEARD and DELIVERED."""
 _PRIME: Final = np.uint64(0x9E3779B97F4A7C15)
 
 
 def may_split(contract: Contract, checks: Sequence[str]) -> bool:
-    """Return whether a conversation may be judged in parts: by all checks, and what took effect is known without them.
+    """Return whether the parts of a conversation may be judged separately, under this contract and with these checks.
 
-    Without contiguous numbers the order of deliveries is compared between receivers (I2), and without answers a message
-    has taken effect if anybody received it.
+    `checks`: ids; all of BY_CONVERSATION must be among them. Without contiguous numbers the order of deliveries is
+    compared between receivers (I2), and without acknowledgements a message has taken effect if anybody received it.
     """
     return contract.sequence == "contiguous" and contract.acknowledges and set(checks) >= BY_CONVERSATION
 
@@ -46,9 +47,9 @@ def may_split(contract: Contract, checks: Sequence[str]) -> bool:
 class Apart:
     """Facts about messages that one part of a split room has recorded; parts are compared by them.
 
-    said       fingerprint of all that is known of messages, except who received them
-    ordered    pairs of messages whose order is compared between receivers
-    delivered  names of the messages that were delivered to somebody, ascending
+    said       fingerprint of the table of messages, except who received them
+    ordered    number of pairs of messages whose order is compared between receivers
+    delivered  names (author << 32 | counter) of the messages that were delivered to somebody, ascending
     bounded    names of the messages that I25 examined, ascending
     """
 
@@ -59,7 +60,7 @@ class Apart:
 
     @classmethod
     def of(cls, judge: Judge, liveness: LivenessBound | None, order: TotalOrder | None) -> Apart:
-        """Return it for a judge that has concluded. `liveness`, `order`: its states of I25 and I2."""
+        """Return the facts for a judge that has concluded. `liveness`, `order`: its states of I25 and I2, or None."""
         world = judge.world
         return cls(
             said=_fingerprint(world),
@@ -70,7 +71,10 @@ class Apart:
 
 
 def states_of(judge: Judge) -> tuple[LivenessBound | None, TotalOrder | None]:
-    """Return the states of I25 and I2, for `Apart.of`; to be asked before the judge concludes."""
+    """Return the judge's states of I25 and I2, for `Apart.of`. Call it before the judge concludes.
+
+    None in place of a state whose check is not judged or could not be started.
+    """
     liveness, order = judge.fold(LIVENESS_BOUND.id), judge.fold(TOTAL_ORDER.id)
     return (
         liveness if isinstance(liveness, LivenessBound) else None,
@@ -83,8 +87,8 @@ def together(
 ) -> list[Verdict] | None:
     """Return the verdicts about a conversation from those of its parts; None if it must be judged as a whole.
 
-    said   the verdicts of a judge that read only what was said
-    parts  those of the judges that read it too, and what some of the receivers recorded
+    said   verdicts and facts of a judge that read only the records that all parts read
+    parts  verdicts and facts of the judges that read these records, and those of some of the receivers
     """
     rows, known = said
     if any(apart.said != known.said or apart.ordered for _, apart in parts):
@@ -100,12 +104,16 @@ def together(
 
 
 def delivered(parts: Sequence[Apart]) -> int:
-    """Return how many messages were delivered to anybody."""
+    """Return the number of messages that were delivered to anybody, in any of the parts."""
     return len(np.unique(np.concatenate([apart.delivered for apart in parts])))
 
 
 def _counted_once(verdict: Verdict, said: Verdict, times: int, examined: int | None) -> Verdict:
-    """Return the verdict without what `times` more parts have counted too. `examined`: if that is known otherwise."""
+    """Return the merged verdict without the counts that all parts made of the same records.
+
+    `said`: verdict about these records; its counts are subtracted `times` times. `examined`: the number to state as
+    examined, None to compute it in the same way.
+    """
     facts = {name: value - times * said.facts.get(name, 0) for name, value in verdict.facts.items()}
     again = conclude(
         verdict.id,
@@ -120,7 +128,7 @@ def _counted_once(verdict: Verdict, said: Verdict, times: int, examined: int | N
 
 
 def _clean(verdict: Verdict) -> bool:
-    """Return whether a check found nothing wrong, and nothing that may be."""
+    """Return whether a check found no violation and has no doubt with a count. False if the check raised an error."""
     return not verdict.violations and bool(verdict.doubts) and not any(map(_counts, verdict.doubts))
 
 
@@ -129,7 +137,7 @@ def _counts(doubt: Doubt) -> bool:
 
 
 def _names(world: World, mids: Array) -> Array:
-    """Return author << 32 | counter of messages, ascending."""
+    """Return the names (author << 32 | counter) of these message numbers, ascending."""
     pages = mids >> PAGE_BITS
     authors = world.tables.page_author[pages].astype(np.int64)
     counters = (world.tables.page_number[pages].astype(np.int64) << PAGE_BITS) | (mids & PAGE - 1)
@@ -138,7 +146,7 @@ def _names(world: World, mids: Array) -> Array:
 
 
 def _fingerprint(world: World) -> int:
-    """Return a number that is the same for tables with the same messages, in any order."""
+    """Return a number that is the same for tables with the same messages, in any order (`_SAID` lists the fields)."""
     messages = world.messages()
     known = np.flatnonzero(messages["conv"] >= 0)
     pages = known >> PAGE_BITS

@@ -26,7 +26,7 @@ class Doubt:
     text       sentence with the count as `{n}`, and `{first}` for the name of the first thing counted
     count      how many; 0: there is no such reason
     otherwise  reason that holds if the count is 0; "" for none
-    first      (rank, name) of the first thing counted; parts are compared by rank
+    first      (rank, name) of the first thing counted, None if it has no name; the lowest rank of several parts is kept
     """
 
     text: str
@@ -62,7 +62,7 @@ class Finding:
     facts    small numbers by name (client, conv, author, counter, seq, …), which `checks.findings` turns into text.
     what     short key of the kind of violation inside the check, e.g. "gap", "reorder", "open".
     sentence  the text of a user's own check; for the others `checks.findings.sentences` has a template.
-    at       place in the order of a check's findings, by which those of several parts of a history are sorted.
+    at       sort key of the finding among those of its check, also over several parts of a history.
     """
 
     what: str
@@ -81,8 +81,8 @@ class Verdict:
     promised    False: the contract does not promise it, so violations are observations.
     why         one sentence where the outcome is UNKNOWN or needs an explanation.
     facts       further figures of the check by name, for reports
-    doubts      the reasons that `why` joins, where they count something
-    devices     clients that violations concern, where `facts` counts them
+    doubts      the reasons that `why` joins; empty if the check raised an exception
+    devices     clients that violations concern, if the check counts them (`facts["devices"]`)
     """
 
     id: str

@@ -11,7 +11,7 @@ import numba
 F = TypeVar("F", bound=Callable[..., Any])
 
 COMPILED: bool = not getattr(numba.config, "DISABLE_JIT", 0)
-"""Switch of the compiler: False under NUMBA_DISABLE_JIT=1, then loops run as plain Python."""
+"""Whether loops are compiled. False under NUMBA_DISABLE_JIT=1: they run as plain Python."""
 
 
 def _stamp() -> tuple[float, int]:

@@ -1,4 +1,4 @@
-"""Delivery duties: the time in which each device held each subscription without a break."""
+"""Delivery duties: for each subscription the time in which its device had to receive every message."""
 
 from __future__ import annotations
 
@@ -24,12 +24,13 @@ DRAINED = int(Phase.DRAINED)
 NEVER = np.iinfo(np.int64).max
 
 PERIOD = np.dtype([("joined_t", "<i8"), ("joined_rec", "<i8"), ("left_t", "<i8"), ("state", "u1"), ("continued", "u1")])
-"""Membership of one slot over time.
+"""Membership of one slot (a subscription on one connection) over time.
 
 joined_t, joined_rec   time (ns) and record of the JOIN
 left_t                 time (ns) of the LEAVE
 state                  0 never joined, 1 joined, 2 left
-continued              1: the period began with the slot's first JOIN, and that had CONTINUED: nothing was missed before
+continued              1: the period began with the slot's first JOIN, and that had CONTINUED: the device missed nothing
+                       before
 """
 
 CONN_END = np.dtype([("t", "<i8"), ("how", "u1")])
@@ -38,12 +39,12 @@ CONN_END = np.dtype([("t", "<i8"), ("how", "u1")])
 DUTY = np.dtype(
     [("start", "<i8"), ("end", "<i8"), ("join_rec", "<i8"), ("cut", "<i8"), ("held", "u1"), ("doubt", "u1")]
 )
-"""Duty of one subscription: it had to receive the messages sent after `start` and before `end` (ns).
+"""Duty of one subscription: its device had to receive the messages sent after `start` and before `end` (ns).
 
-join_rec   the JOIN of the last slot
-cut        time at which our own deadline ended the run while messages still arrived; NEVER: it did not
+join_rec   record of the JOIN of the last slot
+cut        time (ns) at which the tester's deadline ended the drain while messages still arrived; NEVER: it did not
 held       1: the subscription lasted until the end of the run, so there is a duty
-doubt      1: the end of the run is not on record, so an absence proves nothing
+doubt      1: the end of the run is not on record, so a message that was not received proves nothing
 """
 
 
@@ -54,13 +55,14 @@ def keep_times(
     """Store when slots joined and left, when connections ended, and when this journal was drained.
 
     `slots` and `conns` belong to the records (-1: none). The other arrays are updated: `periods` (PERIOD by slot) and
-    `ends` (CONN_END by connection), which grow before the call, and `phases`. This holds three times in ns (NEVER: not
-    seen): the first DRAIN, the first DRAINED, and the first DRAINED whose own deadline cut off what still arrived.
+    `ends` (CONN_END by connection), which the caller has made large enough, and `phases`. `phases` holds three times in
+    ns (NEVER: not seen): the first DRAIN, the first DRAINED, and the first DRAINED with TIMEOUT, at which messages were
+    still arriving.
 
-    The shape: one slot belongs to one connection, which one journal records in order. So a row of `periods` is only
-    overwritten by later records of the same journal, and no times of two hosts are compared here. A repeated JOIN with
-    CONTINUED does not move `joined_t`: the device has missed nothing since the first one. A JOIN without CONTINUED
-    starts a new period in the same row, because only the last period can last until the end.
+    One slot belongs to one connection, which one journal records in order. So only later records of the same journal
+    overwrite a row of `periods`, and no times of two hosts are compared here. A repeated JOIN with CONTINUED does not
+    change `joined_t`: the device has missed nothing since the first JOIN. A JOIN without CONTINUED starts a new period
+    in the same row, because only the last period can last until the end.
     """
     for i in range(len(records)):
         r = records[i]
@@ -104,13 +106,13 @@ def chain(
     `order` lists the joined slots sorted by subscription, then by `joined_t` (ns). So one pass with three variables
     (`sub_before`, `start`, `unbroken`) sees every reconnection of a device in time, without a table by device.
 
-    Invariant: at each slot `start` is the earliest time since which the device missed nothing. A slot continues the one
-    before only if the platform promises `resume`, said CONTINUED, and the slot before was still joined when its
-    connection ended. Otherwise `start` is the slot's own JOIN.
+    Invariant: at each slot `start` is the earliest time since which the device missed nothing. A slot continues the
+    slot before it only if the platform promises `resume`, the slot's JOIN has CONTINUED, and the slot before was still
+    joined when its connection ended. Otherwise `start` is the slot's own JOIN.
 
-    `phases` is indexed by journal, with the times of `keep_times`; NEVER: not on record. A slot held its duty to the
+    `phases` is indexed by journal, with the times of `keep_times`; NEVER: not on record. A slot has a duty until its
     end if it left or lost its connection after DRAINED, or if the tester closed the connection after DRAIN. A slot that
-    never ended holds it too. Later slots overwrite `duties[sub]`.
+    never ended has a duty too. Later slots overwrite `duties[sub]`.
     """
     sub_before = -1
     start = 0
@@ -157,7 +159,7 @@ class Duties:
         self._phases: dict[int, Array] = {}
 
     def step(self, view: View) -> None:
-        """Store the times of a chunk of records."""
+        """Store when the slots and connections of a chunk of records began and ended, and when its phases began."""
         self.periods = grown(self.periods, view.world.slots)
         self.ends = grown(self.ends, len(view.world.tables.conns))
         columns = view.slot, view.conn, self.periods, self.ends
@@ -166,9 +168,10 @@ class Duties:
     def open_until(self, end: End, clock_bound_ns: int) -> Array:
         """Return for each slot (begin, end) in ns: the time in which it was joined, on an open connection, by a member.
 
-        (0, 0) where that is unknown: the slot was never joined, its journal lacks records, or neither the end of its
-        connection nor DRAINED is on record. All times are those of the slot's own journal, but for losses of a
-        membership: these count from `clock_bound_ns` earlier on, because another host may have recorded them.
+        An int64 array (slots, 2). (0, 0) where the time is unknown: the slot was never joined, its journal lacks
+        records, or neither the end of its connection nor DRAINED is on record. All times are those of the slot's own
+        journal. A loss of membership ends the time already `clock_bound_ns` before its record, because another host may
+        have recorded it.
         """
         world = end.world
         w, count = world.tables, world.slots
@@ -184,9 +187,10 @@ class Duties:
         return times
 
     def _ended_by_kicks(self, end: End, clock_bound_ns: int) -> Array:
-        """Return a copy of the periods that also ends them at a loss of membership, even if no device was informed.
+        """Return a copy of `periods` in which a loss of membership also ends the periods of all the user's devices.
 
-        A loss ends every period that may have begun before it, at the earliest time at which it may have been.
+        A loss ends every period that may have begun before it, at the earliest time at which the loss may have
+        happened.
         """
         world = end.world
         w = world.tables
@@ -214,9 +218,9 @@ class Duties:
     def of(self, end: End, resume: bool, clock_bound_ns: int) -> Array:
         """Return the DUTY row of each subscription.
 
-        A complete journal without phases of its own gets the earliest of the other journals. `resume`: whether the
-        platform promises to continue across reconnects. `clock_bound_ns`: how far clocks of journals may differ; duties
-        start that much later, and end that much earlier.
+        A complete journal that records no phases gets the earliest times of the other journals. `resume`: whether the
+        platform promises to continue across reconnects. `clock_bound_ns`: by how many ns clocks of journals may differ;
+        duties start that much later, and end that much earlier.
         """
         world = end.world
         w, count = world.tables, world.slots
@@ -264,7 +268,7 @@ class Duties:
 def _left(journal: JournalInfo) -> bool:
     """Return whether a load process ended before the run did.
 
-    It closed connections on which messages were still to come, so its phases say nothing about them.
+    It closed connections while other processes were still sending, so its phases do not limit what they had to receive.
     """
     load = (journal.footer or {}).get("load")
     return isinstance(load, Mapping) and load.get("left_s") is not None

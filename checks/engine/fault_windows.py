@@ -58,7 +58,7 @@ class FaultLog:
     def windows(self, which: Callable[[Window], bool] = lambda window: True) -> list[Window]:
         """Return the windows for which `which` is true, sorted by start.
 
-        A fault whose beginning was not recorded counts only for the moment at which it was switched off.
+        A fault whose beginning was not recorded has a window of one moment: when it was switched off.
         """
         found: list[Window] = []
         on: dict[tuple[int, int], Window] = {}
@@ -74,7 +74,7 @@ class FaultLog:
 def widened(windows: list[Window], ns: int) -> list[Window]:
     """Return the windows in which a fault may have been on, if their times may be wrong by `ns`.
 
-    Negative `ns`: those in which it certainly was; a window may be gone then.
+    Negative `ns`: the windows in which a fault was certainly on. A window that is shorter than the doubt is left out.
     """
     moved = [
         window._replace(start=window.start - ns, end=window.end if window.end == NEVER else window.end + ns)
@@ -84,7 +84,7 @@ def widened(windows: list[Window], ns: int) -> list[Window]:
 
 
 def overlaps(windows: list[Window], start: Array, end: Array, *, after: int = 0, before: int = 0) -> Array:
-    """Return for each interval [start, end] (ns) whether it touches a window.
+    """Return for each interval [start, end] (ns) whether it overlaps a window; the ends count as inside.
 
     Each window is extended by `after` ns at its end and by `before` ns at its beginning.
     """

@@ -21,12 +21,16 @@ from earwitness.checks.roster import Roster
 from earwitness.checks.verdict import Doubt, Finding, Verdict, conclude
 
 FINDINGS = 500
-"""Number of findings that a verdict keeps: those that are counted by replica, kind and place."""
+"""Largest number of findings that a verdict keeps. Reports count these findings by replica, kind and place."""
 DESCRIBED = 8
-"""Number of findings that are described with their records."""
+"""Largest number of findings that are described with their records."""
 
 WHAT, REC, REC2, CLIENT, MID, MID2, CONV, X, Y = range(9)
-"""Columns of a row that a compiled loop writes for each violation; `REC` is the record that shows it."""
+"""Columns of a row that a compiled loop writes for each violation.
+
+WHAT: number of the kind of finding; REC, REC2: references of the record that shows it and of another record; CLIENT,
+CONV: whom and where it concerns; MID, MID2: message numbers; X, Y: further numbers, which each check defines.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,10 +38,10 @@ class JournalInfo:
     """Facts about a journal besides its records.
 
     records   number of complete records
-    footer    content of its footer, None: it was never closed
+    footer    content of the journal's footer, None: it was never closed
     torn      the journal was not closed: its writer has died, or is still running
     meta      facts that the writer stated at the beginning, such as its clock
-    gaps      number of records that are missing or damaged; `damage`: sentences about them
+    gaps      number of records that are missing or damaged; `damage`: sentences about these records
     unsealed  records that no checksum covers
     """
 
@@ -58,7 +62,7 @@ class JournalInfo:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """Facts that a check may use when all records were read: the tables, the journals, and facts of the run."""
+    """Facts that a check may use when all records were read: tables, journals, and the run's `facts` by name."""
 
     world: World
     journals: Sequence[JournalInfo]
@@ -100,7 +104,7 @@ class End:
         """Return by how many ns times of different journals may differ: 0 on one clock, None if unknown.
 
         Each journal's times may differ from the clock that all were mapped to by its own bound. So two journals differ
-        by the sum of the two largest bounds; those of one clock were mapped together and do not differ.
+        by the sum of the two largest bounds; journals of one clock do not differ.
         """
         clocks = {clock_of(journal) for journal in self.journals}
         if len(clocks - {None}) <= 1:
@@ -123,7 +127,7 @@ def clock_of(journal: JournalInfo) -> str | None:
 def _bound_ns(meta: Mapping[str, Any]) -> int | None:
     """Return by how many ns the times of a journal may differ from the common clock; None if nobody measured it.
 
-    `clock_offset_ms` is what importers state: a difference that its times were not corrected by.
+    Importers state `clock_offset_ms` instead: a difference of clocks by which the times were not corrected.
     """
     bound, offset = meta.get("clock_bound_ns"), meta.get("clock_offset_ms")
     if isinstance(bound, int):
@@ -138,14 +142,18 @@ class Fold(Protocol):
         """Process one chunk of one journal. Chunks of different journals may be mixed in any order."""
 
     def peek(self, world: World) -> Verdict:
-        """Return the verdict so far: violations that are certain already; UNKNOWN for what is decided at the end."""
+        """Return the preliminary verdict from the records read so far.
+
+        It counts violations that no further record can undo. A check that is decided at the end of the history is
+        UNKNOWN.
+        """
 
     def finish(self, end: End) -> Verdict:
         """Return the final verdict. It is called once, after the last chunk."""
 
 
 class Check(Protocol):
-    """Protocol of a check for the judge: it names itself and starts a fold."""
+    """Protocol of a check for the judge: its names, and how it starts a fold."""
 
     @property
     def id(self) -> str:
@@ -177,12 +185,12 @@ class Check(Protocol):
 class Described:
     """Implementation of `Check` from its parts.
 
-    fold       class of its state; it is called with the check, roster and contract
-    when       function: whether a contract promises it
+    fold       class of the check's state; it is called with the check, roster and contract
+    when       function that returns whether a contract promises what the check examines
     sentences  kind of finding (`Finding.what`) -> sentence about it, with facts in braces that
                `checks.findings.sentences` replaces by names
     tally      sentence about all violations together: `{violations}`, `{examined}`, `{are}` and facts of the verdict
-               stand in braces; "" if only a general one fits
+               stand in braces; "" for a general sentence
     unit       what is counted as examined, in the plural: "resumed conversations"
     symptom    what users notice of a violation, as a plain sentence without its stop; "" for checks of the tester
     """
@@ -208,7 +216,10 @@ class Described:
 
     @property
     def statement(self) -> str:
-        """Return the promise as a statement; the question where the docstring was stripped (`python -OO`)."""
+        """Return the promise as a statement: the first paragraph of `definition`.
+
+        It is the question (`title`) if docstrings were stripped (`python -OO`).
+        """
         return " ".join(self.definition.partition("\n\n")[0].split()) or self.title
 
     def promised(self, contract: Contract) -> bool:
@@ -221,7 +232,7 @@ class Described:
 
 
 class Suspects:
-    """Counter of violations that stores the rows of the first few, in the order of record references."""
+    """Counter of violations that stores the rows of the first FINDINGS of them, in the order of record references."""
 
     def __init__(self) -> None:
         """Start without violations."""
@@ -241,7 +252,7 @@ class Suspects:
         del self.rows[FINDINGS:]
 
     def merged(self, *others: Suspects) -> Suspects:
-        """Return a new counter with the sum of all violations, and the first few of all rows."""
+        """Return a new counter with the sum of all violations, and the first FINDINGS of all rows."""
         both = Suspects()
         for one in (self, *others):
             both.total += one.total
@@ -252,10 +263,13 @@ class Suspects:
 
 
 class Folding:
-    """Base class of the folds here. Subclasses implement `step`, `peek` and `finish`, and end with `conclude`."""
+    """Base class of the folds of shipped checks.
+
+    Subclasses implement `step`, `peek` and `finish`, and return the verdict of `conclude`.
+    """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
-        """Start with nothing examined; `check` names the findings, `contract` holds the promise."""
+        """Start with nothing examined. `check`: its names and texts; `contract`: whether the check is promised."""
         self.check, self.roster, self.contract = check, roster, contract
         self.suspects = Suspects()
         self.examined = 0
@@ -293,14 +307,15 @@ PENDING = "absences are decided at the end"
 
 
 GROUP = 1 << 60
-"""Step between groups of findings in `Finding.at`: those of the next group come after all of the one before."""
+"""Step between groups of findings in `Finding.at`, so that all findings of one group sort before those of the next."""
 
 
 def finding(world: World, what: str, row: Sequence[int], *records: int, at: int | None = None, **facts: int) -> Finding:
     """Return a finding of kind `what` from a row (columns of this module).
 
-    `records`: references in the order of the sentence; 0 and repetitions are left out. `facts`: further numbers.
-    `at`: by what the check sorts its findings; None for the row's record, or without one the message's first sending.
+    `records`: references in the order of the sentence; 0 and repetitions are left out. `facts`: further numbers for the
+    sentence. `at`: sort key among the findings of the check; None for the reference of the row's record, or without one
+    that of the message's first sending.
     """
     at = int(row[REC] or invoked(world, row[MID])) if at is None else int(at)
     known: dict[str, int] = {}

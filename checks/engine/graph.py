@@ -19,8 +19,9 @@ def trim(source: Array, target: Array, starts: Array, alive: Array, degree: Arra
     `queue` is scratch space for as many entries as nodes. `alive`: bool by node, input and result.
 
     Invariant: `queue[head:tail]` holds nodes with degree 0 whose edges are not yet removed. A node enters the queue
-    once, when its degree becomes 0, so the loop takes O(nodes + edges). What stays alive lies on a cycle or behind one.
-    The edges are a sorted array with offsets, not lists of lists, because compiled loops do not allocate.
+    once, when its degree becomes 0, so the loop takes O(nodes + edges). Nodes that stay alive lie on a cycle or are
+    reached from one. The edges are a sorted array with offsets, not lists of lists, because compiled loops do not
+    allocate.
     """
     head = 0
     tail = 0
@@ -130,7 +131,11 @@ def _cycle_in(edges: Array) -> Array:
 
 
 def _path(following: dict[int, list[int]], afters: list[int], start: int, goal: int) -> list[int] | None:
-    """Return the edges of a shortest path, by breadth-first search; None if there is none."""
+    """Return the edges of a shortest path from node `start` to node `goal`; None if there is none.
+
+    Breadth-first search. Edges are indexes of `afters`, which holds the target node of each edge. `following`: the
+    edges that start at a node.
+    """
     came: dict[int, tuple[int, int]] = {}
     queue = deque([start])
     while queue:

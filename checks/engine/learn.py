@@ -1,4 +1,4 @@
-"""Updates of a message's entry from each record about it, made in the shared pass."""
+"""Updates of a message's entry (a MESSAGE row) from each record about the message, made in the shared pass."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def learn(w: Tables, mid: Int, r: Any, rec: Int) -> None:
 
     `mid`: message number; `r`: a record about it; `rec`: its reference.
 
-    Every update is monotonic: a flag or attempt bit is only set, `rows` only grows (to 255), `invoke_t` only sinks
-    (ns). So these fields do not depend on the order in which journals are read. `proc` is taken from the first attempt
-    only, since program order holds for first sendings; a delivery supplies it while the sending has not been read yet.
-    Attempts beyond `ATTEMPTS` share one bit of `sent` that no answer ever sets: they never count as answered.
+    Every update is monotonic: a flag or attempt bit is only set, `rows` only grows (to 255), `invoke_t` (ns) only
+    decreases. So these fields do not depend on the order in which journals are read. `proc` is taken from the first
+    attempt only, since program order holds for first sendings; until the INVOKE is read, `proc` is taken from a
+    delivery. Attempts beyond `ATTEMPTS` share one bit of `sent` that no answer ever sets: they never count as answered.
     """
     m = w.messages[mid]
     kind = np.int64(r["kind"])
@@ -87,11 +87,11 @@ def learn(w: Tables, mid: Int, r: Any, rec: Int) -> None:
 
 @helper
 def learn_content(w: Tables, mid: Int, r: Any, rec: Int) -> None:
-    """Store the digest (CRC-32) and size (bytes) that later records of the message are compared with.
+    """Store the digest (CRC-32) and size (bytes) with which later records of the message are compared.
 
-    The first record that carries content supplies them, whichever journal it comes from; `checks.messages.heard`
-    corrects that at the end if the sending says otherwise. Sizes differ between attempts, because the body states its
-    attempt, so only the first attempt's size counts.
+    The first record with content supplies both, whichever journal it comes from. If the INVOKE has other content,
+    `checks.messages.heard` corrects the comparison at the end. Sizes differ between attempts, because the body states
+    its attempt, so only the first attempt's size counts.
     """
     m = w.messages[mid]
     flags = np.int64(m["flags"])

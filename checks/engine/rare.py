@@ -1,6 +1,6 @@
 """Store for rare record kinds.
 
-They occur a few hundred times in a run, so checks evaluate them together instead of folding them.
+Such records occur a few hundred times in a run, so checks evaluate all of them together instead of chunk by chunk.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ RARE = (
     Kind.PRESENCE,
     Kind.CALL,
 )
-"""Kinds whose records are kept whole."""
+"""Kinds whose records are stored whole until the end."""
 _IS_RARE = np.zeros(256, bool)
 _IS_RARE[list(map(int, RARE))] = True
 
@@ -50,7 +50,7 @@ class Kept:
         self._kinds: set[int] = set()
 
     def keep(self, journal: int, records: Array) -> Array:
-        """Store the rare records of a chunk, and return them so that checks need not search all records again."""
+        """Store the rare records of a chunk, and return them, so that checks need not search all records again."""
         chosen: Array = records[_IS_RARE[records["kind"]]]
         if len(chosen):
             self._kinds.update(np.unique(chosen["kind"]).tolist())

@@ -1,6 +1,6 @@
 """Shared pass: finds the message, connection, subscription and slot of each record.
 
-It also updates the message's entry, and sets bits that show whether the message was delivered here before.
+It also updates the message's entry, and sets bits that show whether the device had received the message before.
 """
 
 from __future__ import annotations
@@ -97,10 +97,11 @@ def slot_of(w: Tables, sub: Int, conn: Int) -> Int:
 
 @helper
 def message_of(w: Tables, author: Int, counter: Int, conv: Int, sending: bool) -> Int:
-    """Return the message number, -1 for none, NO_ROOM if tables must grow first.
+    """Return the message number of a record, -1 for none, NO_ROOM if tables must grow first.
 
-    None are an author or a counter that cannot be ours, a record without a conversation of the roster (`conv`), and one
-    that states another conversation than the entry and is not the INVOKE. `sending`: the record is the INVOKE.
+    -1 for an author or a counter that cannot be one of this run, for a conversation `conv` that is not in the roster,
+    and for a `conv` that differs from the conversation of the message's entry, unless the record is the INVOKE
+    (`sending`).
 
     A message number is page << PAGE_BITS | counter & (PAGE - 1). Pages of 64 counters are given out as authors reach
     them: an author counts up from 1, so a page fills before the next one begins, and neighbours share cache lines. The
@@ -147,12 +148,13 @@ def message_of(w: Tables, author: Int, counter: Int, conv: Int, sending: bool) -
 
 @helper
 def page_for(w: Tables, pages: Any, at: Int, key: Int, counter: Int, number: Int) -> Int:
-    """Return the bit page of row `at` of `pages` (SUB or SLOT) for the span `number`; a new one if there is none.
+    """Return the bit page of row `at` of `pages` (SUB or SLOT rows) for the span `number`; a new page if there is none.
 
-    `key`: that of the page in the hash table. `counter`: index in `used` of the number of pages.
+    `key`: key of the page in the hash table. `counter`: index in `w.used` of the number of pages. Span n covers the
+    positions from n << SPAN_BITS on.
 
-    The row caches its latest page. Positions grow with time, so a device stays in one span of 256 messages for long and
-    the hash table is rarely probed. Pages are given out in order; they come zeroed.
+    The row caches its latest page. Positions grow with time, so a device mostly receives messages of one span, and the
+    hash table is rarely read. Pages are given out in order; they come zeroed.
     """
     row = pages[at]
     if row["page_no"] == number:
@@ -212,7 +214,7 @@ def mark(w: Tables, sub: Int, slot: Int, pos: Int, live: bool) -> Int:
 
 @helper
 def connection_of(w: Tables, connections: Array, number: Int, journal: Int, client: Int) -> Int:
-    """Return the global number of connection `number` of a journal; a new one if there is none yet.
+    """Return the global number of connection `number` of a journal; a new number if there is none yet.
 
     `connections` maps the numbers of one journal, which count up from 1, so it is an array and no hash.
     """
@@ -264,9 +266,9 @@ def resolve(
 
     The order of the steps matters. `answered` is read before `learn` sets it, and `mark` comes after `message_of`,
     which gives the message its position. Bodies that cannot be trusted (corrupt, of another run) resolve to no message.
-    A misrouted copy counts as received, so that it is not reported as missing too, but not as a delivery, repetition or
-    row: I12 judges it. A replay may be misrouted because history is older than the run. WRITE records have no
-    connection here: their `conn` slot holds the version that an edit is based on.
+    A misrouted copy counts as received, so that the message is not reported as missing too. It does not count as a
+    delivery, a repetition or a stored row: I12 judges it. A replay may be misrouted because history is older than the
+    run. WRITE records have no connection here: their `conn` slot holds the version that an edit is based on.
     """
     for i in range(start, len(records)):
         r = records[i]

@@ -2,10 +2,10 @@
 
 mid    message number: (author, counter) through pages of 64 counters, so neighbours share cache lines.
 conn   connection number over all journals.
-sub    subscription: one client (device) that belongs to one conversation; dense from the roster, the
-       subscriptions of a conversation are neighbours.
+sub    subscription: one client (device) that belongs to one conversation; dense from the roster, the subscriptions of a
+       conversation are neighbours.
 slot   a subscription on one connection, the unit of order; numbered as they appear.
-pos    position of a message in its conversation in the order in which the judge read them: only an index for bits.
+pos    position of a message in its conversation, in the order in which the judge met the messages; an index for bits.
 rec    record reference: journal << 40 | index; 0 is none.
 
 Compiled loops never allocate; `World` grows the arrays before each chunk.
@@ -28,7 +28,7 @@ PAGE_BITS = 6
 PAGE = 1 << PAGE_BITS
 """Counters in a page of messages: 64 entries of 80 bytes, 5 KiB."""
 COUNTER_MAX = 1 << 28
-"""Limit of counters: a stray number from here on must not make the directory grow without bound."""
+"""Limit of counters; those from it on are ignored: a wrong number must not make the directory grow without bound."""
 
 REC_BITS = 40
 """Bits of a record's index in a reference; the journal number stands above them."""
@@ -62,7 +62,7 @@ MESSAGE = np.dtype(
 conv, pos, author_sub   conversation (-1: no record named it), position in it, the author's own subscription (-1: none)
 proc                    the author's connection epoch modulo 256, from the first attempt
 rows                    STORED records, at most 255
-digest, size            CRC-32 and bytes that other records are compared with
+digest, size            CRC-32 and bytes of the body, with which other records are compared
 invoke_t, invoke_rec    time (ns) and record of the earliest sending
 seq, seq_rec            the first number stated and its record; further ones are in `extra`
 first_rec               the record that `digest` is from; without one, a misplaced copy
@@ -72,7 +72,10 @@ sent, answered, refused bits of attempts with INVOKE, with OK or FAIL, with FAIL
 """
 
 ATTEMPTS = 15
-"""Attempts that have a bit each; INVOKE sets the next bit for all further ones, so they never count as answered."""
+"""Number of attempts with a bit of their own in `sent`, `answered` and `refused` of MESSAGE.
+
+All further attempts share one more bit of `sent`, so they never count as answered.
+"""
 
 INVOKED = 1
 ACKED = 2
@@ -106,7 +109,7 @@ CONN = np.dtype([("journal", "<i4"), ("client", "<i4")])
 STRAY = np.dtype(
     [("author", "<u4"), ("counter", "<u4"), ("client", "<u4"), ("conn", "<i4"), ("rec", "<i8"), ("kind", "<i8")]
 )
-"""OK or FAIL without attempt or conversation: the message that it names, the client and connection that received it."""
+"""OK or FAIL without attempt or conversation: the message that it names, and the client and connection it came to."""
 
 SPAN_BITS = 8
 """Bits of a position inside a bit page: a page covers SPAN = 256 messages of a conversation."""
@@ -117,14 +120,17 @@ SLOT_WORDS = SPAN // 64
 """Words of a slot's bit page: delivered on this slot."""
 
 TAG_SLOT = 0
-"""Tags in bits 60 to 62 of hash keys, so that one table serves five kinds of keys."""
+"""Tags in bits 60 to 62 of hash keys, so that one table serves five kinds of keys.
+
+Keys of slots, of bit pages of subscriptions and of slots, of agents' streams, and of attempts.
+"""
 TAG_SUB_PAGE = 1 << 60
 TAG_SLOT_PAGE = 2 << 60
 TAG_STREAM = 3 << 60
 TAG_ATTEMPT = 4 << 60
 
 USED_PAGES = 0
-"""Indexes of `Tables.used`: how many entries of each table are in use."""
+"""Indexes of `Tables.used`: the number of entries in use of each table, from USED_PAGES to USED_STRAYS."""
 USED_SLOTS = 1
 USED_SUB_PAGES = 2
 USED_SLOT_PAGES = 3
@@ -201,7 +207,7 @@ def find(w: Tables, key: Int) -> Int:
 
 @helper
 def put(w: Tables, key: Int, value: Int) -> None:
-    """Add a key to the hash table. It must not be in it yet, and the caller must have reserved room."""
+    """Add a key to the hash table. The key must not be in the table yet, and the caller must have reserved room."""
     # Nothing is ever removed: a search may end at the first free place, and `used` only grows.
     at = place(w.hash_keys, key)
     w.hash_keys[at] = key
@@ -260,7 +266,7 @@ def attempt_bit(attempt: Int) -> Int:
 def heard(w: Tables, sub: Int, number: Int) -> Int:
     """Return the bit page of a subscription for positions from `number` << SPAN_BITS, -1 if there is none.
 
-    It reads only: a span in which the device received nothing has no page, and none is made.
+    No page is made: a span in which the device received nothing has no page.
     """
     # The row caches the latest page, and most questions are about that one.
     if w.subs[sub]["page_no"] == number:

@@ -1,4 +1,4 @@
-"""Counters besides the checks, for live verdicts: messages sent and received, and how fast they spread."""
+"""Counters for live verdicts: records by kind, and the delays of deliveries."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def watch_traffic(
     `class_of`: by conversation, the class of its size. Counts are added to `kinds` (by kind) and `delays` (class,
     bucket).
 
-    Delays (ns) are counted by class of the conversation's size and by bucket. A bucket is 64 ns wide (`>> 6`) up to 256
-    units, then 128 buckets for each octave: only shifts, no logarithm, with a relative error below 1 %. The last bucket
-    takes all that is longer. Only deliveries whose sending was recorded in the same journal count, because one clock
-    stamped both, and because how far other journals were read must not matter.
+    A delay is the time from sending to delivery. A bucket is 64 ns wide up to 256 units of 64 ns, then there are 128
+    buckets for each octave; the relative error is below 1 %. The last bucket counts all longer delays. Only deliveries
+    whose sending was recorded in the same journal count: one clock stamped both, and the result does not depend on how
+    far other journals were read.
     """
     latest = np.int64(0)
     for i in range(len(records)):
@@ -50,11 +50,11 @@ def watch_traffic(
 class Traffic:
     """Watcher of all records of a judging (see `checks.judge.Watcher`).
 
-    kinds      records of each kind
-    sizes      the sizes of conversations that occur
-    delays     by size (row) and bucket: deliveries by the time since the sending. Buckets are 64 ns wide up to 16 µs,
-               then 128 to an octave, as in `harness.client.tally`. Only messages
-               sent and received in one journal count: their times come from one clock
+    kinds      number of records by kind
+    sizes      the different numbers of members of conversations, ascending
+    delays     by size (row) and bucket: number of deliveries by the time since the sending. Buckets are 64 ns wide up
+               to 16 µs, then 128 to an octave, as in `harness.client.tally`. Only messages sent and received in one
+               journal count: their times come from one clock
     latest_ns  the latest time of any record
     """
 

@@ -1,12 +1,12 @@
-"""Steps of the wall clock, and what cannot be judged because of them.
+"""Steps of the wall clock, and which findings cannot be judged because of them.
 
 Records carry the monotonic clock, which no step moves. The wall clock affects only tokens: platforms and forgeries
 write its times into them. When it is stepped (NTP, an administrator, a machine that slept), two things are not known:
 
 - Whether the platform's clock moved too, because it may run on the same machine. A token that was issued before a step
-  may end earlier or later than its deadline on record says.
-- Whether the tester's clock was right before the step, or is right after it. So what the tester itself wrote into a
-  token at such a time is believed only if the platform's clock agreed with it between this step and the next.
+  may end earlier or later than its recorded deadline.
+- Whether the tester's clock was right before the step, or is right after it. So a time that the tester wrote into a
+  token is believed only if the platform's clock agreed with the tester's between this step and the next.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from earwitness.checks.history.record import Flag, Kind, Phase
 
 NEVER = 1 << 62
 IN_FLIGHT_NS = 1_000_000_000
-"""Longest time from issuing a token to its record, in ns: the answer that brought it was on its way."""
+"""Longest time in ns from issuing a token to its record: the answer with the token is on its way so long."""
 NOT_JUDGED = "{} findings rest on the wall clock, which was stepped (H3)"
 
 
@@ -52,7 +52,7 @@ class WallClock:
         self._unproven = self._segments(kept) if self.steps else {}
 
     def _segments(self, kept: Kept) -> dict[int, list[tuple[int, int]]]:
-        """Return by journal the times in which its process's clock is not known to be right, both ends included."""
+        """Return by journal the intervals in which its process's wall clock may be wrong, both ends included."""
         tokens, recs = kept.of(Kind.TOKEN)
         agreed = defaultdict(list)
         for row, rec in zip(tokens, recs, strict=True):
@@ -97,5 +97,5 @@ def forgets(clock: WallClock, since: int, until: int) -> bool:
 
 
 def wall_clock_of(world: World) -> WallClock:
-    """Return the steps recorded so far. All checks share one object."""
+    """Return the steps of the wall clock on record so far. All checks share one object."""
     return world.kept.once("wall clock", lambda: WallClock(world.kept))

@@ -38,7 +38,7 @@ from earwitness.checks.history.record import CONN_MAX, FOREIGN, NOBODY, Kind
 from earwitness.checks.roster import Roster
 
 CHUNK = 1 << 14
-"""Records that all checks read before the next ones: few enough to stay in the cache."""
+"""Largest number of records that all checks read before the next ones: few enough to stay in the processor's cache."""
 
 
 def grown(array: Array, size: int, fill: int = 0) -> Array:
@@ -61,7 +61,7 @@ class View:
     The columns `mid`, `sub`, `slot`, `conn` and `seen` are valid until the next chunk, which overwrites them.
 
     rare  records of RARE kinds in the chunk
-    seen  bits that show whether the message was delivered before
+    seen  bits that show whether the device had received the message before (constants of `checks.engine.resolve`)
     """
 
     journal: int
@@ -79,9 +79,9 @@ class View:
 class Context:
     """Facts about the whole history, for a judge that sees only the records of some conversations.
 
-    conns     (journal, number, client) of every connection, in the order of its first record
-    speaking  for each journal, by client: 1 if it records the client as sender or connected
-    latest    by client, when (ns) it last received anything; -1: never
+    conns     rows (journal, number there, client) of all connections, in the order of their first records
+    speaking  by journal number: array by client, 1 if the journal has an INVOKE or CONNECT of the client
+    latest    array by client: time (ns) at which the client last received a message, -1: never
     """
 
     conns: Array
@@ -92,7 +92,8 @@ class Context:
 class World:
     """Tables of one judging, for one roster.
 
-    `resolved` processes a chunk; checks then read `tables` and the columns of the view.
+    `resolved` processes a chunk; checks then read `tables` and the columns of the view. `kept` stores the records of
+    rare kinds, `members` is the number of subscriptions, and `out` is room for the rows that a compiled loop writes.
     """
 
     def __init__(self, roster: Roster, context: Context | None = None) -> None:
@@ -103,7 +104,7 @@ class World:
         """
         self.roster, self.context = roster, context
         self.delivered_elsewhere = 0
-        """Messages delivered, by records that this world does not see."""
+        """Number of messages delivered according to records that other judges read (`harness.report.sharded`)."""
         self.tables = _tables(roster)
         self.members = len(self.tables.sub_client)
         self.kept = Kept()
@@ -147,7 +148,7 @@ class World:
             self._enter(np.stack([np.full(len(new), journal), numbers[new], records["client"][new]], axis=1))
 
     def _enter(self, conns: Array) -> None:
-        """Give the next numbers to new connections: rows (journal, number, client)."""
+        """Give the next global numbers to new connections: rows (journal, number there, client)."""
         used = int(self.tables.used[USED_CONNS])
         self.tables = self.tables._replace(conns=grown(self.tables.conns, used + len(conns)))
         for journal in np.unique(conns[:, 0]).tolist():
@@ -189,11 +190,11 @@ class World:
 
     @property
     def mids(self) -> int:
-        """Return the count of message numbers in use. Pages are allocated whole, so some numbers name no message."""
+        """Return the count of message numbers in use. Pages are allocated whole, so some stand for no message."""
         return int(self.tables.used[USED_PAGES]) * PAGE
 
     def messages(self) -> Array:
-        """Return the MESSAGE row of every message number in use (`conv` is -1 where the number names no message)."""
+        """Return the MESSAGE row of every message number in use. `conv` is -1 if the number stands for no message."""
         return self.tables.messages[: self.mids]
 
     def read_completely(self) -> Array:
@@ -282,7 +283,7 @@ class World:
         )
 
     def _list_more(self, author: int, number: int) -> None:
-        """Move the pages of an author to the end of the directory, with room for twice as many."""
+        """Move the list of an author's pages to the end of the directory, with room for the page `number`."""
         w, used = self.tables, self.tables.used
         old, room = int(w.directory_room[author]), 4
         while room <= number:
@@ -296,7 +297,7 @@ class World:
         self.tables = w._replace(directory=directory)
 
     def _compact(self) -> None:
-        """Keep each row of `extra` once: another number of a message may be stated to every receiver."""
+        """Remove repetitions from `extra`: each receiver of a message may state the same further sequence number."""
         rows = self.extras()
         self.tables.extra[: len(rows)] = rows
         self.tables.used[USED_EXTRA] = self._compacted = len(rows)
@@ -304,7 +305,8 @@ class World:
     def extras(self) -> Array:
         """Return the further sequence numbers of messages, as an int64 array (n, 4), sorted and without repetitions.
 
-        Columns: message, a number other than its entry's, a record that states it, 1 unless that is a REPLAY.
+        Columns: message number, a sequence number other than that of its entry, reference of a record that states it,
+        and 1 if that record is live, 0 if it is a REPLAY.
         """
         rows: Array = self.tables.extra[: int(self.tables.used[USED_EXTRA])]
         if not len(rows):  # the usual case, and three checks ask at every peek

@@ -1,7 +1,7 @@
-"""Which broken check leads a report, and which others probably show the same defect.
+"""Order of the broken checks in a report: the one that leads, and others that probably show the same defect.
 
 One defect often breaks several promises: a resume that skips a message is a gap (I4), and a message that never came
-(I5b, I47). The check that asks the most specific question tells the most about the cause.
+(I5b, I47). The check with the most specific question says most about the cause.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ ORDER: Final = (
 )
 """Ids of checks that one defect can break together, each line from the most specific to the most general."""
 SHARE: Final = 0.5
-"""Share of a check's findings that another one must concern too, so that it probably explains them."""
+"""Smallest share of a check's findings that findings of another check must concern too to explain the first check."""
 
 Key = tuple[str, int, int]
 
@@ -27,8 +27,8 @@ Key = tuple[str, int, int]
 def explained(verdicts: Sequence[Verdict]) -> dict[str, str]:
     """Return id of a failed check → id of the more specific failed check that probably shows the same defect.
 
-    At least the share SHARE of its findings must concern a device in a conversation, or a message, that findings of the
-    other one concern too. Checks that are not promised explain nothing.
+    At least the share SHARE of the findings of the first check must concern a device in a conversation, or a message,
+    that findings of the other check concern too. Checks that are not promised explain nothing.
     """
     failed = {v.id: v for v in verdicts if v.outcome is Outcome.FAIL and v.findings}
     found: dict[str, str] = {}
@@ -49,7 +49,7 @@ def _covers(specific: Verdict, general: Verdict) -> bool:
 
 
 def _keys(finding: Finding) -> Iterator[Key]:
-    """Yield what a finding is about: its device in its conversation, and its message."""
+    """Yield keys of what a finding is about: ("device", client, conversation) and ("message", author, counter)."""
     facts: Mapping[str, int] = finding.facts
     client, conv = facts.get("client", NOBODY), facts.get("conv", NOBODY)
     if client != NOBODY and conv != NOBODY:

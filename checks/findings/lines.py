@@ -33,7 +33,7 @@ MESSAGE_KINDS = frozenset((Kind.INVOKE, Kind.OK, Kind.FAIL, Kind.INFO, Kind.DELI
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """Record together with its position: journal number and index."""
+    """Record together with its position: journal number, and index from 1 in the journal."""
 
     journal: int
     index: int
@@ -46,7 +46,7 @@ class Told:
 
 
 class Direction(Enum):
-    """Direction of a step in a swim-lane."""
+    """Direction of a step in a swim-lane: between a device and the platform, or an event at one of the two."""
 
     OUT = "from the device to the platform"
     IN = "from the platform to the device"
@@ -58,7 +58,7 @@ class Direction(Enum):
 class Manner:
     """Text templates for records of one kind.
 
-    `phrase` follows the device's name in a line; `label` is shown in the device's own lane.
+    `phrase` follows the device's name in a line of text; `label` is shown in the device's lane. Names stand in braces.
     """
 
     direction: Direction
@@ -112,12 +112,12 @@ MARKS: dict[int, str] = {
     int(Flag.FOREIGN_RUN): "not of this run",
     int(Flag.TIMEOUT): "no answer in time",
 }
-"""Flags that are appended in brackets; the other flags are part of the templates."""
+"""Words for the flags that are appended in brackets; other flags are part of the templates."""
 WAYS: dict[int, str] = {way: way.name.lower() for way in Way}
 
 
 def direction_of(told: Told) -> Direction:
-    """Return the direction of a record in a swim-lane: a forged token is made at the device, others are issued."""
+    """Return the direction of a record in a swim-lane. A forged token is made at the device, not issued."""
     return HERE if told.kind is Kind.TOKEN and int(told.record["proc"]) else MANNERS[told.kind].direction
 
 
@@ -217,12 +217,12 @@ def _value(r: dict[str, int]) -> str:
 
 
 def _named_state(r: dict[str, int], roster: Roster) -> str:
-    """Return the name of a kind of shared state; of an edit with its message."""
+    """Return the name of the type of shared state that a record is about; for an edit with its message."""
     return f"edit of {message(roster, r['author'], r['counter'])}" if r["proc"] == State.EDIT else state(r["proc"])
 
 
 def _whose(r: dict[str, int], roster: Roster) -> str:
-    """Return which shared state a row is about, and whose."""
+    """Return in words which shared state a record is about, and whose it is."""
     if r["proc"] == State.TITLE:
         return f"{state(r['proc'])} of {room(roster, r['conv'])}"
     inside = f" in {room(roster, r['conv'])}" if r["conv"] < FOREIGN else ""
@@ -232,7 +232,7 @@ def _whose(r: dict[str, int], roster: Roster) -> str:
 
 
 def _exchange(r: dict[str, int], flags: int, roster: Roster) -> dict[str, object]:
-    """Return the fields for records of requests, tokens, shared state and calls between services."""
+    """Return the template fields for records of requests, tokens, shared state and calls between services."""
     way = r["proc"] & ~(SPOOFED | CONTROL)
     owned = f"artefact {r['counter']} of {person(roster, r['author'])}" if r["author"] != NOBODY else "an artefact"
     how = f" ({forgery(roster, r['proc'])})" if r["proc"] and r["kind"] == Kind.TOKEN else ""

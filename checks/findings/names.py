@@ -78,7 +78,7 @@ def message(roster: Roster, author: int, counter: int) -> str:
 
 
 def room(roster: Roster, conv: int) -> str:
-    """Return the name of a conversation."""
+    """Return the name of a conversation; "an unknown conversation" if the roster does not have the number."""
     return roster.conversation_name(conv) if 0 <= conv < len(roster.conversations) else "an unknown conversation"
 
 
@@ -98,7 +98,7 @@ def state(number: int) -> str:
 
 
 def forgery(roster: Roster, number: int) -> str:
-    """Return how a token was forged, in the target's own word; numbers start at 1."""
+    """Return how a token was forged, in the words of the target. `number`: number of the forgery, from 1."""
     names = roster.extra.get("forgeries", ())
     return str(names[number - 1]).replace("_", " ") if 0 < number <= len(names) else f"forgery {number}"
 

@@ -28,7 +28,10 @@ NEVER: dict[tuple[str, str], tuple[Direction, str]] = {
     ("I47", "missed"): (HERE, "never receives {message}"),
     ("I24", "endless"): (HERE, "never receives the end"),
 }
-"""Findings about something that did not happen: the direction, which picks the lane, and the text of that step."""
+"""Findings about something that did not happen: where the step is drawn (at the device or the platform), and its text.
+
+By (id of the check, kind of finding). Names stand in braces.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,8 @@ class Step:
     at_ms    milliseconds after the first record of the scene; None: the event did not happen
     proof    whether it is one of the records that prove the finding; the others are context
     record   (journal number, index), None if there is none
-    wrong    why this step is wrong by itself, in a few words, perhaps ""; None if it is not
+    wrong    why the record of this step is wrong, in a few words; "" if its label shows the reason; None if it is not
+             wrong
     """
 
     at_ms: float | None
@@ -68,8 +72,8 @@ def scene(
 ) -> Scene:
     """Return the swim-lanes of a finding. `check`: id of its check.
 
-    `proof` and `context` are the records in any order; times in the scene count from the first of them. Records of a
-    device that got no lane (see `LANES_MAX`) are left out.
+    `proof`: the records that prove the finding; `context`: other records around them; both in any order. Times in the
+    scene count from the earliest record. Records of a device that got no lane (see `LANES_MAX`) are left out.
     """
     proven = {(told.journal, told.index) for told in proof}
     records = sorted({(t.journal, t.index): t for t in (*context, *proof)}.values(), key=_when)
@@ -103,10 +107,10 @@ def _client(told: Told) -> int | None:
 def _lanes(
     records: Sequence[Told], proof: Sequence[Told], finding: Finding, absent: tuple[Direction, str] | None
 ) -> list[int | None]:
-    """Return the client of each lane, None for the platform.
+    """Return the client of each lane from left to right, None for the platform.
 
-    Devices that send stand left of the platform, devices that only receive stand right of it. Devices of the proof come
-    first.
+    Devices that send stand left of the platform, devices that only receive stand right of it. Devices of `proof` get
+    lanes first.
     """
     own = [finding.facts["client"]] if absent and absent[0] is HERE and "client" in finding.facts else []
     order = list(dict.fromkeys([*_clients(proof), *own, *_clients(records)]))[: LANES_MAX - 1]

@@ -16,7 +16,7 @@ from earwitness.checks.verdict import Finding, Verdict
 
 @dataclass(frozen=True, slots=True)
 class Telling:
-    """Counterexample as text: one sentence, and one line for each record, with its time in ms after the first."""
+    """Counterexample as text: one sentence, and one line for each record, with its time in ms after the earliest."""
 
     sentence: str
     lines: list[str]
@@ -27,7 +27,7 @@ SENTENCES: Mapping[tuple[str, str], str] = {
 }
 """Templates of all checks, by (id of the check, kind of finding).
 
-In braces may stand the names that `_words` lists, and the finding's facts.
+The names that `_words` lists, and the finding's facts, may stand in braces.
 """
 
 
@@ -35,7 +35,7 @@ def sentence(finding: Finding, verdict: Verdict, roster: Roster, said: str | Non
     """Return the sentence of a finding, with names instead of numbers.
 
     A finding of a user's own check has its sentence already. Kinds without a template get a general sentence. `said`:
-    the text that the finding's last record states in place of a user, if that text names no user of the run.
+    the text of the finding's last record in place of a user; None if that record names a user of the run, or no user.
     """
     if finding.sentence:
         return finding.sentence
@@ -52,7 +52,8 @@ def _of_row(said: str, template: str | None) -> tuple[str | None, str]:
     """Return the template and its `said` for a finding about a database row that is missing or differs.
 
     `harness.run.collect` records such a row with a text in place of a user ("no row in …", "other COLUMNS in the …").
-    The platform does not take the user for a stranger in that case. Other texts leave `template` and `said` unchanged.
+    The general sentence would say that the platform takes the user for another one. Other texts leave `template` and
+    `said` unchanged.
     """
     if said.startswith("other "):
         return "{place} has another {said} of {who} than the auth database", said[6:].rpartition(" in the ")[0]
@@ -62,13 +63,13 @@ def _of_row(said: str, template: str | None) -> tuple[str | None, str]:
 
 
 def said_by(record: Any, journal: int, name_of: NameOf) -> str | None:
-    """Return the text that a record states in place of a user; None if it states a user of the run or no user."""
+    """Return the text that a record states in place of a user; None if it states a user of the run, or no user."""
     named = record is not None and int(record["kind"]) in (Kind.DELIVER, Kind.REPLAY, Kind.STORED, Kind.IDENTITY)
     return name_of(journal, int(record["aux"])) if named and int(record["aux"]) >= FOREIGN else None
 
 
 class _Words(dict[str, object]):
-    """Mapping in which a fact that a check forgot becomes a placeholder, because it must not cost the verdict."""
+    """Mapping that returns a placeholder for a missing fact, because an incomplete finding must not end the report."""
 
     def __missing__(self, key: str) -> str:
         return f"(unknown {key})"

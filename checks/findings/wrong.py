@@ -1,7 +1,7 @@
 """Wrong records of a counterexample, each with a few words that say why, such as "too late".
 
 The other records of a counterexample only show what happened around them. A message that was lost has no wrong record,
-because what never happened was not recorded; see `scene.NEVER`.
+because a delivery that never happened has no record; see `scene.NEVER`.
 """
 
 from __future__ import annotations
@@ -54,10 +54,10 @@ WRONG: Mapping[tuple[str, str], Places] = {
     ("I21", "stale"): ((-1, "was stated as past"),),
     ("I25", "late"): ((-1, "too late"),),
 }
-"""(id of the check, kind of finding) → places in `Finding.records`, and the words for each.
+"""(id of the check, kind of finding) → (index in `Finding.records`, words) of each wrong record.
 
-In braces may stand `where`, `stated`, `range` and the finding's facts. Kinds that are not listed have no record that is
-wrong by itself, or one of several may be the wrong one.
+`where`, `stated`, `range` and the finding's facts may stand in braces. A kind that is not listed has no record that is
+wrong by itself, or any of several records may be the wrong one.
 """
 
 
@@ -67,7 +67,7 @@ def wrong_records(
     """Return (journal, index) → why the record is wrong, in words, for each wrong record of a finding.
 
     The words are "" where the record shows the reason itself. `check`: id; `told`: the records of the counterexample.
-    Two kinds are found among those, not by WRONG:
+    WRONG does not list two kinds of wrong records; they are searched in `told`:
 
     - a final read that returned fewer rows than the highest number it showed (I5a)
     - the same message, shown with a wrong sender to other devices (I15)
@@ -98,7 +98,7 @@ def _names_another(told: Told, roster: Roster) -> bool:
 
 
 class _Fields(dict[str, object]):
-    """Mapping in which a fact that a check forgot becomes a question mark, because it must not cost the verdict."""
+    """Mapping that returns "?" for a missing fact, because an incomplete finding must not end the report."""
 
     def __missing__(self, key: str) -> str:
         return "?"

@@ -1,1 +1,1 @@
-"""The record as data: layout of the 64 bytes, kinds and flags."""
+"""Format of the record: layout of its 64 bytes, and its kinds and flags."""

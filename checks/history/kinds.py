@@ -35,7 +35,12 @@ CONTENT = HEARD_OR_READ | 1 << K_INVOKE
 ANSWERS = 1 << K_OK | 1 << K_FAIL
 OF_MESSAGES = CONTENT | 1 << K_OK | 1 << K_FAIL | 1 << K_INFO
 PUSHED = 1 << K_RUN | 1 << K_PRESENCE | 1 << K_SEEN
-"""Sets of kinds, as bits. PUSHED: what a platform sends to a device beside messages, about a conversation."""
+"""Sets of kinds, as bits.
+
+LISTENED: messages that a device received; HEARD_OR_READ: these and messages of the final read; CONTENT: kinds with the
+digest of a body; ANSWERS: OK and FAIL; OF_MESSAGES: all kinds that name a message; PUSHED: what a platform sends to a
+device about a conversation, besides messages.
+"""
 UNTRUSTED = int(Flag.CORRUPT | Flag.FOREIGN_RUN)
 MISROUTED = int(Flag.MISROUTED)
 CORRUPT = int(Flag.CORRUPT)

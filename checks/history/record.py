@@ -1,24 +1,24 @@
 """The record: one fixed 64-byte little-endian structure per frame or operation.
 
-The head is common to all kinds (`t`, `kind`, `flags`, `client`, `conn`, `index`); what the other slots mean
-depends on the kind and is written in `checks.history.schema`, nowhere else. Journals on disk are arrays of `RECORD`;
-checks fold over them.
+The head is common to all kinds (`t` in ns on the monotonic clock, `kind`, `flags`, `client`, `conn`, `index`). The
+meaning of the other fields ("slots") depends on the kind; `checks.history.schema` states it. Journals on disk are
+arrays of `RECORD`; checks fold over them.
 
 Numbers
 -------
-client   dense number of a *device*: one sequential sender and one receiver (a tab, a phone). `Roster.user_of`
-         maps it to its user. Planned clients have numbers below `FOREIGN`.
-conn     connection epoch, counted from 1 inside one journal. (journal, conn) names a connection, the
-         "process" of the literature; it never continues after DISCONNECT. 0: no connection (HTTP).
+client   dense number of a *device*: one sequential sender and one receiver (a tab, a phone). `Roster.user_of` maps it
+         to its user. Planned clients have numbers below `FOREIGN`.
+conn     connection epoch, counted from 1 inside one journal. (journal, conn) names a connection, the "process" of the
+         literature; it never continues after DISCONNECT. 0: no connection (HTTP).
 conv     dense number of a conversation of the roster.
-author   client number of the one who wrote the message, as its body says.
+author   client number of the device that sent the message, as its body states.
 counter  the author's own message counter, from 1, over all conversations. (author, counter) names a message.
 proc     the author's connection epoch modulo 256 as its body says: program order holds only inside one.
 attempt  1 for the first sending of a message, 2… for its retries (the body repeats it).
 seq      the server's sequence number in the conversation; `NONE` where the platform gives none.
 digest   CRC-32 of the message's content, see `harness/client/body.py`.
-index    1-based number of the record in its journal, written last: a record is complete if it holds its own
-         position + 1.
+index    1-based number of the record in its journal, written last: a record is complete if it holds its own position +
+         1.
 Strings nobody planned are interned per journal to ids from `FOREIGN` upwards (see `harness/record`).
 """
 
@@ -53,24 +53,26 @@ RECORD_BYTES = 64
 assert RECORD.itemsize == RECORD_BYTES
 
 CONN_MAX = 1 << 24
-"""Connection numbers from here on are taken for none: a stray number must not make a table grow without bound."""
+"""Limit of connection numbers; those from it on count as none: a wrong one must not make a table grow without bound."""
 
 FOREIGN = 1 << 31
-"""Ids from here on are journal-local strings, not numbers of the plan."""
+"""First number that stands for a text of the journal, not for a client or conversation of the plan."""
 
 NOBODY = 0xFFFF_FFFF
 """Value of `client`, `conv` or `author` where there is none."""
 
 AGENT = 0xFFFF_FFFE
-"""Value of `author` where the body is none of ours (FOREIGN_RUN) and an agent of the platform wrote it, as its sender
-says: no ghost. `digest` is then the CRC-32 of its text."""
+"""Value of `author` if an agent of the platform wrote the message (FOREIGN_RUN), as the stated sender shows.
+
+Such a message has no body of the tester, but is no invented one either (I8). `digest` is then the CRC-32 of its text.
+"""
 
 NONE = -1
 """Value of `seq` and `aux` where there is none."""
 
 
 class Kind(IntEnum):
-    """Kind of a record. Operations run INVOKE → OK | FAIL | INFO; all other kinds are events."""
+    """Kind of a record. A sending is an INVOKE, then OK, FAIL or INFO; all other kinds are single events."""
 
     INVOKE = 1
     OK = 2
@@ -140,9 +142,9 @@ class Way(IntEnum):
 
 
 SPOOFED = 64
-"""Bit of `proc` of a REQUEST: it claimed to come from another address (X-Forwarded-For)."""
+"""Bit of `proc` of a REQUEST record: the request claimed to come from another address (X-Forwarded-For)."""
 CONTROL = 128
-"""Bit of `proc` of a REQUEST: the valid control beside a forgery, presented at the same place by the same way."""
+"""Bit of `proc` of a REQUEST record: a valid token, presented like the forgery that it is compared with."""
 
 
 class State(IntEnum):
@@ -186,7 +188,7 @@ class Phase(IntEnum):
 class Place(IntEnum):
     """Service or database of the platform: `counter` of an IDENTITY record, the place that stated the identity.
 
-    In records of requests, revocations, shared state and faults it is `attempt`.
+    In records of requests, revocations, shared state and faults `attempt` holds it.
     """
 
     AUTH = 1
@@ -198,7 +200,7 @@ class Place(IntEnum):
 
 
 def empty(n: int) -> np.ndarray:
-    """Return `n` records whose optional slots are all absent, with indexes from 1."""
+    """Return `n` records whose optional fields all hold the value for "absent", with indexes from 1."""
     records = np.zeros(n, dtype=RECORD)
     for name in ("client", "conv", "author"):
         records[name] = NOBODY
@@ -209,5 +211,5 @@ def empty(n: int) -> np.ndarray:
 
 
 def page_digest(numbers: np.ndarray) -> int:
-    """Return the CRC-32 of a page's sequence numbers in their order on the page. It is stored as `digest` of READ."""
+    """Return the CRC-32 of a page's sequence numbers in the order of the page, 8 bytes each: the `digest` of READ."""
     return crc32(np.asarray(numbers, "<i8").tobytes())

@@ -1,6 +1,6 @@
-"""The meaning of each slot of a record, by kind. All other tables about records are made from this one.
+"""The meaning of each field ("slot") of a record, by kind. All other tables about records are made from this one.
 
-From it come the readable columns of an export (`harness.record.columns`), what an import may contain
+These are the readable columns of an export (`harness.record.columns`), the values that an import may contain
 (`harness.record.rows`), the writer by name (`harness.record.named`) and the page `docs/history-schema.md`.
 """
 
@@ -16,13 +16,13 @@ from earwitness.checks.history.record import NOBODY, NONE, Artefact, FaultKind, 
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """Meaning of one or more slots in records of one kind.
+    """Meaning of one or more slots (fields of RECORD) in records of one kind.
 
-    names    slots of `RECORD`, separated by blanks, that have this meaning together
+    names    fields of `RECORD`, separated by blanks, that have this meaning together
     meaning  what they hold
-    column   name of the readable column, if it is not the slot's own (`GENERIC`)
+    column   name of the readable column, "" for the one in `GENERIC`
     type     type of the column: a number, an interned text, or a number that stands for a name
-    unit     unit of the number
+    unit     unit of the number, "" for none
     """
 
     names: str
@@ -34,7 +34,7 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class KindOf:
-    """Meaning of records of one kind, and of their slots. Slots that are not named have no meaning there."""
+    """Meaning of records of one kind (`says`), and of their slots. Slots that are not listed have no meaning there."""
 
     says: str
     slots: tuple[Slot, ...]
@@ -53,7 +53,7 @@ ABSENT: Final[dict[str, int]] = {
     "size": 0,
     "digest": 0,
 }
-"""Value of a slot that says nothing; such a slot has no column."""
+"""Value of a slot that holds nothing; a record has no column for such a slot."""
 
 GENERIC: Final[dict[str, str]] = {
     "client": "client",
@@ -68,7 +68,7 @@ GENERIC: Final[dict[str, str]] = {
     "size": "size",
     "digest": "digest",
 }
-"""Column of each slot in kinds that do not name it."""
+"""Column of each slot in kinds that do not state another one."""
 
 KINDS: Final[dict[Kind, KindOf]] = {
     Kind.INVOKE: KindOf(
@@ -401,4 +401,4 @@ COLUMN_OF: Final[Mapping[Kind, Mapping[str, str]]] = {
 TYPE_OF: Final[Mapping[str, type[int] | type[str] | type[IntEnum]]] = {
     slot.column: slot.type for what in KINDS.values() for slot in what.slots if slot.column
 }
-"""Type of each column that has its own name."""
+"""Type of each column that kinds state themselves (`Slot.column`)."""
