@@ -2,7 +2,7 @@
 
 An exchange: the master notes its time (`asked`), asks, gets the time `w` of the other clock, and notes its time again
 (`told`). The other clock was read in between. So the offset (master − other) is between `asked − w` and `told − w`,
-however long question and answer were under way: they need not take equally long.
+even if question and answer did not take equally long.
 
 Between exchanges clocks drift apart by at most DRIFT_PPM. So each exchange also limits the offset at all other times,
 and the bound that `Offset.summary` states holds for every time from the first exchange to the last one. `run.json`:
@@ -27,14 +27,14 @@ from earwitness.checks.history.schema import KINDS
 
 KEY: Final = "clocks"
 DRIFT_PPM: Final = 1000
-"""Fastest drift of two clocks, in millionths: the kernel corrects each of them by at most 500 (NTP)."""
+"""Fastest drift of two clocks against each other, in millionths: the kernel corrects each by at most 500 (NTP)."""
 BETTER_NS: Final = 1_000_000
-"""A drift is stated only if its bound is better than that of a constant offset by half, and by this much."""
+"""A drift is stated only if its bound is less than half of the bound of a constant offset, by this many ns at least."""
 
 _TIMED = [
     int(kind) for kind, what in KINDS.items() if any(slot.names == "seq" and slot.unit == "ns" for slot in what.slots)
 ]
-"""Kinds whose slot `seq` is a second time on the clock of `t`; NONE where there is none."""
+"""Numbers of the kinds whose field `seq` is a second time (ns) on the clock of `t`, or NONE."""
 
 
 class Stated(TypedDict):
@@ -64,7 +64,7 @@ class Offset:
     def add(self, asked: int, there: int, told: int) -> None:
         """Add an exchange: `asked` and `told` in ns of the master's clock, `there` in ns of the other one.
 
-        It is ignored if `there` is not later than in the exchange before.
+        An exchange whose `there` is not later than that of the exchange before is ignored.
         """
         if not self._at or there > self._at[-1]:
             self._at.append(there)
@@ -76,10 +76,11 @@ class Offset:
         return len(self._at)
 
     def summary(self) -> Stated:
-        """Return offset, drift and bound by the exchanges so far, of which there must be one at least.
+        """Return offset, drift and bound by the exchanges so far. There must be at least one.
 
-        The offset that the first call returns stays, because live verdicts rest on it; it is replaced by one with a
-        drift only if that makes the bound much smaller. `bound_ns` is None if the exchanges contradict each other.
+        Later calls return the offset of the first call, because live verdicts rest on it. It is replaced by an offset
+        with a drift only if that makes the bound much smaller (BETTER_NS). `bound_ns` is None if the exchanges
+        contradict each other.
         """
         at, low, high = self._limits()
         edges: Stated = {
@@ -100,7 +101,11 @@ class Offset:
         return edges
 
     def _limits(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return (times there, lowest and highest offset then), tightened by the exchanges before and after."""
+        """Return (times of the exchanges, lowest and highest possible offset then), all in ns as arrays.
+
+        Times are those of the other clock. Each exchange also limits the offset at the times of the others, by
+        DRIFT_PPM.
+        """
         at = np.array(self._at, np.int64)
         away = (at - at[0]) * DRIFT_PPM // 1_000_000
         # An exchange at another time limits this offset too, wider by the drift in between.
@@ -126,7 +131,11 @@ def _line(at: np.ndarray, low: np.ndarray, high: np.ndarray) -> tuple[int, int]:
 
 
 def _bound(at: np.ndarray, low: np.ndarray, high: np.ndarray, offset: int, drift: int) -> int:
-    """Return by how many ns the line may be wrong at any time between the first exchange and the last."""
+    """Return by how many ns the line may be wrong at any time between the first exchange and the last.
+
+    `at`, `low`, `high`: as `Offset._limits` returns them; `offset` (ns at the first exchange) and `drift` (ppb): the
+    line.
+    """
     line = offset + ((at - at[0]) * (drift / 1e9)).astype(np.int64)
     wrong = np.maximum(high - line, line - low)
     if len(at) == 1:
@@ -137,9 +146,9 @@ def _bound(at: np.ndarray, low: np.ndarray, high: np.ndarray, offset: int, drift
 
 @dataclass(frozen=True, slots=True)
 class ClockMap:
-    """Mapping of a journal's times to the master's clock; the module describes the fields.
+    """Mapping of a journal's times to the master's clock. The module's docstring describes the fields.
 
-    bound_ns  None: the clock was not measured, or jumped
+    bound_ns  by how many ns a mapped time may be wrong; None: the clock was not measured, or jumped
     """
 
     offset_ns: int = 0
@@ -187,13 +196,13 @@ class ClockMap:
 
 
 HERE: Final = ClockMap()
-"""Mapping of times that need none."""
+"""Mapping for a journal of the master's clock: no time is changed."""
 
 
 def mapping_of(run: Mapping[str, Any], meta: Mapping[str, Any]) -> ClockMap:
-    """Return how the times of a journal with this `meta` are mapped, by what `run` (run.json) states of clocks.
+    """Return the mapping of the times of a journal with this `meta`, as `run` (the content of run.json) states it.
 
-    No time is changed if `run` states no clocks, or not this one; in the second case `bound_ns` is None.
+    No time is changed if `run` states no clocks, or does not state this one; in the second case `bound_ns` is None.
     """
     clocks, name = run.get(KEY), meta.get("clock")
     if not clocks or name is None or name == clocks["master"]:
@@ -205,10 +214,10 @@ def mapping_of(run: Mapping[str, Any], meta: Mapping[str, Any]) -> ClockMap:
 
 
 def mapped_meta(run: Mapping[str, Any], meta: Mapping[str, Any], last_ns: int) -> dict[str, Any]:
-    """Return the `meta` of a journal whose times were mapped: `wall_minus_monotonic_ns` is that of the run's clock.
+    """Return the `meta` of a journal whose times were mapped: its `wall_minus_monotonic_ns` fits the mapped times.
 
-    `clock_bound_ns` is added: by how many ns its times may be wrong; absent without a bound. `last_ns`: its last time,
-    on its own clock.
+    `clock_bound_ns` is added: by how many ns the times may be wrong; absent if that is not known. `last_ns`: the
+    journal's last time, on its own clock.
     """
     if not run.get(KEY) or "clock" not in meta:
         return dict(meta)

@@ -1,7 +1,7 @@
-"""The readable history: records as named columns, the schema of `earwitness export`. See docs/history-schema.md.
+"""Records as named columns: the readable history, the schema of `earwitness export`. See docs/history-schema.md.
 
-A slot of a record becomes a column, named for its meaning in records of that kind. Slots without a value are left out.
-Export and import use the same tables, so an imported export has the same records.
+A field of a record becomes a column, named for its meaning in records of that kind. Fields without a value are left
+out. Export and import use the same tables, so an imported export has the same records.
 """
 
 from __future__ import annotations
@@ -37,21 +37,24 @@ COLUMNS: Final = (
     *(column for slot, column in GENERIC.items() if slot not in ("client", "aux")),
     *("sender_id", *TYPE_OF, "aux"),
 )
-"""Every column, in the order of an export. `aux` is last: on import it decides where `sender` says less than it."""
+"""Every column, in the order of an export.
+
+`aux` is last, so that its value replaces that of `sender` on import: both are the same field of a record.
+"""
 NUMBERS: Final = frozenset(COLUMNS) - {"flags", *STRINGS}
 _FLAG_LISTS: Final = [[name for bit, name in FLAG_NAMES.items() if value & bit] for value in range(256)]
 
 
 class Columns:
-    """A batch of records as columns: for each name the values, and which rows have one.
+    """Batch of records as columns: for each name the values, and which rows have a value.
 
-    count  number of the records
+    count  number of records
     """
 
     def __init__(
         self, records: np.ndarray, journal: str, names: Mapping[int, str], clients: Mapping[str, int], users: np.ndarray
     ) -> None:
-        """Fill the columns from records of the journal `journal`, whose ids are as they were written.
+        """Fill the columns from records of the journal `journal`. Interned ids in the records are those of the journal.
 
         `names`: the texts of the journal by interned id; `clients`: platform user id → client of the whole run;
         `users`: user number of each client. Raises RecordError for a record of an unknown kind.
@@ -78,7 +81,7 @@ class Columns:
     def present(self) -> list[tuple[str, np.ndarray, np.ndarray]]:
         """Return (name, values, mask) of each column that has a value, in the schema's order.
 
-        The mask holds True for each row that has a value.
+        `mask`: a boolean array, True for each row that has a value.
         """
         return [(name, self._values[name], self._there[name]) for name in COLUMNS if name in self._values]
 

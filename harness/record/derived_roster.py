@@ -1,6 +1,6 @@
-"""Roster of a history that its recorder wrote without a complete one.
+"""Roster of an imported history that has no complete roster.
 
-It is derived from the rows of the history, and from the short roster if there is one.
+The roster is derived from the rows of the history, and from the short roster (`members`) if there is one.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from earwitness.harness.errors import RecordError
 from earwitness.harness.record.rows import RowError, Rows
 
 NUMBERS_MAX: Final = 10_000_000
-"""Numbers are indexes: a larger one is taken for a database id."""
+"""Limit of client, user and conversation numbers: they are indexes, and a larger one is probably a database id."""
 
 Members: TypeAlias = dict[str, list[str | int]]
-"""Names or numbers of the users, by conversation."""
+"""Names or numbers of users, by conversation label."""
 
 
 def members_of(said: object) -> Members:
@@ -39,8 +39,8 @@ def derived_roster(rows: Rows, members: Members) -> Roster:
     """Return the roster of a history.
 
     Users are those that the rows name, else one for each client. Members are those of `members` (the short roster),
-    else the clients that joined. Raises RecordError if the two contradict each other, or nothing says which users
-    belong to a conversation.
+    else the clients that joined. Raises RecordError if `members` and the rows contradict each other, or nothing states
+    which users belong to a conversation, or a number is too large.
     """
     clients = {number: name for name, number in rows.clients.known.items()}
     count = 1 + _limited("Client", max([*clients, *rows.user_of], default=-1))
@@ -64,7 +64,7 @@ def derived_roster(rows: Rows, members: Members) -> Roster:
 
 
 class Users:
-    """User numbers: those that the rows give, then new ones for clients and members without a number.
+    """User numbers: those in the rows, then new numbers for clients and members without one.
 
     `names`: the users' names in the order of their numbers.
     """
@@ -75,9 +75,9 @@ class Users:
         self.names = list(known)
 
     def of(self, number: int | None, client_name: str) -> int:
-        """Return the number of a client's user.
+        """Return the number of a client's user: `number` if it is not None, else that of the user named `client_name`.
 
-        It is `number`, if the client's rows give one, else that of the user named `client_name`.
+        Raises RecordError for a number that is too large.
         """
         if number is None:
             return self.named(client_name)
@@ -104,7 +104,10 @@ def _conversation(rows: Rows, label: str) -> int:
 
 
 def _user(rows: Rows, users: Users, user_of: list[int], member: str | int) -> int:
-    """Return the user that a short roster names: by the name or number of a user, or of a client."""
+    """Return the number of the user that a short roster names, by the name or number of a user or of a client.
+
+    Raises RecordError if the roster has numbers and the rows names, or the other way round.
+    """
     named = not (rows.users.numbered or (rows.clients.numbered and not rows.users.known))
     if isinstance(member, int):
         if named:

@@ -16,18 +16,18 @@ import psutil
 
 SUFFIX: Final = ".part"
 YOUNG_S: Final = 60.0
-"""Age (s) below which a draft is left in place: its writer may not have locked it yet."""
+"""Age in seconds below which a draft is left in place: its writer may not have locked it yet."""
 IMPORT: Final = "import"
 _DRAFT = re.compile(rf"\.(?:{IMPORT}|.+\.(?:parquet|jsonl|json))\.(?P<pid>\d+)\.part")
 _IN_A_RUN = re.compile(r"\.[\w-]+\.(?:json|html|txt|xml|svg)\.(?P<pid>\d+)")
-"""Names that `rundir.write_whole` writes to; such names are ours in a run directory only."""
+"""Pattern of the names of drafts that `rundir.write_whole` makes; only in a run directory they are certainly drafts."""
 
 
 @contextlib.contextmanager
 def drafted(output: Path, *, folder: bool = False) -> Iterator[Path]:
     """Yield a new file (or folder) next to `output` to write to. The caller renames it to `output` when it is complete.
 
-    A draft that still exists at the end of the context is removed. Raises OSError.
+    A draft that still exists at the end of the context is removed. Raises OSError if the draft cannot be created.
     """
     path = output.with_name(f".{output.name}.{os.getpid()}{SUFFIX}")
     lock = None
@@ -55,9 +55,9 @@ def remove(path: Path) -> None:
 
 
 def abandoned(folder: Path, *, is_run: bool = False) -> list[Path]:
-    """Return the drafts in `folder` whose writer is dead: our user's, older than YOUNG_S, and not locked.
+    """Return the drafts in `folder` whose writer is dead: owned by this user, older than YOUNG_S, and not locked.
 
-    is_run  `folder` is a run directory, so drafts of `rundir.write_whole` count too
+    `is_run`: `folder` is a run directory, so drafts of `rundir.write_whole` count too.
     """
     return [path for path in sorted(folder.glob(".*")) if _is_abandoned(path, is_run)]
 

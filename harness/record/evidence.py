@@ -1,12 +1,12 @@
-"""Evidence of a whole run: the hashes that `run.json` states of its files, and the comparison with them.
+"""Hashes of a whole run: `run.json` states them for its files, and a reader compares the files with them.
 
 `run.json` carries a checksum of its own content (`harness.record.rundir`), and in `evidence`:
 
-    journals  name → {"records", "blocks", "begin", "end"}: the chain of the side file's first and last line; None for a
+    journals  name → {"records", "blocks", "begin", "end"}: hashes of the side file's first and last line; None for a
               journal that was not closed
     files     path → SHA-256 of each other file that a verdict rests on: roster, tables, raw frames
 
-It guards against damage and mix-ups, not against a forger who rewrites all of it.
+The hashes show damage and exchanged files. They do not protect against somebody who rewrites all files.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ KEY: Final = "evidence"
 
 
 class Claim(TypedDict):
-    """Entry of `run.json` for one journal: its size, and the chain hashes of its side file's first and last line."""
+    """Entry of `run.json` for one journal: its size, and the hashes in its side file's first and last line."""
 
     records: int
     blocks: int
@@ -36,7 +36,7 @@ class Claim(TypedDict):
 
 
 def conclude(run: RunDirectory, **values: object) -> None:
-    """Merge `values` into `run.json`, and the last hashes of all files.
+    """Merge `values` into `run.json`, and the hashes of all files.
 
     Call it when no process writes to the run any more. Raises RecordError if a file cannot be read or written.
     """
@@ -69,10 +69,10 @@ def _sha256(path: Path) -> str:
 
 
 def examine(views: Sequence[JournalView], run: Mapping[str, Any]) -> list[str]:
-    """Compare the journals of a run with their seals and with the last hashes in `run.json`.
+    """Compare the journals of a run with their seals and with the hashes in `run.json`.
 
-    `views` are changed: each journal ends where it is damaged, and its `faults` say why. Returns a sentence for each
-    journal that is missing; none are known to be missing if `run.json` has no last hashes.
+    `views` are changed: each journal ends where it is damaged, and its `faults` state the reasons. Return a sentence
+    for each journal that is missing. Without hashes in `run.json` it is not known which journals are missing: [].
     """
     disown(views)
     claims = run.get(KEY, {}).get("journals")
@@ -91,9 +91,9 @@ def examine(views: Sequence[JournalView], run: Mapping[str, Any]) -> list[str]:
 
 
 def _compare_end(view: JournalView, claim: Claim | None) -> None:
-    """End a journal after its last seal if what should follow is damaged or missing.
+    """End a journal after its last seal if records after it are damaged or missing.
 
-    If it does not begin as `run.json` states, nothing of it counts.
+    If its side file does not begin with the hash in `run.json` (`claim`), the journal ends before its first record.
     """
     side, names, left = view.sidecar, view.sidecar.path.name, min(view.sidecar.sealed_records, view.count)
     if claim is not None and side.begin != claim["begin"] and side.header:
@@ -111,7 +111,11 @@ def _compare_end(view: JournalView, claim: Claim | None) -> None:
 
 
 def _find_beyond(view: JournalView, end: str, left: int) -> None:
-    """Find sound blocks after a damaged line of the side file: the last hash in `run.json` vouches for them."""
+    """Find sound blocks after a damaged line of the side file.
+
+    `end`: hash of the side file's last line, as `run.json` states it; it proves the seals after the damage. `left`:
+    number of records before the damage.
+    """
     view.unnamed = True
     seals = [block for block in view.sidecar.behind_damage(end) if block.first > left]
     for block, fault in compared(view, seals):
@@ -122,12 +126,12 @@ def _find_beyond(view: JournalView, end: str, left: int) -> None:
 
 
 def damaged_files(path: Path, run: Mapping[str, Any]) -> list[str]:
-    """Return the names of the files other than journals that are missing or differ from the hashes in `run.json`."""
+    """Return the paths of the files other than journals that are missing or differ from the hashes in `run.json`."""
     stated = run.get(KEY, {}).get("files", {})
     return [name for name in stated if not as_stated(path / name, run, name)]
 
 
 def as_stated(file: Path, run: Mapping[str, Any], name: str) -> bool:
-    """Return whether `file` has the hash that `run.json` states for `name`; True if it states none."""
+    """Return whether `file` has the hash that `run.json` states for the path `name`; True if no hash is stated."""
     stated = run.get(KEY, {}).get("files", {}).get(name)
     return stated is None or (file.is_file() and _sha256(file) == stated)

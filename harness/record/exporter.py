@@ -24,7 +24,7 @@ from earwitness.harness.record.reading import JournalView, first_clients
 Writer = Callable[[History, Path], int]
 """Function that writes a history to a path and returns the number of records."""
 SHARDS_MOST: Final = 1024
-"""Most files of an export by shard: each is open until the end."""
+"""Largest number of shards of an export: the file of each stays open until the end."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,8 +64,8 @@ def run(args: argparse.Namespace) -> int:
 def export(run_dir: Path, output: Path, *, perfetto: bool = False, shards: int | None = None) -> int:
     """Write the history of `run_dir` to `output`; return the number of records.
 
-    `perfetto`: as a trace; `shards`: as a folder of so many files. Neither can be imported again. Raises RecordError
-    for an unreadable or damaged run, an unknown ending or an unwritable output.
+    `perfetto`: write a trace; `shards`: write a folder with so many files, and one of rare kinds. Neither can be
+    imported again. Raises RecordError for an unreadable or damaged run, an unknown ending or an unwritable output.
     """
     writer = _by_shards(output, shards, perfetto) if shards is not None else _by_ending(output, perfetto)
     history = open_history(run_dir)
@@ -84,7 +84,7 @@ def export(run_dir: Path, output: Path, *, perfetto: bool = False, shards: int |
 
 
 def _by_ending(output: Path, perfetto: bool) -> Writer:
-    """Return what writes a file with this ending."""
+    """Return the function that writes a file with the ending of `output`. Raises RecordError for an unknown ending."""
     writers: dict[str, Writer] = {".parquet": _write_parquet, ".jsonl": _write_lines}
     if perfetto:
         writers = {".json": lambda history, path: write_perfetto(history, path, batches(history))}
@@ -96,7 +96,7 @@ def _by_ending(output: Path, perfetto: bool) -> Writer:
 
 
 def _by_shards(output: Path, shards: int, perfetto: bool) -> Writer:
-    """Return what writes a folder of `shards` files. Raises RecordError if `output` or `shards` cannot be."""
+    """Return the function that writes a folder of `shards` files. Raises RecordError for a bad `output` or `shards`."""
     require_pyarrow()
     if perfetto or not 1 <= shards <= SHARDS_MOST:
         raise RecordError(f"--shards writes Parquet, without --perfetto; give a number from 1 to {SHARDS_MOST}.")
@@ -128,7 +128,7 @@ def headers(history: History) -> list[dict[str, Any]]:
 
 
 def without_secrets(roster: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a roster without the passwords of its users: an export is handed to others, and nobody logs in with it."""
+    """Return a roster without the passwords of its users: exports are given to other people."""
     extra = dict(roster["extra"])
     people = extra.get("people")
     if isinstance(people, list):

@@ -1,7 +1,7 @@
-"""Forms of `run.json` and of the footers and metadata of journals: the values that the tester reads.
+"""Forms of `run.json` and of the footers and metadata of journals: which values the reading code accepts.
 
-A run writes them itself. People write them too: by hand, or as headers of what they import. Values that nothing reads
-may have any form.
+A run writes these files. People write them too: by hand, or as headers of a history to import. Values that no code
+reads may have any form.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ from typing import Final, Protocol
 from earwitness.checks.contract import Contract, ContractError
 
 WHOLE_MAX: Final = 2**63 - 1
-"""Largest number that a record can hold."""
+"""Largest number that a field of a record can hold."""
 
 
 class Form(Protocol):
-    """Protocol of a form that a JSON value must have. Subclasses implement `fault`."""
+    """Protocol of a form that a JSON value must have."""
 
     def fault(self, name: str, value: object) -> str:
         """Return a sentence about what is wrong with `value`, "" if it has the form.
 
-        `name`: how the sentence calls it.
+        `name`: name of the value in the sentence.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class Plain:
-    """Form of a value without parts: of the type `kind`, which errors call `words`."""
+    """Form of a single value of the type `kind`. `words`: its description in error messages."""
 
     kind: type
     words: str
@@ -41,12 +41,12 @@ class Plain:
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """Form of a finite number. `whole`: without fraction."""
+    """Form of a finite number. `whole`: only integers."""
 
     whole: bool = False
 
     def fault(self, name: str, value: object) -> str:
-        """Implement `Form.fault`: require a number of at most `WHOLE_MAX`, without fraction if `whole`."""
+        """Implement `Form.fault`: require a number from -`WHOLE_MAX` to `WHOLE_MAX`; an integer if `whole`."""
         kinds = int if self.whole else (int, float)
         if isinstance(value, kinds) and not isinstance(value, bool) and abs(value) <= WHOLE_MAX:
             return ""
@@ -67,13 +67,13 @@ class OneOf:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """Form of a list whose items all have the form `item`. `words`: what errors call the list."""
+    """Form of a list whose items all have the form `item`. `words`: its description in error messages."""
 
     item: Form
     words: str = "a list"
 
     def fault(self, name: str, value: object) -> str:
-        """Implement `Form.fault`: require a list, and report its first item without the form."""
+        """Implement `Form.fault`: require a list, and report its first item that does not have the form."""
         if not isinstance(value, list | tuple):
             return f"{name!r} is {value!r}: expected {self.words}"
         return next((fault for one in value if (fault := self.item.fault(name, one))), "")
@@ -83,7 +83,7 @@ class Listed:
 class Every:
     """Form of an object whose values all have the form `value`, under any keys.
 
-    `words`: what errors call the object; `absent`: values may be null.
+    `words`: its description in error messages; `absent`: True if values may be null.
     """
 
     value: Form
@@ -91,7 +91,7 @@ class Every:
     absent: bool = False
 
     def fault(self, name: str, value: object) -> str:
-        """Implement `Form.fault`: require an object, and report its first value without the form."""
+        """Implement `Form.fault`: require an object, and report its first value that does not have the form."""
         if not isinstance(value, Mapping):
             return f"{name!r} is {value!r}: expected {self.words}"
         given = ((f"{name}.{key}", one) for key, one in value.items() if not (one is None and self.absent))
@@ -100,7 +100,7 @@ class Every:
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """Form of an object, as forms of the keys that are read. Other keys may have any value.
+    """Form of an object: `keys` are the forms of the keys that are read. Other keys may have any value.
 
     `needed`: keys that must be present. Null counts as absent.
     """
@@ -109,13 +109,13 @@ class Keys:
     needed: tuple[str, ...] = ()
 
     def fault(self, name: str, value: object) -> str:
-        """Implement `Form.fault`: require an object, and report its first key that is missing or lacks its form."""
+        """Implement `Form.fault`: require an object, and report the first key that is missing or lacks its form."""
         if not isinstance(value, Mapping):
             return f"{name!r} is {value!r}: expected an object"
         return self.inside(value, f"{name}.")
 
     def inside(self, value: Mapping[str, object], prefix: str = "") -> str:
-        """Return what is wrong with the keys of `value`, "" if nothing; names in the sentence begin with `prefix`."""
+        """Return a sentence about the first wrong key of `value`, "" without one. Names in it begin with `prefix`."""
         for key in self.needed:
             if value.get(key) is None:
                 return f"{prefix + key!r} is missing"
@@ -127,7 +127,7 @@ class Keys:
 
 @dataclass(frozen=True, slots=True)
 class Either:
-    """Form of a list of names, or of their number."""
+    """Form of a list of names, or of a number: how many names there are."""
 
     def fault(self, name: str, value: object) -> str:
         """Implement `Form.fault`: require a list of texts or a whole number."""

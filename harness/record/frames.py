@@ -1,11 +1,12 @@
 """Frame capture (`--keep-frames`): raw frames of a journal for counterexamples, in NAME.frames, keyed by record number.
 
-An array of steps of 1 MB, each a row of entries: `HEAD` (first record, frame's bytes, number of records, flags), then
-the frame, padded to 8 bytes. An entry never crosses a step; zeros end a step. The head is written last and the pages
-are shared memory, so frames that were stored survive the death of the process, and a torn tail is zeros.
+The file consists of steps of 1 MiB, each with a row of entries. An entry is `HEAD` (number of the first record made of
+the frame, bytes of the frame, number of records, flags), then the frame, padded to 8 bytes. An entry never crosses a
+step; zeros fill the end of a step. The head is written last and the pages are shared memory, so frames that were stored
+survive the death of the process, and an unfinished entry is zeros.
 
 Entries ascend by record, so a reader finds a step by binary search. Only frames sent and received on an open socket are
-stored, never a handshake or a request. Texts that the caller names as secret are blotted out.
+stored, never a handshake or a request. Texts that the caller names as secret are replaced by BLOT.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from earwitness.harness.record.journal import STEP_BYTES, Pages
 SUFFIX: Final = ".frames"
 HEAD: Final = struct.Struct("<QIHH")
 FRAME_MAX: Final = 1 << 16
-"""Longest frame in bytes that is stored whole; a longer one is cut and marked as cut."""
+"""Largest number of bytes that are stored of a frame; a longer frame is cut and marked as cut."""
 
 BINARY, CUT = 1, 2
 BLOT: Final = b"[secret]"
@@ -31,14 +32,14 @@ BLOT: Final = b"[secret]"
 class FrameStore:
     """Writer of one process's frame file.
 
-    `pages` is the open file at `path`. Frames that cannot be stored are counted and reported by `close` for the
-    journal's footer; they do not affect the verdict.
+    Frames that cannot be stored are counted, and `close` returns the count for the journal's footer. They do not affect
+    the verdict.
 
     kept, lost  numbers of frames that were stored, and that could not be stored
     """
 
     def __init__(self, path: Path, pages: Pages) -> None:
-        """Map the first pages. If the disk has no room, all frames count as lost."""
+        """Map the first pages of `pages`, the open file at `path`. If the disk is full, all frames count as lost."""
         self.path, self._pages = path, pages
         self._view = pages.map_next() or memoryview(b"")
         self._at = self._steps = 0
@@ -67,23 +68,24 @@ class FrameStore:
     def hearing(self, first: int, frame: str | bytes, secrets: tuple[bytes, ...] = ()) -> None:
         """Hold a received frame until `heard` stores it. Call it before the frame's records are written.
 
-        `first`: number of the first of these records; `secrets`: texts to blot out.
+        `first`: number that the first of these records will have; `secrets`: texts to replace by BLOT.
         """
         self._hearing = first, frame, secrets
 
     def heard(self, last: int) -> None:
         """Store the frame of the last call of `hearing`.
 
-        `last`: number of its last record; without records nothing is stored.
+        `last`: number of the last record made of the frame. If no record was made of it, the frame is not stored.
         """
         hearing, self._hearing = self._hearing, None
         if hearing is not None:
             self._keep(hearing[0], last, *hearing[1:])
 
     def said(self, record: int, frame: str | bytes, secrets: tuple[bytes, ...] = ()) -> None:
-        """Store a sent frame. `record`: number of the record about its sending; `secrets`: texts to blot out.
+        """Store a sent frame. `record`: number of the record about its sending; `secrets`: texts to replace by BLOT.
 
-        If it is sent while a received frame is being recorded, that frame is stored first: entries ascend.
+        If the frame is sent while the records of a received frame are being written, the received frame is stored
+        first, because entries ascend by record.
         """
         if self._hearing is not None:
             first, heard, hidden = self._hearing
@@ -92,7 +94,7 @@ class FrameStore:
         self._keep(record, record, frame, secrets)
 
     def _keep(self, first: int, last: int, frame: str | bytes, secrets: tuple[bytes, ...] = ()) -> None:
-        """Store the frame that records `first` to `last` were made of; no-op if there are none. Never raises."""
+        """Store the frame of which records `first` to `last` were made; no-op if `last` < `first`. Never raises."""
         if last < first:
             return
         flags = 0
@@ -130,7 +132,7 @@ class FrameStore:
         return True
 
     def close(self) -> dict[str, object]:
-        """Cut the file to its entries and close it; return kept, lost and why for the journal's footer."""
+        """Cut the file to its entries and close it; return the entry `frames` of the journal's footer."""
         self._view = memoryview(b"")
         self._pages.close(self._steps * STEP_BYTES + self._at)
         return {"kept": self.kept, "lost": self.lost, **({"why": self._why} if self._why else {})}
@@ -140,8 +142,8 @@ class FrameStore:
 class Frame:
     """One stored frame.
 
-    data  as received or sent, without secrets
-    cut   the frame was longer than `data`
+    data  bytes of the frame as received or sent, without secrets
+    cut   True: the frame was longer than `data`
     """
 
     data: bytes
@@ -149,7 +151,7 @@ class Frame:
     cut: bool
 
     def text(self) -> str:
-        """Return the frame for display: text unchanged, bytes in hexadecimal."""
+        """Return the frame for display: text unchanged, binary data in hexadecimal; " …" at the end if it was cut."""
         said = self.data.hex(" ") if self.binary else self.data.decode("utf-8", "backslashreplace")
         return f"{said} …" if self.cut else said
 
@@ -165,7 +167,7 @@ class Frames:
         self.path = path
 
     def of(self, record: int) -> Frame | None:
-        """Return the frame from which a record was made; None if it was not stored."""
+        """Return the frame of which record `record` was made; None if it was not stored or cannot be read."""
         try:
             with self.path.open("rb") as file:
                 size = file.seek(0, os.SEEK_END)
@@ -200,5 +202,5 @@ def _find(step: bytes, record: int) -> Frame | None:
 
 
 def frames_of(journal: Path) -> Frames:
-    """Return the frames of a journal, given the path of its data file."""
+    """Return the reader of a journal's frames, given the path of its data file."""
     return Frames(journal.with_suffix(SUFFIX))

@@ -1,4 +1,4 @@
-"""History of a run from the journals of all its processes, read afterwards (`open_history`) or during it (`follow`)."""
+"""History of a run from the journals of all its processes: read afterwards (`open_history`) or during it (`follow`)."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
     from earwitness.checks.judge import Batch
 
 TURN: Final = 1 << 18
-"""Records of one journal that are read before another one has its turn: 16 MB."""
+"""Number of records of one journal that are read before another journal is read: 16 MiB."""
 BATCH_RECORDS: Final = 1 << 14
-"""Records of a batch: 1 MB, so it is read, checked and remapped while it is in the processor's cache."""
+"""Number of records in a batch: 1 MiB, so that it stays in the processor's cache while it is checked and remapped."""
 
 
 @dataclass(slots=True)
 class History:
     """Recorded run: description, roster and journals (the expected ones in their order, then others by name).
 
-    damage         sentences about what is damaged or missing, besides the `faults` of the journals
+    damage         sentences about damaged or missing parts, besides the `faults` of the journals
     damaged_files  names of files other than journals that are damaged or missing
     run_damage     what is wrong with `run.json`, "" if nothing; otherwise `run` is the content of its copy
     spare_roster   True: `roster.json` is damaged, and `roster` is the content of its copy
@@ -51,7 +51,7 @@ class History:
 
     @property
     def concluded(self) -> bool:
-        """Return whether `run.json` has the last hashes of all files.
+        """Return whether `run.json` has the hashes of all files, which are written at the end of a run.
 
         A run of an earlier version never has them: it counts as concluded.
         """
@@ -63,9 +63,9 @@ class History:
         return ROSTER_FILE in self.damaged_files and not self.spare_roster
 
     def table(self, name: str) -> Path:
-        """Return the path of the side table `name`.
+        """Return the path of the side table `name` (`tables/NAME.jsonl`).
 
-        A damaged table counts as one that was not written: its path names no file.
+        The path of a damaged table names no file, so that a reader treats the table as not written.
         """
         known = f"tables/{name}.jsonl"
         return self.path / (known if known not in self.damaged_files else f"{known}.damaged")
@@ -87,7 +87,7 @@ class History:
 
     @property
     def contract(self) -> Contract:
-        """Return what the platform promised. Raises RecordError if `run.json` has no contract."""
+        """Return the promises of the platform. Raises RecordError if `run.json` has no contract."""
         if not self.run.get("contract"):
             raise RecordError(f"{self.path / 'run.json'} has no 'contract': nothing states what the platform promises.")
         return Contract.from_dict(self.run["contract"])
@@ -95,12 +95,12 @@ class History:
     def batches(self, size: int = BATCH_RECORDS) -> Iterator[Batch]:
         """Yield every complete record once, at most `size` in a batch.
 
-        Journals are read in turns of TURN records, so that a message's sending and its deliveries are read soon after
-        each other, and a judge holds few records that wait for others. First each journal has a turn, in their order;
-        then always the journal that has come least far in time.
+        Journals are read alternately, TURN records at a time, so that a message's sending and its deliveries are read
+        soon after each other, and a judge holds few records that wait for others. Each journal is read once in their
+        order; then always the journal whose last record is the least after its first one in time.
 
-        Platform user ids in them are replaced by client numbers (docs/architecture.md describes how). Each batch is a
-        fresh array that the receiver may keep.
+        Platform user ids in the records are replaced by client numbers (docs/architecture.md describes how). Each batch
+        is a new array that the receiver may keep.
         """
         remap = Remap(self.journals)
         with ExitStack() as files:
@@ -124,9 +124,9 @@ class History:
 
     @property
     def stretches(self) -> list[tuple[int, int, int]]:
-        """Return (journal, first index, last index) of each sequence of intact blocks after a damaged one.
+        """Return (journal number, first index, last index) of each sequence of intact blocks after damaged records.
 
-        `beyond` yields them as journals of their own, numbered after `journals` in this order.
+        `beyond` yields each of them as a journal of its own; their numbers continue those of `journals`, in this order.
         """
         return [(n, *rows) for n, view in enumerate(self.journals) for rows in view.stretches()]
 
@@ -155,7 +155,7 @@ def _turn(reader: Iterator[Batch]) -> Iterator[Batch]:
 
 
 def open_history(run_dir: Path | str) -> History:
-    """Read a run directory as far as it is sound. The `faults` of its journals and its `damage` name what is not.
+    """Return the history in a run directory, as far as it is sound; `damage` and journals' `faults` state what is not.
 
     Raises RecordError in one sentence if it is no run directory, or its description cannot be read.
     """
@@ -174,14 +174,14 @@ class Follower:
 
     `history` grows with the run. Either iterate over `batches` once, to its end, or call `sweep` repeatedly.
 
-    `run.json` may say which journals are expected: `journals`, names or a number. The reading ends when all of them
-    have footers, or when `stop()` is true; then everything complete has been yielded.
+    `run.json` may state which journals are expected (`journals`: names or a number). `batches` ends when all of them
+    have footers, or when `stop()` is true; by then it has yielded every complete record.
 
     Journals are numbered as `open_history` numbers them: a journal is read once those that are expected before it
     exist, at the latest in the last sweep.
 
     `revised` is set to True if records that were yielded have become wrong: an account turned out to belong to another
-    user than was known, a part turned out to be damaged, or times are mapped to the run's clock in another way. A
+    user than was known, a part turned out to be damaged, or the mapping of times to the run's clock has changed. A
     caller that needs the final state must then read `history` again.
     """
 
@@ -214,7 +214,7 @@ class Follower:
     def sweep(self, size: int = BATCH_RECORDS, *, last: bool = False) -> Iterator[Batch]:
         """Yield the records that are complete and were not yielded before.
 
-        `last`: do not wait for any journal, and compare everything with its seals.
+        `last`: do not wait for any expected journal, and compare all files with their seals and hashes.
         """
         _find_journals(self.history, live=not last)
         views = self.history.journals
@@ -253,7 +253,10 @@ class Follower:
                 self.revised = True
 
     def _read_names(self) -> None:
-        """Make a new remapping if any side file has grown."""
+        """Make a new mapping of user ids if any side file has grown.
+
+        Set `revised` if the new mapping differs for records that were yielded.
+        """
         views = self.history.journals
         now = len(views), sum(view.sidecar.lines for view in views)
         if now != self._remapped:
@@ -270,7 +273,7 @@ class Follower:
         return user_of[client] if 0 <= client < len(user_of) else -1
 
     def closed(self) -> bool:
-        """Read `run.json` again; return whether all journals that it expects have footers; False if it expects none."""
+        """Read `run.json` again; return whether all journals that it expects have footers. False if it expects none."""
         self.history.run, _ = read_run(self.history.path)
         expected = self.history.run.get("journals")
         closed = {view.name for view in self.history.journals if view.footer is not None}
@@ -286,7 +289,11 @@ def follow(
     poll_s: float = 0.1,
     stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Batch]:
-    """Return `Follower(run_dir, …).batches(size)`, for callers that need only the batches."""
+    """Return the batches of a run that is still being recorded, as `Follower.batches` does.
+
+    `size`: largest number of records in a batch; `poll_s`: seconds between looks for new records; `stop`: function that
+    returns whether to end.
+    """
     return Follower(run_dir, poll_s=poll_s, stop=stop).batches(size)
 
 
@@ -316,10 +323,10 @@ def _settle(view: JournalView) -> None:
 
 
 def _find_journals(history: History, *, live: bool) -> None:
-    """Add the journals that are not known yet.
+    """Add the journals that are not known yet to `history`.
 
-    The expected ones come in the order in which `run.json` names them, then the others by name. A live journal may not
-    have its side file yet; it and all after it are left for the next call.
+    The expected ones come in the order in which `run.json` names them, then the others by name. With `live` a journal
+    may not have its side file yet; this journal and all after it are added by a later call.
     """
     folder = history.path / "journals"
     known = {view.name for view in history.journals}

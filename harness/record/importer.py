@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
 def import_history(file: Path, run_dir: Path, contract: Path | None = None) -> int:
     """Make the run directory `run_dir` from the history in `file`; return the number of records.
 
-    Raises RecordError in one sentence with file, line and what was expected, and removes what it had written;
+    Raises RecordError in one sentence with file, line and what was expected, and removes what it had written; Raises
     SettingsError for a contract that is not understood. `contract`: file of the platform's promises, if `file` does not
     have them.
     """
@@ -110,7 +110,7 @@ def read_contract(path: Path) -> Contract:
 
 
 class _Import:
-    """State of one import: its headers, its journals, and the rows between."""
+    """State of one import: its headers, its journals, and the converter of rows."""
 
     def __init__(self, directory: RunDirectory) -> None:
         self.count = 0
@@ -130,7 +130,7 @@ class _Import:
         }
 
     def take(self, row: Mapping[str, object]) -> None:
-        """Take one row or header.
+        """Convert one row to a record of its journal, or store one header.
 
         Raises RowError if it is not understood.
         """
@@ -179,7 +179,7 @@ class _Import:
         return roster
 
     def abandon(self) -> None:
-        """Close all files without a footer."""
+        """Close all journals without a footer, after an error."""
         for journal in self._journals.values():
             journal.close(None)
 

@@ -8,15 +8,15 @@ Two files in the directory `journals/` of a run:
                       when they occur, {"block": {…}} for each seal (see below), and last {"footer": {"records": n, …}}.
                       Each line ends with a hash of all before it (see `harness.record.sidecar`).
 
-Blocks: each BLOCK_RECORDS records get a checksum, and each SEAL_BLOCKS blocks get a seal; the rest when the journal is
-closed. A seal names the journal, its first block and first record, how many records it covers, their checksums, and the
-hash of the seal before. The names that a block uses are written before its seal, so a block can be trusted if the side
-file is sound up to its seal.
+Blocks: each BLOCK_RECORDS records get a checksum, and each SEAL_BLOCKS blocks get a seal. The last records get both
+when the journal is closed. A seal names the journal, its first block and first record, how many records it covers,
+their checksums, and the hash of the seal before. The names that a block uses are written before its seal, so a block
+can be trusted if the side file is sound up to its seal.
 
 Record i is complete if its `index` holds i + 1, which is written last. The data file lives in shared memory pages, so
 what `write` has returned survives the death of the process (not of the machine: nothing is synced).
 
-One thread writes a journal. A forked child must not: whatever would write raises `RecordError` there.
+One thread writes a journal. A forked child must not: methods that write raise `RecordError` there.
 """
 
 from __future__ import annotations
@@ -42,34 +42,34 @@ DATA_SUFFIX: Final = ".ewj"
 NAMES_SUFFIX: Final = ".names.jsonl"
 
 STEP_BYTES: Final = 1 << 20
-"""Bytes by which the file grows at a time: small, because reserving them happens inside one `write`."""
+"""Number of bytes by which the file grows at a time: few, because they are reserved inside one `write`."""
 
 STEPS_AHEAD: Final = 4
-"""Steps reserved beyond the mapped one: a full disk is noticed this early, and the run can still end in order."""
+"""Number of steps reserved after the mapped one, so that a full disk is noticed early, and the run can end in order."""
 
 STEP_RECORDS: Final = STEP_BYTES // RECORD_BYTES
 
 BLOCK_RECORDS: Final = 2048
-"""Records of a block: 128 KB.
+"""Number of records in a block: 128 KiB.
 
 Small, because a damaged block is lost to the judge, and because its checksum is taken while it is in the processor's
 cache. A step holds a whole number of blocks.
 """
 
 SEAL_BLOCKS: Final = 8
-"""Blocks of one seal: its line in the side file costs as much as a checksum."""
+"""Number of blocks in one seal. Writing its line to the side file costs as much as a checksum."""
 
 NAMES_MAX: Final = 100_000
-"""Most names of one journal; each stays in memory to the end of the run, here and in the judge."""
+"""Largest number of names of one journal; each stays in memory to the end of the run, here and in the judge."""
 
 NAME_CHARS: Final = 1024
-"""Longest name; a longer one is stored as its beginning and its digest."""
+"""Largest number of characters of a name; a longer one is stored as its beginning and its digest."""
 
 _SOUND_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 class Write(Protocol):
-    """Protocol of the function that appends one record and returns its index, from 1.
+    """Protocol of the function that appends one record and returns its index in the journal, from 1.
 
     All arguments are integers in the ranges of `checks.history.record`.
     """
@@ -107,7 +107,7 @@ class Journal:
     write: Write
 
     def __init__(self, path: Path, names_path: Path, data_fd: int, names_fd: int, *, native: bool) -> None:
-        """Take the open files of records and names, and reserve the first pages. `Journal.create` opens them."""
+        """Use the open files of records and names, and reserve the first pages. `Journal.create` opens the files."""
         self.path, self.names_path = path, names_path
         self.name = path.name.removesuffix(DATA_SUFFIX)
         self._pid = os.getpid()
@@ -128,8 +128,9 @@ class Journal:
     def create(cls, directory: Path, name: str, *, meta: Mapping[str, object], native: bool = True) -> Self:
         """Start the journal `name` in `directory`, with room reserved for some 80,000 records.
 
-        `directory` is a run's `journals/`, made if absent. `native`: write with the compiled pen where there is one.
-        Raises RecordError for a bad or used name, and if permission or space is missing.
+        `directory` is a run's `journals/`, made if absent. `meta`: facts for the first line of the side file, such as
+        the clock. `native`: write with the compiled pen (`earwitness.harness.native`) if it is built. Raises
+        RecordError for a bad or used name, and if permission or space is missing.
         """
         if not _SOUND_NAME.fullmatch(name):
             raise RecordError(f"{name!r} is no name for a journal: use letters, digits, '.', '_' and '-'.")
@@ -184,7 +185,7 @@ class Journal:
     def identity(self, client: int, user_id: str) -> None:
         """Record that the platform's id of this client's user is `user_id`.
 
-        The judge then reads interned ids of that text as the client.
+        The judge then replaces this id in records by the client's number. Raises RecordError if the disk is full.
         """
         self._check()
         self._line({"identity": [client, _short(user_id)]})
@@ -194,9 +195,9 @@ class Journal:
         return next(self._connections)
 
     def seal(self) -> None:
-        """Seal all records written so far, so that another host can be given them; a no-op if there is none to seal.
+        """Seal all records written so far, so that they can be sent to another host; no-op if all are sealed.
 
-        Costs a line of the side file. Raises RecordError if the disk is full; the checksums are kept then.
+        Costs a line of the side file. Raises RecordError if the disk is full; a later call then seals the same records.
         """
         self._check()
         self._checksum()
@@ -205,7 +206,7 @@ class Journal:
     def close(self, footer: Mapping[str, object] | None) -> None:
         """Cut the file to its records and write the footer, to which `records` and, if any, `lost` are added.
 
-        None writes no footer: the journal counts as torn. A second call is a no-op.
+        `footer` None: no footer is written, so the journal counts as torn. A second call is a no-op.
         """
         if self._closed:
             return
@@ -225,9 +226,9 @@ class Journal:
             os.close(self._names_fd)
 
     def _seal(self) -> None:
-        """Write one seal for all checksums that were taken.
+        """Write one seal for all blocks that have a checksum and no seal yet.
 
-        Raises RecordError if the disk is full; the checksums are kept then.
+        Raises RecordError if the disk is full; a later call then seals the same blocks.
         """
         if self._unsealed:
             blocks = [Block(self._blocks + n, *block) for n, block in enumerate(self._unsealed, 1)]
@@ -264,7 +265,7 @@ class Journal:
 
 
 class Pages:
-    """Data file of a journal, or its frame file: reserved ahead in steps, and mapped one step at a time.
+    """File that grows in steps of STEP_BYTES, reserved ahead and mapped one at a time: data or frames of a journal.
 
     Only reserved bytes are ever mapped: touching a page that the disk has no room for is SIGBUS, not an error.
     """
@@ -303,18 +304,18 @@ class Pages:
     def close(self, size: int) -> None:
         """Cut the file to its first `size` bytes and close it.
 
-        Before the call the caller must drop its mapping of anything beyond `size`.
+        The caller must have released its mapping of pages beyond `size` before.
         """
         os.ftruncate(self._fd, size)
         os.close(self._fd)
 
 
 class Pen(Protocol):
-    """Protocol of what appends records to the mapped page: `PlainPen`, or the compiled one of the native path.
+    """Protocol of the object that appends records to the mapped page: `PlainPen`, or the compiled pen.
 
-    count  records so far
-    limit  number of the last record of this block: the next one is passed to `new_block`
-    write  appends one record, see `Write`
+    count  number of records so far
+    limit  number of the last record that fits in the current block: the next one is passed to `new_block`
+    write  function that appends one record, see `Write`
     """
 
     limit: int
@@ -331,11 +332,11 @@ class Pen(Protocol):
         """Continue in the page `view`, whose first byte is byte `base` of the file."""
 
     def halt(self) -> None:
-        """Release the page; the next record is passed to `new_block`, which refuses it."""
+        """Release the page. The next record is passed to `new_block`, which raises RecordError."""
 
 
 class PlainPen:
-    """Pen of the Python path. `write` is a closure, because its cells are the cheapest state that Python has."""
+    """Pen in plain Python. `write` is a closure, because the variables of a closure are the fastest state in Python."""
 
     __slots__ = ("_bounds", "_count", "halt", "turn", "write")
 
@@ -350,7 +351,7 @@ class PlainPen:
 
     @property
     def limit(self) -> int:
-        """Return the number of the last record of this block."""
+        """Return the number of the last record that fits in the current block."""
         return self._bounds(None)
 
     @limit.setter
@@ -364,7 +365,10 @@ _Closures: TypeAlias = tuple[
 
 
 def _closures(new_block: Callable[..., int]) -> _Closures:
-    """Return the functions of a `PlainPen`: write, turn, halt, the count, and the limit, which it may set."""
+    """Return the functions of a `PlainPen`: write, turn, halt, one that returns the count, and one for the limit.
+
+    The last function sets the limit to its argument, if that is not None, and returns the limit.
+    """
     pack_into = struct.Struct(RECORD_STRUCT).pack_into
     view, count, limit, base = memoryview(b""), 0, 0, 0
 
@@ -413,9 +417,10 @@ def _closures(new_block: Callable[..., int]) -> _Closures:
 
 
 def _bind(journal: Journal, native: bool) -> tuple[Pen, Callable[[], int], Callable[[], None]]:
-    """Return the pen of a journal and two functions that share its variables.
+    """Return the pen of a journal, and two functions that share its variables.
 
-    These are: stop writing and return how many records were lost; take the checksum of the records that have none yet.
+    The first stops the writing and returns how many records were lost; the second takes the checksum of the records
+    that have none yet.
     """
     pages, check = journal._data, journal._check
     view = pages.map_next() or memoryview(b"")
@@ -443,7 +448,10 @@ def _bind(journal: Journal, native: bool) -> tuple[Pen, Callable[[], int], Calla
         return n
 
     def turn_page() -> RecordError | None:
-        """Map the next step; return the error of reserving one more, or raise it if no step is left."""
+        """Map the next step; return the error of reserving one more step, None if there was none.
+
+        Raises RecordError if no reserved step is left.
+        """
         nonlocal view, base, lost
         trouble: RecordError | None = None
         try:
@@ -459,7 +467,7 @@ def _bind(journal: Journal, native: bool) -> tuple[Pen, Callable[[], int], Calla
         return trouble
 
     def checksum() -> None:
-        """Take the checksum of the records that have none: they are in `view`, since blocks never cross a step."""
+        """Take the checksum of the records that have none. They are in `view`, since blocks never cross a step."""
         nonlocal summed
         count = pen.count
         if summed < count:
@@ -504,7 +512,7 @@ def _allocate(fd: int, offset: int, size: int) -> None:
 
 
 def _short(text: str) -> str:
-    """Return a name as it is stored: cut if longer than NAME_CHARS.
+    """Return a name as it is stored: cut if it is longer than NAME_CHARS.
 
     A platform may send names of megabytes, and each new one stays in memory to the end of the run.
     """

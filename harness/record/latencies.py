@@ -1,7 +1,7 @@
-"""Histograms of latencies in a journal's footer: hdrhistogram, in microseconds. They can be summed over processes.
+"""Histograms of latencies in a journal's footer, in µs, in the format of hdrhistogram. Processes can be summed.
 
-The load processes count acknowledgements in `harness.client.tally` (at a tenth of the cost). Here the counts are
-converted to a format that other tools read too.
+The load processes count acknowledgements in `harness.client.tally`, which costs a tenth. This module converts these
+counts to a format that other tools read too.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 from hdrh.histogram import HdrHistogram
 
 LOWEST_US, HIGHEST_US, DIGITS = 1, 120_000_000, 2
-"""Range of a histogram in µs, up to two minutes, and its significant digits: at most 1 % error."""
+"""Range of a histogram in µs, up to two minutes, and its number of significant digits: the error is at most 1 %."""
 FOOTER_KEY = "latencies_us"
 
 
@@ -22,9 +22,9 @@ def histogram() -> HdrHistogram:
 
 
 def encoded(counts_ns: Iterable[tuple[int, int]]) -> str:
-    """Return a histogram as hdrhistogram's own compressed text.
+    """Return a histogram as hdrhistogram's compressed text.
 
-    `counts_ns`: pairs (value in ns, how often it occurred).
+    `counts_ns`: pairs (value in ns, how often it occurred). Values outside of the range count as its nearest end.
     """
     found = histogram()
     for ns, count in counts_ns:
@@ -42,7 +42,7 @@ def fault_of_latencies(footer: Mapping[str, Any]) -> str:
 
 
 def read_latencies(footers: Iterable[Mapping[str, Any]]) -> dict[str, HdrHistogram]:
-    """Return name -> sum of the histograms of all footers. Call `fault_of_latencies` first: damaged ones raise."""
+    """Return name -> sum of the histograms of all footers. Raises for damaged ones: call `fault_of_latencies` first."""
     found: dict[str, HdrHistogram] = {}
     for footer in footers:
         for name, text in (footer.get(FOOTER_KEY) or {}).items():

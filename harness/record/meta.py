@@ -1,4 +1,4 @@
-"""Origin of a journal: what the judge needs to decide whether two journals share one clock."""
+"""Metadata of a journal about the process that records: host, process, and the clock, which journals may share."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ TIME_NAMESPACE = Path("/proc/self/ns/time")
 
 
 def clock_id() -> str:
-    """Return a name of the monotonic clock of this process: its host's boot id, and its time namespace if it has one.
+    """Return a name of this process's monotonic clock: the host's boot id, and the time namespace if there is one.
 
-    Processes with the same name share one clock. A container may have a time namespace, with a clock of its own.
+    Processes with the same name share one clock. A container may have a time namespace, and thereby another clock.
     """
     boot = BOOT_ID.read_text().strip() if BOOT_ID.exists() else socket.gethostname()
     try:
@@ -25,9 +25,10 @@ def clock_id() -> str:
 
 
 def process_meta(**more: object) -> dict[str, object]:
-    """Return `meta` for `Journal.create`: where and by which clock a process records, and `more`.
+    """Return `meta` for `Journal.create`: host, process and clock of this process, and the items of `more`.
 
-    Processes with the same `clock` share one monotonic clock (see `clock_id`).
+    Processes with the same `clock` share one monotonic clock (see `clock_id`). `wall_minus_monotonic_ns`: the
+    difference of the wall clock and the monotonic clock.
     """
     return {
         "host": socket.gethostname(),

@@ -1,7 +1,7 @@
-"""Writer of records with named slots; slots that are not named are absent (`checks.history.schema.ABSENT`).
+"""Writer of records whose fields are given by name; other fields are absent (`checks.history.schema.ABSENT`).
 
-The hot path (messages that are sent and received) writes by position, `Journal.write`: a call with names costs more
-than the record itself. All other records are written here.
+Messages that are sent and received are written with positional arguments, by `Journal.write`: a call with names costs
+more than the record itself. All other records are written here.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from earwitness.checks.history.record import NOBODY, NONE
 
 
 class Writes(Protocol):
-    """Protocol of a journal that records are written to: `harness.record.journal.Journal`."""
+    """Protocol of a journal to which records are written: `harness.record.journal.Journal`."""
 
     def write(
         self, t: int, kind: int, flags: int, attempt: int, proc: int, client: int, conn: int, conv: int, author: int,
@@ -29,7 +29,7 @@ def write_record(
 ) -> int:  # fmt: skip
     """Append a record of a kind at `t` (monotonic ns); return its number in the journal, from 1.
 
-    `checks.history.schema` says what each slot means in records of this kind.
+    `checks.history.schema` states the meaning of each field in records of this kind.
     """
     return journal.write(
         t, kind, flags, attempt, proc, client, conn, conv, author, counter, seq, aux, size, digest

@@ -1,12 +1,12 @@
-"""A run's history as Parquet: one file, or a folder of one file for each shard of conversations.
+"""Run history as Parquet: one file, or a folder of one file for each shard of conversations.
 
 FOLDER.parquet/records/shard=0/records.parquet   what was sent, answered, delivered, read in some conversations
 FOLDER.parquet/rare/records.parquet              all other kinds: connections, logins, tokens, faults, phases …
 FOLDER.parquet/headers.json                      schema, run, roster and journals, as in the metadata of one file
 
-The shards are those by which `earwitness check --shards` judges (`checks.routing`): each conversation is in one of
-them, and an answer that names only its message is where that message was sent. `shard` is a column for readers that
-know the naming of folders (DuckDB, Polars, Spark).
+The shards are those by which `earwitness check --shards` judges (`checks.routing`). Each conversation is in one of
+them, and an answer that names only its message is in the shard in which that message was sent. `shard` is a column for
+readers that know this naming of folders (DuckDB, Polars, Spark).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from earwitness.harness.errors import RecordError
 from earwitness.harness.record.columns import COLUMNS, NUMBERS, Columns
 
 OF_CONVERSATIONS: Final = np.zeros(256, bool)
-"""Kinds, by number, that are written by shard: those that occur with every message."""
+"""By number of a kind: whether its records are written by shard. These are the kinds that occur with every message."""
 OF_CONVERSATIONS[
     [
         *(Kind.INVOKE, Kind.OK, Kind.FAIL, Kind.INFO, Kind.DELIVER, Kind.JOIN, Kind.LEAVE, Kind.STORED),
@@ -40,7 +40,11 @@ HEADERS: Final = "headers.json"
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Consecutive records of one journal, ids as they were written, and what makes columns of them."""
+    """Consecutive records of one journal, and the tables that make columns of them.
+
+    `journal`, `name`: number and name of the journal; `records`: array of RECORD with interned ids as they were
+    written; `names`, `clients`, `users`: as in `Columns`.
+    """
 
     journal: int
     name: str
@@ -50,13 +54,13 @@ class Part:
     users: np.ndarray
 
     def columns(self, which: np.ndarray | None = None) -> Columns:
-        """Return the columns of all records, or of those that `which` selects."""
+        """Return the columns of all records, or of those that `which` (boolean array or indexes) selects."""
         records = self.records if which is None else self.records[which]
         return Columns(records, self.name, self.names, self.clients, self.users)
 
 
 def require_pyarrow() -> None:
-    """Raise RecordError with the remedy if pyarrow is not installed."""
+    """Raise RecordError with advice if pyarrow is not installed."""
     try:
         import pyarrow.parquet  # noqa: F401
     except ImportError:
@@ -66,7 +70,10 @@ def require_pyarrow() -> None:
 
 
 def write_parquet(path: Path, headers: Sequence[Mapping[str, Any]], parts: Iterable[Part]) -> int:
-    """Write one file, with the headers as its metadata; return the number of records."""
+    """Write one file, with the headers as its metadata; return the number of records.
+
+    Raises RecordError if pyarrow is not installed, OSError if the file cannot be written.
+    """
     with _File(path, {"earwitness": json.dumps(headers, default=str)}) as file:
         for part in parts:
             file.write(part.columns())
@@ -98,13 +105,13 @@ def write_shards(
 
 
 def _each(where: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield each shard in `where` with the rows that belong to it."""
+    """Yield each shard in `where` with a boolean array that selects its rows."""
     for shard in np.unique(where[where >= 0]).tolist():
         yield shard, where == shard
 
 
 class _File:
-    """One Parquet file of the schema of exports; its folder is made."""
+    """Writer of one Parquet file with the schema of exports. It makes the file's folder."""
 
     def __init__(self, path: Path, metadata: Mapping[str, str] | None = None) -> None:
         require_pyarrow()

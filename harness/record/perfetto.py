@@ -26,23 +26,23 @@ from earwitness.harness.record.columns import Columns
 from earwitness.harness.record.history import History
 
 FAULTS: Final = 0
-"""Process of the faults; a device's is its client number + 1."""
+"""Process number of the faults. The process number of a device is its client number + 1."""
 MARK_US: Final = 0.5
-"""Width of a mark: wide enough to be clicked, narrower than the time between two records."""
+"""Width of a mark in µs: wide enough to be clicked, narrower than the time between two records."""
 WORDS: Final = {
     "invoke": "send", "ok": "accepted", "fail": "refused", "info": "no answer", "deliver": "receive",
     "replay": "receive again", "connect": "connect", "disconnect": "end", "join": "join", "leave": "leave",
 }  # fmt: skip
-"""Name of the mark of a kind of record; other kinds keep their own."""
+"""Name of the mark of a kind of record. Kinds that are not listed use the name of the kind."""
 
 Sends = dict[tuple[int, int, int], tuple[int, int, float]]
-"""Send of a message, by (author, counter, attempt): process, thread, time (µs)."""
+"""Sendings: (author, counter, attempt) → (process number, thread number, time in µs since the first record)."""
 
 
 def write_perfetto(history: History, path: Path, batches: Iterable[Columns]) -> int:
     """Write the trace of a run and return the number of its records.
 
-    `batches`: all records of the history. Takes two passes over them, and keeps one entry for each send.
+    `batches`: all records of the history. The records are read twice, and each sending takes an entry in memory.
     """
     begin_ns = min((int(view.records["t"].min()) for view in history.journals if view.count), default=0)
     sends, count, numbers = _sends(history, begin_ns), 0, itertools.count(1)
@@ -74,7 +74,7 @@ def _sends(history: History, begin_ns: int) -> Sends:
 
 
 def _heads(history: History, begin_ns: int) -> Iterator[Mapping[str, Any]]:
-    """Yield the names of the tracks, and the faults."""
+    """Yield the events that name the tracks, and the slices of the faults."""
     yield {"ph": "M", "pid": FAULTS, "name": "process_name", "args": {"name": "faults"}}
     for client in range(len(history.roster.user_of)):
         name = device(history.roster, client)
@@ -114,13 +114,13 @@ def _events(columns: Columns, begin_ns: int, sends: Sends, numbers: Iterator[int
 
 
 def _number(row: Mapping[str, object], column: str) -> int:
-    """Return a whole number of a row, -1 for one that is not there."""
+    """Return the whole number in a column of a row, -1 if the column is absent or no number."""
     value = row.get(column)
     return value if isinstance(value, int) else -1
 
 
 def _open_times(history: History, begin_ns: int) -> Iterator[dict[str, Any]]:
-    """Yield the time for which each connection was open, as an event beside the marks of its thread."""
+    """Yield the begin and end of the time in which each connection was open, as events of the connection's thread."""
     for view in history.journals:
         records = view.records
         ends = records[(records["kind"] == Kind.CONNECT) | (records["kind"] == Kind.DISCONNECT)]

@@ -21,14 +21,13 @@ if TYPE_CHECKING:
     from earwitness.checks.judge import Batch
 
 STRANGER: Final = -2
-"""Value of `aux` for a platform user id that no login explains."""
+"""Value of `aux` for a platform user id that no login of the run states."""
 
 assert RECORD.fields is not None
 _INDEX, _INDEX_AT = RECORD.fields["index"][:2]
 _KNOWN = np.zeros(256, dtype=bool)
-"""Flags by number of a kind: this version knows it. A record of another kind is damaged."""
 _KNOWN[[int(kind) for kind in Kind]] = True
-"""Flags by number of a kind: True if this version knows it. A record of an unknown kind is damaged."""
+"""By number of a kind: whether this version knows the kind. A record of an unknown kind is damaged."""
 _NAMES_A_USER = np.zeros(256, dtype=bool)
 _NAMES_A_USER[[Kind.DELIVER, Kind.REPLAY, Kind.STORED, Kind.IDENTITY]] = True
 
@@ -37,18 +36,19 @@ _NAMES_A_USER[[Kind.DELIVER, Kind.REPLAY, Kind.STORED, Kind.IDENTITY]] = True
 class JournalView:
     """One journal as far as it is complete and sound.
 
-    count    records that can be judged: those before the first one whose `index` does not hold its position + 1, and
-             before the first damaged block. For a closed journal this is known once it was read; until then `count` is
-             as many as the file has
-    missing  records that the footer counts but the file does not have
-    surplus  records that the file has beyond those that the footer counts
-    damaged  records from the first wrong one on. Their content is unknown, so the journal ends there, as if its process
-             had died: otherwise their absence would count against the platform
+    count    number of records that can be judged: those before the first one whose `index` does not hold its position +
+             1, and before the first damaged block. For a closed journal this is known once it was read; until then
+             `count` is the number of records in the file
+    missing  number of records that the footer counts but the file does not have
+    surplus  number of records in the file beyond those that the footer counts
+    damaged  number of records from the first wrong one on. Their content is unknown, so the journal counts as ended
+             before it, as if its process had died: else the lost records would count against the platform
     dropped  1 if a record was begun and not finished
     faults   sentences about the damage, with file and block
-    beyond   sound blocks after the damage: the records before them are unknown (see `stretches`)
-    unnamed  the side file is damaged, so a name that these blocks use may be missing
-    clock    how its times are mapped to the clock of the run; `run` states that (see `harness.record.clocks`)
+    beyond   sound blocks after the damage, although the records just before may be unknown (see `stretches`)
+    unnamed  True: the side file is damaged, so a name that blocks of `beyond` use may be missing
+    clock    mapping of the journal's times to the clock of the run; `run`: content of run.json, which states the
+             mapping (see `harness.record.clocks`)
     """
 
     name: str
@@ -83,9 +83,10 @@ class JournalView:
 
     @property
     def records(self) -> np.ndarray:
-        """Return the complete records, ids as they were written, times on the clock of the run.
+        """Return the complete records, with ids as they were written and times on the clock of the run.
 
-        The array is a memmap of `checks.history.record.RECORD`: read-only, or a private copy where times are mapped.
+        An array of `checks.history.record.RECORD`, mapped from the file: read-only, or a private copy if times are
+        mapped.
         """
         if not self.count:
             return np.zeros(0, dtype=RECORD)
@@ -98,13 +99,13 @@ class JournalView:
 
     @property
     def raw(self) -> np.ndarray:
-        """Return the complete records as they were written, as a read-only memmap: also their times."""
+        """Return the complete records with ids and times as they were written, as a read-only memmap."""
         if not self.count:
             return np.zeros(0, dtype=RECORD)
         return np.memmap(self.path, dtype=RECORD, mode="r", shape=(self.count,))
 
     def set_clock(self, run: Mapping[str, Any]) -> bool:
-        """Map times as `run` (run.json) says from now on; return whether they were mapped otherwise before."""
+        """Map times as `run` (content of run.json) states it; return whether this differs from the mapping before."""
         before, self.clock, self.run = self.clock, mapping_of(run, self.sidecar.meta), run
         changed = not before.same_times(self.clock)
         if changed:
@@ -114,7 +115,7 @@ class JournalView:
     def record(self, index: int) -> np.void | None:
         """Return the complete and sound record with this index (from 1), ids as they were written; None without one.
 
-        Meant for a few records: a memory map costs ten times as much.
+        For look-ups of a few records: a memory map would cost ten times as much.
         """
         if not (0 < index <= self.count or any(block.first <= index <= block.last for block in self.beyond)):
             return None
@@ -124,7 +125,7 @@ class JournalView:
         return found[0] if len(found) else None
 
     def info(self) -> JournalInfo:
-        """Return the facts that the judge needs about this journal besides its records."""
+        """Return the facts about this journal that the judge uses besides its records."""
         from earwitness.checks.engine.fold import JournalInfo
 
         return JournalInfo(
@@ -158,7 +159,7 @@ class JournalView:
     def condemn(self, fault: str, left: int = 0) -> None:
         """End the journal after `left` records because of `fault`, a sentence that is added to `faults`.
 
-        `damaged` grows by the records after that, by those that are missing by the footer, and by at least one.
+        `damaged` grows by the number of records after that, including those that are `missing`, and by at least 1.
         """
         self.faults.append(fault)
         self.damaged += max(1, self.count + self.missing - left)
@@ -166,7 +167,7 @@ class JournalView:
 
 
 class DataFile:
-    """A data file opened for reading.
+    """Data file of a journal, opened for reading.
 
     It uses plain reads, not a memory map: the writer cuts the file when it closes, and touching a page beyond the cut
     would be SIGBUS.
@@ -189,7 +190,7 @@ class DataFile:
         self._file.close()
 
     def read(self, start: int, count: int) -> np.ndarray:
-        """Return the records `start` (from 0) to `start + count`, fewer at the end of the file."""
+        """Return the records from position `start` (from 0) on: `count` of them, fewer at the end of the file."""
         records = np.empty(count, dtype=RECORD)
         return records[: self.read_into(records.view(np.uint8).data, start) // RECORD_BYTES]
 
@@ -204,7 +205,7 @@ class DataFile:
     def complete(self, position: int) -> bool:
         """Return whether the record at `position` (from 0) exists and its `index` shows that it is complete.
 
-        It takes one system call, because a live journal is checked twenty times a turn.
+        It takes one system call, because it is called some twenty times for each look at a live journal.
         """
         index = os.pread(self._file.fileno(), _INDEX.itemsize, position * RECORD_BYTES + _INDEX_AT)
         return len(index) == _INDEX.itemsize and int.from_bytes(index, "little") == position + 1
@@ -213,8 +214,8 @@ class DataFile:
 def measure(view: JournalView, start: int = 0) -> None:
     """Count the complete records of a journal and store the counts in `view`.
 
-    The first `start` records are known to be complete. A missing data file is a fault of the journal. No-op for a
-    journal that is damaged already. Raises RecordError if the file cannot be read.
+    The first `start` records are known to be complete. A missing data file is stored as a fault of the journal. No-op
+    for a journal that is damaged already. Raises RecordError if the file cannot be read.
     """
     if view.damaged:
         return
@@ -252,8 +253,8 @@ def _measure(view: JournalView, data: DataFile, start: int) -> None:
 def verify(view: JournalView) -> None:
     """Compare each sealed block with its seal, and store damage in `view`.
 
-    The journal ends before the first block that differs; sound blocks after it are `beyond`. Only a journal that was
-    not closed has records after its last seal. These are not compared.
+    The journal ends before the first block that differs; sound blocks after it are added to `beyond`. Records after the
+    last seal, which only a journal that was not closed has, are not compared.
     """
     if view.damaged or not view.sidecar.blocks:
         return
@@ -269,7 +270,7 @@ def verify(view: JournalView) -> None:
 
 
 def compared(view: JournalView, blocks: Sequence[Block]) -> Iterator[tuple[Block, str]]:
-    """Yield (block, what is wrong with its records), "" for a block that matches its seal.
+    """Yield (block, sentence about what is wrong with its records); "" for a block that matches its seal.
 
     The iteration ends with the first block that is cut off by the end of the file.
     """
@@ -288,7 +289,7 @@ def compared(view: JournalView, blocks: Sequence[Block]) -> Iterator[tuple[Block
 def disown(views: Sequence[JournalView]) -> None:
     """Mark data files that do not belong to their side files as completely damaged.
 
-    Files may have been swapped by hand. Then the ids of one journal would be looked up in the names of another.
+    Files may have been exchanged by hand. Then the ids of one journal would be looked up in the names of another.
 
     - The header of a side file names its journal, and so do the seals of its data file.
     - Without seals, a closed journal must have as many records as its footer states. If one has more, the journals
@@ -314,8 +315,9 @@ def read_batches(
 ) -> Iterator[Batch]:
     """Yield the records of a journal from `start` on, at most `size` in a batch, with remapped ids.
 
-    The journal ends before the first impossible record: unknown kind, wrong index, or a connection out of range. Raises
-    RecordError if the file is cut meanwhile. `number`: of the journal in the history.
+    The journal ends before the first record with an unknown kind, a wrong index, or a connection number out of range.
+    Raises RecordError if the file is cut meanwhile. `number`: number of the journal in the history; `start`: position
+    from 0.
     """
     from earwitness.checks.judge import Batch
 
@@ -340,9 +342,9 @@ def read_batches(
 def read_beyond(
     number: int, owner: int, view: JournalView, stretch: tuple[int, int], size: int, remap: Remap
 ) -> Iterator[Batch]:
-    """Yield the records of one stretch of journal `owner`, as journal `number`.
+    """Yield the records of one stretch of sound blocks of journal `owner`, as journal `number`.
 
-    `stretch`: (first index, last index). Journal `number` stands for this stretch only; it has no `JournalInfo`.
+    `stretch`: (first index, last index). The number `number` is used for this stretch only; it has no `JournalInfo`.
     READ_END records are left out, because rows of the same read may be missing. If names may be missing
     (`view.unnamed`), interned ids in `aux` become NONE.
     """
@@ -374,7 +376,7 @@ class Remap:
     """Mapping of interned platform user ids to client numbers.
 
     clients    platform user id → client, as far as the journals state it
-    strangers  user ids of what was read so far that belong to no client
+    strangers  platform user ids in the mapped records that belong to no client
     """
 
     def __init__(self, views: Sequence[JournalView]) -> None:
@@ -391,8 +393,8 @@ class Remap:
     def apply(self, number: int, records: np.ndarray) -> None:
         """Replace the interned ids of users in a batch of journal `number` by client numbers, in place.
 
-        Ids are in `aux`, and in `author` of PRESENCE and SEEN records. An id without a client becomes STRANGER in
-        `aux` and NOBODY in `author`.
+        Such ids are in `aux` of records that name a user, and in `author` of PRESENCE and SEEN records. An id without a
+        client becomes STRANGER in `aux` and NOBODY in `author`.
         """
         aux = records["aux"]
         self._about(number, records)

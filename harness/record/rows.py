@@ -1,8 +1,8 @@
 """Conversion of plain rows to records: the reverse of `harness.record.columns`, with derived values.
 
-A row is one JSON object (or one Parquet row without its nulls). What a simple recorder leaves out is derived from
-earlier rows: the connection, the message's author and counter, ids for names. `RowError` states what is wrong with a
-row.
+A row is one JSON object (or one Parquet row without its nulls). Values that a simple recorder leaves out are derived
+from earlier rows: the connection, the message's author and counter, ids for names. `RowError` states what is wrong with
+a row.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ SLOTS: Final = ("client", "conn", "conv", "author", "counter", "seq", "aux", "si
 _ANY_KIND: Final = frozenset(("journal", "index", "time_ns", "kind", "flags", "user"))
 _STATEFUL: Final = frozenset((Kind.WRITE, Kind.SEEN))
 _PUSHED: Final = frozenset((Kind.PRESENCE, Kind.SEEN))
-"""What is pushed on a connection: without one it belongs to the client's present one, if there is any."""
+"""Kinds that are pushed on a connection. Without a stated one, the current connection of the client is used, if any."""
 _CONNECTED: Final = MESSAGE_KINDS - {Kind.STORED} | {Kind.CONNECT, Kind.DISCONNECT, Kind.JOIN, Kind.LEAVE, Kind.RUN}
 _CLIENTLESS: Final = frozenset(
     (Kind.FAULT, Kind.PHASE, Kind.PROBE, Kind.READ_END, Kind.STORED, Kind.SEEN, Kind.CALL, Kind.IDENTITY, Kind.LOGIN)
 )
-"""What the collector and the run itself record for no device: rows of databases, links between services, faults."""
+"""Kinds whose records may lack a client: those of databases, of links between services, and of the run itself."""
 _BIG_COUNTER: Final = 1 << 20
-"""Counters from here on are times or database ids. Each gets the next number from here on, for the checks' tables."""
+"""Counters from this number on are times or database ids; each becomes the author's next free number above it."""
 _HEARD: Final = frozenset((Kind.DELIVER, Kind.REPLAY, Kind.STORED))
 _RANGES: Final = {
     name: (0, 2 ** (8 * size) - 1) if RECORD[name].kind == "u" else (-(2**63), 2**63 - 1)
@@ -40,11 +40,11 @@ _ENUM_NUMBERS: Final = {column: {name: n for n, name in names.items()} for colum
 _SLOT_OF: Final = {
     kind: {column: slot for named in (GENERIC, COLUMN_OF[kind]) for slot, column in named.items()} for kind in Kind
 }
-"""By kind: column → slot."""
+"""By kind: name of a column → field of the record."""
 
 
 def _plain_columns(kind: Kind) -> frozenset[str]:
-    """Return the columns that mean something in a row of this kind: those of its slots in `checks.history.schema`."""
+    """Return the columns that have a meaning in a row of this kind, as `checks.history.schema` states."""
     slots = {name for slot in SCHEMA_OF[kind].slots for name in slot.names.split()} | {"client", "conn"}
     columns = {column for column, slot in _SLOT_OF[kind].items() if slot in slots}
     columns |= {"message"} if kind in MESSAGE_KINDS | _STATEFUL else set()
@@ -58,12 +58,12 @@ _EXPORTED: Final = {kind: frozenset((*_SLOT_OF[kind], "sender_id")) for kind in 
 
 
 class RowError(ValueError):
-    """Error for a row that cannot be converted: what is wrong with it, and what was expected."""
+    """Error for a row that cannot be converted. Its text states what is wrong, and what was expected."""
 
 
 @dataclass(slots=True)
 class Sent:
-    """Message as its invoke row described it. `attempts`: how often it was sent so far."""
+    """Message as its invoke row described it. `attempts`: number of its invoke rows so far."""
 
     author: int
     counter: int
@@ -76,11 +76,11 @@ class Sent:
 
 @dataclass(slots=True)
 class Names:
-    """Numbers of names, or numbers as the rows give them. A history may not mix the two.
+    """Numbers of names; or the numbers themselves, if the rows give numbers. A history may not mix the two.
 
-    what      what the names are names of, for errors
+    what      what the names stand for ("client"), for errors
     known     name -> number, from 0 in the order of first appearance
-    numbered  the rows give numbers
+    numbered  True: the rows give numbers
     """
 
     what: str
@@ -90,7 +90,7 @@ class Names:
     def number(self, value: object) -> int:
         """Return the number of a name (a new one if unknown), or the number itself.
 
-        Raises RowError if the history mixes the two.
+        Raises RowError if the history mixes names and numbers, or the value is neither.
         """
         if isinstance(value, str):
             if self.numbered:
@@ -108,21 +108,21 @@ class Rows:
     """Converter of rows to records, which remembers what later rows may refer to.
 
     clients, conversations, users  numbers of the names in the rows
-    user_of                        client -> user that its rows name, None if they name none
+    user_of                        client -> number of the user that its rows name, None if they name none
     members                        conversation -> clients that joined it
     """
 
     def __init__(self, *, exact: bool = False) -> None:
         """Start without rows.
 
-        `exact`: the rows are an export. What they leave out was absent, so nothing is derived.
+        `exact`: the rows are an export. Values that they leave out were absent in the record, so none is derived.
         """
         self.exact = exact
         self.clients, self.conversations, self.users = Names("client"), Names("conversation"), Names("user")
         self.user_of: dict[int, int | None] = {}
         self.members: dict[int, set[int]] = {}
         self.spoken: set[int] = set()
-        """Conversations that messages were sent to."""
+        """Numbers of the conversations to which messages were sent."""
         self._connection: dict[int, int] = {}
         self._counters: dict[int, int] = {}
         self._by_name: dict[str, Sent] = {}
@@ -131,7 +131,7 @@ class Rows:
         self._big_used: dict[int, int] = {}
 
     def write(self, row: Mapping[str, object], journal: Journal) -> None:
-        """Append the record that `row` describes to `journal`. Raises RowError."""
+        """Append the record that `row` describes to `journal`. Raises RowError if the row cannot be converted."""
         kind = _kind(row)
         _known_columns(row, kind, self.exact)
         slots = {**ABSENT, "flags": _flags(row), **self._named_slots(row, kind, journal)}
@@ -243,7 +243,7 @@ class Rows:
                 slots["size"], slots["digest"] = slots["size"] or sent.size, slots["digest"] or sent.digest
 
     def _fill_edit(self, slots: dict[str, int], row: Mapping[str, object], kind: Kind) -> None:
-        """Fill in the message and the version of an edit, which names its message as the message's own rows do."""
+        """Fill in message and version of an edit, whose row names the message as the rows of the message itself do."""
         if "text" in row:
             slots["digest"] = _digest(row)
         if "message" not in row:
@@ -269,14 +269,14 @@ class Rows:
             slots["conv"] = sent.conv
 
     def _fill_state(self, slots: dict[str, int], row: Mapping[str, object]) -> None:
-        """Shared state but edits: the digest of what it says."""
+        """Fill in the digest of the text of shared state that is no edit. Raises RowError if it names a message."""
         if "message" in row:
             raise RowError("'message' stands in rows of the state edit only: expected 'author', 'value' or 'text'")
         if "text" in row:
             slots["digest"] = _digest(row)
 
     def _fold_counter(self, slots: dict[str, int], kind: Kind) -> None:
-        """Give a counter that is a time or an id the author's next number; a message keeps its number in all rows."""
+        """Replace a counter that is a time or a database id by a small number, the same in all rows of the message."""
         counter = slots["counter"]
         author = slots["client"] if kind is Kind.INVOKE and slots["author"] == NOBODY else slots["author"]
         if counter < _BIG_COUNTER or author == NOBODY:
@@ -328,7 +328,7 @@ class Rows:
 
 
 def _fill_run(slots: dict[str, int], row: Mapping[str, object]) -> None:
-    """Fill in the run, whose name is the same in all journals, and size and digest of a chunk from its text."""
+    """Fill in the digest of the agent's run id, and size and digest of a piece's text."""
     if "run" in row and slots["aux"] == NONE:
         slots["aux"] = crc32(_text(row, "run").encode("utf-8", "surrogatepass"))
     if "text" in row:
@@ -343,7 +343,7 @@ def _kind(row: Mapping[str, object]) -> Kind:
 
 
 def _known_columns(row: Mapping[str, object], kind: Kind, exact: bool) -> None:
-    """Refuse a column that says nothing in a row of this kind. RowError names it and those that would."""
+    """Raise RowError for a column that has no meaning in a row of this kind; the error lists the possible columns."""
     known = (_EXPORTED if exact else _PLAIN)[kind]
     for column in row:
         if column not in known and column not in _ANY_KIND:
