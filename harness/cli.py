@@ -1,6 +1,6 @@
-"""The `earwitness` command: each verb is a module with add_arguments(parser) and run(args) -> exit code.
+"""The `earwitness` command: each verb is a module with add_arguments(parser), and run(args) -> exit code.
 
-The module of `run` has main(arguments) -> exit code instead, because Locust parses its options.
+The module of the verb `run` has main(arguments) -> exit code instead, because Locust parses its options.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from earwitness.harness.errors import EarwitnessError, Exit
 from earwitness.harness.progress import say, write_anything
 
 RUN = "run"
-"""Verb that passes its options on to Locust, so none of them is parsed here."""
+"""Verb whose options are passed on to Locust, so none of them is parsed here."""
 COMPARE = "compare"
-"""Verb whose runs stand on two sides of a `--`, which argparse would drop."""
+"""Verb whose arguments are divided into two sides by `--`, which argparse would drop."""
 SIDES = "--"
 VERBS = {
     RUN: ("earwitness.harness.load.command", "run a story under load and judge it (Locust with all its options)"),
@@ -60,7 +60,7 @@ VERBS = {
     "import": ("earwitness.harness.record.importer", "create a run directory from a history recorded by any client"),
     "completion": ("earwitness.harness.completion", "print a script that completes commands in bash, zsh or fish"),
 }
-"""Each verb: its module, and what it does."""
+"""Name of a verb -> (its module, what it does)."""
 
 EPILOG = """exit codes: 0 PASS, 1 FAIL (a promise was broken), 2 could not run, 3 UNKNOWN (too little evidence),
 4 a threshold was missed, 130 or 143 interrupted. The main job: earwitness run ws_ordering --headless"""
@@ -130,9 +130,9 @@ def _terminate(number: int, frame: FrameType | None) -> NoReturn:
 
 @contextmanager
 def _ended_like_an_interrupt() -> Iterator[None]:
-    """Treat SIGTERM like Ctrl-C, so that it leaves as little behind.
+    """Handle SIGTERM like Ctrl-C within this context, so that the verb cleans up in the same way.
 
-    A verb may install its own handler instead.
+    A verb may install a handler of its own instead. No-op outside of the main thread, or if SIGTERM is ignored.
     """
     here = threading.current_thread() is threading.main_thread()
     if not here or signal.getsignal(signal.SIGTERM) is signal.SIG_IGN:  # the parent process ignores it on purpose

@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the completion script of a shell, which starts no Python; return the exit code 0."""
+    """Print the completion script of a shell; return the exit code 0. The script starts no Python when it completes."""
     show(script(args.shell))
     return Exit.PASS
 
@@ -53,12 +53,12 @@ def script(shell: str) -> str:
 
 
 def _values(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
-    """Yield the arguments that take a value of no fixed set."""
+    """Yield the arguments that take a value which is not one of fixed choices."""
     return (one for one in parser._actions if one.nargs != 0 and one.choices is None)
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
-    """Add the names of the stories, Locust's options and ours, which are declared when Locust reads them."""
+    """Add to the parser of `run` the names of the stories, and all options of Locust and of this tool."""
     from locust import argument_parser
 
     parser.add_argument("story", choices=[path.stem for path in story_files()])

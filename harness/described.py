@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 
 class Faults:
-    """Mistakes in one file, collected to be raised together by `raise_any`."""
+    """Mistakes in one file, which are collected and raised together by `raise_any`."""
 
     def __init__(self, where: str) -> None:
         """Start without mistakes. `where` names the file in the error."""
@@ -44,11 +44,11 @@ class Faults:
         self.found: list[str] = []
 
     def add(self, key: str, problem: str, example: str) -> None:
-        """Collect a mistake: `key` has a `problem`. `example`: a valid value."""
+        """Collect a mistake. `problem`: words that follow the name `key`, as "is missing"; `example`: a valid value."""
         self.take(Fault(key, problem, example))
 
     def take(self, fault: Fault, path: str = "") -> None:
-        """Collect a mistake of a table. `path`: dotted key of the table."""
+        """Collect the mistake `fault` of a table. `path`: dotted key of the table, "" for the top of the file."""
         self.found.append(fault.sentence(path))
 
     def raise_any(self) -> None:
@@ -63,9 +63,9 @@ class Table:
     A read returns the value; if the key is missing or its value wrong, it returns the default. A wrong value is a
     mistake, a missing key only if it is required. In all reads `name` is the key, and `example` a valid value, which
     the sentence about a mistake shows. `finish` collects a mistake for every key that was not read. Nested tables are
-    `Table`s of the same `Faults`. The reads are also the declaration of the table: `harness.dialects.schemas` calls the
-    same readers with a `Sketch`, which makes a JSON schema of the keys that are read. A reader therefore reads every
-    key, whatever the values of others are. Where one key decides which others exist, it calls `either`.
+    `Table`s of the same `Faults`. The calls of these methods also declare the table: `harness.dialects.schemas` calls
+    the same readers with a `Sketch`, which makes a JSON schema of the keys that are read. A reader therefore reads
+    every key, whatever the values of others are. Where one key decides which others exist, it calls `either`.
     """
 
     def __init__(self, data: Mapping[str, object], faults: Faults, path: str = "") -> None:
@@ -80,7 +80,7 @@ class Table:
         return f"{self.path}.{name}" if self.path else name
 
     def fault(self, name: str, problem: str, example: str) -> None:
-        """Collect a mistake of the key `name`. `example`: a valid value."""
+        """Collect a mistake of the key `name`. `problem`: words that follow the name; `example`: a valid value."""
         self.faults.add(self.key(name), problem, example)
 
     def has(self, name: str) -> bool:
@@ -131,7 +131,8 @@ class Table:
     def secret(self, name: str, *, example: str) -> str:
         """Return the secret that a required key names as `env:NAME` or `file:PATH`, or "" after a mistake.
 
-        PATH is relative to the folder of the file that is read. A secret that the file itself contains is a mistake.
+        PATH is relative to the folder of the file that is read. A secret that is written in the file itself is a
+        mistake.
         """
         text = self.text(name, example=example, required=True)
         if not text:
@@ -244,7 +245,7 @@ TOO_DEEP = "it is nested too deeply"
 
 
 def from_json(text: str | bytes) -> Any:
-    """Return the JSON value in a text from outside.
+    """Return the value of a JSON text that the tester did not write.
 
     Raises ValueError with a readable reason.
     """

@@ -1,4 +1,4 @@
-"""Errors that a user can fix: each names what happened, where and what to do, and exits with 2 without a traceback."""
+"""Errors that a user can mend. Each states what happened, where, and what to do; exit code 2, no traceback."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import IntEnum
 from typing import Final
 
 WORD_CHARS: Final = 400
-"""Length from which a word is shortened. No word of ours is that long, paths included; it is a value from outside."""
+"""Number of characters from which on a word is shortened: no word or path of the tester is so long."""
 SENTENCE_CHARS: Final = 2000
 _LONG_WORD: Final = re.compile(rf"\S{{{WORD_CHARS},}}")
 
@@ -28,7 +28,7 @@ class Exit(IntEnum):
 
 
 RANKED = (Exit.PASS, Exit.THRESHOLD, Exit.UNKNOWN, Exit.TERMINATED, Exit.INTERRUPTED, Exit.FAIL, Exit.CANNOT_RUN)
-"""Exit codes by rank; where several hold, the last of them is returned."""
+"""Exit codes by rank. Where several apply, the last of them in this order is returned."""
 
 
 def worse(one: int, other: int) -> int:
@@ -40,7 +40,7 @@ def worse(one: int, other: int) -> int:
 
 
 def brief(text: str) -> str:
-    """Return `text` shortened to a readable length: only the beginning and end of overlong words and texts are kept."""
+    """Return `text` shortened to a readable length. Of too long words and texts only the beginning and end are kept."""
     text = _LONG_WORD.sub(lambda found: _cut(found[0], WORD_CHARS // 4), text)
     return text if len(text) <= SENTENCE_CHARS else _cut(text, SENTENCE_CHARS // 2)
 
@@ -84,20 +84,20 @@ class PlatformError(EarwitnessError):
 
 
 class ServiceDied(PlatformError):
-    """Error for a service that ended unexpectedly: its exit status, its last log lines and where its whole log is.
+    """Error for a service that ended unexpectedly: its exit status, its last log lines, and where its log file is.
 
-    `status` is the text after "ended with", `last_words` the end of the log, `whole_log` a sentence.
+    `status`: the text after "ended with"; `last_words`: the end of the log; `whole_log`: a sentence that names the log.
     """
 
     def __init__(self, service: str, status: str, last_words: str, whole_log: str) -> None:
-        """Put the status, the last log lines and the place of the whole log into the message."""
+        """Make the message of the service's name, the status, the last log lines and the sentence about the log."""
         self.service, self.status, self.last_words = service, status, last_words
         words = last_words.strip() or "(no output)"
         super().__init__(f"{service} ended with {status}. Its last output:\n{words}\n{whole_log}")
 
 
 class Exceeded(Exception):
-    """Error for a server that sent more than a client accepts (`harness.client.bounds`).
+    """Error for a server that sent more than a limit of the client allows (`harness.client.bounds`).
 
     `str(error)` names the limit and what exceeded it.
     """

@@ -1,7 +1,7 @@
-"""Temporary folders that are locked while their owner lives, and found when it was killed.
+"""Temporary folders that are locked while their owner lives, and found when the owner was killed.
 
-The owner holds an advisory lock on a file of the folder. The kernel releases it however the owner ends, so a folder
-whose lock is free has no owner any more.
+The owner holds an advisory lock on a file of the folder. The kernel releases the lock however the owner ends, so a
+folder whose lock is free has no owner any more.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from pathlib import Path
 from typing import Final
 
 _BIRTH_S: Final = 60.0
-"""Seconds during which a folder without its final name may not be locked yet."""
+"""Age in seconds below which a folder without its final name may not be locked yet."""
 
 
 @dataclass(frozen=True)
 class OwnedFolders:
-    """One kind of such folders.
+    """Temporary folders of one purpose.
 
     prefix  beginning of their names
-    unborn  beginning of their names before they are locked; no other kind begins so
-    lock    name of the locked file in each
+    unborn  beginning of their names before they are locked; folders of other purposes have other beginnings
+    lock    name of the file in each folder that is locked
     """
 
     prefix: str
@@ -37,7 +37,8 @@ class OwnedFolders:
     def make(self, place: Path) -> tuple[Path, int]:
         """Make a folder in `place`, mode 0700; return its path, and the descriptor whose closing unlocks it.
 
-        Raises OSError. A folder on a file system without locks is never found abandoned.
+        Raises OSError if the folder cannot be made. On a file system without locks `abandoned` never returns the
+        folder.
         """
         # Locked under another name first: a cleaner must never see it unlocked.
         unborn = Path(tempfile.mkdtemp(prefix=self.unborn, dir=place))
@@ -58,7 +59,10 @@ class OwnedFolders:
 
     @contextlib.contextmanager
     def held(self, path: Path) -> Iterator[bool]:
-        """Hold the lock of a folder within this context; False if it is none of ours, or if its owner lives."""
+        """Hold the lock of a folder within this context; yield whether that succeeded.
+
+        False if its owner lives, if it is no folder of this purpose, or if it belongs to another user.
+        """
         lock = None
         try:
             lock = os.open(path / self.lock, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)

@@ -1,4 +1,4 @@
-"""Writing to the terminal: lines that overwrite each other, and text from outside with control characters escaped."""
+"""Output to the terminal: progress lines that overwrite each other, and texts with control characters escaped."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ _SHOWN_IN_TEXT: Final = {code: how for code, how in _SHOWN.items() if chr(code) 
 
 
 def printable(text: str) -> str:
-    """Return `text` with control characters escaped, so that a platform's text cannot drive the terminal."""
+    """Return `text` with control characters escaped, except line breaks and tabs, to protect the terminal."""
     return text.translate(_SHOWN_IN_TEXT)
 
 
 def one_line(text: str) -> str:
-    """Return `text` like `printable`, with line breaks escaped too, so that it stays on one line."""
+    """Return `text` with control characters escaped, line breaks and tabs too, so that it stays on one line."""
     return text.translate(_SHOWN)
 
 
 def say(sentence: str, *, over: bool = False) -> None:
     """Print a sentence for the user on stderr, with control characters escaped.
 
-    `over`: without a line break, so that on a terminal the next sentence overwrites it. Use it for lines of progress,
-    and only if stderr is a terminal.
+    `over`: print no line break, so that the next sentence overwrites this one. Use it for progress, and only if stderr
+    is a terminal.
     """
     start = "\r\033[K" if sys.stderr.isatty() else ""
     print(f"{start}earwitness: {printable(sentence)}", end="" if over else "\n", file=sys.stderr, flush=True)
@@ -61,14 +61,14 @@ def show_verdict(text: str) -> None:
 
 
 def has_colors(stream: TextIO) -> bool:
-    """Return whether text for `stream` may have colours: a terminal that is not "dumb", and NO_COLOR is not set."""
+    """Return whether text for `stream` may have colours: a terminal, TERM is not "dumb", and NO_COLOR is not set."""
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def painted(text: str) -> str:
-    """Return a verdict's text with its outcomes and headings in colours.
+    """Return a verdict's text with colours for its outcomes and headings (ANSI codes).
 
-    The caller escapes the text first (`printable`): it may contain what a platform sent.
+    The caller must have escaped the text (`printable`), because it may contain texts of a platform.
     """
     return _PAINTED.sub(lambda found: f"\033[{_COLORS[found.group(1)]}m{found.group()}\033[0m", text)
 
@@ -96,7 +96,7 @@ class ShownLog(logging.Formatter):
     """
 
     def __init__(self, inner: logging.Formatter) -> None:
-        """Format by `inner`, the handler's formatter until now."""
+        """Wrap `inner`, the formatter that the handler had before."""
         super().__init__()
         self._inner = inner
 
@@ -108,7 +108,7 @@ class ShownLog(logging.Formatter):
 def show_logs() -> None:
     """Make every log handler escape control characters: those of the root logger and of all named loggers.
 
-    Idempotent.
+    Further calls change nothing.
     """
     named = [logger for logger in logging.root.manager.loggerDict.values() if isinstance(logger, logging.Logger)]
     for handler in [handler for logger in (logging.root, *named) for handler in logger.handlers]:
@@ -117,7 +117,7 @@ def show_logs() -> None:
 
 
 def write_anything() -> None:
-    """Let stdout accept every character, by escaping those that its encoding lacks, as stderr does anyway.
+    """Make stdout escape characters that its encoding lacks, instead of raising an error; stderr does so already.
 
     Names and texts of a platform are printed, and a terminal may be ASCII.
     """
@@ -133,7 +133,7 @@ class Progress:
     """
 
     def __init__(self, what: str, total: int) -> None:
-        """Prepare progress of the operation `what`; `total` is in any unit.
+        """Prepare the progress of the operation `what`. `total`: amount of work, in the unit of `at`; 0: not known.
 
         Nothing is printed in the first 2 s.
         """
@@ -142,7 +142,7 @@ class Progress:
         self._next, self._shown = time.monotonic() + FIRST_S, False
 
     def at(self, done: int) -> None:
-        """Report that `done` of the total is complete."""
+        """Report that `done` of `total` is complete; print the percentage if it is time for a new line."""
         now = time.monotonic()
         if now < self._next:
             return
@@ -152,7 +152,7 @@ class Progress:
         print(f"{start}earwitness: {self._what}: {share}", end=end, file=sys.stderr, flush=True)
 
     def __enter__(self) -> Self:
-        """Return the progress; the first line appears with `at`."""
+        """Return this object. The first line is printed by `at`."""
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:

@@ -1,4 +1,4 @@
-"""Settings of the reference platform: `[test_environment]` of a file, environment variables, and the defaults."""
+"""Settings of the reference platform: from `[test_environment]` of a file, environment variables, and defaults."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TRUE, FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
 def _any_case(words: tuple[str, ...]) -> str:
-    """Return a pattern of these words in small or capital letters; a JSON schema has no flag for it."""
+    """Return a regular expression for these words in any case, without a flag: JSON schemas have no flags."""
     return "|".join("".join(f"[{c}{c.upper()}]" if c.isalpha() else c for c in word) for word in words)
 
 
@@ -76,7 +76,7 @@ def _mode(meaning: str) -> Any:
 class AuthServiceSettings:
     """Settings of the auth service.
 
-    `port` None ("dynamic"): a free port is chosen without a race. The declaration of each field says what it means.
+    `port` None ("dynamic"): the service gets a free port. The text of each field states its meaning.
     """
 
     port: int | None = _port("port of the service on 127.0.0.1", "7001")
@@ -88,8 +88,8 @@ class AuthServiceSettings:
 class BackendSettings:
     """Settings of the backends.
 
-    `redis` is the client name under which they use the environment's own Valkey; a redis:// URL is an existing server
-    that is used instead.
+    `redis` is the client name with which they use the Valkey server of the test environment; a redis:// URL names an
+    existing server that is used instead.
     """
 
     port: int | None = _port("port of the edge in front of the replicas, on 127.0.0.1", "7002")
@@ -162,9 +162,9 @@ def load_settings(path: Path | str | None = None, environ: Mapping[str, str] = o
 
 
 def read_environment(top: Table, environ: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """Return service -> settings that a file and the environment variables state.
+    """Return service -> settings by name that a file (`top`) and the environment variables state.
 
-    Mistakes, also those of other tables in the file, are collected in `top` and raised together later.
+    Mistakes, also those of other tables in the file, are collected in the `faults` of `top`; nothing is raised.
     """
     environment = top.table("test_environment", example="{}")
     read_thresholds(top)  # for a run; their words are read by `harness.report.thresholds`
@@ -182,7 +182,7 @@ def read_environment(top: Table, environ: Mapping[str, str]) -> dict[str, dict[s
 def read_thresholds(table: Table) -> list[str]:
     """Return the texts of the key `thresholds` of earwitness.toml or of `[tool.earwitness]`; [] if missing or wrong.
 
-    Mistakes are collected in `table`.
+    A wrong value is collected as a mistake in the `faults` of `table`.
     """
     found: list[str] | None = table.value("thresholds", THRESHOLDS, example=THRESHOLDS.example)
     return found or []
@@ -196,10 +196,10 @@ def _defaults(service: str) -> dict[str, Any]:
 
 
 def how_to_set(service: str, key: str, value: str, environ: Mapping[str, str] = os.environ) -> str:
-    """Return how a user sets a key of a service, for messages.
+    """Return how a user sets a key of a service to `value`, as words for messages.
 
-    `VARIABLE=value` if its environment variable is set and not empty, because it overrides the file; else
-    `key = value under [test_environment.SERVICE] in earwitness.toml`.
+    `VARIABLE=value` if the key's environment variable is set and not empty, because it overrides the file; else `key =
+    value under [test_environment.SERVICE] in earwitness.toml`.
     """
     variable = variable_of(service, key)
     if environ.get(variable, "") != "":
@@ -213,7 +213,10 @@ def variable_of(service: str, key: str) -> str:
 
 
 def _variables(service: str, settings: type, environ: Mapping[str, str], faults: Faults) -> dict[str, Any]:
-    """Return what the variables of a service say; an empty variable counts as unset. Faults are noted."""
+    """Return the settings that the environment variables of a service state. Wrong values are collected in `faults`.
+
+    An empty variable counts as unset.
+    """
     values = {}
     for name, one in keys_of(settings).items():
         variable = variable_of(service, name)
@@ -228,7 +231,7 @@ def _variables(service: str, settings: type, environ: Mapping[str, str], faults:
 
 
 def _unknown_variables(environ: Mapping[str, str], faults: Faults) -> None:
-    """Note unknown variables of our services as faults, as a mistyped one would otherwise have no effect."""
+    """Collect a mistake for each unknown variable with the prefix of a service, because it would have no effect."""
     known = {variable_of(service, name) for service, settings in SERVICES.items() for name in keys_of(settings)}
     prefixes = tuple(f"{ENV_PREFIX}{service}_".upper() for service in SERVICES)
     for name in environ:

@@ -12,7 +12,7 @@ from earwitness.harness.errors import EarwitnessError, Exit
 from earwitness.harness.progress import say, show
 
 PACKAGE = Path(__file__).absolute().parents[1]
-"""Folder `earwitness`. It must not be resolved: in a checkout its parts are links."""
+"""Folder `earwitness`. The path is not resolved, because the subfolders of a checkout are symbolic links."""
 STORIES = PACKAGE / "locustfiles"
 EXAMPLES = PACKAGE / "examples"
 
@@ -52,7 +52,7 @@ def story_files() -> list[Path]:
 
 
 def first_line(story: Path) -> str:
-    """Return the first line of a story's docstring, without its full stop and without importing the story."""
+    """Return the first line of a story's docstring without its full stop. The story is parsed, not imported."""
     return (ast.get_docstring(ast.parse(story.read_text("utf-8"))) or "").partition("\n")[0].rstrip(".:")
 
 
@@ -76,9 +76,9 @@ def _copied(source: Path, to: Path) -> list[Path]:
 
 @cache
 def judged_by() -> dict[str, tuple[str, ...]]:
-    """Return name of a story -> ids of the checks that it must exercise, read from the files without importing them.
+    """Return name of a story -> ids of the checks that must examine something. The stories are parsed, not imported.
 
-    The tuple is empty if the story does not state them as `judged_by="I1 I2".split()`.
+    The tuple is empty if a story does not state the ids as `judged_by="I1 I2".split()`.
     """
     return {path.stem: tuple(_judged_by(ast.parse(path.read_text("utf-8")))) for path in story_files()}
 

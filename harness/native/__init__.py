@@ -1,11 +1,10 @@
-"""Native hot path: `_hot.c`, compiled at set-up where a C compiler and Python's headers are, else Python does its work.
+"""Native hot path: `_hot.c`, compiled at set-up if there are a C compiler and Python's headers, else plain Python.
 
-The Python path is the definition of what is right, and the fallback. `HOT` is the compiled module, or None; `WHY` says
-which and why, in words that stand in `run.json` and in the verdict. The choice is made once, when this module is first
-imported: `EARWITNESS_NATIVE=off` chooses the Python path; with `EARWITNESS_NATIVE=on` no run starts without the native
-one.
+The Python path defines the right behaviour, and is the fallback. `HOT` is the compiled module, or None; `WHY` states
+the reason in words, for `run.json` and the verdict. The choice is made once, when this module is first imported:
+`EARWITNESS_NATIVE=off` chooses the Python path; with `EARWITNESS_NATIVE=on` no run starts without the native path.
 
-    python -m earwitness.harness.native.build    compiles it anew, and says what is missing if it cannot
+    python -m earwitness.harness.native.build    compiles the module anew, or prints what is missing for that
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from earwitness.harness.errors import SettingsError
 MODULE: Final = "earwitness.harness.native._hot"
 VARIABLE: Final = "EARWITNESS_NATIVE"
 VERSION: Final = 2
-"""Version of `_hot.c` that this code expects: a file that was compiled before an update is not used."""
+"""Version of `_hot.c` that this code expects: a module that was compiled from another version is not used."""
 REBUILD: Final = "python -m earwitness.harness.native.build"
 
 
@@ -32,11 +31,11 @@ SOCKETS: Final = sys.platform == "linux"
 class Core(Protocol):
     """Protocol of the native core of one connection (`ChatSession.core` makes it).
 
-    frames   how many frames the last call of `receive` or `pull` recorded
-    next     size in bytes of the next frame, which is whole and which Python must process; 0 if the frame is cut, or
-             the core does not know its length
-    got      how many bytes the last call of `pull` read, at `now` (monotonic ns)
-    written  how many bytes of its frame the last call of `post` wrote
+    frames   number of frames that the last call of `receive` or `pull` recorded
+    next     size in bytes of the next frame, which is complete and which Python must process; 0 if the frame is
+             incomplete, or the core does not know its size
+    got      number of bytes that the last call of `pull` read, at `now` (monotonic ns)
+    written  number of bytes of its frame that the last call of `post` wrote
     """
 
     frames: int
@@ -49,35 +48,36 @@ class Core(Protocol):
         """Record the usual frames of `data` from byte `at` on; return the position of the first byte not processed."""
 
     def send(self, now_ns: int, label: str, payload: str, planned_ns: int | None, asks: bool, /) -> bytes | None:
-        """Record one message and return its masked frame; None if Python must do it, and nothing has changed.
+        """Record one message and return its masked frame; None if Python must send it, and nothing was recorded.
 
-        `asks`: it is a question to the platform's agent.
+        `label`: the room; `payload`: the text; `planned_ns`: planned time of the sending, None without one; `asks`:
+        whether the message is a question to the platform's agent.
         """
 
     def again(self, now_ns: int, message_id: str, /) -> bytes | None:
-        """Record an unanswered message as sent again; return its masked frame, or None as `send` does."""
+        """Record one more sending of an unanswered message; return its masked frame, or None as `send` does."""
 
     def pull(self, fd: int, /) -> int | bytes | None:
         """Read once from the socket `fd` and record the usual frames.
 
-        Returns the number of bytes if all were recorded; else the bytes from the first frame on that is for Python; 0
-        at the end of the stream; None if there is nothing to read.
+        Return the number of bytes read if all frames were recorded; else the bytes from the first frame on that Python
+        must process; 0 at the end of the stream; None if there is nothing to read.
         """
 
     def post(
         self, fd: int, now_ns: int, label: str, payload: str, planned_ns: int | None, asks: bool, /
     ) -> int | bytes | None:
-        """Do what `send` does, and write the frame to the socket `fd`.
+        """Record one message as `send` does, and write its frame to the socket `fd`.
 
-        Returns the frame's size in bytes; the frame itself if the kernel accepted only `written` bytes of it; None as
+        Return the frame's size in bytes; the frame itself if the kernel accepted only `written` bytes of it; None as
         `send` does.
         """
 
 
 def choose(wanted: str) -> tuple[ModuleType | None, str, str]:
-    """Return (the compiled module or None, the reason in words, what is wrong with the setting or "").
+    """Return (the compiled module or None, the reason in words, a sentence about a wrong setting or "").
 
-    `wanted`: on; off; or "": use the module if it is compiled.
+    `wanted`: "on"; "off"; or "": use the module if it is compiled.
     """
     if wanted not in ("", "on", "off"):
         return None, f"{VARIABLE}={wanted}", f"{wanted!r} is neither on nor off: set one of them, or nothing"
@@ -109,5 +109,5 @@ def check_setting() -> None:
 
 
 def described() -> dict[str, str]:
-    """Return what a run states about the native path: {"native": "on" or "off", "why": words}."""
+    """Return the native path's entry in a run's description: {"native": "on" or "off", "why": reason in words}."""
     return {"native": "off" if HOT is None else "on", "why": WHY}

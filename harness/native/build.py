@@ -1,8 +1,8 @@
-"""Compile the native hot path beside its source: `python -m earwitness.harness.native.build`.
+"""Compile the native hot path in the folder of its source: `python -m earwitness.harness.native.build`.
 
-Set-up does it too, by setuptools. This is for a checkout whose source changed, and to see what is missing where set-up
-went on without it. The compiler is that of `CC`, else `cc`; `CFLAGS` adds to its options, for example
-`-fsanitize=address,undefined`.
+Set-up compiles it too, by setuptools. Use this command after a change of the source, or to see what was missing when
+set-up continued without the native path. The compiler is that of `CC`, else `cc`; `CFLAGS` adds to its options, for
+example `-fsanitize=address,undefined`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ OPTIONS: Final = ("-O3", "-fPIC", "-shared", "-Wall", "-Wextra", "-Werror=implic
 
 
 def missing(compiler: str, headers: Path) -> str:
-    """Return what is missing for compiling, as a sentence; "" if nothing is."""
+    """Return a sentence about what is missing for compiling, "" if nothing is. `headers`: folder of Python.h."""
     if shutil.which(compiler) is None:
         return f"There is no C compiler {compiler!r}: install one (Debian: gcc), or name it in CC."
     if not (headers / "Python.h").exists():
@@ -34,9 +34,9 @@ def missing(compiler: str, headers: Path) -> str:
 
 
 def compiled(compiler: str, headers: Path, more: list[str]) -> str:
-    """Compile the module with the options `more` added; return what is wrong as a sentence, "" if it is compiled now.
+    """Compile the module with the options `more` added; return "" if it is compiled, else a sentence with the reason.
 
-    A process that has loaded the old file keeps it: the new one takes its name when it is whole.
+    The new file replaces the old one when it is complete; a process that has loaded the old one keeps using that.
     """
     lacks = missing(compiler, headers)
     if lacks:
@@ -52,7 +52,7 @@ def compiled(compiler: str, headers: Path, more: list[str]) -> str:
 
 
 def main() -> int:
-    """Compile and print the outcome; return the exit code, CANNOT_RUN if it failed."""
+    """Compile the module and print the outcome; return the exit code: PASS, or CANNOT_RUN if it failed."""
     headers = Path(sysconfig.get_path("include"))
     fault = compiled(os.environ.get("CC") or "cc", headers, shlex.split(os.environ.get("CFLAGS", "")))
     say(fault or f"compiled {COMPILED.name}; new processes use it")

@@ -1,1 +1,1 @@
-"""Plan of a run, computed from a seed and numbers alone: users, rooms, texts, arrivals."""
+"""Plan of a run: users, rooms, texts and arrivals. It depends only on a seed and on numbers."""

@@ -12,7 +12,7 @@ from earwitness.harness.errors import SettingsError
 
 RATE = re.compile(r"(?P<poisson>poisson\s+)?(?P<rate>\d+(?:\.\d+)?)\s*/\s*s", re.ASCII)
 RATE_LEAST, RATE_MOST = 0.001, 100_000.0
-"""Bounds of a rate in actions per second: about one action in a quarter of an hour, and more than a machine starts."""
+"""Bounds of a rate in actions per second: one action in a quarter of an hour, and more than a machine can start."""
 RAMP_END, SOAK_RAMP = 0.8, 0.1
 
 
@@ -43,7 +43,8 @@ class Arrivals:
     def times_s(self, number: int, users: int, rng: Random) -> Iterator[float]:
         """Yield the planned starts of the user `number` of `users`, in seconds from the beginning, without end.
 
-        Evenly spaced starts of all users interleave; their Poisson processes add up to one.
+        Evenly spaced: the starts of all users together are evenly spaced too. Poisson: they are a Poisson process
+        together.
         """
         at = 0.0 if self.poisson else number / self.per_s
         while True:
@@ -75,10 +76,10 @@ def _soak(x: float, _: float) -> float:
 class Form:
     """Form of the number of users over time, such as a ramp.
 
-    share    `share(x, value)`: share of all users (0 to 1) that run after the share x of the time
+    share    function of (x, value): share of all users (0 to 1) that run when the share x of the time has passed
     text     what the form does, for messages and help
-    default  value if the option has none after a colon
-    bounds   bounds of that value; None: the form takes no value
+    default  value that is used if the option states none
+    bounds   lowest and highest value; None: the form takes no value
     """
 
     share: Callable[[float, float], float]
@@ -117,9 +118,9 @@ class Shape:
         return cls(form, _value(name, form, value) if colon else form.default)
 
     def users_at(self, passed_s: float, peak: int, length_s: float) -> int | None:
-        """Return the number of users after `passed_s` seconds, None once `length_s` seconds are over.
+        """Return the number of users when `passed_s` of `length_s` seconds have passed, None at the end.
 
-        It is at least one and at most `peak`.
+        It is at least 1 and at most `peak`.
         """
         if passed_s >= length_s:
             return None

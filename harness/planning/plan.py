@@ -1,7 +1,7 @@
-"""Plan of a run: who takes part, in which rooms, and which texts are sent.
+"""Plan of a run: the users, their rooms, and the texts that they send.
 
-It depends only on seed, tag and numbers, and is the same in every process and on every host. So numbers of users and
-rooms need no coordination.
+It depends only on seed, tag and numbers, so every process on every host makes the same plan, and processes need not
+agree on the numbers of users and rooms.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ TRICKY = (
 )
 PAYLOADS = 64
 ON_ONE_HOST = 0.85
-"""Share of the rooms whose users are all on one host: its records alone hold the whole conversation."""
+"""Share of the rooms whose users are all on one host, so that its records hold the whole conversation."""
 BLANKS = " \t\n"
-"""Blanks put before a text and, in reverse, after it: servers that trim what they receive change it."""
+"""Blanks put before a text and, in reverse order, after it. A server that strips blanks changes such a text."""
 LONG_BYTES = 600
 """Size in bytes of a long text: longer than users' usual messages."""
 
@@ -47,16 +47,17 @@ LONG_BYTES = 600
 class Plan:
     """Plan of a run.
 
-    seed, tag    source of all random choices; `tag` makes a run's names unique on a shared platform
-    users        users that start with the run
-    sizes        every user is a member of one room of each size. If a size does not divide the users, the last room is
-                 smaller; a single user left over joins the room before it
-    devices      sockets of each user, each a client with its own number; with one, client numbers equal user numbers
-    reserve      further users, in rooms of their own, who may be started later (a web UI raises the number of users)
+    seed, tag    sources of all random choices; `tag` also makes a run's names unique on a shared platform
+    users        number of users that start with the run
+    sizes        sizes of rooms in members: every user is a member of one room of each size. If the number of users is
+                 no multiple of a size, the last room is smaller; a last single user joins the room before instead
+    devices      number of devices of each user, each a client with its own number; with one device, client numbers
+                 equal user numbers
+    reserve      number of further users, in rooms of their own, who may be started later (the web UI can raise the
+                 number of users)
     hosts        by load process, the number of its host; (): not given. Client n runs in process n % len(hosts). With
                  two or more hosts, most rooms have the users of one host, if each user has one device
-    people_given, rooms_given
-                 existing accounts and rooms that are used instead of made ones (see `existing`)
+    people_given, rooms_given existing accounts and rooms that are used instead of made ones (see `existing`)
     """
 
     seed: int
@@ -76,12 +77,12 @@ class Plan:
 
     @property
     def capacity(self) -> int:
-        """Return the most users that the run may have: those at the start, and the reserve."""
+        """Return the largest number of users that the run may have: those at the start, and the reserve."""
         return self.users + self.reserve
 
     @property
     def clients(self) -> int:
-        """Return how many devices all possible users have together."""
+        """Return the number of devices of all possible users together."""
         return self.capacity * self.devices
 
     def person_of(self, client: int) -> Person:
@@ -112,7 +113,10 @@ class Plan:
         return tuple(rooms)
 
     def _members(self, rng: Random, users: range, size: int) -> Sequence[Sequence[int]]:
-        """Return all users once, in rooms of `size`; about ON_ONE_HOST of the rooms have the users of one host."""
+        """Return the user numbers of rooms of `size`, each user once.
+
+        About the share ON_ONE_HOST of the rooms have users of one host only.
+        """
         if len(set(self.hosts)) < 2 or size < 2:
             return _chunks(rng, users, size)
         local: list[list[int]] = []
@@ -141,7 +145,8 @@ class Plan:
     def rooms_of(self) -> tuple[tuple[Room, ...], ...]:
         """Return for each user number the user's rooms, in the order of `sizes`.
 
-        Given rooms are ordered from small to large; the last one is repeated where a story needs more.
+        Given rooms (`rooms_given`) are ordered from small to large; the last one is repeated if there are fewer than
+        `sizes`.
         """
         mine: list[list[Room]] = [[] for _ in range(self.capacity)]
         for room in self.rooms:
@@ -154,7 +159,10 @@ class Plan:
 
     @cached_property
     def payloads(self) -> tuple[str, ...]:
-        """Return a pool of message texts, from about ten to some 500 characters long, some of them awkward."""
+        """Return a pool of PAYLOADS message texts, from about ten to some 500 characters long.
+
+        A third of them end with a text of TRICKY, which servers have broken before: quotes, markup, emoji.
+        """
         rng = Random(f"{self.seed}:payloads")
         words = "the quick brown fox jumps over the lazy dog while seven wizards vex".split()
         pool = []
@@ -165,13 +173,14 @@ class Plan:
         return tuple(pool)
 
     def payload(self, author: int, counter: int) -> str:
-        """Return the text of an author's message number `counter`."""
+        """Return the text of the author's message with the number `counter`."""
         return self.payloads[(author * 31 + counter) % PAYLOADS]
 
     def long_payload(self, author: int, counter: int, size: int, *, blank_ends: bool = False) -> str:
-        """Return a text of `size` bytes in UTF-8, different from those of other messages.
+        """Return a text of `size` bytes in UTF-8, different from the texts of other messages.
 
-        It is longer than `size` if its beginning, which differs, is. With `blank_ends` it begins and ends with blanks.
+        It begins with author and counter and a usual text; if this beginning is longer than `size`, so is the result.
+        With `blank_ends` it begins and ends with blanks.
         """
         before, after = (BLANKS, BLANKS[::-1]) if blank_ends else ("", "")
         text = f"{before}{author}.{counter} {self.payloads[counter % PAYLOADS]} "
@@ -185,7 +194,7 @@ class Plan:
 
     @property
     def origin(self) -> Origin:
-        """Return where `roster` comes from: the plan, or the target file."""
+        """Return the source of `roster`: the plan, or the target file."""
         return Origin.TARGET if self.people_given or self.rooms_given else Origin.PLAN
 
     def roster(self) -> Roster:
@@ -220,10 +229,10 @@ class Plan:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Plan:
-        """Return the plan that `to_dict` described.
+        """Return the plan of a dictionary that `to_dict` returned.
 
-        The persons in `people_given` come back without secrets, because `to_dict` leaves them out; made persons get
-        theirs from seed and tag again.
+        The persons in `people_given` have no secrets, because `to_dict` leaves them out; the secrets of generated
+        persons are made from seed and tag again.
         """
         people = tuple(
             Person(number=number, name=name, email=email) for number, (name, email) in enumerate(data.get("people", ()))
@@ -243,8 +252,9 @@ class Plan:
 def existing(plan: Plan, target: Target) -> Plan:
     """Return the plan with the accounts and rooms that exist on the target, without secrets.
 
-    The plan does not change if the target makes its own. The reserve is made smaller where accounts or rooms are too
-    few for it. Raises TargetError if there are fewer accounts than users, or a user is a member of no room.
+    The plan does not change if the target creates accounts and rooms itself. The reserve is made smaller if there are
+    too few accounts or rooms for it. Raises TargetError if there are fewer accounts than users, or a user is a member
+    of no room.
     """
     wanted = plan
     accounts, places = target.parts.people, target.parts.has_rooms
@@ -270,7 +280,10 @@ def existing(plan: Plan, target: Target) -> Plan:
 
 
 def _chunks(rng: Random, users: Iterable[int], size: int) -> Sequence[Sequence[int]]:
-    """Return all users once, in rooms of `size`; a last room of one user joins its neighbour, unless all are of one."""
+    """Return the user numbers of rooms of `size`, each user once, in random order.
+
+    A last room of one user is joined to the room before, unless `size` is 1.
+    """
     order = list(users)
     rng.shuffle(order)
     chunks = [sorted(order[i : i + size]) for i in range(0, len(order), size)]

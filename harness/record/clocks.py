@@ -172,7 +172,7 @@ class ClockMap:
         return t + self.offset_ns + round((t - self.since_ns) * (self.drift_ppb / 1e9))
 
     def bound_until(self, t: int) -> int | None:
-        """Return the bound for times up to `t` of the other clock, in ns; None if nothing limits them."""
+        """Return by how many ns mapped times up to `t` (ns of the journal's clock) may be wrong; None if not known."""
         if self.bound_ns is None:
             return None
         return self.bound_ns + max(0, t - self.until_ns) * DRIFT_PPM // 1_000_000

@@ -155,7 +155,7 @@ def _turn(reader: Iterator[Batch]) -> Iterator[Batch]:
 
 
 def open_history(run_dir: Path | str) -> History:
-    """Return the history in a run directory, as far as it is sound; `damage` and journals' `faults` state what is not.
+    """Return the sound part of the history in a run directory. `damage` and the journals' `faults` state the damage.
 
     Raises RecordError in one sentence if it is no run directory, or its description cannot be read.
     """

@@ -341,7 +341,7 @@ class PlainPen:
     __slots__ = ("_bounds", "_count", "halt", "turn", "write")
 
     def __init__(self, new_block: Callable[..., int]) -> None:
-        """Start without a page; `new_block` writes each record for which the block has no room."""
+        """Start without a page. `new_block` is called with each record that does not fit in the current block."""
         self.write, self.turn, self.halt, self._count, self._bounds = _closures(new_block)
 
     @property

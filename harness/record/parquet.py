@@ -83,7 +83,10 @@ def write_parquet(path: Path, headers: Sequence[Mapping[str, Any]], parts: Itera
 def write_shards(
     folder: Path, headers: Sequence[Mapping[str, Any]], parts: Iterable[Part], roster: Roster, shards: int
 ) -> int:
-    """Write a file for each of so many shards, and one of rare kinds, into an empty folder; return how many records."""
+    """Write a file for each of `shards` shards, and one of rare kinds, into an empty folder.
+
+    Return the number of records. Raises OSError if a file cannot be written.
+    """
     router, waiting = Router(roster, shards), list[Part]()
     (folder / HEADERS).write_text(json.dumps(headers, default=str) + "\n")
     with ExitStack() as stack:

@@ -380,7 +380,7 @@ class Remap:
     """
 
     def __init__(self, views: Sequence[JournalView]) -> None:
-        """Read the logins of all `views`: of several clients with one user id the first counts."""
+        """Read the user ids that `views` state for clients. If several clients have one user id, the first counts."""
         self.clients = first_clients(views)
         self.strangers: set[str] = set()
         self._names = [list(view.names.values()) for view in views]

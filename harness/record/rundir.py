@@ -1,8 +1,8 @@
-"""Directory of one run: creation, description and tables. See docs/architecture.md for its files.
+"""Directory of one run: creation, description (`run.json`) and tables. See docs/architecture.md for its files.
 
-`run.json`, `roster.json` and the tables have one writing process each; `run.json` is replaced atomically, so a reader
-sees the complete old one or the complete new one. It ends with a `checksum` of the rest of its content. Every verdict
-rests on it and on the roster, so both have a copy in `spare/`, which is read if they are damaged.
+`run.json`, `roster.json` and the tables have one writing process each. `run.json` is replaced atomically, so a reader
+sees the complete old file or the complete new one. It ends with a `checksum` of its other content. Every verdict
+depends on `run.json` and on the roster, so both have a copy in `spare/`, which is read if they are damaged.
 """
 
 from __future__ import annotations
@@ -22,12 +22,9 @@ from earwitness.harness.described import from_json
 from earwitness.harness.errors import RecordError
 
 PRIVATE: Final = 0o700
-"""Mode of a run directory: messages, names and the passwords of made users are private."""
+"""Mode of a run directory: messages, names and the passwords of generated users are private."""
 FREE_MB_MIN: Final = 64
-"""Free space in MB below which a run is refused before it starts.
-
-A full disk in the middle of a run would cost the verdict.
-"""
+"""Free disk space in MB below which a run is refused before it starts: a disk that fills up would end it."""
 
 LATEST: Final = "latest"
 RUN_FILE: Final = "run.json"
@@ -44,7 +41,7 @@ class RunDirectory:
     """
 
     def __init__(self, path: Path, run: dict[str, Any]) -> None:
-        """Keep the path and the content of its `run.json`. Make objects with the class methods instead."""
+        """Store the path and the content of its `run.json`. Callers use the class methods `create`, `at` and `open`."""
         self.path, self.run = path, run
 
     @classmethod
@@ -72,7 +69,7 @@ class RunDirectory:
     def check_root(cls, root: Path, *, free_mb_min: int = FREE_MB_MIN) -> None:
         """Raise RecordError, as `create` would, if no run directory could be made in `root`.
 
-        Meant to be called before anything is started.
+        For use before any service is started. A missing `root` is created.
         """
         try:
             root.mkdir(parents=True, exist_ok=True)
@@ -87,7 +84,7 @@ class RunDirectory:
 
     @classmethod
     def at(cls, path: Path) -> Self:
-        """Return a run directory at exactly this path. A directory that exists there must be empty.
+        """Make a run directory at exactly this path and return it. A directory that exists there must be empty.
 
         Raises RecordError if it is not empty, or cannot be made.
         """
@@ -101,7 +98,7 @@ class RunDirectory:
 
     @classmethod
     def require_free(cls, path: Path) -> None:
-        """Make the directory `path`, unless there is an empty one already.
+        """Make the directory `path` with mode PRIVATE, unless it exists and is empty.
 
         Raises RecordError if it is not empty, or cannot be made.
         """
@@ -130,7 +127,7 @@ class RunDirectory:
         self._write(RUN_FILE, {**self.run, CHECKSUM: checksum(self.run)})
 
     def write_roster(self, roster: Roster, origin: Origin | None = None) -> None:
-        """Write the roster, and its origin and digest (H6) into `run.json`; a run calls it before it records anything.
+        """Write `roster.json`, and the roster's origin and digest (H6) into `run.json`, before anything is recorded.
 
         `origin` None: unknown.
         """
@@ -138,7 +135,10 @@ class RunDirectory:
         self.update(roster={"origin": origin, "sha256": roster.digest()})
 
     def _write(self, name: str, value: Mapping[str, object]) -> None:
-        """Write the file and its copy; the copy first, so that it is never the older one."""
+        """Write a JSON file and its copy in `spare/`: first the copy, so that it is never older than the file.
+
+        Raises RecordError if one of them cannot be written.
+        """
         try:
             (self.path / SPARE).mkdir(exist_ok=True)  # an earlier version made none
         except OSError as error:
@@ -147,7 +147,7 @@ class RunDirectory:
         write_json(self.path / name, value)
 
     def append(self, table: str, row: Mapping[str, object]) -> None:
-        """Add one line to `tables/TABLE.jsonl`. It survives the death of this process once this returns.
+        """Add one line to `tables/TABLE.jsonl`. After the call the line survives the death of this process.
 
         Raises RecordError if it cannot be written.
         """
@@ -167,7 +167,7 @@ class RunDirectory:
     def rows(self, table: str) -> Iterator[dict[str, Any]]:
         """Yield the lines of a table in order; none if the table was not written.
 
-        Raises RecordError, which names the first broken line.
+        Raises RecordError, which names the first line that is no JSON.
         """
         path = self._table(table)
         if not path.exists():
@@ -198,9 +198,8 @@ def read_run(path: Path) -> tuple[dict[str, Any], str]:
     """Return (content of the `run.json` in `path`, a sentence about what is wrong with that file or "").
 
     If the file is damaged, the content is that of its copy. Raises RecordError if `path` is no run directory, or if
-    both file and copy are unreadable or damaged. Every verdict rests on the contract and the plan in it, so nothing is
-    judged by a damaged one. A file without a checksum is accepted if there is no whole copy: an earlier version or a
-    person wrote it.
+    both file and copy are unreadable or damaged: every verdict depends on the contract and the plan in it. A file
+    without a checksum is accepted if there is no undamaged copy: an earlier version or a person wrote it.
     """
     try:
         run, trouble = read_json(path / RUN_FILE), None
@@ -221,7 +220,7 @@ def read_run(path: Path) -> tuple[dict[str, Any], str]:
 
 
 def _spare_run(path: Path) -> dict[str, Any] | None:
-    """Return the content of the copy, None unless it is whole."""
+    """Return the content of the copy of `run.json`, None if it is missing or damaged."""
     try:
         run = read_json(path / SPARE / RUN_FILE)
     except RecordError:

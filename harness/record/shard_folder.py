@@ -1,8 +1,7 @@
-"""Folders of shards: locked while the check that made them lives, and found when it was killed.
+"""Temporary folders of shards: locked while the check that made them runs, and removed later if it was killed.
 
-A folder of shards is as large as the journals of a run, so one that nobody will read again must not stay. The next
-check by shards in the same place, and `earwitness clean`, remove those whose owner is dead
-(`harness.owned_folders`).
+A folder of shards is as large as the journals of a run, so an unused one must not stay. The next check by shards in the
+same place, and `earwitness clean`, remove the folders whose owner is dead (`harness.owned_folders`).
 """
 
 from __future__ import annotations
@@ -23,11 +22,9 @@ FOLDERS: Final = OwnedFolders(prefix="earwitness-shards-", unborn=".earwitness-s
 
 @contextlib.contextmanager
 def shard_folder(place: Path | None = None) -> Iterator[Path]:
-    """Yield a new folder in `place`, which is removed at the end; remove those of dead owners there first.
+    """Yield a new folder in `place`, which is removed at the end. Folders of dead owners there are removed first.
 
-    place  None: the system's temporary folder
-
-    Raises RecordError if it cannot be made.
+    `place` None: the system's temporary folder. Raises RecordError if the folder cannot be made.
     """
     place = place or Path(tempfile.gettempdir())
     for left in FOLDERS.abandoned(place):
@@ -44,7 +41,7 @@ def shard_folder(place: Path | None = None) -> Iterator[Path]:
 
 
 def remove(path: Path) -> None:
-    """Remove a folder of a dead owner, unless somebody has taken it meanwhile."""
+    """Remove a folder of a dead owner. No-op if another process holds its lock."""
     with FOLDERS.held(path) as held:
         if held:
             shutil.rmtree(path, ignore_errors=True)

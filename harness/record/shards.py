@@ -1,10 +1,10 @@
-"""Records of a history laid out by shard: one file for each set of conversations, and one of what all of them need.
+"""Records of a history by shard: one file for each set of conversations, and one for the records that all sets need.
 
 DIR/common.records      connections, phases and faults, which every judge reads
 DIR/shard-007.records   the other records of the conversations of shard 7
 
-A file is an array of `checks.history.record.RECORD` without a head, in the order in which the history was read; ids of
-users are replaced by client numbers already, so nothing else of the run is needed to judge it. `Layout.runs` says which
+A file is an array of `checks.history.record.RECORD` without a header, in the order in which the history was read. Ids
+of users are replaced by client numbers already, so a judge needs no other file of the run. `Layout.runs` states which
 records belong to which journal.
 """
 
@@ -25,41 +25,41 @@ if TYPE_CHECKING:
     from earwitness.checks.judge import Batch
 
 COMMON: Final = -1
-"""Number of the file of what all shards need."""
+"""Number of the file with the records that the judges of all shards read."""
 WINDOW: Final = 1 << 16
-"""Records of a batch, about."""
+"""Approximate number of records in a batch."""
 
 
 def file_of(folder: Path, shard: int) -> Path:
-    """Return the path of a shard's records; `shard` COMMON: of what all need."""
+    """Return the path of the file with a shard's records. `shard` COMMON: the file that all judges read."""
     return folder / ("common.records" if shard == COMMON else f"shard-{shard:03d}.records")
 
 
 @dataclass(slots=True)
 class Layout:
-    """What the files of a folder hold, in the order in which the history was read.
+    """Contents of the files of a folder, in the order in which the history was read.
 
-    runs  shard -> (number of the chunk, journal, how many records) of each row of records in its file
-    late  shard -> (number of the chunk, journal, the records), for records that were not known to belong to the shard
-          when they were read
+    runs  shard -> (number of the chunk, journal, number of records) of each group of consecutive records in its file
+    late  shard -> (number of the chunk, journal, array of records), for records whose shard was not known when they
+          were read
     """
 
     runs: dict[int, list[tuple[int, int, int]]] = field(default_factory=dict)
     late: dict[int, list[tuple[int, int, np.ndarray]]] = field(default_factory=dict)
 
     def records(self, shard: int) -> int:
-        """Return how many records a shard's file has."""
+        """Return the number of records in a shard's file."""
         return sum(count for _, _, count in self.runs.get(shard, ()))
 
 
 class ShardWriter:
-    """Writer of the files of a folder, in one pass over a history."""
+    """Writer of the files of a folder, in one pass over a history. Use it as a context, which closes the files."""
 
     def __init__(self, folder: Path, shards: int) -> None:
-        """Create the files. Raises RecordError if that is not possible."""
+        """Create the files. Raises RecordError if one cannot be created."""
         self.layout = Layout()
         self.chunks = 0
-        """Chunks written so far."""
+        """Number of chunks that were written."""
         self._folder, self._files = folder, dict[int, BinaryIO]()
         try:
             for shard in (COMMON, *range(shards)):
@@ -79,8 +79,8 @@ class ShardWriter:
     def write(self, journal: int, records: np.ndarray, where: np.ndarray) -> None:
         """Append a chunk of consecutive records of a journal to the files of their shards.
 
-        `where`: shard of each record; COMMON: all shards need it; another negative number: none does. Raises
-        RecordError if the disk is full.
+        `where`: shard of each record; COMMON: for the file that all judges read; another negative number: for no file.
+        Raises RecordError if the disk is full.
         """
         self.chunks += 1
         order = np.argsort(where, kind="stable")
@@ -100,12 +100,15 @@ class ShardWriter:
                 ) from error
 
     def late(self, shard: int, chunk: int, journal: int, records: np.ndarray) -> None:
-        """Add records of an earlier chunk to `layout.late`; `read_shards` merges them with its file's records."""
+        """Add records of an earlier chunk, whose shard is known now, to `layout.late`; `read_shards` yields them too.
+
+        `chunk`: number of that chunk, as `chunks` was after it was written.
+        """
         self.layout.late.setdefault(shard, []).append((chunk, journal, records))
 
 
 def read_shards(folder: Path, layout: Layout, shards: Sequence[int], window: int = WINDOW) -> Iterator[Batch]:
-    """Yield the records of some shards, and those that all need, in the order in which the history was read.
+    """Yield the records of some shards, and the common records, in the order in which the history was read.
 
     Each batch has records of one journal, about `window` of them.
     """
@@ -126,7 +129,7 @@ def read_shards(folder: Path, layout: Layout, shards: Sequence[int], window: int
 
 
 def _chunks(folder: Path, layout: Layout, shards: Sequence[int]) -> Iterator[tuple[int, list[np.ndarray]]]:
-    """Yield (journal, what each file has of it) for each chunk of the history."""
+    """Yield (journal, arrays of its records from each file) for each chunk of the history."""
     found: dict[int, list[tuple[int, int, int]]] = {}
     files = {shard: _mapped(file_of(folder, shard)) for shard in (COMMON, *shards)}
     late = [row for shard in shards for row in layout.late.get(shard, ())]

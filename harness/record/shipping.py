@@ -1,12 +1,12 @@
-"""Parts of a run that were recorded on another host: cut into pieces there, and put together in the run's directory.
+"""Transfer of the part of a run that another host recorded: cut into pieces there, put together in the run's directory.
 
 A load process without the master's disk records into a directory of its own, with `journals/` and `tables/` like a run.
-All of these files only grow, so a piece is some bytes of each and where they belong. A piece holds the lines of a
-journal's side file up to a seal, and all records that these seals cover: it can be verified by itself, and a name is
-never later than a record that uses it. Pieces are taken in order; one that was taken before is ignored.
+All of these files only grow, so a piece consists of some bytes of each file with their offsets. A piece holds the lines
+of a journal's side file up to a seal, and all records that these seals cover. So it can be verified alone, and the name
+that a record uses comes in the same piece or an earlier one. Pieces must come in order; a repeated one is ignored.
 
     Cutter     reads a part's directory and returns the pieces that are not yet sent
-    Gathering  writes pieces into the run's directory: records first, then the lines that vouch for them
+    Gathering  writes pieces into the run's directory: records first, then the lines with their seals
     Piece      bytes for a message or an object of a store, see `Piece.packed`
 """
 
@@ -25,7 +25,7 @@ from earwitness.harness.record.frames import SUFFIX as FRAMES_SUFFIX
 from earwitness.harness.record.journal import DATA_SUFFIX, NAMES_SUFFIX
 
 PIECE_BYTES: Final = 1 << 20
-"""About how many bytes a piece has; a seal of 16,384 records is never divided."""
+"""Approximate number of bytes of a piece; the up to 16,384 records of one seal are never divided."""
 
 _SEAL: Final = b'{"block":'
 _FOOTER: Final = b'{"footer":'
@@ -39,7 +39,7 @@ class Piece:
     """Bytes of files of one part, in the order in which they must be written.
 
     journal  name of the part's journal
-    slices   (file relative to the part's directory, offset, bytes)
+    slices   (path of a file in the part's directory, offset in bytes, the bytes)
     """
 
     journal: str
@@ -57,7 +57,7 @@ class Piece:
 
     @classmethod
     def unpacked(cls, data: bytes) -> Self:
-        """Return the piece from the result of `packed`. Raises RecordError if `data` is none."""
+        """Return the piece from the result of `packed`. Raises RecordError if `data` is no packed piece."""
         head, _, rest = data.partition(b"\n")
         try:
             described = json.loads(head)
@@ -73,9 +73,9 @@ class Piece:
 
 
 class Cutter:
-    """Reader of a part's directory that returns what was not sent yet, piece by piece.
+    """Reader of a part's directory that returns the bytes that were not sent yet, piece by piece.
 
-    `sent`: bytes of each file that were returned so far; set it back to send them again.
+    `sent`: number of bytes of each file that were returned so far; set it back to send bytes again.
     """
 
     def __init__(self, directory: Path, journal: str, *, tables: bool = True) -> None:
@@ -92,7 +92,7 @@ class Cutter:
 
     @property
     def closed(self) -> bool:
-        """Return whether the footer of the journal was returned: nothing is added to the journal any more."""
+        """Return whether the footer of the journal was returned, after which nothing is added to the journal."""
         return 0 < self._footer_end <= self.sent.get(self._side, 0)
 
     def next(self) -> Piece | None:
@@ -104,7 +104,10 @@ class Cutter:
         return Piece(self._journal, slices) if slices else None
 
     def _journal_slices(self) -> list[tuple[str, int, bytes]]:
-        """Return the records that the next seals cover, and the lines of the side file up to there."""
+        """Return slices with the records that the next seals cover, and the lines of the side file up to these seals.
+
+        [] if there is no new line. Raises RecordError if records are missing.
+        """
         at = self.sent.get(self._side, 0)
         lines = self._read(self._side, at, 2 * PIECE_BYTES)
         end = size = 0
@@ -130,7 +133,7 @@ class Cutter:
         return [*records, (self._side, at, lines[:end])]
 
     def _frame_slices(self) -> list[tuple[str, int, bytes]]:
-        """Return raw frames. While they are written the file's end is reserved zeros, so they are sent at the end."""
+        """Return a slice of the frame file, [] before the journal is closed: until then the file ends with zeros."""
         if not self.closed:
             return []
         at = self.sent.get(self._frames, 0)
@@ -164,8 +167,8 @@ class Cutter:
 class Gathering:
     """Writer of one part's pieces into the run's directory.
 
-    kept       bytes of each of the part's files that were taken so far
-    offset_ns  added to times in its side tables
+    kept       number of bytes of each of the part's files that were written so far
+    offset_ns  ns that are added to times in its side tables, to map them to the run's clock
     """
 
     def __init__(
@@ -177,18 +180,19 @@ class Gathering:
         kept: Mapping[str, int] | None = None,
         tables: bool = True,
     ) -> None:
-        """Take the pieces of the part whose process writes `journal`.
+        """Prepare to write the pieces of the part whose process writes `journal`.
 
-        `kept`: what the run directory has of it already. `tables`: write rows of side tables too.
+        `kept`: number of bytes of each file that the run directory has already. `tables`: write rows of side tables
+        too.
         """
         self._run_dir, self._journal, self.offset_ns, self._tables = run_dir, journal, offset_ns, tables
         self._own = {f"journals/{journal}{suffix}" for suffix in (DATA_SUFFIX, NAMES_SUFFIX, FRAMES_SUFFIX)}
         self.kept: dict[str, int] = dict(kept or {})
 
     def take(self, piece: Piece) -> bool:
-        """Write a piece; return False, and write nothing, if a piece before it is missing.
+        """Write a piece and return True; return False, and write nothing, if a piece before it is missing.
 
-        Raises RecordError if it is not of this part, or cannot be written.
+        Raises RecordError if the piece is not of this part, or cannot be written.
         """
         for name, at, _ in piece.slices:
             if piece.journal != self._journal or not (name in self._own or _TABLE.fullmatch(name)):

@@ -1,6 +1,6 @@
-"""Side file of a journal: how its lines are chained when written, and what they contain when read.
+"""Side file of a journal: how its lines are chained when written, and their content when read.
 
-Each line is a JSON object whose last key is `chain`: the SHA-256 of the chain of the line before it and of its own
+Each line is a JSON object whose last key is `chain`: the SHA-256 of the `chain` of the line before and of the line's
 text. So a line that was changed, left out, repeated or exchanged breaks the chain there, and the last `chain`
 identifies the whole file. `block` lines are the seals of the data file (see `harness.record.journal`).
 """
@@ -29,8 +29,8 @@ _ENCODE: Final = json.JSONEncoder(ensure_ascii=True, separators=(",", ":")).enco
 def link(before: str, text: bytes) -> str:
     """Return the chain hash of a line: SHA-256 of `before` and `text`, as 64 hexadecimal digits.
 
-    `before`: the chain hash of the line before it, "" for the first line. `text`: the line's JSON object without
-    the key `chain` and without the newline.
+    `before`: the chain hash of the line before, "" for the first line. `text`: the line's JSON object without the key
+    `chain` and without the newline.
     """
     return hashlib.sha256(before.encode() + text).hexdigest()
 
@@ -46,9 +46,9 @@ def tag_of(records: bytes | bytearray | memoryview) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Seal of one block, which covers `count` records of the data file, `first` (from 1) to `last`.
+    """Seal of one block, which covers `count` records of the data file, from `first` (from 1) to `last`.
 
-    `number`: of the block in its journal, from 1; `tag`: the checksum of the records' bytes (`tag_of`).
+    `number`: number of the block in its journal, from 1; `tag`: the checksum of the records' bytes (`tag_of`).
     """
 
     number: int
@@ -65,7 +65,7 @@ class Block:
 class Chain:
     """Writer of chained lines.
 
-    `last` is the chain hash of the last committed line: a line that did not reach the disk does not count.
+    `last` is the chain hash of the last committed line. A line that did not reach the disk must not be committed.
     """
 
     def __init__(self) -> None:
@@ -74,14 +74,14 @@ class Chain:
         self._next = _START
 
     def line(self, value: Mapping[str, object]) -> bytes:
-        """Return the line that encodes `value`, which must not be empty. Call `commit` once the line is written."""
+        """Return the line that encodes `value`, which must not be empty. Call `commit` when the line was written."""
         return self.chained(_ENCODE(value).encode())
 
     def seal(self, journal: str, blocks: Sequence[Block], before: str) -> bytes:
         """Return the line that seals consecutive blocks of `journal`, all of the same size except for the last.
 
-        `before`: chain hash of the seal before this one. The JSON is written by hand, because this runs next to the hot
-        path, with cold caches, where a JSON encoder costs as much as a checksum.
+        `before`: chain hash of the seal before this one. The JSON is written by hand: a JSON encoder would take as long
+        as the checksums, because it is rarely called and so is not in the processor's cache.
         """
         one, count = blocks[0], blocks[-1].last - blocks[0].first + 1
         tags = '","'.join(block.tag for block in blocks)
@@ -95,14 +95,15 @@ class Chain:
         return text[:-1] + _CHAIN + self._next.encode() + b'"}\n'
 
     def commit(self) -> None:
-        """Accept the line returned last as written, so that the next line is chained to it."""
+        """Accept the line that was returned last as written, so that the next line is chained to this one."""
         self.last = self._next
 
 
 def _blocks(seal: Mapping[str, Any]) -> list[Block]:
-    """Return the blocks of a seal.
+    """Return the blocks of a seal, a `block` object of the side file.
 
-    Raises ValueError if they do not add up to the seal's number of records.
+    Raises ValueError if the number of records does not fit the number of blocks, KeyError or TypeError for a wrong
+    form.
     """
     number, first, count, size = (int(seal[key]) for key in ("number", "first", "count", "size"))
     tags = [str(tag) for tag in seal["tags"]]
@@ -115,17 +116,18 @@ def _blocks(seal: Mapping[str, Any]) -> list[Block]:
 class Sidecar:
     """Content of one `NAME.names.jsonl` so far. `read` may be called again while the file grows.
 
-    header      True: its first line was read, which states `name` and `meta`
-    name        the journal that the file says it belongs to
+    header      True: the first line was read, which states `name` and `meta`
+    name        name of the journal to which the file states it belongs
     meta        `meta` of the journal, as `Journal.create` was given it
     names       id → text; ids run from `FOREIGN` without gaps
     identities  (client, platform's user id) in the order in which they were stated
     blocks      seals of the data file, from its first record on without gaps
-    footer      None: the journal is not closed
+    footer      content of the footer; None: the journal is not closed
     lines       how many lines were read
     sealed      True: its lines are chained; False: an earlier version wrote the file
     begin, end  the chain hash of its first line and of the last one that was read
-    damage      sentence about the damage, ""; nothing behind the damage is read, so there is no footer
+    damage      sentence about the damage, "" if there is none. Lines after the damage are not read, so there is no
+                footer
     """
 
     path: Path
@@ -145,10 +147,10 @@ class Sidecar:
     _block_chain: str = _START
 
     def read(self) -> None:
-        """Read the complete lines that were added since the last call.
+        """Read the complete lines that were added since the last call; store damage in `damage`.
 
-        A last line without its end is torn; the next call reads it again. Raises RecordError if the file cannot be
-        read.
+        A last line without a line end is incomplete; the next call reads it again. Raises RecordError if the file
+        cannot be read.
         """
         if self.damage:
             return
@@ -174,10 +176,10 @@ class Sidecar:
                 return
 
     def behind_damage(self, end: str) -> list[Block]:
-        """Return the seals behind the damage if the file ends with the chain hash `end`, else [].
+        """Return the seals after the damage if the file ends with the chain hash `end`, else [].
 
-        The file is read from its last line backwards: each chain hash confirms the line before it. Raises RecordError
-        if the file cannot be read.
+        The file is read from its last line backwards: each chain hash confirms the line before. Raises RecordError if
+        the file cannot be read.
         """
         try:
             lines = self.path.read_bytes().split(b"\n")[:-1]
@@ -202,13 +204,13 @@ class Sidecar:
 
     @property
     def sealed_records(self) -> int:
-        """Return how many records of the journal are sealed."""
+        """Return the number of records of the journal that have a seal."""
         return self.blocks[-1].last if self.blocks else 0
 
     def _checked(self, line: bytes) -> dict[str, Any]:
-        """Return the content of a line if the chain holds.
+        """Return the content of a line whose chain hash is right.
 
-        Raises ValueError if it does not.
+        Raises ValueError if the chain is broken.
         """
         chained = line[-_CHAIN_BYTES:].startswith(_CHAIN)
         if self.lines == 1:

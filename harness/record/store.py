@@ -1,12 +1,12 @@
 """Object stores for the records of large runs: `file:///DIR`, and `s3://BUCKET/PREFIX` and others by `obstore`.
 
-A run is laid out so that a part of it can be read alone:
+The objects of a run have names by which a part of it can be read alone:
 
-    run=NAME/files/run.json, roster.json       what the run is; again every ten seconds, and at its end
-    run=NAME/files/journals/…, tables/…        what the master wrote itself, at the end
+    run=NAME/files/run.json, roster.json       description of the run; written again every ten seconds, and at its end
+    run=NAME/files/journals/…, tables/…        files that the master wrote, at the end of the run
     run=NAME/shard=0001/journal=load-1/000001  pieces of a load process's journal (`harness.record.shipping.Piece`)
 
-A shard is a load process. Credentials come from the environment, as the store's own tools read them (`AWS_…`).
+A shard is a load process. Credentials come from the environment, as in the tools of the store (`AWS_…`).
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ class Store(Protocol):
     """
 
     def put(self, name: str, data: bytes) -> None:
-        """Write an object; one of this name is replaced as a whole."""
+        """Write an object. An object of the same name is replaced as a whole."""
 
     def get(self, name: str) -> bytes | None:
-        """Return an object, None if there is none of this name."""
+        """Return the bytes of an object, None if there is no object of this name."""
 
     def names(self, prefix: str) -> Iterator[str]:
-        """Yield the names that begin with `prefix`, a name of folders that ends with a slash, in any order."""
+        """Yield the names of objects that begin with `prefix`, which ends with a slash, in any order."""
 
 
 def open_store(url: str) -> Store:
-    """Return the store at `url`. Raises SettingsError for one that is not understood, or whose package is missing."""
+    """Return the store at `url`. Raises SettingsError for an invalid URL, or if its package is not installed."""
     parts = urlsplit(url)
     if parts.scheme not in SCHEMES or (parts.scheme == "file" and (parts.netloc or not parts.path.strip("/"))):
         raise SettingsError("--store", [f"{url!r} is no store: give one like file:///DIR or s3://BUCKET/PREFIX"])
@@ -63,11 +63,11 @@ class FolderStore:
     """Store in a folder, for example of a network file system."""
 
     def __init__(self, folder: Path) -> None:
-        """Take the folder; it is made with the first object."""
+        """Store objects in `folder`, which is made with the first object."""
         self._folder = folder
 
     def put(self, name: str, data: bytes) -> None:
-        """Implement `Store.put`: write a file beside and rename it."""
+        """Implement `Store.put`: write a temporary file in the same folder, and rename it."""
         path = self._folder / name
         draft = path.with_name(f".{path.name}.{os.getpid()}")
         try:
@@ -87,28 +87,28 @@ class FolderStore:
             raise RecordError(f"Cannot read {self._folder / name}: {error.strerror}.") from error
 
     def names(self, prefix: str) -> Iterator[str]:
-        """Implement `Store.names`: list files below a folder, without those that are being written."""
+        """Implement `Store.names`: list the files in a folder and its subfolders, except those being written."""
         for path in (self._folder / prefix).rglob("*"):
             if path.is_file() and not path.name.startswith("."):
                 yield path.relative_to(self._folder).as_posix()
 
 
 class ObjectStore:
-    """Store behind `obstore`. `url` is named in errors."""
+    """Store of the package `obstore`."""
 
     def __init__(self, url: str, store: Any) -> None:
-        """Take a store of `obstore.store`."""
+        """Use `store`, an object of `obstore.store`. Errors name `url`."""
         self._url, self._store = url, store
 
     def put(self, name: str, data: bytes) -> None:
-        """Implement `Store.put`."""
+        """Implement `Store.put` by the method `put` of the package."""
         try:
             self._store.put(name, data)
         except Exception as error:
             raise RecordError(f"Cannot write {name} to {self._url}: {_short(error)}") from None
 
     def get(self, name: str) -> bytes | None:
-        """Implement `Store.get`."""
+        """Implement `Store.get` by the method `get` of the package."""
         try:
             return bytes(self._store.get(name).bytes())
         except FileNotFoundError:
@@ -117,7 +117,7 @@ class ObjectStore:
             raise RecordError(f"Cannot read {name} from {self._url}: {_short(error)}") from None
 
     def names(self, prefix: str) -> Iterator[str]:
-        """Implement `Store.names`."""
+        """Implement `Store.names` by the method `list` of the package."""
         try:
             for some in self._store.list(prefix.rstrip("/")):
                 yield from (str(one["path"]) for one in some)
@@ -130,17 +130,17 @@ def _short(error: Exception) -> str:
 
 
 def piece_name(run: str, shard: int, journal: str, number: int) -> str:
-    """Return the name of the piece `number` (from 1) of a journal."""
+    """Return the object name of the piece `number` (from 1) of a journal. `shard`: number of the load process."""
     return f"run={run}/shard={shard:04}/journal={journal}/{number:06}"
 
 
 def file_name(run: str, file: str) -> str:
-    """Return the name of a file that the master writes, by its path in the run directory."""
+    """Return the object name of a file that the master writes. `file`: its path in the run directory."""
     return f"run={run}/files/{file}"
 
 
 def pieces_of(names: Iterator[str]) -> dict[str, list[str]]:
-    """Return journal → names of its pieces in their order."""
+    """Return journal → names of its pieces in their order, from `names` of objects. Other objects are left out."""
     found: dict[str, list[tuple[int, str]]] = {}
     for name in names:
         if match := _PIECE.fullmatch(name):

@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print every damaged part of the run; return PASS if it is whole, UNKNOWN if it is damaged or may be.
+    """Print every damaged part of the run; return PASS if no part is damaged or unsealed, else UNKNOWN.
 
     Raises RecordError if there is no run directory.
     """
