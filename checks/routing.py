@@ -24,7 +24,7 @@ from earwitness.checks.history.record import Kind
 from earwitness.checks.roster import Roster
 
 COMMON, WAITING, NOWHERE = -1, -2, -3
-"""Destinations that are no shard: all judges; the shard of its message, which is not known yet; no judge."""
+"""Destinations that are no shard: all judges (COMMON); the shard of a message, not yet known (WAITING); no judge."""
 _ALL: Final = sum(1 << int(kind) for kind in (Kind.CONNECT, Kind.DISCONNECT, Kind.PHASE, Kind.FAULT))
 _ONCE: Final = sum(
     1 << int(kind) for kind in (Kind.PROBE, Kind.LOGIN, Kind.REQUEST, Kind.REVOKE, Kind.TOKEN, Kind.WRITE, Kind.CALL)
@@ -155,7 +155,7 @@ def shared_out(roster: Roster, shards: int) -> Array:
 
 
 class Router:
-    """Router of the records of one history to `shards` judges."""
+    """Router of the records of one history to the judges of its shards."""
 
     def __init__(self, roster: Roster, shards: int, large: int | None = None) -> None:
         """Assign the conversations of `roster` to shards, before any record is read.

@@ -162,10 +162,11 @@ class Table:
         return (choices[0] if default is None else default) if value is None else str(value)
 
     def either(self, name: str, ways: Mapping[str, Callable[[Table], T]]) -> T | None:
-        """Return the result of one reader of `ways` for this table: the one that the value of `name` selects.
+        """Return the result of the reader that the value of the key `name` selects among `ways`, for this table.
 
-        The key is required. A mistyped value is a mistake, and counts as the closest one of `ways`. If none is close,
-        or the key is missing, no other key can be checked: the only mistake is that of `name`, and None is returned.
+        The key is required. A wrong value is a mistake, and selects the reader with the most similar name. If none is
+        similar, or the key is missing, no other key can be checked: the only mistake is that of `name`, and None is
+        returned.
         """
         kind = OneOf(tuple(ways))
         way = self.value(name, kind, example=kind.example, required=True)
@@ -201,7 +202,7 @@ class Table:
         yield from self.data
 
     def table(self, name: str, *, example: str, required: bool = False) -> Table | None:
-        """Return a nested table, or None if the key is missing or not a table."""
+        """Return a nested table, None if the key is missing or no table. A missing key is a mistake if `required`."""
         value = self.value(name, TABLE, example=example, required=required)
         return None if value is None else Table(value, self.faults, self.key(name))
 

@@ -150,7 +150,7 @@ def chain(
 
 
 class Duties:
-    """Collector of the times of subscriptions and connections, and the duties that follow from them at the end."""
+    """Collector of the times of subscriptions and connections, from which the duties follow at the end."""
 
     def __init__(self) -> None:
         """Start without periods; the tables grow with the slots, connections and journals on record."""

@@ -39,7 +39,7 @@ class JournalInfo:
 
     records   number of complete records
     footer    content of the journal's footer, None: it was never closed
-    torn      the journal was not closed: its writer has died, or is still running
+    torn      True: the journal was not closed, because its writer has died or is still running
     meta      facts that the writer stated at the beginning, such as its clock
     gaps      number of records that are missing or damaged; `damage`: sentences about these records
     unsealed  records that no checksum covers
@@ -104,7 +104,7 @@ class End:
         """Return by how many ns times of different journals may differ: 0 on one clock, None if unknown.
 
         Each journal's times may differ from the clock that all were mapped to by its own bound. So two journals differ
-        by the sum of the two largest bounds; journals of one clock do not differ.
+        by at most the sum of the two largest bounds; journals of one clock do not differ.
         """
         clocks = {clock_of(journal) for journal in self.journals}
         if len(clocks - {None}) <= 1:
@@ -178,7 +178,7 @@ class Check(Protocol):
         """
 
     def start(self, roster: Roster, contract: Contract) -> Fold:
-        """Return a new fold, for one judging of a history."""
+        """Return a new fold (state of this check), for one judging of a history."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

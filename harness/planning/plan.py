@@ -189,7 +189,10 @@ class Plan:
         return text + filler[: max(0, left)].decode() + after
 
     def rng(self, number: int) -> Random:
-        """Return a client's own random generator, for think times and choices."""
+        """Return a random generator for think times and choices of the client `number`.
+
+        It is a new generator at each call, always with the same numbers.
+        """
         return Random(f"{self.seed}:user:{number}")
 
     @property

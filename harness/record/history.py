@@ -96,8 +96,9 @@ class History:
         """Yield every complete record once, at most `size` in a batch.
 
         Journals are read alternately, TURN records at a time, so that a message's sending and its deliveries are read
-        soon after each other, and a judge holds few records that wait for others. Each journal is read once in their
-        order; then always the journal whose last record is the least after its first one in time.
+        soon after each other, and a judge holds few records that wait for others. First each journal is read once, in
+        their order. After that the next one is always the journal in which the least time lies between its first record
+        and the last one that was read.
 
         Platform user ids in the records are replaced by client numbers (docs/architecture.md describes how). Each batch
         is a new array that the receiver may keep.

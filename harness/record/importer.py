@@ -76,7 +76,7 @@ def import_history(file: Path, run_dir: Path, contract: Path | None = None) -> i
 def _read(file: Path, directory: RunDirectory, promises: dict[str, object] | None) -> int:
     """Fill `directory` with the history in `file`; return the number of records.
 
-    Raises RecordError.
+    Raises RecordError, with file and line, if the history is not valid.
     """
     importer = _Import(directory)
     try:
@@ -96,7 +96,7 @@ def _read(file: Path, directory: RunDirectory, promises: dict[str, object] | Non
 def read_contract(path: Path) -> Contract:
     """Return the contract in a TOML file, at its top level or under `[contract]`.
 
-    Raises SettingsError.
+    Raises SettingsError if the file cannot be read, or for mistakes in the contract.
     """
     data = read_toml(path)
     promises = data.get("contract", data)

@@ -1,7 +1,7 @@
-"""Histograms of latencies in a journal's footer, in µs, in the format of hdrhistogram. Processes can be summed.
+"""Histograms of latencies in a journal's footer, in µs, in the format of hdrhistogram.
 
-The load processes count acknowledgements in `harness.client.tally`, which costs a tenth. This module converts these
-counts to a format that other tools read too.
+Histograms of several processes can be summed. The load processes count acknowledgements in `harness.client.tally`,
+which costs a tenth. This module converts these counts to a format that other tools read too.
 """
 
 from __future__ import annotations

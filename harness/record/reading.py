@@ -45,7 +45,7 @@ class JournalView:
              before it, as if its process had died: else the lost records would count against the platform
     dropped  1 if a record was begun and not finished
     faults   sentences about the damage, with file and block
-    beyond   sound blocks after the damage, although the records just before may be unknown (see `stretches`)
+    beyond   sound blocks after the damage, which are judged apart from the journal (see `stretches`)
     unnamed  True: the side file is damaged, so a name that blocks of `beyond` use may be missing
     clock    mapping of the journal's times to the clock of the run; `run`: content of run.json, which states the
              mapping (see `harness.record.clocks`)

@@ -22,7 +22,7 @@ SLOTS: Final = ("client", "conn", "conv", "author", "counter", "seq", "aux", "si
 _ANY_KIND: Final = frozenset(("journal", "index", "time_ns", "kind", "flags", "user"))
 _STATEFUL: Final = frozenset((Kind.WRITE, Kind.SEEN))
 _PUSHED: Final = frozenset((Kind.PRESENCE, Kind.SEEN))
-"""Kinds that are pushed on a connection. Without a stated one, the current connection of the client is used, if any."""
+"""Kinds that are pushed on a connection. If a row states no connection, the client's current one is used, if any."""
 _CONNECTED: Final = MESSAGE_KINDS - {Kind.STORED} | {Kind.CONNECT, Kind.DISCONNECT, Kind.JOIN, Kind.LEAVE, Kind.RUN}
 _CLIENTLESS: Final = frozenset(
     (Kind.FAULT, Kind.PHASE, Kind.PROBE, Kind.READ_END, Kind.STORED, Kind.SEEN, Kind.CALL, Kind.IDENTITY, Kind.LOGIN)
@@ -243,7 +243,7 @@ class Rows:
                 slots["size"], slots["digest"] = slots["size"] or sent.size, slots["digest"] or sent.digest
 
     def _fill_edit(self, slots: dict[str, int], row: Mapping[str, object], kind: Kind) -> None:
-        """Fill in message and version of an edit, whose row names the message as the rows of the message itself do."""
+        """Set in `slots` the message and the version of an edit, whose row names the message as its own rows do."""
         if "text" in row:
             slots["digest"] = _digest(row)
         if "message" not in row:
@@ -269,14 +269,17 @@ class Rows:
             slots["conv"] = sent.conv
 
     def _fill_state(self, slots: dict[str, int], row: Mapping[str, object]) -> None:
-        """Fill in the digest of the text of shared state that is no edit. Raises RowError if it names a message."""
+        """Set in `slots` the digest of the text of shared state that is no edit.
+
+        Raises RowError if the row names a message.
+        """
         if "message" in row:
             raise RowError("'message' stands in rows of the state edit only: expected 'author', 'value' or 'text'")
         if "text" in row:
             slots["digest"] = _digest(row)
 
     def _fold_counter(self, slots: dict[str, int], kind: Kind) -> None:
-        """Replace a counter that is a time or a database id by a small number, the same in all rows of the message."""
+        """Replace in `slots` a counter that is a time or a database id by a small number, the same for one message."""
         counter = slots["counter"]
         author = slots["client"] if kind is Kind.INVOKE and slots["author"] == NOBODY else slots["author"]
         if counter < _BIG_COUNTER or author == NOBODY:
@@ -328,7 +331,7 @@ class Rows:
 
 
 def _fill_run(slots: dict[str, int], row: Mapping[str, object]) -> None:
-    """Fill in the digest of the agent's run id, and size and digest of a piece's text."""
+    """Set in `slots` the digest of the agent's run id (`aux`), and size in bytes and digest of a piece's text."""
     if "run" in row and slots["aux"] == NONE:
         slots["aux"] = crc32(_text(row, "run").encode("utf-8", "surrogatepass"))
     if "text" in row:

@@ -117,7 +117,7 @@ class Sidecar:
     """Content of one `NAME.names.jsonl` so far. `read` may be called again while the file grows.
 
     header      True: the first line was read, which states `name` and `meta`
-    name        name of the journal to which the file states it belongs
+    name        name of the journal that the file's first line states
     meta        `meta` of the journal, as `Journal.create` was given it
     names       id → text; ids run from `FOREIGN` without gaps
     identities  (client, platform's user id) in the order in which they were stated
@@ -125,7 +125,7 @@ class Sidecar:
     footer      content of the footer; None: the journal is not closed
     lines       how many lines were read
     sealed      True: its lines are chained; False: an earlier version wrote the file
-    begin, end  the chain hash of its first line and of the last one that was read
+    begin, end  chain hashes of the first line of the file, and of the last line that was read
     damage      sentence about the damage, "" if there is none. Lines after the damage are not read, so there is no
                 footer
     """
