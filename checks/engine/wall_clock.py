@@ -72,7 +72,7 @@ class WallClock:
         return sum(step.by for step in self._between(start, end) if step.by > 0)
 
     def backward(self, start: int, end: int) -> int:
-        """Return by how many ns (not negative) steps may have moved the clock backward between two times."""
+        """Return by how many ns (≥ 0) steps may have moved the clock backward between two times (monotonic ns)."""
         return -sum(step.by for step in self._between(start, end) if step.by < 0)
 
     def moved(self, start: int, end: int) -> bool:

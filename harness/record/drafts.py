@@ -20,7 +20,7 @@ YOUNG_S: Final = 60.0
 IMPORT: Final = "import"
 _DRAFT = re.compile(rf"\.(?:{IMPORT}|.+\.(?:parquet|jsonl|json))\.(?P<pid>\d+)\.part")
 _IN_A_RUN = re.compile(r"\.[\w-]+\.(?:json|html|txt|xml|svg)\.(?P<pid>\d+)")
-"""Pattern of the names of drafts that `rundir.write_whole` makes; only in a run directory they are certainly drafts."""
+"""Pattern of the names of drafts of `rundir.write_whole`; outside of a run directory such a name may be any file."""
 
 
 @contextlib.contextmanager

@@ -111,7 +111,7 @@ def _compare_end(view: JournalView, claim: Claim | None) -> None:
 
 
 def _find_beyond(view: JournalView, end: str, left: int) -> None:
-    """Find sound blocks after a damaged line of the side file.
+    """Find intact blocks after a damaged line of the side file.
 
     `end`: hash of the side file's last line, as `run.json` states it; it proves the seals after the damage. `left`:
     number of records before the damage.

@@ -148,7 +148,7 @@ def batches(history: History) -> Iterator[Columns]:
 
 
 def parts(history: History) -> Iterator[Part]:
-    """Yield the complete records as parts of journals, journal after journal. Raises RecordError like `batches`."""
+    """Yield the complete records as parts of journals, in their order. Raises RecordError for a damaged record."""
     clients = first_clients(history.journals)
     users = np.array(history.roster.user_of, dtype=np.int64)
     done = 0

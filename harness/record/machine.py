@@ -124,7 +124,7 @@ def _resolved(common: Path, ref: str) -> str | None:
 
 @cache
 def source_digest(root: Path) -> str:
-    """Return the SHA-256 of the names and contents of the tester's Python files below `root`."""
+    """Return the SHA-256 of names and contents of the tester's Python files below `root`, except NOT_THE_TESTER."""
     found = hashlib.sha256()
     for path in sorted(file for room in ("checks", "harness") for file in (root / room).rglob("*.py")):
         name = path.relative_to(root).as_posix()

@@ -45,7 +45,7 @@ class JournalView:
              before it, as if its process had died: else the lost records would count against the platform
     dropped  1 if a record was begun and not finished
     faults   sentences about the damage, with file and block
-    beyond   sound blocks after the damage, which are judged apart from the journal (see `stretches`)
+    beyond   intact blocks after the damage, which are judged apart from the journal (see `stretches`)
     unnamed  True: the side file is damaged, so a name that blocks of `beyond` use may be missing
     clock    mapping of the journal's times to the clock of the run; `run`: content of run.json, which states the
              mapping (see `harness.record.clocks`)
@@ -253,8 +253,8 @@ def _measure(view: JournalView, data: DataFile, start: int) -> None:
 def verify(view: JournalView) -> None:
     """Compare each sealed block with its seal, and store damage in `view`.
 
-    The journal ends before the first block that differs; sound blocks after it are added to `beyond`. Records after the
-    last seal, which only a journal that was not closed has, are not compared.
+    The journal ends before the first block that differs; intact blocks after it are added to `beyond`. Records after
+    the last seal, which only a journal that was not closed has, are not compared.
     """
     if view.damaged or not view.sidecar.blocks:
         return
@@ -342,7 +342,7 @@ def read_batches(
 def read_beyond(
     number: int, owner: int, view: JournalView, stretch: tuple[int, int], size: int, remap: Remap
 ) -> Iterator[Batch]:
-    """Yield the records of one stretch of sound blocks of journal `owner`, as journal `number`.
+    """Yield the records of one stretch of intact blocks of journal `owner`, as journal `number`.
 
     `stretch`: (first index, last index). The number `number` is used for this stretch only; it has no `JournalInfo`.
     READ_END records are left out, because rows of the same read may be missing. If names may be missing
