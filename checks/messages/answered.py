@@ -1,7 +1,8 @@
 """I43: a platform that acknowledges answers every message sent on a connection that stays open.
 
-For each message the check keeps the sending that waits for an answer: of several (retries) the earliest one on a
-connection that was not cut meanwhile. Any answer to the message ends the wait. A client's own timeout does not.
+For each message the check keeps the sending that waits for an answer. If there were several (retries), this is the
+earliest one on a connection that was not cut meanwhile. Any answer to the message ends the wait; the client's own
+timeout does not.
 """
 
 from __future__ import annotations
@@ -26,22 +27,22 @@ from earwitness.checks.verdict import Doubt, Finding, Verdict
 TIMEOUT = int(Flag.TIMEOUT)
 DRAINED = int(Phase.DRAINED)
 ASKING = 1 << K_INVOKE | ANSWERS | 1 << K_INFO
-"""Kinds, as bits, that begin or end a wait."""
+"""Kinds, as bits, that begin or end the wait for an answer."""
 SEVERAL = -1
-"""Value of `home` for a message that several journals recorded."""
+"""Value of `home` in WAIT for a message that several journals recorded."""
 
 WAIT = np.dtype([("t", "<i8"), ("rec", "<i8"), ("slot", "<i4"), ("home", "<i4"), ("good", "<i8")])
-"""Sending of one message that waits for an answer: by message, so it holds no more than it must.
+"""Sending of one message that waits for an answer; one row for each message.
 
-t, rec, slot  time (ns), record and slot of the sending; rec 0: none waits
-good          sendings of the message that were answered in time
-home          journal + 1, or SEVERAL: no order is known between sendings and answers of different journals
+t, rec, slot  time (ns), record and slot (subscription on one connection) of the sending; rec 0: none waits
+good          number of sendings of the message that were answered in time
+home          number + 1 of the journal that recorded the message, 0: none yet; SEVERAL: it is not judged
 """
 LATE = np.dtype([("mid", "<i8"), ("t", "<i8"), ("rec", "<i8"), ("answer", "<i8"), ("answer_t", "<i8"), ("slot", "<i4")])
 """Sending of a message that was not answered in time.
 
 t, rec, slot      as in WAIT
-answer, answer_t  record and time (ns) of an answer that came too late, 0: none came
+answer, answer_t  record and time (ns) of an answer that came too late; answer 0: none came
 """
 
 
@@ -52,15 +53,15 @@ def answers_step(
 ) -> None:  # fmt: skip
     """Measure for each message the time from its sending to its answer.
 
-    `waits` is WAIT by message; `late` takes a LATE row of each whose answer came after `bound` (ns), `used[0]` of them.
-    `state[0]` is 1 once this journal was drained: from then on the tester itself closes connections, so an INFO does
-    not excuse what waits. `mids` and `slots` belong to the records (-1: none).
+    `mids` and `slots` belong to the records (-1: none). Updated are `waits` (WAIT by message), `late` (a LATE row for
+    each answer that came more than `bound` ns after the sending; `used[0]` rows are in use) and `state[0]`: 1 once this
+    journal was drained. From then on the tester itself closes connections, so an INFO no longer ends a wait.
 
-    Invariant: at most one sending waits for each message, the earliest one not excused. A second INVOKE does not change
-    it, an INFO without TIMEOUT (the connection was cut before the drain) clears it, an answer clears it and counts as
-    `good` or `late`. So a fixed row for each message is enough, and nothing is searched. The kernel decides by the
-    order of records, which exists only inside one journal; a message that a second journal names becomes SEVERAL and is
-    not judged.
+    Invariant: at most one sending waits for each message, the earliest one whose connection was not cut. A second
+    INVOKE does not change it, an INFO without TIMEOUT (the connection was cut before the drain) clears it, an answer
+    clears it and counts as `good` or `late`. So one row of fixed size for each message is enough, and nothing is
+    searched. The kernel decides by the order of records, which exists only inside one journal; a message that a second
+    journal names becomes SEVERAL and is not judged.
     """
     for i in range(len(records)):
         r = records[i]
@@ -107,13 +108,15 @@ class Answered(Folding):
 
     - A message whose connection ended, or whose sender left the conversation or lost the membership, before the bound
       had passed.
-    - A message with a fault between its sending and its deadline. The fault and a loss of membership may stand in
-      another host's journal; where they may have come in time by the clocks' bound, they excuse.
+    - A message with a fault between its sending and its deadline. The fault and a loss of membership may be recorded in
+      another host's journal; they excuse the message if they may have come in time, by the bound of the hosts' clocks.
     - A message whose journal lacks its end, or that several journals recorded.
-    - An answer that the tester may have read too late, or not yet, because it was behind in reading: UNKNOWN. The
-      bound is then longer by all the time in which the tester had more to read than it had read.
 
-    If the run was drained before the bound had passed, unanswered messages make the verdict UNKNOWN.
+    UNKNOWN:
+
+    - An answer is missing or late, and the tester was behind in reading. The bound is then longer by all the time in
+      which the tester had more to read than it had read; an answer that is missing or late by less is in doubt.
+    - The run was drained before the bound had passed, and there was no answer yet.
     """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
@@ -167,9 +170,10 @@ class Answered(Folding):
         )
 
     def _unanswered(self, end: End) -> tuple[Array, Array, Array]:
-        """Return the sendings not answered in time, their deadlines, and until when their connections were open (ns).
+        """Return (LATE rows of sendings not answered in time, their deadlines, end of their connections); times in ns.
 
-        Deadlines include the tester's own longest lag, because it may have recorded an answer that much later.
+        Deadlines include the tester's own longest lag, because it may have recorded an answer that much later. Sendings
+        with a fault in between, and those that several journals recorded, are left out.
         """
         open_ones = np.flatnonzero(self._waits["rec"] > 0)
         waiting = np.zeros(len(open_ones), LATE)
@@ -189,7 +193,7 @@ class Answered(Folding):
         return rows[fair], deadlines[fair], until[fair]
 
     def _lasting(self, end: End, rows: Array) -> Array:
-        """Return by row whether its connection was open until the run was drained."""
+        """Return bool by row of `rows`: whether its connection was open until the run was drained."""
         result: Array = self._times.lasting(end)[end.world.tables.slots["conn"][rows["slot"]]]
         return result
 
@@ -203,7 +207,10 @@ class Answered(Folding):
 
 
 def _behind(held_ns: int, count: int) -> Doubt:
-    """Return why `count` messages are not judged."""
+    """Return the reason for doubt about `count` answers that the tester may have read late.
+
+    `held_ns`: total time in which a load process had more to read than it had read.
+    """
     late = f"a load process had more to read than it had read for {held_ns / 1e9:.2f} s in all"
     return Doubt(f"{late}, so it is not known whether {{n:,}} answers came in time", count)
 

@@ -1,4 +1,4 @@
-"""I3: causal order, derived from what a sender had received when it sent."""
+"""I3: causal order; a message has a higher number than those that its sender had received before."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from earwitness.checks.roster import Roster
 from earwitness.checks.verdict import Finding, Verdict
 
 UNKNOWN = np.iinfo(np.int64).max
-"""Number of a message for which none was stated."""
+"""Value in an array of numbers for a message whose number no record states."""
 
 
 @kernel
 def causes_step(records: Array, mids: Array, causes: Array) -> None:
     """Store for each message the highest number that its sender had received before the first sending, + 1; 0: none.
 
-    `aux` of an INVOKE states that number (see `checks.history.schema.KINDS`), so the client has done the work and
-    nothing is searched here. `causes`: by message; `+ 1` lets a zeroed array mean "none". Retries are skipped, because
-    a device may have received more since the first sending. The maximum makes the result independent of the order of
-    reading. Whether the message itself got a higher number is known only when that number is; all messages are compared
-    at once in `CausalOrder.peek`.
+    `aux` of an INVOKE states that number (see `checks.history.schema.KINDS`), so no earlier record must be searched.
+    `causes`: by message; `+ 1` lets a zeroed array mean "none". `mids`: by record its message, -1: none. Retries are
+    skipped, because a device may have received more since the first sending. The maximum makes the result independent
+    of the order of reading. Whether the message itself got a higher number is known only when that number is; all
+    messages are compared at once in `CausalOrder.peek`.
     """
     for i in range(len(records)):
         r = records[i]
@@ -38,13 +38,13 @@ def causes_step(records: Array, mids: Array, causes: Array) -> None:
 class CausalOrder(Folding):
     """State of I3: a message gets a higher number than all that its sender had received in its conversation.
 
-    What the sender had received counts on the connection that sent the message. Not examined: messages whose number is
-    not known, or known from replayed history only; messages in several conversations (I8). Of several numbers (I7) the
-    lowest counts.
+    Only what the sender received on the connection that sent the message counts. Not examined: messages whose number is
+    not known, or known from replayed history only; messages recorded in several conversations (I8). If a message has
+    several numbers (I7), the lowest counts.
     """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
-        """Start without causes: 0 means that the sender had received no number before."""
+        """Start with no highest number for any message."""
         super().__init__(check, roster, contract)
         self._causes = np.zeros(1024, np.int64)
 
@@ -54,7 +54,7 @@ class CausalOrder(Folding):
         causes_step(view.records, view.mid, self._causes)
 
     def peek(self, world: World) -> Verdict:
-        """Implement `Fold.peek`: compare the sequence numbers known so far."""
+        """Implement `Fold.peek`: compare each message's number, as far as known, with what its sender had received."""
         messages = world.messages()
         causes = self._causes[: len(messages)] - 1
         numbers = lowest_numbers(world)
@@ -73,7 +73,7 @@ class CausalOrder(Folding):
 
 
 def lowest_numbers(world: World) -> Array:
-    """Return for each message the lowest number that a record other than a REPLAY states; UNKNOWN if there is none."""
+    """Return by message the lowest number that a record other than a REPLAY states; UNKNOWN if there is none."""
     messages, extra = world.messages(), world.extras()
     numbers: Array = np.where((messages["flags"] & NUMBERED) > 0, messages["seq"], UNKNOWN)
     live = extra[extra[:, 3] == 1]

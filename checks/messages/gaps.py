@@ -20,7 +20,13 @@ K_LEAVE = int(Kind.LEAVE)
 CONTINUED = int(Flag.CONTINUED)
 
 STATE = np.dtype([("last", "<i8"), ("rec", "<i8"), ("newest", "<i4"), ("started", "u1"), ("continued", "u1")])
-"""Progress of one slot: highest number received and its record, newest gap + 1, whether a starting point is known."""
+"""Progress of one slot (a subscription on one connection).
+
+last, rec  highest number received, and the reference of its record
+newest     index + 1 in the list of gaps of the slot's latest gap, 0: none
+started    1: the starting point is known, so numbers are compared
+continued  1: the slot's JOIN had the flag CONTINUED
+"""
 
 GAP = np.dtype(
     [
@@ -34,17 +40,17 @@ GAP = np.dtype(
         ("fill", "<i8"),
     ]
 )
-"""Numbers `low` … `high` that were skipped on a slot; `left` of them have not been received since.
+"""Numbers `low` … `high` that were skipped on a slot; `left` counts those of them that have not come since.
 
-older          gap + 1 of the same slot before this one, 0: none
-before, after  records on both sides of the jump
-fill           the latest record that filled a part
+older          index + 1 of the gap of the same slot before this one, 0: none
+before, after  references of the records on both sides of the jump
+fill           reference of the latest record with a number of the gap, 0: none came
 """
 
 
 @helper
 def fill(states: Array, gaps: Array, slot: Int, seq: Int, rec: Int) -> None:
-    """Count the late sequence number `seq` as filling the open gap of its slot that contains it, if there is one.
+    """Count the late sequence number `seq` as filling the gap of its slot that contains it, if there is one.
 
     states  STATE rows by slot; only read
     gaps    GAP rows of all slots; the row found is updated
@@ -71,10 +77,11 @@ def fill(states: Array, gaps: Array, slot: Int, seq: Int, rec: Int) -> None:
 def jump(states: Array, gaps: Array, slot: Int, seq: Int, rec: Int, used: Array) -> None:
     """Append a gap between the slot's highest number and `seq`, as the newest of its slot.
 
-    `states`: STATE rows by slot. `gaps`: GAP rows; `used[0]`: their number. `rec`: reference of the record with `seq`.
+    `states`: STATE rows by slot. `gaps`: GAP rows with room for one more; `used[0]`: their number. `rec`: reference of
+    the record with `seq`.
 
-    The caller then moves the highest number to `seq`, so gaps of a slot never overlap. Gaps of all slots share one
-    array; `older` links those of one slot, because most slots have none and a list for each would be waste.
+    The caller then sets the slot's highest number to `seq`, so gaps of a slot never overlap. Gaps of all slots share
+    one array; `older` links those of one slot, because most slots have none and a list for each would waste memory.
     """
     s = states[slot]
     gap = gaps[used[0]]
@@ -92,16 +99,18 @@ def jump(states: Array, gaps: Array, slot: Int, seq: Int, rec: Int, used: Array)
 
 @kernel
 def gaps_step(records: Array, journal: Int, slots: Array, seen: Array, states: Array, gaps: Array, used: Array) -> None:
-    """Compare the numbers of each slot with the highest before, and record where they jump.
+    """Compare each number on a slot with the highest one before, and append a GAP row where numbers are skipped.
 
-    `used`: gaps, deliveries examined. Numbers are those of the platform in one conversation.
+    `slots` (-1: none) and `seen` (bits) belong to the records, as `checks.engine.resolve` sets them. Updated are
+    `states` (STATE by slot), `gaps` and `used` (number of gaps, number of deliveries examined). Numbers are those that
+    the platform gives inside one conversation.
 
     Invariant: `last` is the highest number received on the slot since its starting point, and every number between
     start and `last` was received or lies in a gap of the slot, except across a replay without CONTINUED. So a delivery
     is compared with one number only; no set of received numbers is kept. The starting point is the head stated on JOIN,
-    else the first live delivery; replays before it say nothing. A jump by REPLAY counts only after CONTINUED, since
-    elsewhere history may be shown in part. A number that came on this slot before (AGAIN_HERE) fills no gap. JOIN and
-    LEAVE cut the list: old gaps stay recorded, but are not filled.
+    or without one the first live delivery; replays before it are not compared. A jump by REPLAY counts only after
+    CONTINUED, since elsewhere history may be shown in part. A number that came on this slot before (AGAIN_HERE) fills
+    no gap. After JOIN and LEAVE old gaps stay recorded, but are not filled any more.
     """
     for i in range(len(records)):
         slot = np.int64(slots[i])
@@ -148,16 +157,16 @@ def gaps_step(records: Array, journal: Int, slots: Array, seen: Array, states: A
 class GapFree(Folding):
     """State of I4: the sequence numbers of a conversation have no gap on each connection.
 
-    They are checked from the number on that the platform states on joining (the head), or without one from the first
-    live delivery.
+    Where the platform states a number on joining (the head), the numbers after it are checked; else those after the
+    first live delivery.
 
-    Not a violation: what lies before joining; anything across LEAVE or another connection; a repeated number (I6);
-    numbers of own messages where the platform does not echo them. A jump counts once: *reorder* if all of it was
-    received later, *open* if some of it never was.
+    Not a violation: numbers from before the joining; a gap across LEAVE or another connection; a repeated number (I6);
+    missing numbers of the device's own messages where the platform does not echo them. A jump counts once: *reorder* if
+    all of its numbers came later, *open* if some of them never came.
     """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
-        """Start without gaps; they count only where `contract.sequence` promises contiguous numbers."""
+        """Start without gaps. The check judges only where `contract.sequence` is "contiguous"."""
         super().__init__(check, roster, contract)
         self._states = np.zeros(1024, STATE)
         self._gaps = np.zeros(1024, GAP)
@@ -183,8 +192,8 @@ class GapFree(Folding):
     def finish(self, end: End) -> Verdict:
         """Implement `Fold.finish`: return the jumps as `peek` does.
 
-        Where a part of the record is missing and the platform does not echo, gaps that own messages with unrecorded
-        numbers may explain are left out too; they make the verdict UNKNOWN.
+        Where a part of the record is missing and the platform does not echo, the receiver's own messages may have had
+        numbers that are not on record. Gaps that those may explain are left out too, and make the verdict UNKNOWN.
         """
         return self._judge(end.world, partial=end.partial)
 
@@ -211,10 +220,11 @@ class GapFree(Folding):
 
 
 def _explained_by_own(world: World, gaps: Array, *, numbers_unknown: bool = False) -> Array:
-    """Return by gap whether the receiver's own messages explain all of its missing numbers.
+    """Return bool by gap: whether the receiver's own messages explain all of its missing numbers.
 
-    These are own messages with such numbers, plus as many own messages as have no number on record. `numbers_unknown`:
-    any own message may have a further number.
+    The explained numbers are those of the receiver's own messages that lie in the gap, plus one for each own message
+    without a number on record. `numbers_unknown`: count each own message as one without a number too, because another
+    number of it may be missing from the record.
     """
     messages, tables = world.messages(), world.tables
     own = messages["author_sub"].astype(np.int64)

@@ -1,9 +1,9 @@
 """Messages that a connection missed: it was open until their deadline, and did not receive them.
 
-Each subscription on each connection (slot) is compared with the messages of its conversation. `checks.engine.resolve`
-keeps bits of what came on which slot. Only a device that reconnects needs more: the time at which it received a message
-that had been sent before it joined again. A resumed message that comes after its deadline was missed while the earlier
-connection was open.
+Each slot (a subscription on one connection) is compared with the messages of its conversation. The bit pages of
+`checks.engine.resolve` say which message came on which slot, but not when. The time matters only where a device
+reconnected: a message that came on its later connection, after the deadline, was missed by the earlier connection. So
+the times of such deliveries are kept here.
 """
 
 from __future__ import annotations
@@ -21,10 +21,17 @@ from earwitness.checks.engine.world import View, World, grown
 from earwitness.checks.history.kinds import LISTENED
 
 MISSED = np.dtype([("slot", "<i8"), ("mid", "<i8"), ("rec", "<i8")])
-"""Miss of a message by a slot; `rec`: a delivery after the deadline on a later connection, 0: none came."""
+"""Row of a message that a slot missed.
+
+slot, mid  numbers of the slot and of the message
+rec        reference of a delivery on a later connection, after the deadline; 0: none came
+"""
 
 RESUMED = np.dtype([("sub", "<i8"), ("mid", "<i8"), ("t", "<i8"), ("rec", "<i8")])
-"""First delivery of a message to a device on a connection other than its first; `t` in ns."""
+"""First delivery of a message to a device, on another connection than the device's first one.
+
+`sub`, `mid`: numbers of the subscription and of the message. `t`: time in ns. `rec`: reference of the delivery.
+"""
 
 
 @kernel
@@ -42,12 +49,13 @@ def resumed_step(
     """Append to `kept` a RESUMED row for each message that reached a device for the first time, on a later slot.
 
     `records`: a chunk of the journal `journal`; `mids`, `subs`, `slots` (-1: none) and `seen` (bits) belong to its
-    records, as `checks.engine.resolve` sets them. `firsts`: SUB rows; a later slot is any other than the
-    subscription's `first`. `used[0]`: rows of `kept` in use, is raised; `kept` has room for `len(records)` more.
+    records, as `checks.engine.resolve` sets them. `firsts`: SUB rows; a later slot is any other than the subscription's
+    `first`. `used[0]`: number of rows of `kept` in use, increased here. The caller makes sure that `kept` has room for
+    `len(records)` more.
 
-    Bits of the shared pass say that a message came, not when. The time matters only for a device with a second
-    connection, where a message may have come too late on a later one. So times are kept only there, as an unsorted list
-    of at most one row for each message and device (HEARD_BEFORE skips the others); `Resumed.by_key` sorts it once.
+    The bit pages say that a message came, not when. The time matters only for a device with a second connection, where
+    a message may have come too late on a later one. So times are kept only there, as an unsorted list of at most one
+    row for each message and device (HEARD_BEFORE skips the others); `Resumed.by_key` sorts the list once.
     """
     for i in range(len(records)):
         r = records[i]
@@ -82,10 +90,10 @@ def where_of(keys: Array, key: Int) -> Int:
 
 @helper
 def came_on(w: Tables, slot: Int, sub: Int, pos: Int) -> Any:
-    """Return whether the message at `pos` was delivered live on this slot.
+    """Return whether the message at position `pos` of its conversation was delivered live on the slot `slot`.
 
-    The bits of a subscription's first slot are in the subscription's page, those of later slots in pages of their own
-    (see `checks.engine.resolve.mark`).
+    `sub` is the slot's subscription. The bits of a subscription's first slot are in the subscription's page, those of
+    later slots in pages of their own (see `checks.engine.resolve.mark`).
     """
     number = pos >> SPAN_BITS
     word = (pos & (SPAN - 1)) >> 6
@@ -105,15 +113,16 @@ def missed_step(
 ) -> None:  # fmt: skip
     """Compare each slot with the messages of its conversation, and record those that it had to receive and did not.
 
-    `first`, `mids`: as in `checks.messages.delivered.absences`. `deadlines`: by message (ns), 0: nothing is owed.
-    `order`: slots sorted by subscription. `times`: by slot (begin, end) in ns. `keys`, `kept`: as `Resumed.by_key`
-    returns them. Results are `owed` and `found` (bool by message: it had to be received by some slot; it was missed by
-    one), `totals[0]` (number of misses) and `out` (MISSED rows, as many as fit).
+    Read are `first` and `mids` (as in `checks.messages.delivered.absences`), `deadlines` (by message in ns, 0: no slot
+    had to receive it), `order` (slot numbers sorted by subscription), `times` (by slot its begin and end in ns), and
+    `keys`, `kept` (as `Resumed.by_key` returns them). Written are `owed` (bool by message: some slot had to receive
+    it), `found` (bool by message: some slot missed it), `totals[0]` (number of misses of all slots) and `out` (MISSED
+    rows, as many as fit).
 
-    A slot owes a message that was sent after it joined and whose deadline lies before its end. The tests go from cheap
-    to dear: times, then the slot's bit, then the time of a resumed delivery by binary search in sorted keys, then the
-    device's bit (a replay, or a parallel connection). Results are bits by message, since the contract is about messages
-    and the same one may be missed by many slots.
+    A slot had to receive a message that was sent after the slot joined and whose deadline is before the slot's end. The
+    cheap tests come first: times, then the slot's bit, then the time of a delivery on a later slot by binary search in
+    the sorted keys, then the device's bit (a replay, or a parallel connection). Results are bits by message, since the
+    contract is about messages, and many slots may miss the same one.
     """
     for slot in order:
         begin, end = times[slot, 0], times[slot, 1]
@@ -159,18 +168,18 @@ class Resumed:
     """Collector of first deliveries of messages on a device's later connections."""
 
     def __init__(self) -> None:
-        """Start without deliveries on further connections."""
+        """Start without deliveries."""
         self._kept = np.zeros(256, RESUMED)
         self._used = np.zeros(1, np.int64)
 
     def step(self, view: View) -> None:
-        """Store the deliveries of a chunk."""
+        """Store the first deliveries in the chunk `view` that came on a later connection of their device."""
         self._kept = grown(self._kept, int(self._used[0]) + len(view.records))
         columns = view.mid, view.sub, view.slot, view.seen, view.world.tables.subs
         resumed_step(view.records, view.journal, *columns, self._kept, self._used)
 
     def by_key(self) -> tuple[Array, Array]:
-        """Return (keys, rows): the keys (sub << 32 | mid) in ascending order, and the row of each."""
+        """Return (keys, rows): the keys (sub << 32 | mid) in ascending order as int64, and the RESUMED row of each."""
         kept = self._kept[: int(self._used[0])]
         keys = (kept["sub"] << 32) | kept["mid"]
         order = np.argsort(keys, kind="stable")
@@ -181,10 +190,10 @@ class Resumed:
 class Missed:
     """Result of `missed_by_slot`.
 
-    owed   for each message, whether some connection had to receive it
-    mids   the messages that a connection missed
-    rows   the first few misses, as MISSED
-    total  count of all misses, of all slots
+    owed   bool by message: some connection had to receive it
+    mids   ascending numbers of the messages that at least one connection missed
+    rows   MISSED rows of the first misses found, at most FINDINGS
+    total  number of misses; a message that two slots missed counts twice
     """
 
     owed: Array
@@ -194,9 +203,10 @@ class Missed:
 
 
 def missed_by_slot(world: World, times: Array, resumed: Resumed, deadlines: Array) -> Missed:
-    """Return the messages that each subscription on each connection had to receive and did not.
+    """Return the messages that each slot (a subscription on one connection) had to receive and did not.
 
-    `times`: for each slot (begin, end) in ns. `deadlines`: for each message ns, 0 if nothing had to be received.
+    `times`: int64 array (slot, 2) of begin and end in ns. `resumed`: collector that has read all records. `deadlines`:
+    by message the time in ns until which it had to come, 0 if no slot had to receive it.
     """
     w, messages = world.tables, world.messages()
     first = np.concatenate([[0], np.cumsum(w.conv_next)]).astype(np.int64)

@@ -1,6 +1,6 @@
-"""I2: total order. A sequence number names one message, and one order explains all deliveries.
+"""I2: total order. A sequence number names one message, and one order fits all deliveries.
 
-The second part is judged where numbers may have gaps or are missing; contiguous numbers are judged by I4.
+Whether one order fits is judged where numbers may have gaps or are missing; contiguous numbers are judged by I4.
 """
 
 from __future__ import annotations
@@ -19,9 +19,12 @@ from earwitness.checks.roster import Roster
 from earwitness.checks.verdict import Finding, Verdict
 
 EDGE = np.dtype([("before", "<i4"), ("after", "<i4"), ("before_rec", "<i8"), ("after_rec", "<i8")])
-"""Pair of messages delivered one after the other on some slot, with the records of the first such delivery."""
+"""Pair of messages that some slot received directly one after the other.
+
+`before`, `after`: numbers of the two messages. `before_rec`, `after_rec`: references of the first such two deliveries.
+"""
 LAST = np.dtype([("mid", "<i4"), ("rec", "<i8")])
-"""Latest first delivery on a slot; `rec` 0: none."""
+"""Latest message that a slot received, not counting repetitions: its number and its record; `rec` 0: none."""
 
 
 @kernel
@@ -40,14 +43,16 @@ def order_step(
 ) -> None:
     """Store each pair of messages that were delivered directly one after the other on a slot, once for all slots.
 
+    A slot is a subscription on one connection. `mids`, `slots` (-1: none) and `seen` (bits) belong to the records.
     Updated are `last` (LAST by slot), `edges` (EDGE rows), `keys` (hash set of the edges) and `used`, which counts
     edges, pairs seen, and records with a number. `all_deliveries` false: a delivery with a number is skipped, as its
-    order follows from the number (I4). `retries` true: retries count too, because they take effect once.
+    order follows from the number (I4). `retries` true: retries count too, because the platform promises idempotence.
 
-    Only neighbours become edges: the order of a slot is a chain, and the rest follows from it. So edges grow with the
-    messages where members agree, not with members × messages; a hash set of (before << 32 | after) drops the
-    repetitions. The set has keys only and the layout of `tables.place`: linear probing, a power of two, at most half
-    full. `last` holds the chain's end for each slot, so that order is never derived across connections.
+    Only neighbours become edges: the order of a slot is a chain, and all other pairs follow from its neighbours. So the
+    number of edges grows with the messages where members agree, not with members × messages; a hash set of (before <<
+    32 | after) drops the repetitions. The set has keys only and the layout of `tables.place`: linear probing, a power
+    of two, at most half full. `last` holds the chain's end for each slot, so that order is never derived across
+    connections.
     """
     for i in range(len(records)):
         r = records[i]
@@ -80,10 +85,10 @@ def order_step(
 
 @kernel
 def refill(old: Array, keys: Array) -> None:
-    """Copy all keys of the hash set into a larger one, which is empty (-1).
+    """Copy all keys of the hash set `old` into the larger set `keys`, which is empty (-1 everywhere).
 
-    Edges keep their places in `edges`: the set only knows which pairs exist. As in `checks.engine.tables.rehash`, each
-    key is placed once, since none occurs twice.
+    The rows of `edges` do not move: the set only knows which pairs exist. As in `checks.engine.tables.rehash`, each key
+    is inserted once, since none occurs twice.
     """
     for i in range(len(old)):
         if old[i] != -1:
@@ -92,18 +97,18 @@ def refill(old: Array, keys: Array) -> None:
 
 
 class TotalOrder(Folding):
-    """State of I2: a sequence number names one message, and one order explains the deliveries of all members.
+    """State of I2: a sequence number names one message, and one order fits the deliveries of all members.
 
     Deliveries are compared where numbers may have gaps or are missing. Contiguous numbers state the order themselves,
-    and I4 judges whether each member received them in it.
+    and I4 judges whether each member received the messages in that order.
 
-    Not a violation: messages that only some devices have received; retries, where each attempt may take effect; the
-    order across an own reconnect; a repeated delivery (I6); history replayed on joining. A number that another
-    conversation uses too is not examined.
+    Not a violation: messages that only some devices have received; another order of retries where each attempt may take
+    effect; another order across a reconnect of the receiver; a repeated delivery (I6); history replayed on joining. Not
+    examined: a number that another conversation uses too.
     """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
-        """Start without edges; where numbers are contiguous, only deliveries without one need them."""
+        """Start without pairs of deliveries. Where numbers are contiguous, only deliveries without one form pairs."""
         super().__init__(check, roster, contract)
         self._numbered = contract.sequence != "none"
         self._all_deliveries = contract.sequence != "contiguous"  # where numbers are contiguous, I4 judges the order
@@ -137,7 +142,7 @@ class TotalOrder(Folding):
 
     @property
     def pairs(self) -> int:
-        """Return how many pairs of messages have an order that must be the same for all receivers."""
+        """Return the number of different pairs of messages that a connection delivered one right after the other."""
         return int(self._used[0])
 
     def peek(self, world: World) -> Verdict:
@@ -164,7 +169,11 @@ class TotalOrder(Folding):
 
 
 def contested(world: World) -> list[tuple[int, ...]]:
-    """Return (conv, seq, mid, rec, mid, rec) for every number of a conversation that names two messages."""
+    """Return (conv, seq, mid, rec, other mid, other rec) for every number of a conversation that names two messages.
+
+    Integers: conversation, sequence number, then message number and record reference of both messages. Sorted by the
+    later of the two references.
+    """
     messages, extra = world.messages(), world.extras()
     numbered = np.flatnonzero(messages["seq"] >= 0)
     mid = np.concatenate([numbered, extra[:, 0]])
@@ -200,7 +209,7 @@ def _contested_finding(world: World, pair: tuple[int, ...]) -> Finding:
 def _cycle_finding(world: World, cycle: Array, at: int) -> Finding:
     """Return the finding of a cycle of EDGEs, each leading to the next and the last one to the first.
 
-    `at`: the first record of its tangle.
+    `at`: record reference by which the finding is sorted, as `checks.engine.graph.cycles` returns it.
     """
     mid, other = int(cycle["before"][0]), int(cycle["after"][0])
     conv = int(world.tables.messages[mid]["conv"])

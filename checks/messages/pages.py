@@ -1,6 +1,6 @@
 """Pages of history, for I17: contiguous numbers appear once each and in order.
 
-A page begins after the number that the device stated in its request.
+The first number of a page is the one after the number that the device stated in its request.
 """
 
 from __future__ import annotations
@@ -14,26 +14,32 @@ from earwitness.checks.history.kinds import CORRUPT, K_READ
 from earwitness.checks.history.record import NOBODY, page_digest
 
 HOLE, REPEATED, ORDER, DIGEST = range(1, 5)
-"""Faults of a page; DIGEST: the platform's own digest of the page does not fit its rows."""
+"""Faults of a page.
+
+HOLE      there are fewer rows than numbers
+REPEATED  there are more rows than numbers
+ORDER     as many rows as numbers, but other numbers or in another order
+DIGEST    the platform's own digest of the page does not fit its rows
+"""
 WIDEST = 1 << 20
-"""Number of rows from which on the order of a page is not compared: no client shows a million messages at once."""
+"""Largest number of rows at which the order of a page is compared: no client shows a million messages at once."""
 
 
 class Pages:
-    """Judge of history pages; `examined` counts pages whose beginning was recorded.
+    """Judge of history pages; `examined` counts pages whose beginning was recorded, `suspects` holds the wrong ones.
 
     `contiguous`: the platform's numbers have no gaps, so the rows of a page must match its numbers. Otherwise only
     pages that are marked as corrupt are violations.
     """
 
     def __init__(self, contiguous: bool) -> None:
-        """Start without pages."""
+        """Start with no page judged."""
         self._contiguous = contiguous
         self.examined = 0
         self.suspects = Suspects()
 
     def step(self, view: View) -> None:
-        """Judge the pages of a chunk that members of the conversation read."""
+        """Judge the pages in the chunk `view` that members of the conversation read and whose beginning is recorded."""
         chosen = (view.records["kind"] == K_READ) & (view.sub >= 0) & (view.records["author"] != NOBODY)
         for read in view.records[chosen]:
             fault = DIGEST if int(read["flags"]) & CORRUPT else fault_of(read) if self._contiguous else 0
@@ -48,7 +54,8 @@ class Pages:
 def fault_of(read: Array) -> int:
     """Return what is wrong with one page (HOLE, REPEATED or ORDER), 0 if nothing is.
 
-    `read`: READ record of a platform with contiguous numbers, which may begin at 0 or at 1.
+    `read`: READ record of a platform whose numbers are contiguous and begin at 0 or at 1. The order is compared only if
+    the record has a digest of the page, and at most WIDEST rows.
     """
     start, rows, last, digest = (int(read[name]) for name in ("author", "counter", "seq", "digest"))
     if not rows:

@@ -1,6 +1,7 @@
 """Reads during the run: I16 read your writes, I17 monotonic reads.
 
-State is kept by device, so a reconnect does not end the duty.
+Both compare a read of the history with the numbers that the same device knew before. What a device knew is kept across
+its reconnects.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ from earwitness.checks.roster import Roster
 from earwitness.checks.verdict import Finding, Verdict
 
 STEPS = 16
-"""Steps that are kept for each device and conversation."""
+"""Number of TOLD steps that are kept for each device and conversation."""
 
 TOLD = np.dtype([("t", "<i8"), ("seq", "<i8"), ("rec", "<i8"), ("begun", "<i8")])
-"""Step of a device's knowledge: from time `t` (ns) on it knew number `seq`, from record `rec`.
+"""Step of a device's knowledge: from time `t` (ns) on it knew the number `seq`.
 
-`begun`: time of the first number that was merged into the step.
+`rec`: reference of the record that stated `seq`. `begun`: time (ns) of the first number that was merged into the step.
 """
 
 
@@ -32,10 +33,10 @@ TOLD = np.dtype([("t", "<i8"), ("seq", "<i8"), ("rec", "<i8"), ("begun", "<i8")]
 def learn_number(told: Array, newest: Array, row: Int, t: Int, seq: Int, rec: Int, pace: Int) -> None:
     """Add a sequence number that a device learnt at `t` (ns) from record `rec`, if it is the highest so far.
 
-    `told`: by row a ring of STEPS steps; `newest`: by row, steps begun so far. A number within `pace` ns of the step's
-    beginning replaces the number of that step; a later one begins a new step. So the ring always covers (STEPS - 1) ×
-    `pace` ns or more, however many numbers come. Merging moves a number to a later time, which may hide a violation but
-    never makes one.
+    `told`: by row a ring of STEPS steps; `newest`: by row, number of steps begun so far; `row`: the row of the device
+    and conversation. A number within `pace` ns of the beginning of the latest step replaces the number of that step; a
+    later one begins a new step. So a full ring always covers (STEPS - 1) × `pace` ns or more, however many numbers
+    come. Merging makes a number seem known later than it was, which may hide a violation but never makes one.
     """
     steps = newest[row]
     last = told[row, (steps - 1) % STEPS]
@@ -55,10 +56,10 @@ def learn_number(told: Array, newest: Array, row: Int, t: Int, seq: Int, rec: In
 
 @helper
 def known_at(told: Array, newest: Array, row: Int, t: Int) -> Int:
-    """Return the index in `told[row]` of the highest number known at `t` (ns), -1 if no step of the ring is so old.
+    """Return the index in `told[row]` of the highest number known at `t` (ns), -1 if no step of the ring is that old.
 
-    It walks back from the newest step. Steps ascend in time and number, so the first one not later than `t` is the
-    answer.
+    `told`, `newest`: as in `learn_number`. Steps ascend in time and number, so the search goes back from the newest
+    step, and the first one not later than `t` is the result.
     """
     steps = newest[row]
     for back in range(1, STEPS + 1):
@@ -86,22 +87,22 @@ def reads_step(
     out: Array,
     totals: Array,
 ) -> None:
-    """Compare each history read with the highest number that its device knew when it asked.
+    """Compare each history read with the highest number that its device knew when it requested the page.
 
-    A read that shows less than that becomes a row of `out`. A read states how long it took (`aux`, µs), so it was
-    asked at `t` - 1000 × `aux` (ns).
+    A read that shows only lower numbers becomes a row of `out`. A read states how long it took (`aux`, µs), so it was
+    requested at `t` - 1000 × `aux` (ns).
 
+    - `mids`, `subs`: by record its message and subscription, -1: none
     - `pushes`: numbers received live or read before count (I17); else own acknowledged ones (I16)
     - `rows`: by subscription, its row in `told` and `newest` (see `learn_number`) for this journal, -1 for none
     - `paces`: by row, the least time (ns) between two of its steps
-    - `used`: number of rows given out
+    - `used`: number of rows given to subscriptions so far
     - `totals`: counts reads examined, and rows of `out`
 
     A row is a ring of STEPS numbers, because knowledge is needed only as far back as the longest read. Once a ring has
-    overflowed, its pace is at least a twelfth (STEPS - 4) of that device's longest read there so far, so the ring
-    still covers that read; what other devices read elsewhere does not matter. So memory is fixed for each device and
-    conversation; a row is given out when a number is received. Order holds inside one journal only, so each journal has
-    its own rows.
+    overflowed, its pace is at least a twelfth (STEPS - 4) of that device's longest read there so far, so the ring still
+    covers that read. So memory is fixed for each device and conversation; a subscription gets a row when it learns its
+    first number. Order holds inside one journal only, so each journal has its own rows.
     """
     for i in range(len(records)):
         sub = np.int64(subs[i])
@@ -141,8 +142,8 @@ def reads_step(
 class Reads(PerRecord):
     """Base class of I16 and I17: compares reads with the numbers that each device knew of each conversation.
 
-    The numbers are stored by journal, because order holds inside one journal only. Subclasses set `pushes`: numbers
-    received live or read count, else own acknowledged ones.
+    The numbers are stored by journal, because order holds inside one journal only. `pushes` of the subclass says which
+    numbers count: if true those received live or read, else those acknowledged to the device for its own messages.
     """
 
     pushes = False
@@ -168,37 +169,37 @@ class Reads(PerRecord):
         self.counted(world)
 
     def describe(self, world: World, row: tuple[int, ...]) -> Finding:
-        """Implement `PerRecord.describe`: return the finding of a read that is behind."""
+        """Implement `PerRecord.describe`: return the finding of a read that shows less than its device knew."""
         return finding(world, "behind", row, row[REC2], row[REC], seq=row[X], other_seq=row[Y])
 
 
 class ReadYourWrites(Reads):
-    """State of I16: a history read shows what had been acknowledged to the same device before it asked.
+    """State of I16: a history read shows the messages acknowledged to the same device before the read was requested.
 
-    Not a violation: an acknowledgement that came while the read was under way; what was never acknowledged. Numbers
-    acknowledged shortly before asking may not be judged, because steps are merged (see `learn_number`).
+    Not a violation: an acknowledgement that came while the read was under way; a message that was never acknowledged. A
+    number acknowledged shortly before the request may stay unjudged, because steps are merged (see `learn_number`).
     """
 
 
 class MonotonicReads(Reads):
-    """State of I17: a history read does not fall behind what the same device had read or received live before it asked.
+    """State of I17: a history read shows all numbers that the same device had read or received live before its request.
 
-    Where numbers are contiguous, it shows each number once and in order, from where it started
-    (`checks.messages.pages`). A page fits the digest that the platform states for it, if it states one.
+    Where numbers are contiguous, a page also shows each number once and in order, from the number on at which it begins
+    (`checks.messages.pages`). If the platform states a digest of a page, the page fits it.
 
-    Not a violation: what was received while the read was under way; history replayed on joining; a page whose beginning
-    is not on record.
+    Not a violation: what was received while the read was under way; history replayed on joining; the order in a page
+    whose beginning is not on record.
     """
 
     pushes = True
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
-        """Start with nothing known. Pages are judged too; their rows must match the numbers if these are contiguous."""
+        """Start with nothing known by any device. Pages are judged too, by their numbers if these are contiguous."""
         super().__init__(check, roster, contract)
         self._pages = Pages(contract.sequence == "contiguous")
 
     def step(self, view: View) -> None:
-        """Implement `Fold.step`: compare reads, and judge pages."""
+        """Implement `Fold.step`: compare reads with what their devices knew, and judge their pages."""
         super().step(view)
         self._pages.step(view)
 
@@ -212,7 +213,7 @@ class MonotonicReads(Reads):
         )
 
     def describe(self, world: World, row: tuple[int, ...]) -> Finding:
-        """Implement `PerRecord.describe`: return the finding of a read that is behind, or of a wrong page."""
+        """Implement `PerRecord.describe`: return the finding of a read that shows too little, or of a wrong page."""
         if not row[WHAT]:
             return super().describe(world, row)
         what = {HOLE: "hole", REPEATED: "repeated", ORDER: "order", DIGEST: "digest"}[row[WHAT]]

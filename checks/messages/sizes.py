@@ -13,13 +13,13 @@ from earwitness.checks.roster import Roster
 from earwitness.checks.verdict import Verdict
 
 TOO_LONG = 413
-"""Code of a refusal for length, as in HTTP."""
+"""Code (`aux` of FAIL) of a refusal because of the length, as in HTTP."""
 NEAR = 0.9
-"""Share of the limit from which on a message is an opportunity: a short message says nothing about the limit."""
+"""Share of the limit from which on an answered message is examined: a shorter one says nothing about the limit."""
 
 
 class SizeLimit(Folding):
-    """State of I46: a short enough message is not refused as too long (413), and a longer one is not acknowledged.
+    """State of I46: a message within the limit is not refused as too long (413), and a longer one is not acknowledged.
 
     The limit is `message_bytes_max`, in bytes of the body. Judged are refusals of first attempts, and acknowledgements
     of messages that were sent once: the size on record is that of the first attempt, and a retry may be longer.

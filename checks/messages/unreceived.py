@@ -1,8 +1,8 @@
 """I47: a device that stays a member gets each message in the end, live, by a replay, or by reading the history itself.
 
-I5b asks this of uninterrupted subscriptions; here the time between two connections counts too. Three things are known
-of each device in each conversation: from when until when it belonged there (`checks.engine.duties`), what it received
-(bits of `checks.engine.resolve`), and which numbers its own reads covered.
+I5b requires this only of uninterrupted subscriptions; here the time between two connections counts too. For each device
+in each conversation the check stores when it had to receive messages (`checks.engine.duties`), what it received (bits
+of `checks.engine.resolve`), and which numbers its own reads of the history covered.
 """
 
 from __future__ import annotations
@@ -41,31 +41,39 @@ from earwitness.checks.verdict import Doubt, Finding, Verdict
 REFUSED = int(Flag.REFUSED)
 
 STAY = np.dtype([("since", "<i8"), ("told", "<i8"), ("left", "<i8")])
-"""Stay of one device in one conversation; times are ns + 1, 0 is none.
+"""Membership of one device in one conversation, as its JOINs and LEAVEs show it; times are ns + 1, 0 is none.
 
-since  its first JOIN
-told   the last JOIN at which the device knew that it had to read the history
+since  time of its first JOIN
+told   time of the last JOIN at which the device knew that it had to read the history
 left   1 after a LEAVE, until the next JOIN
 """
 
 PAGE_READ = np.dtype([("sub", "<i8"), ("low", "<i8"), ("high", "<i8"), ("t", "<i8"), ("whole", "<i8")])
-"""Read of the history by a device: the numbers `low` … `high` that it covered, at `t` (ns).
+"""Read of the history by a device: it covered the numbers `low` … `high`, and ended at `t` (ns).
 
-`whole` 0: some of them may not have been shown.
+`sub`: number of the subscription. `whole`: 1: all of these numbers were shown, 0: some of them may not have been.
 """
 
 EXAMINED, MISSED, UNDRAINED, CUT, UNREAD, UNSURE = range(6)
-"""Columns of the totals that `misses_step` counts."""
+"""Columns of the totals that `misses_step` counts. Except for the first, they count messages that did not come.
+
+EXAMINED   messages that a subscription had to get
+MISSED     violations
+UNDRAINED  the end of the run is not on record
+CUT        the tester's deadline ended the drain while the device still received
+UNREAD     the device should have read it from the history and did not
+UNSURE     a page that the device read may have shown it or not
+"""
 
 
 @kernel
 def stays_step(records: Array, subs: Array, stays: Array) -> None:
     """Store when devices joined, and when they learned that they have to read the history themselves.
 
-    `stays`: by subscription, times in ns + 1. A refused JOIN, or a JOIN after LEAVE that is not CONTINUED, informs a
-    device of it. Minimum and maximum make `since` and `told` independent of the order of journals; `left` needs the
-    order of records, which one device has in its journal. One row for each subscription is enough, since only the first
-    and the last of these times decide.
+    `subs`: by record its subscription, -1: none. `stays`: STAY by subscription, updated. A refused JOIN, or a JOIN
+    after LEAVE that is not CONTINUED, tells a device that it has to read. Minimum and maximum make `since` and `told`
+    independent of the order of journals; `left` needs the order of records, which one device has in its journal. One
+    row for each subscription is enough, since only the first and the last of these times decide.
     """
     for i in range(len(records)):
         r = records[i]
@@ -93,13 +101,13 @@ def misses_step(
     `first`, `due`, `author`, `mids`, `duties`, `latest`, `out`: as in `checks.messages.delivered.absences`, whose loop
     this one repeats with reads added. `told`: by subscription, the time (ns) up to which its device had to read the
     history itself, -1: never. `reads`: PAGE_READ sorted by subscription; `read_from`: by subscription, the index of its
-    first read, and a last entry with the number of reads. Counted are misses in `by_sub` by subscription, and in
-    `totals` all messages by the columns EXAMINED … UNSURE.
+    first read, and a last entry with the number of reads. Results are `by_sub` (number of misses by subscription) and
+    `totals` (number of messages by the columns EXAMINED … UNSURE).
 
-    Bits come first, because most messages came; only for the others are the device's few reads walked. A read is `sure`
-    if the number lies in a whole page, `perhaps` if the page may have shown it or the message has no number. Then the
-    reasons for doubt follow in a fixed order and the first that applies counts, so each message of a subscription is in
-    one column only.
+    Bits are tested first, because most messages came; only for the others the device's few reads are searched. A read
+    is `sure` if the number lies in a whole page, `perhaps` if the page may have shown it or the message has no number.
+    Then the reasons for doubt follow in a fixed order and the first that applies counts, so each message of a
+    subscription that did not come is counted in one column besides EXAMINED.
     """
     for sub in range(len(duties)):
         duty = duties[sub]
@@ -161,18 +169,20 @@ def misses_step(
 class Unreceived(Folding):
     """State of I47: a message that took effect (as in I5b) reaches every device that is a member all the time.
 
-    The device had joined before the message was sent, is a member all the time, and is connected at the end, whatever
-    happened to its connections. A message has reached it by a delivery, by a replay, or by a page of the history that
-    the device itself read over its number.
+    The device had joined before the message was sent, stays a member, and is connected at the end; in between its
+    connections may have been lost. A message has reached it by a delivery, by a replay, or by a page of the history
+    that the device itself read and that covers its number.
 
     - Not a violation: the author's own device.
-    - UNKNOWN: what was sent before a JOIN at which the device learned that it must read the history (REFUSED, or a
+    - UNKNOWN: a message sent before a JOIN at which the device learned that it must read the history (REFUSED, or a
       LEAVE before), because reading is the tester's part.
-    - UNKNOWN: what a page may have shown or not, and what our own deadline, or the record's end, cut off.
+    - UNKNOWN: a message that a page may have shown or not.
+    - UNKNOWN: a message that may have been on its way when the tester's deadline ended the drain, or when the record
+      ended.
     """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
-        """Start without stays and reads; both tables grow while records are read."""
+        """Start without memberships and reads."""
         super().__init__(check, roster, contract)
         self._duties = Duties()
         self._latest = Latest()
@@ -181,7 +191,7 @@ class Unreceived(Folding):
         self._used = 0
 
     def step(self, view: View) -> None:
-        """Implement `Fold.step`: store the times of duties, latest deliveries, memberships and reads."""
+        """Implement `Fold.step`: store connection times, latest deliveries, joins, and reads of the history."""
         self._duties.step(view)
         if not len(self._stays):
             self._stays = np.zeros(view.world.members, STAY)
@@ -233,10 +243,10 @@ class Unreceived(Folding):
         )
 
     def _belonging(self, end: End, bound: int) -> tuple[Array, Array]:
-        """Return by subscription its DUTY and the time (ns) up to which it had to read the history.
+        """Return two arrays by subscription: DUTY; the time (ns) up to which it had to read the history, -1: never.
 
-        A duty starts with the first joining (after a loss of the membership, with the first one that was certainly
-        after it). `bound` (ns): how far clocks of journals may differ.
+        A duty starts with the first JOIN; after a loss of the membership, with the first JOIN that certainly came after
+        the loss. `bound` (ns): how far clocks of journals may differ.
         """
         world = end.world
         w = world.tables
