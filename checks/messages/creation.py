@@ -1,4 +1,4 @@
-"""I8: no creation; nothing is received or stored that was not sent."""
+"""I8: no creation; every message that is received or stored was sent in this run."""
 
 from __future__ import annotations
 
@@ -28,16 +28,21 @@ from earwitness.checks.verdict import Doubt, Finding, Verdict
 
 K_CONNECT = int(Kind.CONNECT)
 SPEAKING = 1 << K_INVOKE | 1 << K_CONNECT
-"""Kinds, as bits, by which a client is known to be recorded in a journal."""
+"""Kinds, as bits, that show that a journal records a client: its sendings and its connections."""
 EFFECTS = 1 << K_DELIVER | 1 << K_STORED
-"""Kinds, as bits, by which a message shows: delivered or stored."""
+"""Kinds, as bits, that show an effect of a message: it was delivered or stored."""
 FOREIGN_RUN = int(Flag.FOREIGN_RUN)
 ABSURD, FOREIGN_BODY, NOWHERE = range(3)
-"""Values of WHAT for rows that are violations at once."""
+"""Values of WHAT for rows that one record proves.
+
+ABSURD        an author or counter that cannot be
+FOREIGN_BODY  a body of another run
+NOWHERE       a conversation that the run does not have
+"""
 
 
 EARLIEST = np.dtype([("t", "<i8"), ("rec", "<i8")])
-"""First delivery of one message: time in ns and record; rec 0: none."""
+"""First delivery of one message: time in ns and reference of the record; rec 0: none."""
 
 
 @kernel
@@ -46,17 +51,18 @@ def ghosts(
 ) -> None:
     """Write a row to `out` for bodies that cannot have been sent in this run, and keep each message's first delivery.
 
-    `convs`: number of conversations. Updated are `here`: by client, 1 if this journal records it as sender or
-    connected, and `earliest`: EARLIEST by message. `totals` counts records examined, rows of `out`, and messages of the
-    platform itself. Times are ns.
+    `mids`: by record its message, -1: none. `convs`: number of conversations. Updated are `here` (by client, 1 if this
+    journal records the client as sender or connected) and `earliest` (EARLIEST by message, ns). `totals` counts records
+    examined, rows of `out`, and messages of the platform itself.
 
     What a single record proves (another run's tag, an author or counter that cannot be, an unknown conversation)
     becomes a row at once. What needs the whole history (never sent, or delivered before it was sent) is decided at the
-    end from the flags of messages and from `earliest`; a sending may stand in a journal that is read later. `here`
-    shows at the end which journal would hold a client's sendings, so that a torn journal leads to doubt and not to a
+    end from the flags of messages and from `earliest`; the sending may be in a journal that is read later. `here` shows
+    at the end which journal would hold a client's sendings, so that a torn journal leads to doubt and not to a
     violation.
 
-    A body of no run (without counter) whose sender is no user of this run is the platform's own, as "ann joined".
+    A body without the run's tag and without counter, whose sender is no user of this run, counts as a message of the
+    platform itself, such as "ann joined".
     """
     clients = len(here)
     for i in range(len(records)):
@@ -98,25 +104,25 @@ def ghosts(
 class NoCreation(Folding):
     """State of I8: everything received or stored was sent in this run.
 
-    A body of another run, of an author or counter that cannot be, or in an unknown conversation is a violation at once.
-    At the end so is a message that no device sent, that was delivered before it was sent, or that appeared in another
-    conversation than it was sent in. If the journal of a message's author lacks its end, the verdict is UNKNOWN
-    instead.
+    Violations that one record proves: a body of another run, an author or counter that cannot be, or an unknown
+    conversation. Violations found at the end: a message that no device sent, one that was delivered before it was sent,
+    and one that appeared in another conversation than it was sent in. If a sending may be missing because the author's
+    journal lacks its end, the verdict is UNKNOWN instead.
 
-    - Not a violation: a message that is none of ours and whose sender is no user of this run, as platforms post about
+    - Not a violation: a message without the tester's marks whose sender is no user of this run, as platforms post about
       users who come and go. Such messages are counted.
     - Skipped: corrupt bodies (I10), history replayed on joining, messages that an agent of the platform wrote.
     """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
-        """Start with no sender and no delivery on record."""
+        """Start without senders and deliveries."""
         super().__init__(check, roster, contract)
         self._totals = np.zeros(3, np.int64)
         self._here: dict[int, Array] = {}
         self._earliest = np.zeros(64, EARLIEST)
 
     def step(self, view: View) -> None:
-        """Implement `Fold.step`: look for bodies that cannot have been sent."""
+        """Implement `Fold.step`: look for bodies that cannot have been sent, and store first deliveries."""
         world = view.world
         here = self._here.setdefault(view.journal, np.zeros(len(world.tables.user_of), np.uint8))
         self._earliest = grown(self._earliest, world.mids)
@@ -131,7 +137,7 @@ class NoCreation(Folding):
         return self.conclude([self._immediate(world, row) for row in self.suspects.rows])
 
     def finish(self, end: End) -> Verdict:
-        """Implement `Fold.finish`: add messages that were not sent, or delivered before they were sent."""
+        """Implement `Fold.finish`: add messages not sent, delivered too early, or in another conversation."""
         world = end.world
         messages = world.messages()
         flags = messages["flags"]
@@ -154,7 +160,11 @@ class NoCreation(Folding):
         )
 
     def _early(self, end: End) -> Array:
-        """Return the messages that were delivered before their first sending, by more than clocks may differ."""
+        """Return the numbers of messages that were delivered before their sending, by more than clocks may differ.
+
+        Sorted by the record of that delivery. Empty if the clocks of hosts were not compared. Left out are messages of
+        authors whose sendings may be missing from the record.
+        """
         messages, bound = end.world.messages(), end.clock_bound_ns()
         first = self._earliest[: len(messages)]
         if bound is None or not len(messages):
@@ -178,7 +188,7 @@ class NoCreation(Folding):
         return Doubt("{n} messages were received whose author's journal lacks its end", unsent, torn)
 
     def _authors_in_doubt(self, end: End) -> Array:
-        """Return by client whether a sending of it may be missing from the record."""
+        """Return bool by client: whether a sending of this client may be missing from the record."""
         clients = len(end.world.tables.user_of)
         everywhere = np.zeros(clients, bool)
         doubt = np.zeros(clients, bool)
@@ -200,7 +210,10 @@ class NoCreation(Folding):
 
 
 def _either(here: Array | None, elsewhere: Array | None) -> Array:
-    """Return by client whether either says that a journal records it; None: nothing is known."""
+    """Return bool by client: whether a journal records the client according to `here` or `elsewhere`.
+
+    None: nothing is known; at least one of the two is an array (not 0: recorded).
+    """
     known = [one > 0 for one in (here, elsewhere) if one is not None]
     result: Array = np.logical_or.reduce(known)
     return result

@@ -1,4 +1,4 @@
-"""I1: per-sender FIFO; messages of one author on one connection keep their order."""
+"""I1: per-sender FIFO; messages that one author sends on one connection keep their order."""
 
 from __future__ import annotations
 
@@ -47,29 +47,37 @@ from earwitness.checks.verdict import Finding, Verdict
 UNORDERED = RETRIED | RENUMBERED
 """Flags of messages whose numbers prove nothing about order."""
 ENTRY = np.dtype([("slot", "<i4"), ("mid", "<i4"), ("counter", "<u4"), ("index", "<u4")])
-"""Highest counter of one stream (author's connection, conversation) delivered on one slot; slot + 1, 0: none."""
+"""Delivery with the highest counter so far of one stream to one receiver, on the receiver's latest slot.
+
+A stream is what one author sends on one connection to one conversation. `slot`: number + 1 of the slot (subscription on
+one connection), 0: none. `mid`, `counter`: of the message. `index`: of the record in its journal.
+"""
 
 STREAM = np.dtype([("proc", "<i4"), ("block", "<i4")])
-"""Author's latest stream in a conversation, by the author's subscription; older ones are in the hash table."""
+"""Latest stream of an author in a conversation, by the author's subscription; older ones are in the hash table.
+
+`proc`: number of the author's connection, as message bodies state it; -1: none. `block`: index of the first entry of
+the stream's block.
+"""
 
 HEARD_EARLIER, NUMBERED_EARLIER = 1, 2
-"""Values of WHAT: received in another order, numbered in another order."""
+"""Values of WHAT: received in another order than sent, numbered in another order than sent."""
 
 
 @helper
 def stream_block(w: Tables, streams: Array, blocks: Array, limit: Int, author_sub: Int, proc: Int, size: Int) -> Int:
-    """Return the index of the first entry of the stream's block, -1 if there is no room.
+    """Return the index of the first entry of a stream's block, -1 if there is no room for a new block.
 
-    A block has `size` entries, one for each subscription of the conversation.
+    A stream is what one author (`author_sub`: subscription) sends on one connection (`proc`) to one conversation. Its
+    block has `size` entries, one for each subscription of the conversation.
 
-    streams  STREAM by subscription of the author (`author_sub`)
-    blocks   `blocks[0]`: entries in use
-    limit    entries that there is room for
+    streams  STREAM by subscription of the author
+    blocks   `blocks[0]`: number of entries in use, increased for a new block
+    limit    number of entries that there is room for
 
-    A stream is what one author sends on one connection (`proc`) to one conversation. The author's latest stream is
-    cached in `streams`, since authors seldom reconnect; an older one is found under TAG_STREAM | author_sub << 28 |
-    proc. Blocks are contiguous, so the entry of a receiver is one addition away and needs no hash of (stream,
-    receiver).
+    The author's latest stream is cached in `streams`, since authors seldom reconnect; an older one is found under
+    TAG_STREAM | author_sub << 28 | proc. Blocks are contiguous, so the entry of a receiver is one addition away and
+    needs no hash of (stream, receiver).
     """
     s = streams[author_sub]
     if s["proc"] == proc:
@@ -103,14 +111,15 @@ def fifo_step(
     blocks: Array,
     out: Array,
 ) -> Int:
-    """Compare the counters of consecutive deliveries of one stream on one slot; return how many records are done.
+    """Compare counters of consecutive deliveries of a stream on a slot; return the index of the first record not done.
 
-    `blocks`: entries in use, pairs examined, rows written to `out`. Less than all records are done if `entries` has no
-    room for a new stream; the caller grows it and calls again.
+    That is `len(records)` if all are done. It is less if `entries` has no room for a new stream; the caller enlarges
+    `entries` and calls again with the result as `start`. `mids`, `slots` (-1: none) and `seen` (bits) belong to the
+    records. `blocks`: entries in use, pairs examined, rows written to `out`.
 
     Invariant: an entry holds the highest counter of its stream delivered on the receiver's latest slot. A lower counter
-    is a violation, shown with that highest delivery, and does not move the entry; so one message that comes late is one
-    violation and not two. A delivery on another slot replaces the entry, because order does not hold across
+    is a violation, shown with that highest delivery, and does not change the entry; so one message that comes late is
+    one violation and not two. A delivery on another slot replaces the entry, because order does not hold across
     connections. Repeated deliveries (AGAIN_HERE) and retries are skipped. The check is linear: it needs no list of what
     was received.
     """
@@ -156,15 +165,15 @@ def fifo_step(
 
 @helper
 def author_sequences(w: Tables, highest: Array, author: Int, out: Array, totals: Array) -> None:
-    """Check the numbers of one author's messages in the order of their counters.
+    """Check the sequence numbers of one author's messages in the order of their counters.
 
-    Numbers must ascend inside one conversation and `proc`. `highest` has by conversation (author + 1, proc, message) of
-    the highest number so far. `totals` counts messages examined, and violations; `out` gets a row for each violation,
-    as many as fit.
+    Numbers must ascend inside one conversation and one connection of the author (`proc`). `highest`: by conversation
+    three integers, (author + 1, proc, message) of the highest number so far; updated. `totals` counts pairs examined,
+    and violations; `out` gets a row for each violation, as many as fit.
 
-    The directory lists an author's pages in the order of counters, and a page holds 64 counters in order, so walking it
-    needs no sorting. `author + 1` marks rows of `highest` as this author's, which saves clearing the array for each
-    author. A message whose number is too low does not replace the highest one.
+    The directory lists an author's pages in the order of counters, and a page holds 64 counters in order, so no sorting
+    is needed. `author + 1` marks rows of `highest` as this author's, which saves clearing the array for each author. A
+    message whose number is too low does not replace the highest one.
     """
     base = w.directory_base[author]
     for k in range(w.directory_room[author]):
@@ -201,7 +210,7 @@ def author_sequences(w: Tables, highest: Array, author: Int, out: Array, totals:
 
 @kernel
 def fifo_sequences(w: Tables, highest: Array, authors: Array, out: Array, totals: Array) -> None:
-    """Run `author_sequences` for each of the authors.
+    """Run `author_sequences` for each client number in `authors`.
 
     One call for all authors, because unpacking the arrays of `Tables` for each call from Python is slow.
     """
@@ -213,11 +222,11 @@ def fifo_sequences(w: Tables, highest: Array, authors: Array, out: Array, totals
 class Fifo(Folding):
     """State of I1: messages of one author on one connection to one conversation keep their order.
 
-    They are received in that order by every device, and numbered in that order by the platform.
+    Every device receives them in the order of sending, and the platform numbers them in that order.
 
-    Not a violation: a repeated delivery (I6); messages sent on different connections of the author; anything about a
-    message that was sent more than once, because a retry may overtake; messages never received (I4, I5b); a message
-    with several numbers (I7).
+    Not a violation: a repeated delivery (I6); another order of messages sent on different connections of the author;
+    anything about a message that was sent more than once, because a retry may overtake; messages never received (I4,
+    I5b). Not examined: the number of a message that has several (I7).
     """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:

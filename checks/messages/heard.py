@@ -1,4 +1,4 @@
-"""Checks of each received message by itself: I6 duplication, I10 integrity, I12 isolation, I15 identity."""
+"""Checks that judge each received message alone: I6 duplication, I10 integrity, I12 isolation, I15 identity."""
 
 from __future__ import annotations
 
@@ -54,15 +54,19 @@ STRANGER = -2
 
 
 STATED, UNEXPLAINED = 1, 2
-"""Bits of WHAT in rows of I15: a place stated the identity; the id is one that no login on record explains."""
+"""Bits of WHAT in rows of I15.
+
+STATED       a place of the platform stated who a device is; without this bit, who sent a message
+UNEXPLAINED  the stated id is one that no login on record explains
+"""
 
 
 @helper
 def note(row: Array, what: Int, journal: Int, r: Array, mid: Int, x: Int, y: Int) -> None:
-    """Fill `row` with a violation: kind `what`, record, client, message, conversation, and two values of the check.
+    """Fill `row` with a violation: its type `what`, record, client, message, conversation, and two values of the check.
 
-    The columns are those of `checks.engine.fold`: `r` is the record that shows it, `mid` the message (-1: none), `x`
-    and `y` go into X and Y. REC2 is 0 and MID2 -1 (none).
+    The columns are those of `checks.engine.fold`: `r` is the record of `journal` that shows the violation, `mid` the
+    message (-1: none), `x` and `y` go into X and Y. REC2 is set to 0 and MID2 to -1 (none).
     """
     row[WHAT] = what
     row[REC] = (np.int64(journal) << REC_BITS) | np.int64(r["index"])
@@ -82,10 +86,10 @@ def repeats(
 ) -> None:
     """Write a row to `out` for each delivery that repeats an earlier one, on the connection or the device.
 
-    `totals` counts deliveries examined, rows of `out`. The shared pass has set the bits of `seen` from its bit pages;
-    `bit` picks the contract's scope, AGAIN_HERE or AGAIN_ON_DEVICE. So the loop only filters and keeps no state of its
-    own. WHAT is 0 for a repetition on the same connection, 1 for one on a later connection. At most one row for each
-    record.
+    `mids`, `slots` (-1: none) and `seen` belong to the records. `totals` counts deliveries examined, rows of `out`. The
+    shared pass (`checks.engine.resolve`) has set the bits of `seen`; `bit` is the one for the contract's scope,
+    AGAIN_HERE or AGAIN_ON_DEVICE. So the loop only filters and stores nothing between calls. WHAT is 0 for a repetition
+    on the same connection, 1 for one on a later connection. At most one row for each record.
     """
     for i in range(len(records)):
         r = records[i]
@@ -102,14 +106,15 @@ def repeats(
 def changes(records: Array, journal: Int, mids: Array, w: Tables, changed: Array, out: Array, totals: Array) -> None:
     """Compare the digest (CRC-32) and size (bytes) of each record with those of its message.
 
-    Corrupt bodies become rows of `out`, differing ones rows of `changed`: message, source (1 its sending, 2 the final
-    state, 0 a delivery), digest, size (-1: not comparable), rec. `totals` counts records examined, and rows of both.
+    `mids`: by record its message, -1: none. Corrupt bodies become rows of `out`, differing ones rows of `changed`:
+    message, source (1 its sending, 2 the final state, 0 a delivery), digest, size (-1: not comparable), rec. `totals`
+    counts records examined, rows of `out`, rows of `changed`.
 
-    The message's entry holds the content of whichever record was read first. Records that agree with it are only
-    counted in it (`agreed`, `agreed_retries`); only those that differ cost a row. So memory grows with the differences,
-    not with the deliveries. If the sending turns out to differ from the entry, `Integrity.peek` exchanges the two
-    counts: those that agreed with the wrong reference are the violations. Sizes of retries are not compared, because a
-    body states its attempt.
+    The message's entry in `w.messages` holds the content of whichever record was read first. Records that agree with
+    the entry are only counted there (`agreed`, `agreed_retries`); only those that differ cost a row. So memory grows
+    with the differences, not with the deliveries. If the sending turns out to differ from the entry, then
+    `Integrity.peek` counts the records that agreed with the entry as the violations. Sizes of retries are not compared,
+    because a body states its attempt.
     """
     for i in range(len(records)):
         r = records[i]
@@ -146,7 +151,7 @@ def changes(records: Array, journal: Int, mids: Array, w: Tables, changed: Array
 
 @helper
 def shows_a_stranger(r: Any, w: Tables) -> bool:
-    """Return whether a presence in a conversation is about a user of the run who does not belong to it."""
+    """Return whether a PRESENCE record is about a user of the run who does not belong to the record's conversation."""
     # An author beyond the roster is no user of the run, so the record is about nobody whom we know.
     unknown: bool = r["author"] >= len(w.user_of)
     return not unknown and subscription(w, np.int64(r["author"]), np.int64(r["conv"])) < 0
@@ -156,8 +161,9 @@ def shows_a_stranger(r: Any, w: Tables) -> bool:
 def strays(records: Array, journal: Int, mids: Array, subs: Array, w: Tables, out: Array, totals: Array) -> None:
     """Write a row to `out` for each record that reached a non-member, or came under another conversation's name.
 
-    `totals` counts records examined, rows of `out`. WHAT is 0: message to a stranger, 1: misrouted message, 2: push
-    (agent's answer, presence, shared state) to a stranger, 3: presence of a stranger.
+    `mids`, `subs`: by record its message and subscription, -1: none. `totals` counts records examined, rows of `out`.
+    WHAT is 0: message to a non-member, 1: message under another conversation's name, 2: push (agent's answer, presence,
+    shared state) to a non-member, 3: presence of a user who is no member.
 
     `subs` is -1 exactly where the roster does not have the device in the conversation, so membership costs no look-up,
     except for the second user that a presence names. Bodies that cannot be trusted are skipped, because they do not say
@@ -190,10 +196,11 @@ def strays(records: Array, journal: Int, mids: Array, subs: Array, w: Tables, ou
 def statements(records: Array, journal: Int, mids: Array, user_of: Array, out: Array, totals: Array) -> None:
     """Write a row to `out` for each record that states another user than the true one.
 
-    `totals` counts statements examined, rows of `out`. A stated id is in `aux`: a client number, STRANGER for an id
-    that no login explains, -1 if the platform states none. Clients are compared by user, because a platform names
-    users, not devices. The truth is the device that logged in (IDENTITY) or the author in the body. MID2 of a row holds
-    the true user, so that `Identity` can count by user what a torn record makes doubtful.
+    `mids`: by record its message, -1: none. `user_of`: by client its user. `totals` counts statements examined, rows of
+    `out`. A stated id is in `aux`: a client number, STRANGER for an id that no login explains, -1 if the platform
+    states none. Clients are compared by user, because a platform names users, not devices. The true user is that of the
+    device that logged in (IDENTITY) or of the author in the body. MID2 of a row holds the true user, so that `Identity`
+    can count by user which violations a missing part of the record makes doubtful.
     """
     for i in range(len(records)):
         r = records[i]
@@ -220,10 +227,13 @@ def statements(records: Array, journal: Int, mids: Array, user_of: Array, out: A
 
 
 class PerRecord(Folding):
-    """Base class of checks whose violations are certain at once. Subclasses implement `step` and `describe`."""
+    """Base class of checks that count and store violations while records are read.
+
+    Subclasses implement `step` and `describe`; those whose violations may still change override `peek` or `finish`.
+    """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
-        """Start with zero totals: examined, rows of violations, and one for the check's own use."""
+        """Start with zero `totals`: records examined, rows written to `world.out`, a number for the check's own use."""
         super().__init__(check, roster, contract)
         self.totals = np.zeros(3, np.int64)
 
@@ -236,16 +246,17 @@ class PerRecord(Folding):
         return self.peek(end.world)
 
     def counted(self, world: World) -> None:
-        """Take over what a kernel has counted in `totals` (examined so far, rows that it wrote to `world.out`).
+        """Take over what a kernel has counted in `totals` and written to `world.out`.
 
-        Sets `examined`, adds the rows to the violations, and sets their number in `totals` to 0.
+        Sets `examined` to the first total, adds the rows (second total) to the violations, and sets the second total to
+        0.
         """
         self.suspects.take(world.out, int(self.totals[1]))
         self.totals[1] = 0
         self.examined = int(self.totals[0])
 
     def describe(self, world: World, row: tuple[int, ...]) -> Finding:
-        """Return the finding of a violation's row. Subclasses implement it."""
+        """Return the finding of a violation, `row` having the columns WHAT … Y. Subclasses implement it."""
         raise NotImplementedError
 
 
@@ -253,7 +264,7 @@ class NoDuplication(PerRecord):
     """State of I6: a message is delivered at most once on a connection, or to a device where the contract says so.
 
     Not a violation: history replayed on joining; a message that was sent several times to a platform that does not
-    promise idempotence; a delivery to a device that does not belong there (I12).
+    promise idempotence; a delivery to a device that does not belong to the conversation (I12).
     """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
@@ -265,7 +276,8 @@ class NoDuplication(PerRecord):
     def step(self, view: View) -> None:
         """Implement `Fold.step`: look for repeated deliveries.
 
-        Without promised idempotence they are decided at the end, which knows the retried messages.
+        Unless the contract promises idempotence, the rows are stored undecided: a message that turns out to be retried
+        may come twice.
         """
         out = view.world.out
         repeats(view.records, view.journal, view.mid, view.slot, view.seen, self._bit, out, self.totals)
@@ -277,7 +289,8 @@ class NoDuplication(PerRecord):
     def peek(self, world: World) -> Verdict:
         """Implement `Fold.peek`: return the violations so far.
 
-        Unless the contract promises idempotence, messages that are known to be retried are left out.
+        Unless the contract promises idempotence, repeated deliveries of messages that are known to be retried are left
+        out.
         """
         decided, flags = Suspects(), world.messages()["flags"]
         for rows in self._undecided:
@@ -297,9 +310,9 @@ class Integrity(PerRecord):
 
     The checksum in the body matches, and digest and size are the same as at the sender.
 
-    Not a violation: another size of a retry, whose body states its attempt; anything of a message whose sending is not
-    on record (I8). A message that was received before its sending was read is compared with the first record of it; the
-    end corrects that if it was the wrong one.
+    Not a violation: another size of a retry, whose body states its attempt; anything about a message whose sending is
+    not on record (I8). A message that was received before its sending was read is compared with the first record of the
+    message; `peek` corrects the count when the sending turns out to differ from that record.
     """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
@@ -315,7 +328,10 @@ class Integrity(PerRecord):
         self.counted(world)
 
     def peek(self, world: World) -> Verdict:
-        """Implement `Fold.peek`: return the violations so far, corrected where the sending was not read first."""
+        """Implement `Fold.peek`: return the violations so far, corrected where the sending was not read first.
+
+        `changes` has compared the records of such a message with the record that was read first.
+        """
         messages = world.messages()
         rows = self._changed[: int(self.totals[2])]
         rows = rows[(messages["flags"][rows[:, 0]] & INVOKED) > 0]
@@ -356,21 +372,21 @@ _PUSHED_WHAT = {K_RUN: "stranger-run", K_PRESENCE: "stranger-presence", K_SEEN: 
 
 
 class Isolation(PerRecord):
-    """State of I12: no device is sent anything of a conversation it does not belong to, or under a wrong one's name.
+    """State of I12: a device is sent only what belongs to its conversations, and under the name of the true one.
 
-    This covers messages, agents' answers, presence (and no user is shown as present where they are not a member),
-    edits, read marks and names. Membership is the tester's own roster. Not examined: bodies that are corrupt (I10) or
-    of another run (I8), because they do not say where they belong.
+    This covers messages, agents' answers, presence, edits, read marks and names; a presence must also name a member of
+    the conversation. Membership is the tester's own roster. Not examined: bodies that are corrupt (I10) or of another
+    run (I8), because they do not say where they belong.
     """
 
     def step(self, view: View) -> None:
-        """Implement `Fold.step`: look for records that reached a device outside their conversation."""
+        """Implement `Fold.step`: look for records of a conversation that reached a device outside of it."""
         world = view.world
         strays(view.records, view.journal, view.mid, view.sub, world.tables, world.out, self.totals)
         self.counted(world)
 
     def describe(self, world: World, row: tuple[int, ...]) -> Finding:
-        """Implement `PerRecord.describe`: return the finding of a record outside its conversation."""
+        """Implement `PerRecord.describe`: return the finding of a record that reached a non-member or is misrouted."""
         if row[WHAT] == 3:
             return finding(world, "presence-of-stranger", row, row[REC], stated=row[X])
         if row[WHAT] == 2:
@@ -380,14 +396,14 @@ class Isolation(PerRecord):
 
 
 class Identity(PerRecord):
-    """State of I15: the platform names the true sender of every message, and the true user in every identity.
+    """State of I15: the platform names the true sender of every message, and the true user in every identity it states.
 
     Not examined: places that state no user. Where a part of the record is missing, an id that no login on record
     explains is a violation only if the true user's own id is on record, and if the platform gives one id to each user.
     """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
-        """Reserve for each user of `roster` a counter of unexplained ids, and the first record with one."""
+        """Start without violations. Those with unexplained ids are counted by user of `roster`."""
         super().__init__(check, roster, contract)
         users = max(roster.user_of, default=-1) + 1
         self._unexplained = np.zeros(users, np.int64)
@@ -395,10 +411,10 @@ class Identity(PerRecord):
         self._strangers = Suspects()
 
     def step(self, view: View) -> None:
-        """Implement `Fold.step`: look for wrong users.
+        """Implement `Fold.step`: look for statements that name a wrong user.
 
-        Ids that no login explains are counted for each user apart from other violations, because they may be doubtful
-        at the end (`finish`).
+        Ids that no login explains are counted by user, apart from other violations, because they may be doubtful at the
+        end (`finish`).
         """
         world, out = view.world, view.world.out
         statements(view.records, view.journal, view.mid, world.tables.user_of, out, self.totals)
@@ -426,7 +442,7 @@ class Identity(PerRecord):
         return self._judge(end.world, named & self._ids_known(end) if end.partial else named)
 
     def _ids_known(self, end: End) -> Array:
-        """Return by user whether the platform's id of them is on record; False for all if some user has two ids."""
+        """Return bool by user: whether the platform's id of the user is on record. All False if a user has two ids."""
         ids: dict[int, set[str]] = {}
         for client, text in end.facts.get("identities", ()):
             if client < len(self.roster.user_of):

@@ -20,9 +20,9 @@ from earwitness.checks.verdict import Finding, Verdict
 
 NEVER = np.iinfo(np.int64).max
 STARTED, THINKING, TOOL_STARTED, TOOL_COMPLETED, CHUNK, COMPLETED, ERROR, BROKEN_OFF = range(1, 9)
-"""Events of a run, as in `attempt` of a RUN record."""
+"""Events of an agent's answer ("run"), as in `attempt` of a RUN record."""
 FINE, HEADLESS, RESTARTED, CHUNKS, TOOLS, AFTER, ENDLESS, CUT_OFF, HOLE, DIFFERS, RESTATED, STORED_OTHERWISE = range(12)
-"""Rules that a run may break; FINE: none."""
+"""Rules that an answer may break, as `AgentStream` describes them; FINE: none is broken."""
 _WHAT = {
     HEADLESS: "headless",
     RESTARTED: "restarted",
@@ -61,16 +61,22 @@ RUN = np.dtype(
         ("last", "<i8"),
     ]
 )
-"""State of one run on one connection.
+"""State of one agent's answer ("run") on one connection; `rec` means the reference of a record.
 
-chunk        the next chunk, -1 any; first_chunk: the first one that came here, -1 none
+conn, slot   numbers of the connection and of the subscription on it, slot -1: none
+conv, run    conversation, and the number of the run in its journal
+chunk        number of the next chunk, -1: any; first_chunk: number of the first one on this connection, -1: none
+tools        tools started and not completed
 content      hash of all chunks that came, by number and digest; digests: how many of them had a digest
-name         CRC-32 of the run's id, the same in all journals; without one its number in this journal
+name         CRC-32 of the run's id, the same in all journals; without an id a number of this journal alone
 answer       CRC-32 of the whole answer, 0: not recorded
-joined       time (ns) of the connection's JOIN + 1, 0 unknown; parted: how often the connection had left before
-ended        1 by an error or broken off, 2 completed; whole: the run's start came on this connection
-continued    the platform had said that nothing was missed before
-broken       the first rule that was broken, by the record `last`; first: the run's first record here
+joined       time (ns) of the connection's JOIN + 1, 0: unknown
+parted       number of LEAVEs on the slot before the run began
+ended        0: not yet, 1: by an error or broken off, 2: completed
+whole        1: the run's start came on this connection; headless: 1: its first event here was another one
+continued    1: the slot's JOIN said that nothing was missed (CONTINUED)
+broken       the first rule that was broken; last: rec that broke it, else of the latest event
+first        rec of the run's first event on this connection
 """
 
 
@@ -78,13 +84,13 @@ broken       the first rule that was broken, by the record `last`; first: the ru
 def broken_rule(run: Array, event: Int, chunk: Int) -> Int:
     """Process one event of an agent's answer; return the rule that it breaks, or FINE.
 
-    `run`: its RUN row, updated. `event`: STARTED … BROKEN_OFF; the STARTED that begins a run is not passed. `chunk`:
-    number of the event's chunk. `run["chunk"]` is the next number that must come; it starts at 0, or at -1 (any) for a
-    run whose beginning was missed.
+    `run`: RUN row of the answer, updated. `event`: STARTED … BROKEN_OFF; the STARTED with which an answer begins is not
+    passed. `chunk`: number of the event's chunk. `run["chunk"]` is the next number that must come; it starts at 0, or
+    at -1 (any) for an answer whose beginning was missed.
 
     Tools are counted and not named: records do not say which tool it was, so only a completion without a start, and a
-    tool open at the completion, can be found. A run without its beginning (`headless`) may complete tools that started
-    before.
+    tool open at the completion, can be found. An answer without its beginning (`headless`) may complete tools that
+    started before.
     """
     # Tested first: behind the end every event is wrong, whatever it is.
     if run["ended"]:
@@ -132,16 +138,17 @@ def runs_step(
 ) -> None:
     """Check the events of each agent's answer ("run") on each connection.
 
-    `joined`: by slot, time of joining + 1 (ns); `continued`: by slot, 1 after CONTINUED; `parted`: by slot, number of
-    LEAVEs. `first_sent`: by conversation, time of the first sending (ns). `keys`, `places`: hash table from run and
-    connection to the index in `runs`. `runs`: RUN rows, `used[0]` of them. All of these are updated.
+    `slots`, `conns`: by record its subscription on one connection, and its connection, -1: none. All others are
+    updated. `joined`: by slot, time of joining + 1 (ns), 0: none; `continued`: by slot, 1 after a JOIN with CONTINUED;
+    `parted`: by slot, number of LEAVEs. `first_sent`: by conversation, time of the first sending (ns). `keys`,
+    `places`: hash table from connection and run to the index in `runs`. `runs`: RUN rows, `used[0]` of them in use.
 
-    A run is a small state machine for each connection (`broken_rule`), so that one row replaces the list of its events.
-    The key conn << 32 | run needs a hash, because many runs interleave on one connection; probing is that of
-    `tables.place`, with two flat arrays at most half full. Only the first broken rule is kept: what follows it is a
-    consequence. `content` is a rolling hash of (number, digest) in order of arrival. Two devices that received the same
-    pieces in order have the same value, without keeping any text. After a LEAVE (`parted` differs) nothing more is
-    judged on that run.
+    Each answer is a small state machine for each connection (`broken_rule`), so that one row replaces the list of its
+    events. The key conn << 32 | run needs a hash, because many answers interleave on one connection; probing is that of
+    `tables.place`, with two flat arrays at most half full. Only the first broken rule is kept: later ones are its
+    consequences. `content` is a rolling hash of (number, digest) in order of arrival. Two devices that received the
+    same pieces in order have the same value, without keeping any text. After a LEAVE (`parted` differs) nothing more is
+    judged on that answer.
     """
     for i in range(len(records)):
         r = records[i]
@@ -202,10 +209,10 @@ def runs_step(
 
 @kernel
 def refilled(old_keys: Array, old_places: Array, keys: Array, places: Array) -> None:
-    """Copy all keys and places into larger arrays, whose keys are empty (-1).
+    """Copy all entries of the hash table (`old_keys`, `old_places`) into larger arrays, whose keys are empty (-1).
 
-    Runs keep their indexes in `runs`; only the table that finds them grows. As in `checks.engine.tables.rehash`, each
-    key is placed once, since none occurs twice.
+    Rows keep their indexes in `runs`; only the table that finds them grows. As in `checks.engine.tables.rehash`, each
+    key is inserted once, since none occurs twice.
     """
     for i in range(len(old_keys)):
         if old_keys[i] != -1:
@@ -218,17 +225,18 @@ def refilled(old_keys: Array, old_places: Array, keys: Array, places: Array) -> 
 class AgentStream(Folding):
     """State of I24: on each connection an agent's answer (a "run") is delivered once and in order.
 
-    That is: started, chunks without a hole, each completed tool was started, one completed or error, nothing after it.
-    An answer that its platform breaks off has no such end.
-    Counted are answers on connections, but not one whose end did not come and was not due, such as one that the tester
-    cut.
+    The order is: a start, then chunks without a gap and tools, of which each completed one was started, then one end:
+    completed or error. Nothing comes after the end. An answer that the platform breaks off has no such end, which is a
+    violation. Examined are answers on connections that broke a rule or ended. An answer without its end is examined
+    only where the connection lasted, not where for example the tester closed it.
 
-    All devices that receive one answer agree. A device that got its completion has received every piece that another
-    device received (*cut-off*), with the same content (*differs*). Where the contract has `resume` and
-    `resume_answers`, this also holds across a reconnect after which the platform said that nothing was missed (*hole*).
+    All devices that receive one answer agree. A device to which its completion was delivered has received every piece
+    that another device received (*cut-off*), with the same content (*differs*). Where the contract has `resume` and
+    `resume_answers`, no piece is missing between two connections either, if the platform said on reconnecting that
+    nothing was missed (*hole*).
 
-    The answer that is stated with the end (*restated*), and the one in the final state (*stored-otherwise*), are what
-    the pieces make together; the latter where the final state has answers of the conversation at all.
+    The pieces together make the answer that is stated with the end (*restated*), and the one in the final state
+    (*stored-otherwise*); the latter is judged where the final state has answers of the conversation at all.
 
     Not a violation: a missing end where the connection did not last until the run was drained; anything after the
     connection has left the conversation; a missing beginning of an answer that may have begun before the connection
@@ -236,7 +244,7 @@ class AgentStream(Folding):
     """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
-        """Start without answers. Their hash table is at most half full, and grows."""
+        """Start without answers."""
         super().__init__(check, roster, contract)
         self._duties = Duties()
         self._joined, self._parted = np.zeros(1024, np.int64), np.zeros(1024, np.int32)
@@ -271,7 +279,7 @@ class AgentStream(Folding):
             self._keys, self._places = keys, places
 
     def peek(self, world: World) -> Verdict:
-        """Implement `Fold.peek`: return violations that an event proves."""
+        """Implement `Fold.peek`: return the violations that a single event proves."""
         runs = self._runs[: int(self._used[0])]
         return self._judge(world, runs, runs["broken"].copy())
 
@@ -302,7 +310,11 @@ class AgentStream(Folding):
         return self._judge(world, runs, broken)
 
     def _stored_otherwise(self, world: World, runs: Array, broken: Array) -> list[int]:
-        """Return the runs whose whole answer the final state lacks, in conversations of which it has answers."""
+        """Return the indexes of completed answers that the final state does not have with the same text.
+
+        Only conversations count that were read completely and whose final state has answers. `broken`: by row of
+        `runs`, the rule that it breaks; only rows that are FINE are compared.
+        """
         read = world.read_completely()
         told = (broken == FINE) & (runs["ended"] == 2) & (runs["answer"] > 0)
         kept = {conv for conv, _ in self._stored if conv < len(read) and read[conv]}
@@ -320,7 +332,10 @@ class AgentStream(Folding):
 
 
 def _disagreement(runs: Array) -> Array:
-    """Return CUT_OFF, DIFFERS or FINE by run on a connection, compared with the other connections of the same run."""
+    """Return CUT_OFF, DIFFERS or FINE for each row of `runs`, compared with the same answer on other connections.
+
+    DIFFERS is the state of rows whose content is not the one that most connections received.
+    """
     result = np.full(len(runs), FINE, np.uint8)
     if not len(runs):
         return result
@@ -341,7 +356,10 @@ def _disagreement(runs: Array) -> Array:
 
 
 def _holes(runs: Array, clients: Array, promised: bool) -> list[int]:
-    """Return the runs that a device continues to receive on a further connection, without what lies between."""
+    """Return the indexes of rows that continue an answer on a later connection of a device with pieces missing before.
+
+    `clients`: by row its device. `promised`: the platform promises to resume answers; if not, the list is empty.
+    """
     if not promised:
         return []
     found = []
