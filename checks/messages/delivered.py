@@ -1,4 +1,4 @@
-"""I5b: a message that took effect is received by every device that was subscribed throughout."""
+"""I5b: a message that took effect is received by every device that was subscribed from its sending to the end."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ from earwitness.checks.verdict import Doubt, Finding, Verdict
 
 NEVER = np.iinfo(np.int64).max
 RECEIVING_NS = 2_000_000_000
-"""Time before a cut-off drain, in ns: a connection that received something in it was still receiving."""
+"""Time in ns before a deadline cut off the drain: a device that received something in it was still receiving."""
 
 
 @kernel
 def latest_step(records: Array, subs: Array, times: Array, latest: Array) -> None:
     """Store for each client the time (ns) of its last reception, and for each subscription the highest number received.
 
-    `times`: by client; `latest`: by subscription; -1 for none. Both only grow, so the order of reading does not matter.
-    They show at the end whether a connection was still receiving when our own deadline ended the run: then what has a
-    higher number may have been on its way. Numbers and times are kept for all subscriptions, not only for those that
-    need it, because it is known only at the end whether the drain was cut.
+    `subs`: by record its subscription, -1: none. `times`: by client; `latest`: by subscription; -1 for none. Both only
+    grow, so the order of reading does not matter. They show at the end whether a connection was still receiving when
+    the tester's deadline ended the run: then what has a higher number may have been on its way. Numbers and times are
+    stored for all subscriptions, because it is known only at the end whether the drain was cut.
     """
     for i in range(len(records)):
         r = records[i]
@@ -64,7 +64,7 @@ class Latest:
         self._times, self._numbers = np.zeros(0, np.int64), np.zeros(0, np.int64)
 
     def step(self, view: View) -> None:
-        """Store the receptions of a chunk."""
+        """Store the receptions of the chunk `view`."""
         if not len(self._times):
             self._times, self._numbers = _none(len(view.world.tables.user_of)), _none(view.world.members)
         latest_step(view.records, view.sub, self._times, self._numbers)
@@ -72,7 +72,7 @@ class Latest:
     def by_device(self, world: World) -> Array:
         """Return an int64 array (subscription, 2): when its device last received anything; its highest number received.
 
-        The time (ns) counts in any conversation, because messages for a device wait in one queue: a busy conversation
+        The time (ns) is that of any conversation, because messages for a device wait in one queue: a busy conversation
         delays the others. -1: nothing was received.
         """
         clients = world.tables.sub_client
@@ -106,12 +106,12 @@ def absences(
     index of `due` (time of sending in ns, NEVER: no effect), `author` (client, -1: none) and `mids` (message numbers).
     `duties`: DUTY by subscription. `echo`: senders receive their own messages. `latest`: as `Latest.by_device` returns
     it. `out`: a row for each miss. `totals` counts: examined, missing, missing where the end of the run is not on
-    record, missing where our own deadline cut off what still arrived.
+    record, missing where the tester's deadline cut off what still arrived.
 
     The loop visits members × messages of each conversation. So messages are sorted by conversation and position
-    beforehand; positions of one subscription then run through its bit pages in order, and a page is looked up once for
-    SPAN = 256 messages (`pos & (SPAN - 1) == 0`). A span without a page was not received at all (`page` -1).
-    `totals[1]` counts all misses, but only as many rows as fit into `out` are written.
+    beforehand; positions of one subscription then go through its bit pages in order, and a page is looked up once for
+    SPAN = 256 messages (`pos & (SPAN - 1) == 0`). Of a span without a page (`page` -1) nothing was received.
+    `totals[1]` counts all violations, but only as many rows as fit into `out` are written.
     """
     for sub in range(len(duties)):
         duty = duties[sub]
@@ -169,32 +169,32 @@ class Delivered(Folding):
 
     - if it is stored;
     - where the contract has no history, if it was acknowledged;
-    - where it has no acknowledgements either, if any device received it.
+    - where it has no acknowledgements either, if any device received the message.
 
     A message that is stored and was never acknowledged may have been stored after all devices had gone. It counts if
     its number is below an acknowledged one of its conversation (the drain waits for those), or without numbers if any
     device received it.
 
-    If the deadline of the drain passed while messages still arrived, a connection that was still receiving (in any
-    conversation) is not known to have lost what has a higher number than its latest delivery in the conversation:
-    UNKNOWN. A connection that was silent has lost it.
+    If the deadline of the drain passed while messages still arrived, it is UNKNOWN whether a device that was still
+    receiving (in any conversation) lost messages with a higher number than its latest in the conversation: they may
+    have been on their way. A device that had received nothing in the last seconds has lost them.
 
     Not a violation:
 
     - Anything on a subscription that the platform cut, unless it promises to resume and said that nothing was missed.
     - Absences in a run whose end is not on record (UNKNOWN).
     - A message that came only under another conversation's name (I12).
-    - The author's own device where the platform does not echo.
+    - A missing message on its author's own device, where the platform does not echo.
     """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
-        """Start without duties, and with nothing received by any subscription (-1)."""
+        """Start without connection times and deliveries."""
         super().__init__(check, roster, contract)
         self._duties = Duties()
         self._latest = Latest()
 
     def step(self, view: View) -> None:
-        """Implement `Fold.step`: store the times of duties and the latest deliveries."""
+        """Implement `Fold.step`: store the times of connections and subscriptions, and the latest deliveries."""
         self._duties.step(view)
         self._latest.step(view)
 
@@ -222,7 +222,7 @@ class Delivered(Folding):
         )
 
     def _cut(self, end: End, missing: int) -> Doubt:
-        """Return the reason about deliveries that our own deadline cut off."""
+        """Return the doubt about `missing` deliveries that the deadline of the drain cut off."""
         after = f"the drain ended after {self._duties.drained_after_s(end):.0f} s while messages still arrived"
         return Doubt(f"{{n}} deliveries had not come: {after}; raise --drain-s", missing)
 
@@ -235,7 +235,7 @@ class Delivered(Folding):
 
 
 def by_conversation(world: World, contract: Contract) -> tuple[Array, Array, Array, Array]:
-    """Return (first, mids, due, author) for `absences`: messages ordered by conversation and position."""
+    """Return (first, mids, due, author) as `absences` reads them: messages ordered by conversation and position."""
     messages, w = world.messages(), world.tables
     first = np.concatenate([[0], np.cumsum(w.conv_next)]).astype(np.int64)
     known = np.flatnonzero(messages["conv"] >= 0)
@@ -250,7 +250,7 @@ def by_conversation(world: World, contract: Contract) -> tuple[Array, Array, Arr
 
 
 def _effective(messages: Array, contract: Contract) -> Array:
-    """Return by message whether it took effect, see `Delivered`."""
+    """Return bool by message: whether it took effect, as `Delivered` defines it."""
     flags = messages["flags"]
     acked = (flags & ACKED) > 0
     if not contract.history:
@@ -265,7 +265,7 @@ def _effective(messages: Array, contract: Contract) -> Array:
 
 
 def unread(world: World) -> int:
-    """Return how many acknowledged, not stored messages are in conversations without a complete final read.
+    """Return how many acknowledged messages without STORED are in conversations without a complete final read.
 
     It is unknown whether they are stored.
     """
@@ -276,7 +276,7 @@ def unread(world: World) -> int:
 
 
 def below_acked(messages: Array) -> Array:
-    """Return for each message whether its number is below the highest acknowledged number of its conversation.
+    """Return bool by message: whether its number is below the highest acknowledged number of its conversation.
 
     A message with two numbers counts as having none.
     """

@@ -15,11 +15,12 @@ from earwitness.checks.verdict import Finding
 
 @kernel
 def echoes(records: Array, journal: Int, mids: Array, subs: Array, out: Array, totals: Array) -> None:
-    """Write a row to `out` for each delivery of an own message on the connection that sent it.
+    """Write a row to `out` for each delivery of a device's own message on the connection that sent it.
 
-    `totals` counts sendings, rows of `out`. The body states the sending connection's epoch modulo 256 (`proc`), so one
-    comparison with `conn & 255` decides and no sending must be found. Epochs of one device that differ by 256 would
-    look the same; such a device would have to reconnect 256 times while a message is under way.
+    `mids`, `subs`: by record its message and subscription, -1: none. `totals` counts sendings, rows of `out`. The body
+    states the number of the sending connection modulo 256 (`proc`), so one comparison with `conn & 255` decides and no
+    sending must be found. Connections of one device whose numbers differ by 256 would look the same; such a device
+    would have to reconnect 256 times while a message is under way.
     """
     for i in range(len(records)):
         r = records[i]
@@ -34,10 +35,11 @@ def echoes(records: Array, journal: Int, mids: Array, subs: Array, out: Array, t
 
 
 class NoEcho(PerRecord):
-    """State of I45: a sender is not sent its own message on the connection on which it was sent.
+    """State of I45: a sender is not sent its own message on the connection on which it sent it.
 
-    Not a violation: the message on the same user's other devices; on a later connection of the device (a platform that
-    resumes may send what was missed, own messages included); history replayed on joining. Examined: sendings.
+    Not a violation: the message on another device of the same user; the message on a later connection of the device (a
+    platform that resumes may send what was missed, own messages included); history replayed on joining. Examined:
+    sendings.
     """
 
     def step(self, view: View) -> None:

@@ -1,8 +1,9 @@
-"""I25: a time bound from acknowledged to delivered.
+"""I25: a message is delivered within a bounded time after its acknowledgement.
 
-There are two ways to break it. *Late*: a device received the message after its deadline, on the connection on which it
-was waiting (counted while records are read). *Missed*: a connection was open until the deadline and the message did not
-come on it (found at the end, `checks.messages.missed`). What happens to the connection afterwards excuses nothing.
+There are two ways to break the bound. *Late*: a device received the message after its deadline, on the connection on
+which the device was waiting (counted while records are read). *Missed*: a connection was open until the deadline and
+the message did not come on it (found at the end, `checks.messages.missed`). What happens to the connection after the
+deadline excuses nothing.
 """
 
 from __future__ import annotations
@@ -29,25 +30,29 @@ CONTINUED = int(Flag.CONTINUED)
 DRAIN = int(Phase.DRAIN)
 
 HEARING = np.dtype([("acked", "<i8"), ("earliest", "<i8"), ("t", "<i8"), ("rec", "<i8"), ("since", "<i8")])
-"""Deliveries of one message; times in ns + 1, 0 is none.
+"""Acknowledgement and deliveries of one message; times in ns + 1, 0 is none.
 
-acked     time of its first OK
-earliest  earliest JOIN of the devices that received it
-t, rec    its latest delivery to a device that had joined before the sending
+acked     time of the message's first OK
+earliest  earliest JOIN of the devices that received the message
+t, rec    time and record of its latest delivery to a device that had joined before the sending
 since     when that device had joined
 """
 
 WAITING = np.dtype([("mid", "<i8"), ("t", "<i8"), ("since", "<i8"), ("rec", "<i8")])
-"""Delivery whose message's sending has not been read yet; times in ns + 1."""
+"""Delivery of a message whose sending has not been read yet; times in ns + 1.
+
+`mid`: number of the message. `t`, `rec`: time and record of the delivery. `since`: when the device had joined.
+"""
 SETTLE = 1 << 17
-"""Number of waiting deliveries from which on `settle` is tried while stepping."""
+"""Number of deliveries in the list of WAITING rows from which on `step` calls `settle` to shorten it."""
 
 
 @helper
 def heard_at(h: Array, t: Int, rec: Int, since: Int) -> None:
-    """Update the latest delivery in `h`, the HEARING row of a message, with one at `t` to a device joined at `since`.
+    """Set the latest delivery in `h`, a message's HEARING row, to one at `t` if that is later than the one in `h`.
 
-    Times are ns + 1. Of two deliveries at the same time the one with the higher record reference is stored.
+    `rec`: reference of the delivery's record. `since`: when the device had joined. Times are ns + 1. Of two deliveries
+    at the same time the one with the higher record reference is stored.
     """
     # The order of reading must not show in the verdict: the journals of a run come in batches, in any order.
     if t > h["t"] or (t == h["t"] and rec > h["rec"]):
@@ -58,14 +63,14 @@ def heard_at(h: Array, t: Int, rec: Int, since: Int) -> None:
 
 @kernel
 def settle(waiting: Array, messages: Array, hearings: Array, used: Array) -> None:
-    """Enter the waiting deliveries whose sending is known by now into `hearings`, and move the others to the front.
+    """Move the deliveries in `waiting` whose sending has been read by now into `hearings`, and the others to the front.
 
-    A delivery to a device that joined after the sending is dropped. `hearings`: HEARING by message. `used[0]`: rows of
-    `waiting`.
+    A delivery to a device that joined after the sending is dropped. `waiting`: WAITING rows, `used[0]` of them in use
+    before and after. `messages`: MESSAGE rows. `hearings`: HEARING by message.
 
-    `waiting` is compacted in place: `left` never passes `i`, so a row is copied only to a place that was already read.
-    It runs when the list has grown past a threshold, and that is raised to twice what remained. So the cost stays
-    linear even if many sendings stand in a journal that is read last.
+    The array is compacted in place: `left` never passes `i`, so a row is copied only to a place that was already read.
+    `LivenessBound.step` calls this when the list has grown past a threshold, and raises that by twice what remained. So
+    the cost stays linear even if many sendings are in a journal that is read last.
     """
     left = 0
     for i in range(used[0]):
@@ -95,16 +100,17 @@ def hearings_step(
     used: Array,
     drain: Array,
 ) -> None:
-    """Keep by message the time of its acknowledgement and of its latest delivery to a device that was waiting for it.
+    """Store by message the time of its acknowledgement and of its latest delivery to a device that had joined before.
 
-    `bound`: the contract's, in ns. Updated are `since` (by slot, time of joining + 1, 0: not subscribed), `hearings`
-    (HEARING by message), `waiting` with `used[0]` rows (see `settle`), and `drain` (earliest time of DRAIN). All times
-    are ns + 1 except `drain`, so that 0 means none in zeroed arrays.
+    `mids`, `slots` (-1: none) and `seen` (bits) belong to the records; a slot is a subscription on one connection.
+    `bound`: the contract's, in ns. `messages`: MESSAGE rows. Updated are `since` (by slot, time of joining + 1, 0: not
+    subscribed), `hearings` (HEARING by message), `waiting` with `used[0]` rows (see `settle`), and `drain` (earliest
+    time of DRAIN). All times are ns + 1 except `drain`, so that 0 means none in zeroed arrays.
 
     Only the latest delivery matters: if it is in time, all are. So a message costs one row of 40 bytes, whatever the
     number of its receivers. A delivery within `bound` of the device's joining cannot be late, because the device joined
     before the sending, which was before the acknowledgement; it needs no row. Whether the device had joined before the
-    sending is known only when the sending was read, possibly in another journal; until then the delivery waits in
+    sending is known only when the sending was read, possibly in another journal; until then the delivery is a row of
     `waiting`. Repetitions (HEARD_BEFORE) and the author's own device are skipped.
     """
     for i in range(len(records)):
@@ -152,22 +158,22 @@ def hearings_step(
 
 
 class LivenessBound(Folding):
-    """State of I25: a subscribed device receives a message within the contract's bound of its acknowledgement.
+    """State of I25: a subscribed device receives a message within the contract's bound after its acknowledgement.
 
     The device must have been subscribed from before the sending. Counted are messages. Not judged:
 
-    - A message, if a fault was on between its sending and the bound.
-    - The author's own device.
-    - A late delivery, if DRAIN came before the bound had passed.
-    - A device that received nothing, if its connection ended or it left the conversation before the bound had passed,
-      or if its journal lacks its end.
+    - A message, if a fault was on between its sending and its deadline.
+    - A message on its author's own device.
+    - A late delivery, if DRAIN came before the deadline.
+    - A missing delivery, if the connection ended or the device left the conversation before the deadline, or if the
+      device's journal lacks its end.
     """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
-        """Read the bound from `contract.delivery_bound_s`, in ns. None: nothing is judged."""
+        """Read the bound (ns) from `contract.delivery_bound_s`. Nothing is judged if that is None."""
         super().__init__(check, roster, contract)
         self.judged = np.zeros(0, np.int64)
-        """Messages that were examined, when it has concluded."""
+        """Numbers of the messages that were examined; empty before `finish`."""
         bound_s = contract.delivery_bound_s
         self._bound = None if bound_s is None else int(bound_s * 1e9)
         self._since = np.zeros(1024, np.int64)
@@ -205,8 +211,9 @@ class LivenessBound(Folding):
     def finish(self, end: End) -> Verdict:
         """Implement `Fold.finish`: look for late and missed messages.
 
-        UNKNOWN without a bound, with unknown clocks or faults, and if a large loop lag of the tester, or its being
-        behind in reading, may explain lateness.
+        UNKNOWN without a bound, if clocks were not compared, or if faults are missing from the record. UNKNOWN also if
+        messages seem late and the tester itself may be the cause: its loop lag was above the bound, or it was behind in
+        reading.
         """
         if self._bound is None:
             return self.conclude(unknown="the contract states no bound")
@@ -237,10 +244,10 @@ class LivenessBound(Folding):
     def _proven(
         self, end: End, bound: int, clocks: int, faults: list[Window], seeming: Array
     ) -> tuple[Array, Missed, Doubt]:
-        """Return (late messages, missed ones, why others that seem so cannot be judged).
+        """Return (numbers of late messages, missed messages, doubt about others that seem late).
 
-        What may have been late only because the tester was behind in reading is not proven. `bound`, `clocks` in ns;
-        `faults`: when faults may have been on; `seeming`: the messages that were recorded late.
+        What may have been late only because the tester was behind in reading is in doubt. `bound`, `clocks`: in ns.
+        `faults`: when faults may have been on. `seeming`: numbers of the messages that were recorded late.
         """
         world, held = end.world, held_up_ns(end)
         times = self._times.open_until(end, clocks)
@@ -258,9 +265,10 @@ class LivenessBound(Folding):
         return late, missed, Doubt(f"{behind}; {{n:,}} messages seem late", doubtful)
 
     def _deadlines(self, world: World, bound: int, lag_ns: int, faults: list[Window]) -> Array:
-        """Return by message the time (ns) until which it had to come, 0 where nothing can be said of it.
+        """Return by message the time (ns) until which it had to be delivered, 0 where this is not judged.
 
-        `lag_ns`: how late the tester itself may have recorded a delivery.
+        That is where it was not acknowledged, its sending is not on record, or a fault was on. `lag_ns`: how late the
+        tester itself may have recorded a delivery.
         """
         messages = world.messages()
         acked = self._hearings[: len(messages)]["acked"]
@@ -272,7 +280,7 @@ class LivenessBound(Folding):
         return result
 
     def _late(self, world: World, bound: int, clocks: int, faults: list[Window]) -> tuple[Array, Array]:
-        """Return (late messages in the order of their deliveries' records, by message whether it was judged)."""
+        """Return (numbers of late messages, sorted by the record of the delivery; bool by message: it was judged)."""
         messages = world.messages()
         settle(self._waiting, world.tables.messages, self._hearings, self._used)
         h = self._hearings[: len(messages)]

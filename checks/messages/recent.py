@@ -1,7 +1,7 @@
 """I44: a read shows every message that was acknowledged to any device before the read was requested.
 
-Messages of other devices are recorded in other journals. So reads are compared at the end, by time, with the clocks'
-bound.
+Messages of other devices may be recorded in other journals. So reads and acknowledgements are compared at the end, by
+time, with the bound of the hosts' clocks.
 """
 
 from __future__ import annotations
@@ -18,9 +18,16 @@ from earwitness.checks.roster import Roster
 from earwitness.checks.verdict import Finding, Verdict
 
 ACKED = np.dtype([("t", "<i8"), ("seq", "<i8"), ("rec", "<i8")])
-"""First acknowledgement of a message that states a number; `t` in ns + 1, 0: none."""
+"""First acknowledgement of a message that states its number.
+
+`t`: time in ns + 1, 0: none. `seq`: the number. `rec`: reference of the record.
+"""
 LOOKED = np.dtype([("t", "<i8"), ("seq", "<i8"), ("rec", "<i8"), ("sub", "<i8")])
-"""Read of a history: when it was asked for (ns), the highest number that it showed, record and subscription."""
+"""Read of a history.
+
+`t`: when it was requested (ns). `seq`: the highest number that it showed. `rec`: reference of the record. `sub`: number
+of the subscription of the device in the conversation.
+"""
 
 
 @kernel
@@ -29,11 +36,11 @@ def recent_step(
 ) -> None:
     """Store for each message its first acknowledgement with a number, and store all reads.
 
-    `acked`: ACKED by message, whose times are ns + 1. `looked`: LOOKED rows (ns), `used[0]` of them. `aux` of a READ is
-    its duration in µs.
+    `mids`, `subs`: by record its message and subscription, -1: none. `acked`: ACKED by message, whose times are ns + 1.
+    `looked`: LOOKED rows (ns), `used[0]` of them in use. `aux` of a READ is its duration in µs.
 
-    Acknowledgements and reads of one conversation stand in several journals, which are read in any order, so nothing
-    can be compared here. One row for each message is the least that a later comparison needs: `finish` sorts them by
+    Acknowledgements and reads of one conversation are in several journals, which are read in any order, so nothing can
+    be compared here. One row for each message is the least that a later comparison needs: `finish` sorts the rows by
     time and takes the running maximum of numbers, so each read costs one binary search. Of two acknowledgements at the
     same time the lower number is kept, which makes the result independent of the order of reading.
     """
@@ -60,14 +67,14 @@ def recent_step(
 
 
 class RecentReads(Folding):
-    """State of I44: a history read shows every message that was acknowledged to any device before it was asked for.
+    """State of I44: a history read shows every message acknowledged to any device before the read was requested.
 
-    Not a violation: an acknowledgement that came later, or not surely earlier by the clocks' bound; one without a
-    number. Examined: reads before which something had been acknowledged.
+    Not a violation: an acknowledgement that came later, or not surely earlier by the bound of the hosts' clocks; one
+    without a number. Examined: reads before which something had been acknowledged.
     """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
-        """Start without acknowledgements and reads; they are compared at the end only."""
+        """Start without acknowledgements and reads."""
         super().__init__(check, roster, contract)
         self._acked = np.zeros(64, ACKED)
         self._looked = np.zeros(64, LOOKED)
@@ -117,7 +124,9 @@ class RecentReads(Folding):
 def _behind(reads: Array, before: Array, acked: Array, mids: Array) -> list[tuple[int, int, int, int]]:
     """Return (record, message, number shown, subscription) of reads that show less than was acknowledged before.
 
-    `acked`, `mids`: the conversation's acknowledgements by time. `before`: how many of them precede each read.
+    `reads`: LOOKED rows. `acked`, `mids`: ACKED rows of the conversation sorted by time, and their messages. `before`:
+    for each read, how many of these rows precede it (1 or more). The message is the first in `mids` whose
+    acknowledgement stated the number that was to be shown.
     """
     highest = np.maximum.accumulate(acked["seq"])
     wanted = highest[before - 1] if len(before) else before
