@@ -1,1 +1,1 @@
-"""Checks of messages: order, loss, duplication, isolation, answers, reads and the streams of agents' answers."""
+"""Checks of messages: order, loss, duplication, isolation, acknowledgements, reads and streams of agents' answers."""

@@ -1,4 +1,4 @@
-"""Checks of answers: I9 failed has no effect, I11 single completion, I14 connection scope."""
+"""Checks of acknowledgements and refusals: I9 failed has no effect, I11 single completion, I14 connection scope."""
 
 from __future__ import annotations
 
@@ -49,23 +49,35 @@ from earwitness.checks.roster import Roster
 from earwitness.checks.verdict import Doubt, Finding, Verdict
 
 REFUSALS_KEPT = 1 << 14
-"""Number of records of refusals and their effects that are kept for counterexamples."""
+"""Number of records of refusals, and of effects of refused messages, that are kept for counterexamples."""
 AGAIN, SURPLUS, UNASKED, OTHERS_ANSWER = range(4)
-"""Kinds of violations of I11, in column WHAT."""
+"""Types of violations of I11, in column WHAT.
+
+AGAIN           an attempt was answered again
+SURPLUS         more answers without attempt than sendings without another answer
+UNASKED         an answer to a message that was not sent
+OTHERS_ANSWER   an answer to another device's message
+"""
 _UNASKED = {SURPLUS: "surplus", UNASKED: "unasked", OTHERS_ANSWER: "others"}
 ELSEWHERE, OTHERS, ACCOUNT = range(3)
-"""Kinds of violations of I14, in column WHAT."""
+"""Types of violations of I14, in column WHAT.
+
+ELSEWHERE  the answer came on another connection than its sending
+OTHERS     the answer came to another device
+ACCOUNT    news of an account came to another user
+"""
 
 
 @kernel
 def refusals(records: Array, journal: Int, mids: Array, failed: Array, kept: Array, used: Array) -> None:
     """Store records for counterexamples: the first refusals, and effects of messages that were refused before.
 
-    A row of `kept` is (message, kind, rec); `used[0]` rows are filled. `failed`: by message, 1 after its first refusal;
-    the flags of the shared pass are ahead of this loop by up to a chunk. Which messages are violations follows from the
-    flags in `w.messages` at the end, for all messages. This loop only saves the records that prove the first of them,
-    so it may stop at a full array and needs no look-up by message. An effect counts only after a refusal that was
-    already read; an earlier one is not found, and the finding then shows fewer records.
+    A row of `kept` is (message, kind, rec); `used[0]` rows are filled. `mids`: by record its message, -1: none.
+    `failed`: by message, 1 after its first refusal; the flags of the shared pass are not used, because that has already
+    processed the whole chunk. Which messages are violations follows from the flags in `w.messages` at the end, for all
+    messages. This loop only saves the records that prove the first of them, so it may stop at a full array and needs no
+    look-up by message. An effect counts only after a refusal that was read before; if the effect was read first, the
+    finding shows fewer records.
     """
     for i in range(len(records)):
         kind = np.int64(records[i]["kind"])
@@ -87,21 +99,21 @@ class FailedNoEffect(Folding):
     Not a violation:
 
     - Effects of a message of which one attempt was never answered, or answered by OK.
-    - A message that an OK without attempt or conversation names (I11).
+    - Effects of a message that an OK without attempt or conversation names (I11).
     - A copy that is corrupt (I10) or in another conversation (I12).
 
-    Messages whose journal lacks its end are not judged, because a further attempt may be missing with it.
+    Messages whose journal lacks its end are not judged, because another attempt may be missing from the record.
     """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
-        """Reserve REFUSALS_KEPT rows for the records that prove findings."""
+        """Start without refusals."""
         super().__init__(check, roster, contract)
         self._kept = np.zeros((REFUSALS_KEPT, 3), np.int64)
         self._failed = np.zeros(1024, np.uint8)
         self._used = np.zeros(1, np.int64)
 
     def step(self, view: View) -> None:
-        """Implement `Fold.step`: store records for counterexamples. The shared pass stores the flags of messages."""
+        """Implement `Fold.step`: store records for counterexamples. `World` stores which messages were refused."""
         self._failed = grown(self._failed, view.world.mids)
         refusals(view.records, view.journal, view.mid, self._failed, self._kept, self._used)
 
@@ -148,9 +160,10 @@ class FailedNoEffect(Folding):
 def repeated_answers(records: Array, journal: Int, mids: Array, seen: Array, out: Array, totals: Array) -> None:
     """Write a row to `out` for each OK or FAIL of an attempt that had been answered before.
 
-    `totals` counts answers examined, rows of `out`. The shared pass keeps a bit for each answered attempt and sets
-    ANSWERED_AGAIN in `seen`, so this loop only filters. Answers without attempt have no such bit; `_surplus` counts
-    them at the end. At most one row for each record, so `out` (two rows for each record of a chunk) cannot overflow.
+    `mids` (-1: none) and `seen` (bits) belong to the records. `totals` counts answers examined, rows of `out`. The
+    shared pass stores a bit for each answered attempt and sets ANSWERED_AGAIN in `seen`, so this loop only filters.
+    Answers without attempt have no such bit; `_surplus` counts them at the end. At most one row for each record, so
+    `out` (two rows for each record of a chunk) cannot overflow.
     """
     for i in range(len(records)):
         r = records[i]
@@ -169,8 +182,8 @@ class SingleCompletion(PerRecord):
     Not a violation:
 
     - A late answer after INFO.
-    - An answer that names no attempt, if a sending of the device's own message has no other answer. Each of two
-      attempts may get such an answer.
+    - An answer that names no attempt, if the device has sent the message and one of these sendings has no other answer.
+      Each of two such sendings may get such an answer.
     """
 
     def step(self, view: View) -> None:
@@ -179,7 +192,7 @@ class SingleCompletion(PerRecord):
         self.counted(view.world)
 
     def peek(self, world: World) -> Verdict:
-        """Implement `Fold.peek`: return violations so far, with surplus answers among those without attempt."""
+        """Implement `Fold.peek`: return the violations so far, surplus answers without attempt among them."""
         surplus = list(_surplus(world))
         rows = sorted([*self.suspects.rows, *surplus], key=lambda row: row[REC])[:FINDINGS]
         return self.conclude(
@@ -189,7 +202,7 @@ class SingleCompletion(PerRecord):
         )
 
     def describe(self, world: World, row: tuple[int, ...]) -> Finding:
-        """Implement `PerRecord.describe`: return the finding of a repeated or unrequested answer."""
+        """Implement `PerRecord.describe`: return the finding of a repeated answer, or one that answers no sending."""
         if row[WHAT] == AGAIN:
             return finding(world, "again", row, invoked(world, row[MID]), row[REC], attempt=row[X])
         return finding(
@@ -198,10 +211,10 @@ class SingleCompletion(PerRecord):
 
 
 def _surplus(world: World) -> Iterable[tuple[int, ...]]:
-    """Return a row for each answer without attempt that a device was not to get.
+    """Yield a row with the columns WHAT … Y for each answer without attempt that a device should not have received.
 
-    It is an answer to another device's message, to a message that was not sent, or one more than the device's open
-    sendings of it.
+    It is an answer to another device's message, to a message that was not sent, or one more than the sendings of the
+    message that have no other answer.
     """
     used: Counter[tuple[int, int]] = Counter()
     strays = world.strays()
@@ -224,10 +237,10 @@ def _surplus(world: World) -> Iterable[tuple[int, ...]]:
 
 @helper
 def sending_of(w: Tables, sent: Array, mid: Int, attempt: Int) -> Int:
-    """Return connection + 1 of an attempt's INVOKE, 0 if it is not known.
+    """Return the number of the connection of an attempt's INVOKE, + 1; 0 if it is not known.
 
-    First attempts are in the array `sent` (by message). Later ones are rare and stand in the shared hash table, under
-    TAG_ATTEMPT | mid << 8 | attempt.
+    `sent`: by message, that value of the first attempt. Later attempts are rare and are in the shared hash table of
+    `w`, under TAG_ATTEMPT | mid << 8 | attempt.
     """
     if attempt <= 1:
         return np.int64(sent[mid])
@@ -241,15 +254,16 @@ def scope(
     records: Array, journal: Int, mids: Array, conns: Array, w: Tables, sent: Array, by_device: bool, out: Array,
     totals: Array,
 ) -> None:  # fmt: skip
-    """Compare the connection of each answer with that of its sending, and write a row to `out` where it is another.
+    """Compare the connection of each answer with that of its sending, and write a row to `out` where the two differ.
 
-    `sent` holds connection + 1 of each first attempt, 0 if not known; retries are in the hash table (see `sending_of`).
-    Both are updated. `totals` counts answers examined, rows of `out`. Order holds only inside one journal, so a sending
-    of another journal is not compared. `by_device` allows a later connection of the same device; connection numbers
-    grow in the order of their first records, so `conn < conns[i]` is enough.
+    `mids`, `conns`: by record its message and connection, -1: none. `sent`: by message, connection + 1 of its first
+    attempt, 0 if not known; retries are in the hash table of `w` (see `sending_of`). Both are updated. `totals` counts
+    answers examined, rows of `out`. Order holds only inside one journal, so a sending of another journal is not
+    compared. `by_device` allows a later connection of the same device; connection numbers grow in the order of their
+    first records, so the comparison `conn < conns[i]` finds later ones.
 
     An answer by HTTP (`conn` 0) belongs to its request: it is in scope if the device that gets it is the author. Such
-    answers without a conversation are strays, which `ConnectionScope.peek` judges.
+    answers without a conversation are strays (`World.strays`), which `ConnectionScope.peek` judges.
     """
     for i in range(len(records)):
         r = records[i]
@@ -292,9 +306,9 @@ def scope(
 class ConnectionScope(PerRecord):
     """State of I14: an answer arrives on its message's connection, or where promised on a later one of that device.
 
-    A later connection may answer with `at_most_once = "device"`. An answer by HTTP (on no connection) arrives at the
-    device that sent the message. News of an account are pushed to its own user only. Not examined: answers on a
-    connection to what was sent by HTTP.
+    A later connection may bring the answer where `at_most_once = "device"`. An answer by HTTP (on no connection) must
+    arrive at the device that sent the message. News of an account are pushed to its own user only. Not examined:
+    answers on a connection to what was sent by HTTP.
     """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
@@ -317,7 +331,7 @@ class ConnectionScope(PerRecord):
         self.counted(world)
 
     def _accounts(self, view: View) -> None:
-        """Count profiles that were pushed, and take those pushed to another user than the owner as violations."""
+        """Count profiles that were pushed, and store as violations those pushed to another user than the account's."""
         user_of = self.roster.user_of
         rare = view.rare
         for seen in rare[(rare["kind"] == K_SEEN) & (rare["proc"] == int(State.PROFILE)) & (rare["conn"] > 0)]:
@@ -330,7 +344,7 @@ class ConnectionScope(PerRecord):
                     self.suspects.take(row, 1)
 
     def peek(self, world: World) -> Verdict:
-        """Implement `Fold.peek`: return violations so far, with those among answers without attempt or conversation."""
+        """Implement `Fold.peek`: return violations so far, also of answers without attempt or conversation."""
         examined, others = self.examined + self._profiles, []
         for stray in world.strays():
             mid = world.mid_of(int(stray["author"]), int(stray["counter"]))
@@ -362,13 +376,13 @@ class ConnectionScope(PerRecord):
         return (what, int(stray["rec"]), 0, int(stray["client"]), mid, -1, conv, 0, -1)
 
     def _asked_on(self, world: World, mid: int) -> set[int]:
-        """Return the connections of the message's sendings."""
+        """Return the numbers of the connections on which the message was sent, as far as known."""
         attempts = int(world.tables.messages[mid]["sent"]).bit_length()
         known = (int(sending_of(world.tables, self._sent, mid, attempt)) - 1 for attempt in range(1, attempts + 1))
         return {conn for conn in known if conn >= 0}
 
     def describe(self, world: World, row: tuple[int, ...]) -> Finding:
-        """Implement `PerRecord.describe`: return the finding of an answer, or of account news, in the wrong place."""
+        """Implement `PerRecord.describe`: return the finding of an answer, or account news, at a wrong receiver."""
         if row[WHAT] == ACCOUNT:
             return finding(world, "account", row, row[REC], stated=row[X])
         what = "elsewhere" if row[WHAT] == ELSEWHERE else "other-device"

@@ -18,15 +18,16 @@ from earwitness.checks.roster import Roster
 from earwitness.checks.verdict import Finding
 
 MARK = np.dtype([("seq", "<i8"), ("rec", "<i8"), ("asked", "<i8")])
-"""Claim of the platform on joining, by slot: number and record of the JOIN; record 0: no claim.
+"""Number that the platform stated at the last JOIN of a slot (a subscription on one connection).
 
-`asked`: the number behind which the device had asked to continue.
+seq, rec  the number (head), and the reference of the JOIN; rec 0: nothing to compare with
+asked     the number after which the device had asked to continue
 """
 
 REFUSED = int(Flag.REFUSED)
 
 SKIPPED, REPEATED = range(2)
-"""Values of WHAT in rows of I20."""
+"""Values of WHAT in rows of I20: numbers were skipped; a number came that the device had received before."""
 
 
 @kernel
@@ -43,14 +44,16 @@ def resumes(
 ) -> None:
     """Compare the first sequence number after a JOIN with CONTINUED with the number that must follow (I20).
 
-    marks   MARK by slot
-    echo    whether senders receive their own messages; if not, a skipped number proves nothing
-    out     rows of violations: SKIPPED or REPEATED
-    totals  count of claims examined, rows of `out`
+    mids, slots  by record its message and slot (subscription on one connection), -1: none
+    seen         bits by record, as `checks.engine.resolve` sets them
+    echo         whether senders receive their own messages; if not, a skipped number proves nothing
+    marks        MARK by slot, updated
+    out          rows of violations: SKIPPED or REPEATED
+    totals       number of joins examined, number of rows of `out`
 
-    A JOIN sets the slot's mark, the first number that decides clears it, so each claim is judged once and one row by
-    slot is enough. Lower numbers that the device had not received are passed over: some platforms state their head and
-    then replay up to it. A lower number that it had received (HEARD_BEFORE) is a repetition. LEAVE ends the claim.
+    A JOIN sets the slot's mark, the first number that decides clears it, so each JOIN is judged once and one row by
+    slot is enough. Lower numbers that the device had not received are skipped: some platforms state their head and then
+    replay up to it. A lower number that it had received (HEARD_BEFORE) is a repetition. LEAVE clears the mark.
     """
     for i in range(len(records)):
         if slots[i] < 0:
@@ -83,11 +86,12 @@ def resumes(
 
 @kernel
 def stale(records: Array, journal: Int, mids: Array, slots: Array, marks: Array, out: Array, totals: Array) -> None:
-    """Find live deliveries at or below the number that the platform stated on joining (I21).
+    """Write a row to `out` for each live delivery at or below the number that the platform stated on joining (I21).
 
-    `marks`: by slot; `totals` counts deliveries examined, rows of `out`. The mark stays until LEAVE or the next JOIN,
-    since the claim holds for the whole subscription: each live delivery is one opportunity and one comparison. Replays
-    are not compared; they may go below the head.
+    `mids`, `slots`: by record its message and slot (subscription on one connection), -1: none. `marks`: MARK by slot,
+    updated; `totals` counts deliveries examined, rows of `out`. The mark stays until LEAVE or the next JOIN, since the
+    stated number holds for the whole subscription: each live delivery is compared with it. Replays are not compared;
+    they may have numbers below the head.
     """
     for i in range(len(records)):
         if slots[i] < 0:
@@ -110,12 +114,13 @@ def stale(records: Array, journal: Int, mids: Array, slots: Array, marks: Array,
 
 @kernel
 def forgotten(records: Array, journal: Int, mids: Array, slots: Array, marks: Array, out: Array, totals: Array) -> None:
-    """Find devices that asked to continue, were not refused, and then received only what follows the head (I19).
+    """Write a row to `out` for each JOIN after which the platform ignored the device's request to continue (I19).
 
-    `marks`: by slot; `totals` counts joins examined, rows of `out`. `aux` of a JOIN is the number that the device asked
-    to continue behind, negative if it did not ask. An answer of CONTINUED or REFUSED, or a head at or below that
-    number, settles the matter at once. Else the next number decides: one up to the head begins what was missed, a
-    higher one shows that the platform forgot the request. The mark is then cleared, so each JOIN is judged once.
+    `mids`, `slots`: by record its message and slot (subscription on one connection), -1: none. `marks`: MARK by slot,
+    updated; `totals` counts joins examined, rows of `out`. `aux` of a JOIN is the number after which the device asked
+    to continue, negative if it did not ask. The flag CONTINUED or REFUSED, or a head at or below that number, shows at
+    once that the request was not ignored. Else the next number decides: one up to the head begins what was missed, a
+    higher one shows that the platform ignored the request. The mark is then cleared, so each JOIN is judged once.
     """
     for i in range(len(records)):
         if slots[i] < 0:
@@ -147,20 +152,20 @@ def forgotten(records: Array, journal: Int, mids: Array, slots: Array, marks: Ar
 
 
 class Joining(PerRecord):
-    """Base class of the checks that keep one mark for each slot. Subclasses implement `step` and `describe`."""
+    """Base class of the checks that store one MARK for each slot. Subclasses implement `step` and `describe`."""
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
-        """Start without marks; a record reference of 0 means that a slot has none."""
+        """Start without marks: `rec` is 0 for each slot."""
         super().__init__(check, roster, contract)
         self.marks = np.zeros(1024, MARK)
 
 
 class SessionContinuity(Joining):
-    """State of I19: a device that asks to continue behind a number continues there, or is refused.
+    """State of I19: a device that asks to continue after a number gets what follows that number, or is refused.
 
-    A conversation does not silently begin at its head, as for a new client. The first number that arrives decides: a
-    number up to the head is taken for the beginning of what was missed. Not examined: joins without a head, and
-    platforms without echo, where what was missed may be the device's own messages.
+    The platform does not silently begin at the conversation's head, as for a new client. The first number that arrives
+    decides: a number up to the head is taken for the beginning of what was missed. Not examined: joins without a head,
+    and platforms without echo, where what was missed may be the device's own messages.
     """
 
     def step(self, view: View) -> None:
@@ -178,7 +183,7 @@ class SessionContinuity(Joining):
 
 
 class ResumeWithoutGap(Joining):
-    """State of I20: after joining with CONTINUED at q, the first number received on that connection is q + 1.
+    """State of I20: if a JOIN with CONTINUED states the number q, the first number received after it is q + 1.
 
     Not examined: lower numbers that this device had not received yet; some platforms state their head on joining and
     then replay what was missed up to it. Not a violation: a higher number where the platform does not echo, because the
@@ -204,7 +209,7 @@ class ResumeWithoutGap(Joining):
 
 
 class WatermarkHonesty(Joining):
-    """State of I21: after joining at a number, nothing at or below it is delivered live on that subscription.
+    """State of I21: nothing is delivered live at or below the number that the platform stated when the device joined.
 
     Not a violation: replayed history. Not examined: corrupt bodies (I10) and those of another run (I8).
     """
@@ -217,7 +222,7 @@ class WatermarkHonesty(Joining):
         self.counted(view.world)
 
     def describe(self, world: World, row: tuple[int, ...]) -> Finding:
-        """Implement `PerRecord.describe`: return the finding of a delivery at or below that number."""
+        """Implement `PerRecord.describe`: return the finding of a live delivery at or below the stated number."""
         return finding(world, "stale", row, row[REC2], row[REC], seq=row[X], other_seq=row[Y])
 
 

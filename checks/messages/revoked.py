@@ -1,4 +1,4 @@
-"""I13: isolation after the end of a membership."""
+"""I13: a device that lost a membership receives nothing of the conversation that was sent afterwards."""
 
 from __future__ import annotations
 
@@ -17,22 +17,27 @@ from earwitness.checks.verdict import Finding, Verdict
 
 NEVER = np.iinfo(np.int64).max
 CHANGE = np.dtype([("sub", "<i4"), ("t", "<i8"), ("seq", "<i8"), ("rec", "<i8"), ("kick", "u1")])
-"""Change of a subscription: a JOIN, or with `kick` 1 the loss of a membership; `t` in ns, `seq`: head on joining."""
+"""Change of a subscription: a JOIN, or the loss of the membership.
+
+`sub`: number of the subscription. `t`: time in ns. `seq`: head on joining. `rec`: reference of the record. `kick`: 1: a
+loss, 0: a JOIN.
+"""
 KEPT = 1 << 12
-"""Number of deliveries that are kept for counterexamples."""
+"""Most deliveries that are kept for counterexamples."""
 PUSH = np.dtype([("sub", "<i8"), ("t", "<i8"), ("rec", "<i8")])
-"""Push to a subscription besides messages; `t` in ns."""
+"""Push of something other than a message to a subscription: its number, time in ns, and reference of the record."""
 DELIVERY = np.dtype([("sub", "<i4"), ("mid", "<i4"), ("rec", "<i8")])
-"""Delivery to a subscription that had lost its membership."""
+"""Delivery to a subscription that had lost its membership: numbers of subscription and message, and the record."""
 
 
 @kernel
 def changes_step(records: Array, journal: Int, subs: Array, changes: Array, used: Array) -> None:
     """Store every JOIN and every loss of membership (KICK) as a CHANGE row.
 
-    `used[0]`: rows of `changes`. They are kept unsorted and evaluated at the end: the load process that had a member
-    removed records the KICK, so it may stand in another journal than the deliveries, and only times compare the two.
-    Both kinds are rare, a few for each subscription, so a list is smaller than a state for each subscription.
+    `subs`: by record its subscription, -1: none. `used[0]`: number of rows of `changes` in use, increased here. Rows
+    are unsorted and evaluated at the end: the load process that had a member removed records the KICK, so it may be in
+    another journal than the deliveries, and only times compare the two. Both kinds of records are rare, a few for each
+    subscription, so a list is smaller than a state for each subscription.
     """
     for i in range(len(records)):
         kind = records[i]["kind"]
@@ -53,9 +58,10 @@ def delivered_later(
 ) -> None:
     """Store records for counterexamples: the first deliveries to subscriptions that had lost a membership.
 
-    `lost`: bool by subscription. `used[1]`: rows of `kept`; the loop stops taking when it is full. Which deliveries are
-    violations is found at the end from the bits of the shared pass, which have no record references; these rows supply
-    them. A delivery that was read before the loss is not kept, and its finding shows one record less.
+    `mids`, `subs`: by record its message and subscription, -1: none. `lost`: bool by subscription. `kept`: DELIVERY
+    rows, `used[1]` of them in use; nothing more is stored when it is full. Which deliveries are violations is found at
+    the end from the bits of the shared pass, which have no record references; these rows supply the references. A
+    delivery that was read before the loss is not stored, and its finding shows one record less.
     """
     for i in range(len(records)):
         if records[i]["kind"] == K_DELIVER and mids[i] >= 0 and subs[i] >= 0 and lost[subs[i]] and used[1] < len(kept):
@@ -69,10 +75,10 @@ def delivered_later(
 
 @kernel
 def was_delivered(w: Tables, sub: Int, mids: Array, result: Array) -> None:
-    """Set `result` by message of `mids`: whether it was delivered live to this subscription.
+    """Write to `result` bool by message of `mids`: whether it was delivered live to the subscription `sub`.
 
-    Two bits of the subscription's page answer it: delivered on the first slot, or on a later one (see
-    `checks.engine.resolve.mark`). A span without a page (-1) was not received at all. The first bit of a triple also
+    Two bits of the subscription's page tell it: delivered on the first slot, or on a later one (see
+    `checks.engine.resolve.mark`). Of a span without a page (-1) nothing was received. The first bit of a triple also
     counts replays, which are no deliveries, so it is not read here.
     """
     for k in range(len(mids)):
@@ -86,12 +92,13 @@ def was_delivered(w: Tables, sub: Int, mids: Array, result: Array) -> None:
 
 @kernel
 def pushes_step(records: Array, journal: Int, subs: Array, pushed: Array, used: Array) -> None:
-    """Store what is pushed besides messages: agents' answers, presence, shared state.
+    """Store pushes of something other than messages: agents' answers, presence, shared state.
 
-    `used[0]`: rows of `pushed`. Only pushes on a connection (`conn` > 0) to members by the roster count; those to
-    strangers are I12's. Whether a membership was lost by then is known at the end, so all are kept, with the three
-    fields that the end needs: the subscription and the time decide, the record is for the finding. The loop runs only
-    if the contract has a delivery bound, without which no push can be judged.
+    `subs`: by record its subscription, -1: none. `pushed`: PUSH rows, `used[0]` of them in use. Only pushes on a
+    connection (`conn` > 0) to members by the roster count; I12 judges those to others. Whether a membership was lost by
+    then is known at the end, so all are stored, with the three fields that are read then: the subscription and the time
+    decide, the record is for the finding. The loop runs only if the contract has a delivery bound, without which no
+    push can be judged.
     """
     for i in range(len(records)):
         r = records[i]
@@ -107,15 +114,16 @@ def pushes_step(records: Array, journal: Int, subs: Array, pushed: Array, used: 
 class Revoked(Folding):
     """State of I13: a device that lost a membership gets no delivery of later messages, until it joins again.
 
-    - The time of sending decides, not that of receiving: what was sent before the confirmation may come later.
+    - The time of sending decides, not that of receiving: what was sent before the loss was confirmed may come later.
     - Between the confirmation and a later JOIN only messages with a number up to that JOIN's head are judged. Others
       may have been delivered after it, and which came first depends on the order of reading.
     - A JOIN that may have come after the loss, by the bound of the hosts' clocks, ends it.
-    - Counted are messages for each device; examined: those sent while it had no membership.
+    - Examined are the messages sent while a device had no membership, counted for each device.
 
     For agents' answers, presence and shared state the time of sending is not known. Where the platform promises a
-    delivery bound they are judged too: what comes later than that after the confirmation was sent after it. Not a
-    violation: a push with a fault between the confirmation and its arrival, because the fault may have delayed it.
+    delivery bound they are judged too: a push that comes later after the confirmation than that bound must have been
+    sent after the confirmation. Not a violation: a push with a fault between the confirmation and its arrival, because
+    the fault may have delayed it.
     """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
@@ -176,9 +184,10 @@ class Revoked(Folding):
         return self.conclude(findings[:FINDINGS], examined=examined + pushes, violations=len(found) + len(late))
 
     def _pushed_later(self, end: End, clocks: int) -> tuple[int, list[tuple[int, int, int]]]:
-        """Return (number of pushes that came too late after a loss of membership, these as (sub, push, loss)).
+        """Return (number of pushes that came too late after a loss of membership, these pushes).
 
-        All of them are violations.
+        Each push is (subscription, record of the push, record of the loss). All are violations. `clocks`: bound of the
+        hosts' clocks in ns.
         """
         bound_s = self.contract.delivery_bound_s
         if bound_s is None or end.lacks_faults:
@@ -205,7 +214,11 @@ class Revoked(Folding):
         return finding(world, "told", row, kick, push, at=GROUP + push)
 
     def _causes(self, sub: int, messages: Array, numbers: Array, bound: int) -> Array:
-        """Return by message the record of the loss of membership that forbids its delivery, 0 if there is none."""
+        """Return by message the record of the loss of membership that forbids its delivery, 0 if there is none.
+
+        `messages`: MESSAGE rows of the conversation of `sub`; `numbers`: the lowest number of each, -1: none; `bound`:
+        bound of the hosts' clocks in ns.
+        """
         changes = self._changes[: int(self._used[0])]
         changes = changes[changes["sub"] == sub]
         joins = changes[changes["kick"] == 0]

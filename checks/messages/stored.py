@@ -1,4 +1,4 @@
-"""I5a: acknowledged messages are stored; I7: one message has one effect."""
+"""I5a: acknowledged messages are stored; I7: a message takes effect at most once."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from earwitness.checks.verdict import Doubt, Verdict
 class Stored(Folding):
     """State of I5a: every acknowledged message is in the final state of its conversation.
 
-    Not a violation: a message that was never answered, present or absent. Conversations whose final read is incomplete
-    are not judged, and make the verdict UNKNOWN.
+    Not a violation: a message that was never answered, whether it is stored or not. Conversations whose final read is
+    incomplete are not judged, and make the verdict UNKNOWN.
     """
 
     def step(self, view: View) -> None:
-        """No-op: World already stores the flags that this check needs."""
+        """Implement `Fold.step`: do nothing, because `World` stores the flags that this check reads."""
 
     def peek(self, world: World) -> Verdict:
         """Implement `Fold.peek`: always UNKNOWN, because the final state is read at the end."""
         return self.conclude(unknown=PENDING)
 
     def finish(self, end: End) -> Verdict:
-        """Implement `Fold.finish`: look for acknowledged messages that no final read has shown."""
+        """Implement `Fold.finish`: look for acknowledged messages that a complete final read does not contain."""
         world = end.world
         messages = world.messages()
         acked = np.flatnonzero((messages["flags"] & ACKED) > 0)
@@ -47,12 +47,12 @@ class Stored(Folding):
 class Once(Folding):
     """State of I7: a message, however often it was sent, has one sequence number and one stored row.
 
-    Not a violation: the same row read by several final reads; history replayed under another number. Where retries are
-    not promised to be idempotent, only messages sent once are examined.
+    Not a violation: the same row in several final reads; another number in replayed history. Where the contract does
+    not promise that retries are idempotent, only messages sent once are examined.
     """
 
     def step(self, view: View) -> None:
-        """No-op: World already stores the numbers and rows that this check needs."""
+        """Implement `Fold.step`: do nothing, because `World` stores the numbers and rows that this check reads."""
 
     def peek(self, world: World) -> Verdict:
         """Implement `Fold.peek`: return the verdict on the numbers and rows read so far."""
@@ -91,9 +91,10 @@ class Once(Folding):
 
 
 def shown_at(messages: Array) -> Array:
-    """Return the record of each message's sending; where that was not recorded, the first one that numbers or holds it.
+    """Return for each message the reference of its sending's record.
 
-    `messages`: MESSAGE rows. Findings are sorted by this reference, as it does not depend on which other messages were
+    If the sending was not recorded: of the first record that states its number, else of its first record. `messages`:
+    MESSAGE rows, or one. Findings are sorted by this reference, as it does not depend on which other messages were
     read.
     """
     known = np.where(messages["seq_rec"] > 0, messages["seq_rec"], messages["first_rec"])
@@ -102,7 +103,7 @@ def shown_at(messages: Array) -> Array:
 
 
 def first_of(mids: Array, messages: Array) -> Array:
-    """Return the first FINDINGS of the messages `mids`, in the order of their sending."""
+    """Return at most FINDINGS of the message numbers `mids`, the first ones by `shown_at`. `messages`: MESSAGE rows."""
     result: Array = mids[np.argsort(shown_at(messages[mids]), kind="stable")[:FINDINGS]]
     return result
 
