@@ -1,4 +1,4 @@
-"""I28: availability during a rolling deployment."""
+"""I28: users stay connected and served during a rolling deployment."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from earwitness.checks.tester.health import LAG_BOUND_MS, lag_p99_ms
 from earwitness.checks.verdict import Finding, Verdict
 
 DEPLOYMENT = (int(FaultKind.RESTART), int(FaultKind.REPLACE))
-"""Kinds of faults that are deployments: a service goes and comes gracefully."""
+"""Types of faults that count as deployments: a service is restarted gracefully, or replaced by a new process."""
 OWN = int(Flag.OWN)
 DECIDED = int(Flag.ACCEPTED | Flag.REFUSED)
-"""Flags of a request that was answered, whatever the answer."""
+"""Flags of a REQUEST that the platform accepted or refused; a request with neither counts as an error."""
 DRAIN = int(Phase.DRAIN)
 ABNORMAL = 1006
-"""Close code of a connection that ended without one."""
+"""Close code on record for a connection that ended without a close frame."""
 REFUSAL, SERVER_ERROR = 400, 500
 """Lowest codes of a refusal and of a server error, as in HTTP."""
 SLICE_NS = 100_000_000
-"""Width of the slices in which answers are counted, in ns."""
+"""Width in ns of the slices of time in which good and bad answers are counted."""
 UNSERVED, LOST = 0, 1
 """Values of `what` in SPELL."""
 
@@ -47,32 +47,35 @@ PERSON = np.dtype(
 )  # fmt: skip
 """State of one client in one journal; times are ns + 1, 0 is none.
 
-first, last    its first and last sendings
-since, rec     since when it waits to be served, and the record at which that began
-row            its open LOST spell + 1, 0: it is connected
-asking         1: it waits for the answer to a message, so a connection alone does not end the wait
+first, last     times of its first and last sendings
+since, rec      since when it waits to be served, and the record at which that began
+row             index + 1 of its LOST row that has no end yet, 0: none
+asking          1: it waits for the answer to a message, so a new connection alone does not end the wait
+lost, lost_rec  unused
 """
 
 SPELL = np.dtype(
     [("what", "u1"), ("client", "<u4"), ("start", "<i8"), ("end", "<i8"), ("code", "<i8"), ("rec", "<i8"),
      ("end_rec", "<i8")]
 )  # fmt: skip
-"""Time (ns) for which a client was not served.
+"""Time for which a client was not served, from `start` to `end` (ns).
 
-UNSERVED: a wait that was longer than promised. LOST: cut off by the platform, until connected again (`end` NEVER: it
-was not); `code`: of the close.
+what          UNSERVED: a wait that was longer than promised; LOST: the platform closed its connection
+end           when it was served, or connected again; NEVER: it was not connected again
+code          close code of a LOST row
+rec, end_rec  records at which the time began and ended, end_rec 0: none
 """
 
 SLICE = np.dtype([("slice", "<i8"), ("good", "<i8"), ("bad", "<i8")])
-"""Good and bad answers in one slice of time."""
+"""Number of good and bad answers in one slice of time; `slice`: its beginning in units of SLICE_NS."""
 
 
 @helper
 def served(person: Array, client: Int, t: Int, rec: Int, bound: Int, spells: Array, used: Array) -> None:
     """End a client's wait at `t`, and store it as an UNSERVED row of `spells` if it was longer than `bound` (ns).
 
-    `person`: PERSON of the client, updated; `t`: ns + 1, like its times; `rec`: reference of the record that ends the
-    wait; `used[0]`: rows of `spells`.
+    `person`: PERSON of the client, updated; `t`: ns + 1, as the times in `person`; `rec`: reference of the record that
+    ends the wait; `spells`: SPELL rows, `used[0]` of them in use.
     """
     if person["since"] > 0 and t - person["since"] > bound:
         spell = spells[used[0]]
@@ -97,12 +100,12 @@ def availability_step(
     `bound`: the contract's, in ns. Updated are `people` (PERSON by client of this journal), `spells` (SPELL) and
     `slices` (SLICE of this chunk) with the numbers of their rows in `used`, and `drain` (earliest time of DRAIN, ns).
 
-    A wait begins with a sending or a lost connection, and ends with an OK, a refusal of the platform (400 to 499) or,
-    if nothing was asked, a new connection. A server error ends nothing: the user is still not served. So one state by
-    client is enough, and only waits beyond `bound` become rows. When deployments and other faults were on is known at
-    the end; therefore answers are counted in slices of 100 ms instead of by deployment. Records of a journal come
-    nearly in time order, so only the latest slice is compared and nothing is searched; `Availability.step` adds equal
-    slices together.
+    A wait begins with a sending or a lost connection. It ends with an OK, a refusal of the platform (400 to 499) or, if
+    no message waits for an answer, a new connection. A server error does not end it, because the user is still not
+    served. So one state by client is enough, and only waits beyond `bound` become rows. When deployments and other
+    faults were on is known at the end; therefore answers are counted in slices of 100 ms instead of by deployment.
+    Records of a journal come nearly in time order, so only the latest slice is compared and nothing is searched;
+    `Availability.step` adds equal slices together.
     """
     for i in range(len(records)):
         r = records[i]
@@ -173,13 +176,14 @@ def availability_step(
 class Availability(Folding):
     """State of I28: while a service is restarted gracefully or replaced, every user continues to be served.
 
-    Judged only where no other fault is on. Not a violation: what DRAIN cut off; a connection that the tester closed;
-    waits of a user who sends no request. Examined: devices that sent something meanwhile, and connections that were
-    cut.
+    Violations are a connection that is cut without a close code, a client that is not connected again in time, a wait
+    to be served that is too long, and too large a share of errors among the answers. They count only while no other
+    fault is on. Not a violation: what DRAIN cut off; a connection that the tester closed; waits of a user who sends no
+    request. Examined: devices that sent something during a deployment, and connections that were cut.
     """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
-        """Read the longest permitted wait from `contract.unavailable_s`, in ns, and start without waits."""
+        """Read the longest permitted wait (ns) from `contract.unavailable_s`. Nothing is judged if that is None."""
         super().__init__(check, roster, contract)
         self._bound = _ns(contract.unavailable_s)
         self._people: dict[int, Array] = {}
@@ -191,7 +195,7 @@ class Availability(Folding):
         self._faults = FaultLog()
 
     def step(self, view: View) -> None:
-        """Implement `Fold.step`: record waits, lost connections and answers. No-op without a bound in the contract."""
+        """Implement `Fold.step`: record waits, lost connections and answers. Do nothing without a bound."""
         if self._bound is None:
             return
         self._faults.step(view)
@@ -211,7 +215,10 @@ class Availability(Folding):
         return self.conclude(unknown="waits are decided at the end")
 
     def finish(self, end: End) -> Verdict:
-        """Implement `Fold.finish`: judge waits, lost connections and errors during deployments."""
+        """Implement `Fold.finish`: judge waits, lost connections and errors during deployments.
+
+        Waits that seem too long make the verdict UNKNOWN instead, if the tester's loop lag was above its bound.
+        """
         if self._bound is None:
             return self.conclude(unknown="the contract states no bound")
         clocks, lag = end.clock_bound_ns(), lag_p99_ms(end)
@@ -240,7 +247,7 @@ class Availability(Folding):
         return self.conclude(found[:FINDINGS], examined=examined, violations=len(found), unknown=why, facts=facts)
 
     def _all_spells(self) -> Array:
-        """Return all spells, also waits that have not ended: these last until DRAIN."""
+        """Return all SPELL rows sorted by `rec`, with waits that have not ended as if they ended at DRAIN."""
         spells = self._spells[: int(self._used[0])].copy()
         drain = int(self._drain[0])
         open_ones = []
@@ -254,7 +261,10 @@ class Availability(Folding):
         return spells[np.argsort(spells["rec"], kind="stable")]
 
     def _late(self, cut: Array, clocks: int) -> list[Finding]:
-        """Return findings about clients that were cut off and not back in time."""
+        """Return a finding for each LOST row of `cut` whose client was not back within `contract.reconnect_s`.
+
+        `clocks`: bound of the hosts' clocks in ns, by which a wait must be longer.
+        """
         bound = _ns(self.contract.reconnect_s)
         if bound is None:
             return []
@@ -272,14 +282,14 @@ class Availability(Folding):
         ]
 
     def _talkers(self, windows: list[Window]) -> int:
-        """Return how many clients sent something before the end and after the beginning of a deployment."""
+        """Return the number of clients whose time from first to last sending overlaps a deployment."""
         return sum(
             int(overlaps(windows, people["first"] - 1, people["last"] - 1)[people["first"] > 0].sum())
             for people in self._people.values()
         )
 
     def _error_ratio(self, windows: list[Window], others: list[Window]) -> tuple[float, int, int]:
-        """Return (share of errors, errors, answers) while services were replaced and nothing else was wrong."""
+        """Return (share of errors 0 … 1, errors, answers) while deployments were on and no other fault was."""
         starts = np.array(sorted(self._answers), np.int64) * SLICE_NS
         ends = starts + SLICE_NS - 1
         inside = overlaps(windows, starts, ends) & ~overlaps(others, starts, ends)
@@ -289,9 +299,9 @@ class Availability(Folding):
 
 
 def _deployment(window: Window) -> bool:
-    """Return whether a fault is a graceful restart or replacement of a service.
+    """Return whether the fault of `window` is a graceful restart or replacement of a service.
 
-    A database that restarts is an outage.
+    A restart of a database is none, because it is an outage.
     """
     return window.kind in DEPLOYMENT and window.place > 0
 

@@ -17,20 +17,20 @@ from earwitness.checks.verdict import Finding, Verdict
 
 ANSWERED = int(Flag.ACCEPTED | Flag.REFUSED)
 CLOSED, OPEN, HALF = 1, 2, 3
-"""States of a breaker, as `counter` of a CALL states them."""
+"""States of a circuit breaker, as `counter` of a CALL states them."""
 TOLERANCE_NS = 100_000_000
-"""Largest difference, in ns, between a caller's own clock readings and those on record."""
+"""Largest difference in ns between the times that a caller's own clock showed and those on record."""
 LONG_AGO = -(1 << 62)
 
 
 class State(NamedTuple):
-    """Possible state of a breaker.
+    """State in which a circuit breaker may be.
 
-    mode       CLOSED, OPEN or HALF
-    failures   consecutive failures (CLOSED)
-    since      when it opened, in ns
-    probes     calls in progress that test the dependency (HALF-OPEN)
-    successes  successful probes so far
+    mode       CLOSED, OPEN or HALF (half-open)
+    failures   number of consecutive failures; counted while CLOSED
+    since      time in ns at which it opened; LONG_AGO: before the first call
+    probes     numbers of the calls in progress that test the dependency, in HALF; -1: a call that is not on record
+    successes  number of successful probes so far, in HALF
     """
 
     mode: int
@@ -43,9 +43,12 @@ class State(NamedTuple):
 class Call(NamedTuple):
     """Call of a dependency; times in ns.
 
+    begun     when the caller began it
+    ended     when it ended
     called    False: the breaker refused it without calling the dependency
-    answered  the dependency accepted or refused
+    answered  True: the dependency accepted or refused it
     said      state of the breaker in the caller's log, 0: not stated
+    journal   number of the journal with its record
     number    index of the record in its journal
     """
 
@@ -59,12 +62,12 @@ class Call(NamedTuple):
 
 
 class Rules(NamedTuple):
-    """Promises of the contract about breakers.
+    """Promises of the contract about circuit breakers.
 
-    failures   consecutive failures that open the breaker
-    open_ns    ns that it stays open
+    failures   number of consecutive failures that opens a breaker
+    open_ns    ns for which a breaker stays open
     probes     most probes at a time
-    successes  successful probes that close the breaker
+    successes  number of successful probes that closes a breaker
     """
 
     failures: int
@@ -76,7 +79,7 @@ class Rules(NamedTuple):
 def admitted(state: State, call: int, t: int, rules: Rules) -> Iterable[State]:
     """Yield the possible states after `state` if the breaker let the call number `call` through at `t` (ns).
 
-    Yields nothing if a breaker in `state` cannot have let it through.
+    Yields nothing if a breaker in `state` cannot have let the call through.
     """
     if state.mode == CLOSED:
         yield state
@@ -97,9 +100,10 @@ def refused(state: State, t: int, rules: Rules) -> Iterable[State]:
 
 
 def ended(state: State, call: int, answered: bool, t: int, rules: Rules) -> Iterable[State]:
-    """Yield the possible states after `state` when the call number `call` ends at `t` (ns), `answered` or not.
+    """Yield the possible states after `state` when the call number `call` ends at `t` (ns).
 
-    A call that began before the breaker opened changes nothing, or keeps it open longer.
+    `answered`: False counts as a failure. A failed call that is no probe, ending while the breaker is not closed, may
+    have opened the breaker anew or not: both states are possible.
     """
     if call in state.probes:
         if not answered:
@@ -120,11 +124,13 @@ def ended(state: State, call: int, answered: bool, t: int, rules: Rules) -> Iter
 class Conformance:
     """Set of all states in which one breaker may be, updated with each event.
 
-    `broken`: (kind, call number) of each event that none of them allows.
+    states    the possible states; an event that none of them allows begins a new set
+    broken    for each such event (name of the finding, call number)
+    examined  number of failures, refusals by the breaker, and calls made while it may not have been closed
     """
 
     def __init__(self, rules: Rules, said: int) -> None:
-        """Start with all states that agree with `said`, the state in the first call's record (0: not stated)."""
+        """Start with all states that agree with `said`, the state in the first call's record; 0: with any."""
         self.rules = rules
         self.examined = 0
         self.broken: list[tuple[str, int]] = []
@@ -133,7 +139,11 @@ class Conformance:
         self.states = {CLOSED: closed, OPEN: {State(OPEN)}, HALF: others}.get(said, closed | others)
 
     def begin(self, call: int, t: int) -> None:
-        """Process a call that the breaker let through at `t` (ns)."""
+        """Process the beginning of the call number `call`, which the breaker let through at `t` (ns).
+
+        If no possible state allows that, `broken` gets "probes" (too many at a time) or "called" (the breaker was
+        open).
+        """
         modes = {state.mode for state in self.states}
         self.examined += modes != {CLOSED}
         after = {new for state in self.states for new in admitted(state, call, t, self.rules)}
@@ -143,7 +153,11 @@ class Conformance:
         self.states = after
 
     def fast(self, call: int, t: int) -> None:
-        """Process a call that the breaker refused without calling, at `t` (ns)."""
+        """Process the call number `call`, which the breaker refused at `t` (ns) without calling the dependency.
+
+        If no possible state allows that, `broken` gets "stuck" (open for too long) or "refused" (the breaker was
+        closed).
+        """
         self.examined += 1
         modes = {state.mode for state in self.states}
         after = {new for state in self.states for new in refused(state, t, self.rules)}
@@ -155,8 +169,8 @@ class Conformance:
     def end(self, call: int, answered: bool, t: int) -> None:
         """Process the end of the call number `call` at `t` (ns).
 
-        `answered`: True if the dependency gave any answer, whether it accepted or refused. False is a failure for
-        the breaker.
+        `answered`: True if the dependency gave any answer, whether it accepted or refused. False is a failure for the
+        breaker.
         """
         self.examined += not answered
         self.states = {new for state in self.states for new in ended(state, call, answered, t, self.rules)}
@@ -168,12 +182,12 @@ class Conformance:
 class Breakers(Folding):
     """State of I40: each CALL of a dependency fits the states CLOSED, OPEN and HALF-OPEN in which its breaker may be.
 
-    Not a violation: a call that is under way while the breaker changes, whatever its result. Examined are failures,
-    fast refusals, and calls that were made while the breaker may not have been closed.
+    Not a violation: the result of a call that was under way while the breaker changed its state. Examined are failures,
+    refusals by the breaker, and calls that were made while the breaker may not have been closed.
     """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
-        """Start without calls. They are stored by journal and breaker."""
+        """Start without calls. They are stored by journal and by the number of their breaker in it."""
         super().__init__(check, roster, contract)
         self._calls: dict[tuple[int, int], list[Call]] = defaultdict(list)
 
@@ -208,7 +222,10 @@ class Breakers(Folding):
 
 
 def follow(calls: list[Call], rules: Rules) -> Conformance:
-    """Process all calls of one breaker, at least one, in the order of time; return its conformance."""
+    """Process all calls of one breaker, at least one, in the order of time; return what was found.
+
+    Call numbers in the result are indexes of `calls`.
+    """
     order = sorted(range(len(calls)), key=lambda n: (calls[n].begun, calls[n].number))
     breaker = Conformance(rules, calls[order[0]].said)
     events: list[tuple[int, int, int]] = []  # at equal times ends come first: they may admit a call
@@ -240,7 +257,7 @@ def _call(record: Array, journal: int) -> Call:
 
 
 def _proof(calls: list[Call], at: int) -> tuple[tuple[int, int], ...]:
-    """Return the records of the call and of those shortly before it."""
+    """Return (journal, index) of the records of at most five calls: that at index `at`, and those begun just before."""
     before = sorted((c for c in calls if c.begun <= calls[at].begun), key=lambda call: (call.begun, call.number))
     return tuple((call.journal, call.number) for call in before[-5:])
 

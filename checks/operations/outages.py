@@ -1,4 +1,4 @@
-"""I35: no false rejection, and the promised behaviour during an outage of the auth service."""
+"""I35: a valid token is never refused, and an outage of the auth service has only the promised effects."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ from earwitness.checks.tester.health import LAG_BOUND_MS, lag_p99_ms
 from earwitness.checks.verdict import Finding, Verdict
 
 JUDGED = np.zeros(256, bool)
-"""Kinds that are kept, as bool by kind."""
+"""Kinds of records that are stored, as bool by kind."""
 JUDGED[[K_DISCONNECT, K_REQUEST, K_WRITE]] = True
 """By kind."""
 OWN, ACCEPTED, REFUSED = int(Flag.OWN), int(Flag.ACCEPTED), int(Flag.REFUSED)
 WAY = 63
-"""Bits of `proc` of a REQUEST that are its Way; 0: nothing was to be presented."""
+"""Bits of `proc` of a REQUEST that hold its Way; 0: no token was to be presented."""
 UNAUTHORIZED = (401, 4401)
-"""Codes that reject a token."""
+"""Codes that reject a token: of HTTP, and of a WebSocket close."""
 BROKEN = (1006, 1011, 1012, 1014)
-"""Close codes by which a platform ends a session that it should have kept."""
+"""Close codes with which a platform ends a session that should have continued."""
 UNAVAILABLE = 503
 SERVER_ERROR = 500
 ENTRANCES = (int(Place.AUTH), int(Place.FRONTEND))
-"""Places at which a login begins."""
+"""Places at which a login begins: the auth service and the frontend."""
 SERVED = (int(Place.BACKEND), int(Place.SOCKET), int(Place.FRONTEND))
-"""Places that must serve existing sessions without auth."""
+"""Places that must serve existing sessions while the auth service is away."""
 
 
 class Outages(NamedTuple):
-    """Windows of time with faults, as far as clocks of several hosts tell.
+    """Windows of time with faults, as far as the bound of the hosts' clocks allows.
 
-    certain  times in which auth was certainly away
-    auth     times in which it may have been
+    certain  times in which the auth service was certainly away
+    auth     times in which the auth service may have been away
     others   times in which another fault may have been on
-    after    ns for which a fault may still have effects
+    after    time in ns for which a fault that has ended may still have effects
     """
 
     certain: list[Window]
@@ -54,17 +54,17 @@ class Outages(NamedTuple):
     after: int
 
     def felt(self, start: int, end: int) -> bool:
-        """Return whether a fault, or its effects, may be on at some time from `start` to `end` (ns)."""
+        """Return whether a fault, or an effect of one, may be on at some time from `start` to `end` (ns)."""
         return any(w.start <= end and start <= w.end + self.after for w in (*self.auth, *self.others))
 
     def auth_is_away(self, start: int, end: int) -> bool:
-        """Return whether an outage of auth lasts from `start` to `end` (ns), whatever other faults are on."""
+        """Return whether auth is certainly away from `start` to `end` (ns), whether or not other faults are on."""
         return any(w.start <= start and end <= w.end for w in self.certain)
 
     def only_auth(self, start: int, end: int) -> Window | None:
-        """Return the outage of auth that lasts from `start` to `end` (ns).
+        """Return the window in which auth is certainly away, if that contains `start` to `end` (ns).
 
-        None if there is none, or if another fault, or its effects, may be on.
+        None if there is none, or if another fault, or an effect of one, may be on.
         """
         if any(w.start <= end and start <= w.end + self.after for w in self.others):
             return None
@@ -74,15 +74,16 @@ class Outages(NamedTuple):
 class OutageBehaviour(Folding):
     """State of I35: a valid token is never refused, and an outage of auth has only the promised effects.
 
-    During an outage of auth sessions continue, new logins are refused quickly and clearly, and no forgery is accepted.
-    Afterwards everything is served again.
+    During an outage of auth sessions continue, new logins are refused quickly and clearly (503 with Retry-After), and
+    no forgery is accepted. Afterwards everything is served again.
 
-    Not a violation: no answer at all (its cause is not known); 429; what an outage of something else explains; the
-    first `outage_notice_s` of an outage; a token that was revoked, whose owner was deactivated, or that ends meanwhile.
+    Not a violation: no answer at all (its cause is not known); 429; errors that another fault explains; logins in the
+    first `outage_notice_s` of an outage; a refusal of a token that was revoked, whose owner was deactivated, or that
+    ends meanwhile.
     """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
-        """Start without records; all of them are evaluated at the end."""
+        """Start without records."""
         super().__init__(check, roster, contract)
         self._kept: list[tuple[int, Array]] = []
         self._faults = FaultLog()
@@ -130,9 +131,10 @@ class OutageBehaviour(Folding):
 
 
 def _proven(found: list[Finding], end: End) -> tuple[list[Finding], list[str]]:
-    """Return (findings that nothing of ours explains, reasons for doubt about the others).
+    """Return (findings that are certain, reasons for doubt about the others).
 
-    A missing part of the record or a late event loop may explain a finding.
+    If a part of the record is missing, only accepted forgeries are certain. If the tester's loop lag was above its
+    bound, slow refusals are in doubt.
     """
     if end.partial:
         proven = [finding for finding in found if finding.what == "believed"]
@@ -162,10 +164,10 @@ class _Tokens:
         return token is not None and token.forged > 0
 
     def holds(self, owner: int, number: int, until: int) -> bool:
-        """Return whether a token certainly holds until `until` (ns).
+        """Return whether a token is certainly valid until `until` (ns); `owner` and `number` name it.
 
-        It was issued, has not ended by then (nor may have, by a clock that is ahead), and nothing was done that may
-        have taken it away.
+        It is an access token that was issued and has not ended by then, not even by a clock that is ahead by the
+        contract's leeway. Nothing on record may have revoked it, and its owner's account was never enabled or disabled.
         """
         token = self._known.tokens.get((owner, number))
         if token is None or token.forged or token.kind != Artefact.ACCESS or owner in self._changed:
@@ -174,7 +176,10 @@ class _Tokens:
         return not ended and self._doubted.get(token.name, until + 1) > until
 
     def stepped(self, owner: int, number: int, until: int) -> bool:
-        """Return whether steps of the wall clock explain a refusal of a valid token, or the acceptance of a forgery."""
+        """Return whether steps of the wall clock may explain that a valid token was refused, or a forgery accepted.
+
+        `owner`, `number`: the token. `until`: time of the answer in ns.
+        """
         token = self._known.tokens.get((owner, number))
         if token is None:
             return self._clock.moved(-NEVER, until)
@@ -184,7 +189,13 @@ class _Tokens:
 
 
 class _Sitting:
-    """Comparison of each request and each lost connection with the promises."""
+    """Comparison of each request and each lost connection with what the contract promises.
+
+    found       findings, in the order of the records
+    examined    number of requests compared
+    not_judged  number of suspected violations that a step of the wall clock may explain
+    counts      facts for the verdict: valid tokens, those in outages, logins in outages
+    """
 
     def __init__(self, contract: Contract, outages: Outages, tokens: _Tokens, clocks: int) -> None:
         self._clocks = clocks
