@@ -120,7 +120,7 @@ class Answered(Folding):
     """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
-        """Read the bound from `contract.answer_bound_s`, in ns, and start without waiting messages."""
+        """Read the bound (ns) from `contract.answer_bound_s`, and start without sendings."""
         super().__init__(check, roster, contract)
         self._bound = int(contract.answer_bound_s * 1e9)
         self._waits = np.zeros(64, WAIT)

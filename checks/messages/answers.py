@@ -187,7 +187,7 @@ class SingleCompletion(PerRecord):
     """
 
     def step(self, view: View) -> None:
-        """Implement `Fold.step`: count answers to attempts that were answered before."""
+        """Implement `Fold.step`: look for answers to attempts that had been answered before."""
         repeated_answers(view.records, view.journal, view.mid, view.seen, view.world.out, self.totals)
         self.counted(view.world)
 
@@ -312,7 +312,7 @@ class ConnectionScope(PerRecord):
     """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
-        """Start without sendings; `contract.at_most_once` decides whether a later connection may answer."""
+        """Start without sendings. Read from `contract.at_most_once` whether a later connection may bring the answer."""
         super().__init__(check, roster, contract)
         self._sent = np.zeros(1024, np.int32)
         self._by_device = contract.at_most_once == "device"

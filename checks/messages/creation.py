@@ -58,8 +58,8 @@ def ghosts(
     What a single record proves (another run's tag, an author or counter that cannot be, an unknown conversation)
     becomes a row at once. What needs the whole history (never sent, or delivered before it was sent) is decided at the
     end from the flags of messages and from `earliest`; the sending may be in a journal that is read later. `here` shows
-    at the end which journal would hold a client's sendings, so that a torn journal leads to doubt and not to a
-    violation.
+    at the end which journal would hold a client's sendings. If that journal lacks its end, a missing sending leads to
+    UNKNOWN and not to a violation.
 
     A body without the run's tag and without counter, whose sender is no user of this run, counts as a message of the
     platform itself, such as "ann joined".

@@ -60,7 +60,7 @@ class Latest:
     """Last reception of each device, and the highest number that each subscription received."""
 
     def __init__(self) -> None:
-        """Start with nothing received."""
+        """Start with no reception by any device."""
         self._times, self._numbers = np.zeros(0, np.int64), np.zeros(0, np.int64)
 
     def step(self, view: View) -> None:

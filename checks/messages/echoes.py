@@ -43,14 +43,14 @@ class NoEcho(PerRecord):
     """
 
     def step(self, view: View) -> None:
-        """Implement `Fold.step`: look for echoes. No-op if the contract promises echoes."""
+        """Implement `Fold.step`: look for echoes. Do nothing if the contract promises echoes."""
         if self.contract.echo:
             return
         echoes(view.records, view.journal, view.mid, view.sub, view.world.out, self.totals)
         self.counted(view.world)
 
     def describe(self, world: World, row: tuple[int, ...]) -> Finding:
-        """Implement `PerRecord.describe`: return the finding of an echo."""
+        """Implement `PerRecord.describe`: return the finding of an own message received on its sending connection."""
         return finding(world, "echo", row, invoked(world, row[MID]), row[REC])
 
 

@@ -45,7 +45,7 @@ from earwitness.checks.roster import Roster
 from earwitness.checks.verdict import Finding, Verdict
 
 UNORDERED = RETRIED | RENUMBERED
-"""Flags of messages whose numbers prove nothing about order."""
+"""Flags of messages whose numbers are not compared: they were sent or numbered more than once."""
 ENTRY = np.dtype([("slot", "<i4"), ("mid", "<i4"), ("counter", "<u4"), ("index", "<u4")])
 """Delivery with the highest counter so far of one stream to one receiver, on the receiver's latest slot.
 
@@ -113,9 +113,10 @@ def fifo_step(
 ) -> Int:
     """Compare counters of consecutive deliveries of a stream on a slot; return the index of the first record not done.
 
-    That is `len(records)` if all are done. It is less if `entries` has no room for a new stream; the caller enlarges
-    `entries` and calls again with the result as `start`. `mids`, `slots` (-1: none) and `seen` (bits) belong to the
-    records. `blocks`: entries in use, pairs examined, rows written to `out`.
+    A stream is what one author sends on one connection to one conversation; a slot is a subscription on one connection.
+    The result is `len(records)` if all are done. It is less if `entries` has no room for a new stream; the caller
+    enlarges `entries` and calls again with the result as `start`. `mids`, `slots` (-1: none) and `seen` (bits) belong
+    to the records. `blocks`: entries in use, pairs examined, rows written to `out`.
 
     Invariant: an entry holds the highest counter of its stream delivered on the receiver's latest slot. A lower counter
     is a violation, shown with that highest delivery, and does not change the entry; so one message that comes late is
@@ -230,14 +231,14 @@ class Fifo(Folding):
     """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
-        """Start without streams; entries are added when an author sends on a new connection."""
+        """Start without streams."""
         super().__init__(check, roster, contract)
         self._streams = np.zeros(0, STREAM)
         self._entries = np.zeros(1024, ENTRY)
         self._blocks = np.zeros(3, np.int64)
 
     def step(self, view: View) -> None:
-        """Implement `Fold.step`: compare deliveries, growing the entries where a new stream needs room."""
+        """Implement `Fold.step`: compare the order of deliveries with the order of sending."""
         world, done = view.world, 0
         if not len(self._streams):
             self._streams = np.zeros(world.members, STREAM)

@@ -1,4 +1,4 @@
-"""I4: gap-free sequence numbers on each connection."""
+"""I4: the sequence numbers that a connection receives of a conversation have no gap."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ class GapFree(Folding):
         self._judged = contract.sequence == "contiguous"
 
     def step(self, view: View) -> None:
-        """Implement `Fold.step`: record jumps of numbers. No-op if the contract does not promise contiguous numbers."""
+        """Implement `Fold.step`: record jumps of numbers. Do nothing unless they are promised to be contiguous."""
         if not self._judged:
             return
         self._states = grown(self._states, view.world.slots)

@@ -316,7 +316,7 @@ class Integrity(PerRecord):
     """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
-        """Start without records that differ from the first one of their message."""
+        """Start without changed or corrupt messages."""
         super().__init__(check, roster, contract)
         self._changed = np.zeros((64, 5), np.int64)
 
@@ -437,7 +437,10 @@ class Identity(PerRecord):
         return self._judge(world, self._unexplained > 0)
 
     def finish(self, end: End) -> Verdict:
-        """Implement `Fold.finish`: leave out violations that a missing part of the record may explain."""
+        """Implement `Fold.finish`: return the violations that no missing part of the record may explain.
+
+        The others make the verdict UNKNOWN.
+        """
         named = self._unexplained > 0
         return self._judge(end.world, named & self._ids_known(end) if end.partial else named)
 

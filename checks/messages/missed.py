@@ -165,7 +165,7 @@ def missed_step(
 
 
 class Resumed:
-    """Collector of first deliveries of messages on a device's later connections."""
+    """Collector of the deliveries by which a message first reaches a device, on a later connection of that device."""
 
     def __init__(self) -> None:
         """Start without deliveries."""

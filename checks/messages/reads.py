@@ -149,7 +149,7 @@ class Reads(PerRecord):
     pushes = False
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
-        """Start with nothing known by any device; each journal gets rows of its own."""
+        """Start with nothing known by any device."""
         super().__init__(check, roster, contract)
         self._rows: dict[int, Array] = {}
         self._told = np.zeros((64, STEPS), TOLD)

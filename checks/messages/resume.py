@@ -1,4 +1,8 @@
-"""Checks of joining: I19 session continuity, I20 resume without gap, I21 watermark honesty."""
+"""Checks of joining: I19 session continuity, I20 resume without gap, I21 watermark honesty.
+
+On joining a conversation a device may ask to continue after a number, and the platform may state the number of the
+latest message (head). These checks compare the numbers that follow with both.
+"""
 
 from __future__ import annotations
 
@@ -169,7 +173,7 @@ class SessionContinuity(Joining):
     """
 
     def step(self, view: View) -> None:
-        """Implement `Fold.step`: look for joins whose request to continue was ignored. No-op without echo."""
+        """Implement `Fold.step`: look for joins whose request to continue was ignored. Do nothing without echo."""
         if not self.contract.echo:
             return
         self.marks = grown(self.marks, view.world.slots)
@@ -193,7 +197,7 @@ class ResumeWithoutGap(Joining):
     def step(self, view: View) -> None:
         """Implement `Fold.step`: check the first number after each join with CONTINUED.
 
-        No-op unless numbers are contiguous.
+        Do nothing unless the contract promises contiguous numbers.
         """
         if self.contract.sequence != "contiguous":
             return

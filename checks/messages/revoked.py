@@ -242,7 +242,7 @@ class Revoked(Folding):
 
 
 def _lowest_numbers(world: World) -> Array:
-    """Return by message the lowest number that was stated for it, -1 if none was."""
+    """Return by message the lowest sequence number that any record states for it, -1 if none does."""
     extra = world.extras()
     numbers: Array = world.messages()["seq"].copy()
     np.minimum.at(numbers, extra[:, 0], extra[:, 1])

@@ -1,4 +1,4 @@
-"""I24: the stream of events of an agent's answer ("run" in the records)."""
+"""I24: an agent's answer ("run" in the records) is delivered once and in order, as a stream of events."""
 
 from __future__ import annotations
 
@@ -22,7 +22,21 @@ NEVER = np.iinfo(np.int64).max
 STARTED, THINKING, TOOL_STARTED, TOOL_COMPLETED, CHUNK, COMPLETED, ERROR, BROKEN_OFF = range(1, 9)
 """Events of an agent's answer ("run"), as in `attempt` of a RUN record."""
 FINE, HEADLESS, RESTARTED, CHUNKS, TOOLS, AFTER, ENDLESS, CUT_OFF, HOLE, DIFFERS, RESTATED, STORED_OTHERWISE = range(12)
-"""Rules that an answer may break, as `AgentStream` describes them; FINE: none is broken."""
+"""Rules that an answer may break.
+
+FINE              none is broken
+HEADLESS          the start is missing
+RESTARTED         a second start came
+CHUNKS            a chunk is not the next one
+TOOLS             a tool was completed without start, or is open at the end
+AFTER             an event came after the end
+ENDLESS           the end is missing
+CUT_OFF           the last chunks are missing, although the end came
+HOLE              chunks are missing between two connections
+DIFFERS           the content is not the one that others received
+RESTATED          the chunks do not make the answer that is stated with the end
+STORED_OTHERWISE  the final state does not have this answer
+"""
 _WHAT = {
     HEADLESS: "headless",
     RESTARTED: "restarted",
@@ -138,10 +152,11 @@ def runs_step(
 ) -> None:
     """Check the events of each agent's answer ("run") on each connection.
 
-    `slots`, `conns`: by record its subscription on one connection, and its connection, -1: none. All others are
-    updated. `joined`: by slot, time of joining + 1 (ns), 0: none; `continued`: by slot, 1 after a JOIN with CONTINUED;
-    `parted`: by slot, number of LEAVEs. `first_sent`: by conversation, time of the first sending (ns). `keys`,
-    `places`: hash table from connection and run to the index in `runs`. `runs`: RUN rows, `used[0]` of them in use.
+    `slots`, `conns`: by record its subscription on one connection, and its connection, -1: none. All arrays after them
+    are updated. `joined`: by slot, time of joining + 1 (ns), 0: none; `continued`: by slot, 1 after a JOIN with
+    CONTINUED; `parted`: by slot, number of LEAVEs. `first_sent`: by conversation, time of the first sending (ns).
+    `keys`, `places`: hash table from connection and run to the index in `runs`. `runs`: RUN rows, `used[0]` of them in
+    use.
 
     Each answer is a small state machine for each connection (`broken_rule`), so that one row replaces the list of its
     events. The key conn << 32 | run needs a hash, because many answers interleave on one connection; probing is that of

@@ -1,4 +1,4 @@
-"""I46: the longest body that the platform accepts is as long as it states."""
+"""I46: the longest body that the platform accepts is as long as the contract states."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ class Once(Folding):
         return self._judge(world)
 
     def finish(self, end: End) -> Verdict:
-        """Implement `Fold.finish`: return the verdict on all records."""
+        """Implement `Fold.finish`: return the verdict on the numbers and rows of all records."""
         return self._judge(end.world)
 
     def _judge(self, world: World) -> Verdict:

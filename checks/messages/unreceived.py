@@ -217,7 +217,7 @@ class Unreceived(Folding):
         return self.conclude(unknown=PENDING)
 
     def finish(self, end: End) -> Verdict:
-        """Implement `Fold.finish`: look for messages that a member neither received nor read."""
+        """Implement `Fold.finish`: look for messages that a member neither received nor read in the history."""
         bound = end.clock_bound_ns()
         if bound is None:
             return self.conclude(unknown="the journals come from several hosts, and their clocks were not compared")

@@ -39,7 +39,7 @@ REFUSAL, SERVER_ERROR = 400, 500
 SLICE_NS = 100_000_000
 """Width in ns of the slices of time in which good and bad answers are counted."""
 UNSERVED, LOST = 0, 1
-"""Values of `what` in SPELL."""
+"""Values of `what` in SPELL: a wait that was too long; a connection that the platform ended."""
 
 PERSON = np.dtype(
     [("first", "<i8"), ("last", "<i8"), ("since", "<i8"), ("rec", "<i8"), ("lost", "<i8"), ("lost_rec", "<i8"),

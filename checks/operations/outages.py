@@ -23,7 +23,7 @@ from earwitness.checks.verdict import Finding, Verdict
 JUDGED = np.zeros(256, bool)
 """Kinds of records that are stored, as bool by kind."""
 JUDGED[[K_DISCONNECT, K_REQUEST, K_WRITE]] = True
-"""By kind."""
+"""True for ends of connections, requests, and changes of accounts."""
 OWN, ACCEPTED, REFUSED = int(Flag.OWN), int(Flag.ACCEPTED), int(Flag.REFUSED)
 WAY = 63
 """Bits of `proc` of a REQUEST that hold its Way; 0: no token was to be presented."""
@@ -149,7 +149,7 @@ def _proven(found: list[Finding], end: End) -> tuple[list[Finding], list[str]]:
 
 
 class _Tokens:
-    """Validity of access tokens over time, from what was issued and revoked."""
+    """Validity of access tokens over time, as the records of issuing, revoking and changes of accounts show it."""
 
     def __init__(
         self, rows: list[tuple[int, int, Array]], contract: Contract, known: Credentials, clock: WallClock
