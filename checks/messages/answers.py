@@ -53,10 +53,10 @@ REFUSALS_KEPT = 1 << 14
 AGAIN, SURPLUS, UNASKED, OTHERS_ANSWER = range(4)
 """Types of violations of I11, in column WHAT.
 
-AGAIN           an attempt was answered again
-SURPLUS         more answers without attempt than sendings without another answer
-UNASKED         an answer to a message that was not sent
-OTHERS_ANSWER   an answer to another device's message
+AGAIN          an attempt was answered again
+SURPLUS        there are more answers that name no attempt than sendings that have no other answer
+UNASKED        a message was answered that was not sent
+OTHERS_ANSWER  an answer to another device's message came
 """
 _UNASKED = {SURPLUS: "surplus", UNASKED: "unasked", OTHERS_ANSWER: "others"}
 ELSEWHERE, OTHERS, ACCOUNT = range(3)
@@ -239,8 +239,8 @@ def _surplus(world: World) -> Iterable[tuple[int, ...]]:
 def sending_of(w: Tables, sent: Array, mid: Int, attempt: Int) -> Int:
     """Return the number of the connection of an attempt's INVOKE, + 1; 0 if it is not known.
 
-    `sent`: by message, that value of the first attempt. Later attempts are rare and are in the shared hash table of
-    `w`, under TAG_ATTEMPT | mid << 8 | attempt.
+    `sent`: by message, connection + 1 of the first attempt, 0: not known. Later attempts are rare and are in the shared
+    hash table of `w`, under TAG_ATTEMPT | mid << 8 | attempt.
     """
     if attempt <= 1:
         return np.int64(sent[mid])

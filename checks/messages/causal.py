@@ -49,7 +49,7 @@ class CausalOrder(Folding):
         self._causes = np.zeros(1024, np.int64)
 
     def step(self, view: View) -> None:
-        """Implement `Fold.step`: store the highest numbers that senders had received."""
+        """Implement `Fold.step`: store by message the highest number that its sender had received before."""
         self._causes = grown(self._causes, view.world.mids)
         causes_step(view.records, view.mid, self._causes)
 

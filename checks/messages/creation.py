@@ -35,7 +35,7 @@ FOREIGN_RUN = int(Flag.FOREIGN_RUN)
 ABSURD, FOREIGN_BODY, NOWHERE = range(3)
 """Values of WHAT for rows that one record proves.
 
-ABSURD        an author or counter that cannot be
+ABSURD        an author who is not in the roster, or a counter that the tester never uses
 FOREIGN_BODY  a body of another run
 NOWHERE       a conversation that the run does not have
 """

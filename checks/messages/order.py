@@ -118,7 +118,7 @@ class TotalOrder(Folding):
         self._used = np.zeros(3, np.int64)
 
     def step(self, view: View) -> None:
-        """Implement `Fold.step`: store pairs of consecutive deliveries."""
+        """Implement `Fold.step`: store pairs of messages that a connection delivered one after the other."""
         n = len(view.records)
         self._last = grown(self._last, view.world.slots)
         self._edges = grown(self._edges, int(self._used[0]) + n)

@@ -14,7 +14,7 @@ from earwitness.checks.history.kinds import CORRUPT, K_READ
 from earwitness.checks.history.record import NOBODY, page_digest
 
 HOLE, REPEATED, ORDER, DIGEST = range(1, 5)
-"""Faults of a page.
+"""Faults of a page, compared with all numbers from its first to its last.
 
 HOLE      there are fewer rows than numbers
 REPEATED  there are more rows than numbers

@@ -26,7 +26,7 @@ class SizeLimit(Folding):
     """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
-        """Start without messages that were refused as too long."""
+        """Start without refusals."""
         super().__init__(check, roster, contract)
         self._refused: dict[int, int] = {}
 

@@ -106,8 +106,8 @@ def misses_step(
 
     Bits are tested first, because most messages came; only for the others the device's few reads are searched. A read
     is `sure` if the number lies in a whole page, `perhaps` if the page may have shown it or the message has no number.
-    Then the reasons for doubt follow in a fixed order and the first that applies counts, so each message of a
-    subscription that did not come is counted in one column besides EXAMINED.
+    Then the reasons for doubt follow in a fixed order, and only the first that applies counts. So a message that did
+    not come and was not surely read is in one column besides EXAMINED.
     """
     for sub in range(len(duties)):
         duty = duties[sub]

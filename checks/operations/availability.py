@@ -263,7 +263,8 @@ class Availability(Folding):
     def _late(self, cut: Array, clocks: int) -> list[Finding]:
         """Return a finding for each LOST row of `cut` whose client was not back within `contract.reconnect_s`.
 
-        `clocks`: bound of the hosts' clocks in ns, by which a wait must be longer.
+        A wait must be longer than that by more than `clocks`, the bound of the hosts' clocks in ns. Without the promise
+        the list is empty.
         """
         bound = _ns(self.contract.reconnect_s)
         if bound is None:

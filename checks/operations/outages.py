@@ -26,7 +26,7 @@ JUDGED[[K_DISCONNECT, K_REQUEST, K_WRITE]] = True
 """True for ends of connections, requests, and changes of accounts."""
 OWN, ACCEPTED, REFUSED = int(Flag.OWN), int(Flag.ACCEPTED), int(Flag.REFUSED)
 WAY = 63
-"""Bits of `proc` of a REQUEST that hold its Way; 0: no token was to be presented."""
+"""Bits of `proc` of a REQUEST that hold its `Way` (`checks.history.record`); 0: no token was to be presented."""
 UNAUTHORIZED = (401, 4401)
 """Codes that reject a token: of HTTP, and of a WebSocket close."""
 BROKEN = (1006, 1011, 1012, 1014)
