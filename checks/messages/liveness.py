@@ -69,8 +69,8 @@ def settle(waiting: Array, messages: Array, hearings: Array, used: Array) -> Non
     before and after. `messages`: MESSAGE rows. `hearings`: HEARING by message.
 
     The array is compacted in place: `left` never passes `i`, so a row is copied only to a place that was already read.
-    `LivenessBound.step` calls this when the list has grown past a threshold, and raises that by twice what remained. So
-    the cost stays linear even if many sendings are in a journal that is read last.
+    `LivenessBound.step` calls this when the list has grown past a threshold, and sets that to SETTLE plus twice
+    what remained. So the cost stays linear even if many sendings are in a journal that is read last.
     """
     left = 0
     for i in range(used[0]):
