@@ -41,22 +41,24 @@ from earwitness.checks.history.record import NONE, Artefact, Kind, Place
 from earwitness.checks.roster import Roster
 
 LAST = np.dtype([("mid", "<i4"), ("rec", "<i8")])
-"""Latest delivery on one connection."""
+"""Latest delivery on one connection: number of its message, and reference of its DELIVER record (0: none)."""
 
 
 @kernel
 def watch_step(records: Array, journal: Int, mids: Array, conns: Array, last: Array, sent: Array) -> None:
-    """Store the latest delivery on each connection, and for each message the connection of its sendings.
+    """Store the latest delivery on each connection, and for each message the connection on which it was sent.
 
-    `last` is LAST by connection; each delivery overwrites the row, since the records of a connection come in order. A
+    `records`: a chunk of journal `journal`; `mids`, `conns`: message and connection of each record, -1: none. `last`
+    and `sent` are output.
+
+    `last`: LAST by connection. Each delivery overwrites the row, since the records of a connection come in order. A
     violation is found at the end from bits without record references. A finding shows the message that was sent last,
     which is mostly the last one delivered too; if it is not, the finding shows one record less. So one row for each
     connection is enough.
 
-    `sent`: by message, connection + 1; -1: there were several, and any may have counted. It is 0 for none, so a zeroed
-    array needs no filling; a sending by HTTP, on no connection, leaves 0. A message is judged only if all of its
-    sendings came on one connection, so one number by message is enough: a second connection turns it into -1 for good,
-    in any order of reading. Keeping all connections of a message would need a list or a hash.
+    `sent`: by message, connection + 1; 0: not sent, or only by HTTP; -1: sent on several connections, and any of these
+    sendings may be the accepted one. A message is judged only if all of its sendings came on one connection, so one
+    number for each message is enough. The order of reading does not matter: once -1, the value stays -1.
     """
     for i in range(len(records)):
         kind = records[i]["kind"]
@@ -76,11 +78,14 @@ def watch_step(records: Array, journal: Int, mids: Array, conns: Array, last: Ar
 
 @kernel
 def delivered_on(w: Tables, slot: Int, mids: Array, result: Array) -> None:
-    """Set `result` by message of `mids`: whether it was delivered live to this subscription on this connection.
+    """Set `result[k]` to whether message `mids[k]` was delivered live in slot `slot`.
+
+    A slot is a subscription on one connection. All messages are of the subscription's conversation.
 
     The bits of a subscription's first slot are in the page of the subscription, those of later slots in pages of their
     own (see `checks.engine.resolve.mark`). Which of the two applies is the same for all messages, so it is decided
-    before the loop. A page covers SPAN = 256 positions; -1 means that nothing of it was received.
+    before the loop. A page covers SPAN = 256 positions in the conversation; page number -1 means that there is no page,
+    because none of these messages was received.
     """
     sub = np.int64(w.slots[slot]["sub"])
     first = w.subs[sub]["first"] == slot
@@ -102,10 +107,15 @@ def delivered_on(w: Tables, slot: Int, mids: Array, result: Array) -> None:
 class Opened(NamedTuple):
     """Connection that a token or a ticket opened, with the end of its authority (times in monotonic ns).
 
-    ends    when its authority ended: at the token's deadline, or when its revocation was requested
-    until   deadline plus the contract's leeway, or confirmed revocation plus its bound: until then messages are allowed
-    cause   record reference of the revocation, 0 if the token's deadline ended the authority
-    surely  `until` plus what steps of the platform's wall clock may add: messages before it are in doubt
+    conn       number of the connection among those of the world
+    request    accepted request that opened the connection
+    token_rec  record reference of the token or ticket
+    ends       when the authority ended: at the token's deadline, or when its revocation was requested
+    until      deadline plus the contract's leeway, or confirmed revocation plus its bound: messages sent until then are
+               allowed
+    cause      record reference of the revocation, 0 if the token's deadline ended the authority
+    surely     like `until`, but as late as steps of the platform's wall clock may move it: a message sent between
+               `until` and `surely` is not judged
     """
 
     conn: int
@@ -118,7 +128,11 @@ class Opened(NamedTuple):
 
 
 class Message(NamedTuple):
-    """Message by its names in the record, which are the same for all judges. `rec`, `t`: its sending (ns)."""
+    """Message, by numbers that are the same in every judge process.
+
+    `rec`, `t`: record reference and time (ns) of its sending; `author`: client that sent it; `counter`: its number
+    among the messages of that client; `conv`: number of its conversation.
+    """
 
     rec: int
     t: int
@@ -130,11 +144,16 @@ class Message(NamedTuple):
 class Evidence(NamedTuple):
     """Facts about one connection after the end of its authority, as the records of some conversations show them.
 
-    concerned  something was sent in its conversations or by itself
-    seeming    something was delivered on it, or accepted from it, perhaps only because the wall clock was stepped
-    outlived   of what was surely sent too late and delivered on it, the message that was sent last
-    accepted   of what it surely sent too late and the platform accepted, the message that was sent first
-    heard      the latest delivery on it: its record, author and counter; zeros: none
+    A message is late if it was sent after `Opened.until`, and certainly late if sent after `Opened.surely`.
+
+    concerned  a late message was sent in a conversation of the connection, or on the connection
+    seeming    a late message was delivered on the connection, or accepted from it
+    outlived   of the certainly late messages delivered on the connection, the one whose sending has the highest record
+               reference; None: none
+    accepted   of the certainly late messages that were sent on the connection and accepted, the one whose sending has
+               the lowest record reference; None: none
+    heard      latest delivery on the connection: its record reference, and the author and counter of the message;
+               zeros: none
     """
 
     concerned: bool
@@ -144,7 +163,7 @@ class Evidence(NamedTuple):
     heard: tuple[int, int, int]
 
     def merged(self, other: Evidence) -> Evidence:
-        """Return what both show, of different conversations."""
+        """Return the facts about the same connection from the conversations of `self` and of `other` together."""
         outlived = [one.outlived for one in (self, other) if one.outlived is not None]
         accepted = [one.accepted for one in (self, other) if one.accepted is not None]
         return Evidence(
@@ -159,13 +178,13 @@ class Evidence(NamedTuple):
 class LiveAuthority(Together):
     """State of I34: nothing sent after the end of a connection's authority is delivered on it, or accepted from it.
 
-    The authority ends with the token's deadline and leeway, or with the confirmed revocation and its bound. Accepted is
-    what was acknowledged, stored, or delivered to any device: the platform need not echo it. The time of sending
-    decides, not that of delivery: what was sent before may come later. A message that was sent on several connections
-    is not judged as accepted from one of them.
+    The authority ends at the token's deadline plus leeway, or at its confirmed revocation plus the revocation bound. A
+    message counts as accepted if it was acknowledged, stored, or delivered to any device. The time of sending decides,
+    not the time of delivery: a message that was sent before the end may be delivered after the end. A message that was
+    sent on several connections is not judged as accepted from one of them.
 
-    Counted are connections. Examined are those that were open when their authority ended, and in whose conversations
-    something was sent and accepted afterwards, or that sent something themselves.
+    Each connection counts as at most one violation. Examined: connections that were open when their authority ended,
+    if afterwards a message was accepted in one of their conversations, or was sent on the connection.
     """
 
     KEPT_ONLY = False
@@ -184,9 +203,10 @@ class LiveAuthority(Together):
         watch_step(view.records, view.journal, view.mid, view.conn, self._last, self._sent)
 
     def add_evidence(self, part: Sequence[Evidence]) -> None:
-        """Add what the records of some conversations show, which are judged elsewhere: one row for each of `opened`.
+        """Add the evidence from conversations that another judge process reads.
 
-        From then on this judge's own records of messages are not asked.
+        `part`: one Evidence for each connection that `opened` returns, in the same order. After the first call, `look`
+        uses only added evidence, and no longer calls `evidence`. Raises ValueError if parts differ in length.
         """
         known = self._elsewhere
         self._elsewhere = list(part) if known is None else [a.merged(b) for a, b in zip(known, part, strict=True)]
@@ -210,7 +230,10 @@ class LiveAuthority(Together):
                 self._outlived(one, "accepted", found.accepted, found)
 
     def evidence(self, world: World, opened: Sequence[Opened], bound_ns: int) -> list[Evidence]:
-        """Return what the records of this world show of each connection. `bound_ns`: as in `look`."""
+        """Return the evidence from the records of `world` for each connection in `opened`, in the same order.
+
+        `bound_ns`: by how many ns times of two journals may differ.
+        """
         messages = world.messages()
         said = (messages["flags"] & INVOKED > 0) & (messages["flags"] & (ACKED | HEARD) > 0) & (messages["conv"] >= 0)
         accepted = (messages["flags"] & (ACKED | HEARD | STORED)) > 0
@@ -234,7 +257,10 @@ class LiveAuthority(Together):
         return found
 
     def _late_on(self, world: World, opened: Opened, convs: Array, late: Array) -> tuple[Array, Array]:
-        """Return two bools by message of `late`: the connection was subscribed to its conversation; it came there."""
+        """Return (in a conversation of the connection, delivered on the connection): bool arrays by message of `late`.
+
+        `late`: message numbers; `convs`: their conversations.
+        """
         w, slots = world.tables, world.tables.slots[: world.slots]
         concerned, heard_here = np.zeros(len(late), bool), np.zeros(len(late), bool)
         for slot in np.flatnonzero(slots["conn"] == opened.conn):
@@ -251,7 +277,7 @@ class LiveAuthority(Together):
         return (int(self._last[conn]["rec"]), *world.name_of(int(self._last[conn]["mid"])))
 
     def opened(self, world: World) -> list[Opened]:
-        """Return the connections whose authority ended while they were open, from records of all conversations."""
+        """Return the connections whose authority ended while they were open, in the order of their requests."""
         known, clock = credentials_of(world), wall_clock_of(world)
         ends = known.ends(self.contract)
         closed = _closings(world)
@@ -269,10 +295,10 @@ class LiveAuthority(Together):
     def _limit(
         self, known: Credentials, ends: dict[Name, Revocation], name: Name, clock: WallClock
     ) -> tuple[int, int, int, int] | None:
-        """Return the end of an artefact's authority, None if it has none.
+        """Return (ends, until, cause, surely), as in Opened, for the artefact `name`; None if its authority never ends.
 
-        It is (when the authority ended, until when it may still show, the revocation's record or 0, until when it may
-        still show if the wall clock was stepped), in ns.
+        For a ticket, the token with which it was obtained counts too; the earliest `until` decides. `ends`: the
+        revocation of each artefact.
         """
         token = known.tokens[name]
         behind = known.tokens.get((name[0], token.belongs_to)) if token.kind == Artefact.TICKET else token
@@ -303,7 +329,10 @@ class LiveAuthority(Together):
 
 
 def _picked(world: World, mids: Array, pick: Callable[[Array], Any]) -> Message | None:
-    """Return that of some messages whose sending's record `pick` chooses; None if there are none."""
+    """Return one of the messages `mids`, None if there are none.
+
+    `pick` is given the record references of their sendings, and returns the index of the chosen one.
+    """
     if not len(mids):
         return None
     mid = int(mids[pick(world.messages()["invoke_rec"][mids])])
@@ -312,7 +341,7 @@ def _picked(world: World, mids: Array, pick: Callable[[Array], Any]) -> Message 
 
 
 def _closings(world: World) -> dict[tuple[int, int], int]:
-    """Return when each connection ended (ns), by journal and its number there."""
+    """Return (journal number, connection number in that journal) -> when the connection ended (ns)."""
     rows, recs = world.kept.of(Kind.DISCONNECT)
     journals = (recs >> REC_BITS).tolist()
     return dict(zip(zip(journals, rows["conn"].tolist(), strict=True), rows["t"].tolist(), strict=True))

@@ -1,4 +1,4 @@
-"""Tokens, requests and revocations of a history, as the checks of accounts read them."""
+"""Tokens, requests and revocations of a history, and the base class of the checks that judge them."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from earwitness.checks.roster import Roster
 from earwitness.checks.verdict import Finding, Verdict
 
 Name: TypeAlias = tuple[int, int]
-"""Name of an artefact: client number of its owner, its number there."""
+"""Name of an artefact: (client number of its owner, number of the artefact among those of that client)."""
 ONE_USE = (Artefact.REFRESH, Artefact.TICKET, Artefact.STATE, Artefact.CODE)
 """Kinds of artefacts that are good for one use."""
 RATE_LIMITED = (429, 4429)
-"""Codes of a refusal for the budget, which says nothing about what was presented."""
+"""HTTP status and close code that refuse a request because the rate budget is used up, not because of its artefact."""
 NEVER = 1 << 62
 SECOND = 1_000_000_000
 
@@ -30,12 +30,13 @@ class Token(NamedTuple):
     """Artefact (token, ticket, state or code) that the platform issued or the tester forged; times in ns.
 
     kind        an `Artefact`
-    forged      number of the target's forgery, 0: genuine
-    deadline    when it ends, NONE: not known
+    forged      number of the forgery in the target's list; 0: the platform issued the artefact
+    deadline    when it expires, NONE: not known
     belongs_to  number of the artefact that it was issued with or replaces, NONE: none
-    digest      CRC-32 of whom it names and what it permits
+    digest      CRC-32 of the user that it names and the permissions that it grants
     t           when it was recorded
-    own         its times come from the tester's wall clock alone
+    rec         reference of its TOKEN record
+    own         True: its times come from the tester's wall clock alone
     """
 
     name: Name
@@ -49,29 +50,31 @@ class Token(NamedTuple):
     own: bool
 
     def unproven(self, clock: WallClock) -> bool:
-        """Return whether its times come from a clock of the tester that may have been wrong."""
+        """Return whether the artefact's times come from a clock of the tester that may have been wrong."""
         return self.own and clock.unproven(self.rec >> REC_BITS, self.t)
 
     @property
     def issued(self) -> int:
-        """Return the earliest time (ns) at which the artefact may have been issued, for questions about clock steps.
+        """Return the earliest time (ns) at which the artefact may have been issued, to find clock steps since then.
 
-        For a platform's token without a deadline it is -NEVER, because that may be recorded only when first presented.
+        -NEVER for an artefact of the platform without a known deadline: it may have been recorded long after its issue,
+        when it was first presented.
         """
         return self.t - IN_FLIGHT_NS if self.own or self.deadline != NONE else -NEVER
 
     def lasts_to(self, clock: WallClock, limit: int, until: int) -> int:
         """Return the time (ns) until which a platform whose clock was stepped may accept the artefact.
 
-        `limit`: its end by the deadline; `until`: time of the presentation. NEVER if its own times may be wrong.
+        `limit`: time (ns) until which it is valid without a step; `until`: time of the presentation (ns). NEVER if the
+        artefact's recorded times may be wrong.
         """
         return NEVER if self.unproven(clock) else limit + clock.backward(self.issued, until)
 
     def may_be_refused(self, clock: WallClock, until: int, leeway: int) -> bool:
-        """Return whether steps of the wall clock explain a refusal by `until` (ns).
+        """Return whether steps of the wall clock may explain a refusal that was answered by `until` (ns).
 
-        To the platform, the deadline may have passed earlier, or the token may seem to be issued in the future.
-        `leeway`: ns.
+        On the platform's clock the deadline may have passed earlier, or the time of issue may lie in the future.
+        `leeway`: how far (ns) the platform lets clocks differ.
         """
         ahead = clock.forward(self.issued, until)
         early = ahead > 0 and (self.deadline == NONE or until + ahead >= self.deadline - leeway)
@@ -81,14 +84,17 @@ class Token(NamedTuple):
 class Request(NamedTuple):
     """Request, and the artefact that it presented.
 
-    client, place  who asked, and the `Place` that was asked
-    way, control   `Way` in which the artefact was presented; whether it is the valid control beside a forgery
-    name           name of the artefact; number 0: none was presented
+    client, place  client that sent it, and the `Place` that received it
+    way            `Way` in which the artefact was presented
+    control        True: a valid artefact was presented for comparison with a forgery
+    name           name of the artefact; its second number is 0 if no artefact was presented
     sent, t        when it was sent and answered, in ns
     status         HTTP status or close code, 0: no answer
-    yes            accepted
-    no             refused because of the artefact; neither: unknown, or refused because the budget was used up
-    conn           number of its connection in the journal, 0: HTTP
+    yes            the request was accepted
+    no             it was refused, and not because the rate budget was used up. Neither `yes` nor `no`: unknown, or
+                   refused because the budget was used up
+    conn           number of the connection in the journal, 0: HTTP
+    rec            reference of the REQUEST record
     """
 
     client: int
@@ -106,14 +112,15 @@ class Request(NamedTuple):
 
     @property
     def journal(self) -> int:
-        """Return the number of the journal that recorded it."""
+        """Return the number of the journal that recorded the request."""
         return self.rec >> REC_BITS
 
 
 class Revocation(NamedTuple):
-    """Revocation of the artefact `name`. Number 0 in `name` means all artefacts of the owner's user.
+    """Revocation of the artefact `name`. If the second number of `name` is 0: of all artefacts of the client's user.
 
-    `asked`, `t`: when it was requested and answered (ns). `done`: it was confirmed. `refused`: it had no effect.
+    `asked`, `t`: when it was requested and answered (ns). `done`: it was confirmed. `refused`: it was refused, without
+    effect. Neither: its outcome is unknown. `rec`: reference of the REVOKE record.
     """
 
     name: Name
@@ -131,7 +138,8 @@ class Credentials:
     families     name of an artefact -> the name that all artefacts of its session share
     members      name of a session (a value of `families`) -> its artefacts
     held         user number -> the user's artefacts
-    requests     all requests; `of`: name of an artefact -> those that presented it
+    requests     all requests
+    of           name of an artefact -> the requests that presented it
     revocations  all revocations
     """
 
@@ -159,7 +167,7 @@ class Credentials:
         return int(self._user_of[client]) if client < len(self._user_of) else -1
 
     def _grouped(self) -> dict[Name, Name]:
-        """Return by artefact the first of all that belong to one session with it."""
+        """Return name of an artefact -> the smallest name of an artefact of the same session."""
         above = {name: name for name in self.tokens}
 
         def top(name: Name) -> Name:
@@ -175,7 +183,7 @@ class Credentials:
         return {name: top(name) for name in above}
 
     def genuine(self) -> Iterator[tuple[Token, list[Request]]]:
-        """Yield every artefact that the platform issued, with the requests that presented it."""
+        """Yield (artefact, requests that presented it) for every artefact that the platform issued."""
         for token in self.tokens.values():
             if not token.forged:
                 yield token, self.of.get(token.name, [])
@@ -183,8 +191,8 @@ class Credentials:
     def revoked(self, revocation: Revocation, contract: Contract) -> list[Token]:
         """Return the artefacts that a revocation makes invalid.
 
-        A ban revokes all that the user held when it was requested. A logout revokes the artefact and the tickets
-        obtained with it, or its whole session where that is promised.
+        A ban revokes all artefacts of the user that were recorded before the ban was requested. A logout revokes the
+        artefact and the tickets obtained with it; if the contract has `logout_ends_session`, all of the session.
         """
         owner, number = revocation.name
         if number == 0:
@@ -208,8 +216,8 @@ class Credentials:
     def doubted(self) -> dict[Name, int]:
         """Return name of an artefact -> the time (ns) from which it may be invalid.
 
-        At that time a logout or a ban of anything of its session was requested, confirmed or not, or a refresh token of
-        its session was presented a second time.
+        It is the earliest time at which a logout of its session or a ban of its user was requested and not refused, or
+        a refresh token of its session was sent for the second time.
         """
         since: dict[Name, int] = {}
         for revocation in self.revocations:
@@ -232,7 +240,7 @@ def _earliest(since: dict[Name, int], tokens: list[Token], t: int) -> None:
 
 
 def rows_of(kept: Kept, kind: Kind) -> Iterator[tuple[Any, int]]:
-    """Yield the stored records of `kind` as (dictionary of slots, record reference)."""
+    """Yield the stored records of `kind` as (dictionary of the record's fields, record reference)."""
     records, recs = kept.of(kind)
     names = records.dtype.names or ()
     for values, rec in zip(records.tolist(), recs.tolist(), strict=True):
@@ -263,7 +271,7 @@ def _revocation(row: dict[str, int], rec: int) -> Revocation:
 
 
 def credentials_of(world: World) -> Credentials:
-    """Return the credentials of all records read so far. All checks share one object."""
+    """Return the credentials of all records read so far. All checks share the object, until more records are stored."""
     return world.kept.once("credentials", lambda: Credentials(world.kept, world.roster))
 
 
@@ -273,17 +281,17 @@ UNCOMPARED = "the journals come from several hosts, and their clocks were not co
 class Together(Folding):
     """Base class of checks that evaluate all stored records together. Subclasses implement `look`.
 
-    Before the end, the verdict is UNKNOWN if there are several journals, because only the end knows whether their
-    clocks agree.
+    Before the end, the verdict is UNKNOWN if there are several journals, because how far their clocks differ is known
+    only at the end.
 
-    KEPT_ONLY: `look` reads only stored records (`World.kept`), so a verdict before the end is valid until more are
-    stored.
+    KEPT_ONLY: True if `look` reads only stored records (`World.kept`): then `peek` evaluates again only after more
+    records were stored.
     """
 
     KEPT_ONLY = True
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
-        """Start without findings. `look` adds to these attributes; they are reset before each call."""
+        """Start without findings, doubts and facts. `look` adds to them; they are reset before each call of `look`."""
         super().__init__(check, roster, contract)
         self.doubts: list[str] = []
         self.found: list[Finding] = []
@@ -318,14 +326,16 @@ class Together(Folding):
     def look(self, world: World, bound_ns: int, end: End | None) -> None:
         """Judge the records of `world`: add to `examined`, `found`, `doubts`, `facts` and `not_judged`.
 
-        Subclasses implement it. `not_judged` counts what would be a violation if the wall clock had not been stepped.
-        `bound_ns`: how much times of two journals may differ. `end`: None before the end of the record.
+        Subclasses implement this method. `doubts`: sentences, each of which makes a verdict without violations UNKNOWN.
+        `not_judged`: number of suspected violations that a step of the wall clock may explain. `bound_ns`: by how many
+        ns times of two journals may differ. `end`: None before the end of the record.
         """
         raise NotImplementedError
 
     def wrong(self, what: str, *recs: int, **facts: int) -> None:
-        """Add a violation of kind `what`.
+        """Add a violation to `found`. `what`: key of its sentence in `Described.sentences`.
 
-        `recs`: records that prove it, in the order of the sentence; `facts`: its numbers.
+        `recs`: references of the records that prove the violation, in the order in which they are shown; repeated ones
+        are shown once. `facts`: numbers that the sentence names.
         """
         self.found.append(Finding(what=what, records=tuple(unpack(rec) for rec in dict.fromkeys(recs)), facts=facts))

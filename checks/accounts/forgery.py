@@ -1,4 +1,4 @@
-"""I31: an artefact that the platform did not issue is accepted nowhere."""
+"""I31: no service of the platform accepts an artefact that the platform did not issue."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from earwitness.checks.engine.world import World
 def holds_by_a_step(token: Token, until: int, clock: WallClock) -> bool:
     """Return whether a step of the wall clock may have made a forgery with wrong times valid on the platform's clock.
 
-    `until`: time of the presentation (ns).
+    False for a forgery whose times do not come from the tester's wall clock. `until`: time of the presentation (ns).
     """
     return token.own and (token.unproven(clock) or clock.moved(token.issued, until))
 
@@ -21,9 +21,9 @@ def holds_by_a_step(token: Token, until: int, clock: WallClock) -> bool:
 class Forgery(Together):
     """State of I31: no forged artefact is accepted, at any place, presented in any way.
 
-    A refusal counts as examined when the next valid control that the same client presented at the same place in the
-    same way was accepted: a place that refuses everything proves nothing. A control that was refused after refused
-    forgeries makes the verdict UNKNOWN.
+    A control is a valid artefact that a client presents after forgeries, at the same place in the same way. A refused
+    forgery counts as examined only if the next control was accepted, because a place that refuses everything proves
+    nothing. A control that was refused after refused forgeries makes a verdict without violations UNKNOWN.
     """
 
     def look(self, world: World, bound_ns: int, end: End | None) -> None:

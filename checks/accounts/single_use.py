@@ -1,4 +1,4 @@
-"""I32 refresh rotation and reuse, I33 single-use artefacts."""
+"""I32, I33: refresh tokens, login states, codes and tickets can be used only once."""
 
 from __future__ import annotations
 
@@ -27,12 +27,13 @@ class Uses(Together):
     """
 
     def once(self, token: Token, requests: Sequence[Request], grace_ns: int, clock: WallClock) -> Request | None:
-        """Return the first accepted presentation of an artefact, None if there is none.
+        """Return the accepted presentation of an artefact that was answered first, None if none was accepted.
 
-        Add each further accepted one as a violation.
+        Add each further accepted presentation as a violation. Of two that were in progress at the same time, one must
+        be refused too. Examined: violations, and refused presentations.
 
-        Examined are the other presentations that were answered, also if two were in progress at the same time: one of
-        them must be refused. `grace_ns`: how long after its answer the first one may be repeated; 0: not at all.
+        `requests`: all presentations of `token`. `grace_ns`: how long (ns) after the first answer a further
+        presentation may be sent and accepted; 0: not at all.
         """
         accepted = sorted((r for r in requests if r.yes), key=lambda r: (r.t, r.rec))
         if not accepted:
@@ -52,9 +53,9 @@ class Uses(Together):
 class Refresh(Uses):
     """State of I32: a refresh token is good for one refresh, its reuse ends the session, and the user stays the same.
 
-    A refresh returns tokens of the same user with the same permissions. A second presentation that is refused because
-    the token was used before ends the session: after the revocation bound all of its tokens are refused. Not judged:
-    names and permissions of users whose permissions were changed in the run.
+    A refresh returns tokens of the same user with the same permissions; this is not judged for users whose permissions
+    were changed during the run. If the contract has `refresh_reuse_revokes`, a presentation that is refused because the
+    token was used before ends the session: after the revocation bound all tokens of the session are refused.
     """
 
     def look(self, world: World, bound_ns: int, end: End | None) -> None:
@@ -79,9 +80,10 @@ class Refresh(Uses):
 
     @staticmethod
     def _is_reuse(token: Token, first: Request, request: Request, grace_ns: int) -> bool:
-        """Return whether a request was refused because the token had been used, as far as that can be known.
+        """Return whether `request` was probably refused because the token had been used before.
 
-        It came not before the first use, and was not refused for its age.
+        True if it was refused, was answered after `first`, the first accepted presentation, had been sent, and was
+        answered before the token's deadline. With a grace period (`grace_ns`), only if it was sent after that period.
         """
         in_time = request.t > first.sent and (token.deadline == NONE or request.t < token.deadline)
         return request.no and in_time and (grace_ns == 0 or request.sent > first.t + grace_ns)
@@ -118,12 +120,13 @@ class Refresh(Uses):
 class SingleUse(Uses):
     """State of I33: a login's state, a code and a ticket are good for one use.
 
-    A state is good only for the browser that began the login. An accepted state has used up the codes that came with
-    it. Several attempts of which none was accepted prove nothing.
+    A state is valid only for the client that began the login. When a state is accepted, the code that belongs to it is
+    used too: this counts as a presentation of the code. An artefact of which no presentation was accepted proves
+    nothing.
     """
 
     def look(self, world: World, bound_ns: int, end: End | None) -> None:
-        """Implement `Together.look`: look for artefacts that were accepted twice, or by another browser."""
+        """Implement `Together.look`: look for artefacts accepted twice, and for states accepted from another client."""
         known, clock = credentials_of(world), wall_clock_of(world)
         for token, requests in known.genuine():
             if token.kind not in ONE_USE or token.kind == Artefact.REFRESH:
@@ -138,7 +141,7 @@ class SingleUse(Uses):
 
 
 def _authors(world: World, state: State) -> Iterator[int]:
-    """Yield the clients whose state of this kind some device tried to change."""
+    """Yield the client number named by each record of an attempt to change state of the kind `state`."""
     writes, _ = world.kept.of(Kind.WRITE)
     yield from writes["author"][writes["proc"] == int(state)].tolist()
 

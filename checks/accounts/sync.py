@@ -1,4 +1,4 @@
-"""I41 sync, I42 unique account: services and their databases agree about each account."""
+"""I41, I42: services and databases agree about each account, and each user has one account."""
 
 from __future__ import annotations
 
@@ -14,14 +14,18 @@ from earwitness.checks.engine.world import World
 from earwitness.checks.history.record import NONE, Kind, Phase, Place, State
 
 UNEXPLAINED = -1
-"""User number for an id of the platform that no login on record explains."""
+"""Stands for the user of a platform id that no recorded login explains."""
 CONCERNED = (State.PROFILE, State.ACTIVE)
 COPIES = (Place.BACKEND, Place.SOCKET)
-"""Places that learn of a change by the sync; what databases show is compared as far as both have it."""
+"""Places that receive changes of accounts from the auth service; the databases are compared with each other instead."""
 
 
 class Socket(NamedTuple):
-    """Connection of a user that has ended: open from `begin` to `end` (ns). `rec`: its CONNECT record."""
+    """Connection that has ended: open from `begin` to `end` (ns).
+
+    `user`: user number, -1: not in the roster; `journal`, `conn`: journal, and number of the connection in it; `rec`:
+    reference of the CONNECT record.
+    """
 
     user: int
     journal: int
@@ -32,9 +36,11 @@ class Socket(NamedTuple):
 
 
 class Accounts(Shared):
-    """Changes and shown values of accounts by user and state, logins by user, and sockets that ended.
+    """Changes and shown values of accounts, with logins and ended connections. Key: (user number, `State`).
 
-    `touched`: user -> when the account was last changed or logged in to (ns).
+    logins   user number -> LOGIN records with status 200, as dictionaries of their fields
+    sockets  connections whose end was recorded
+    touched  user number -> when the account was last changed or logged in to (ns)
     """
 
     def __init__(self, world: World) -> None:
@@ -61,19 +67,20 @@ def _accounts(world: World) -> Accounts:
 
 
 class Sync(Together):
-    """State of I41: an accepted change of an account shows at every copy within the bound, and both databases agree.
+    """State of I41: every service shows an accepted change of an account within the bound, and both databases agree.
 
-    At the end both databases have the same users with the same values. Where news of an account are promised, a socket
-    that was open from before the change until they were due receives this value or a later one. Nor does a socket
-    receive a profile that the account never had; one value that nothing on record explains may be the account's first.
+    - The answer to a request must not show a value that was replaced by a change accepted more than the bound before
+      the request. A change whose outcome is not known may be visible or not, at any time.
+    - If the contract has `account_news_s`, a socket that was open from before the change until this time after it
+      receives the new value or a later one. No socket receives a profile that the account never had; one profile that
+      the record does not explain is allowed, because it may be the account's first.
+    - At the end both databases have the same users with the same values.
 
-    A shown value is judged by when it was requested: it must not show a value that was replaced by a change accepted
-    more than the bound before. A change whose outcome is not known may be visible or not, at any time. Faults that were
-    on meanwhile extend the deadline by their duration and the bound.
+    A fault that was on between a change and its deadline moves the deadline to the end of the fault plus the bound.
     """
 
     def look(self, world: World, bound_ns: int, end: End | None) -> None:
-        """Implement `Together.look`: look for old copies, for missing and false news, and for databases that differ."""
+        """Implement `Together.look`: look for old values, for missing and false pushes, and for differing databases."""
         if self.contract.sync_bound_s is None:
             return
         accounts = _accounts(world)
@@ -127,7 +134,10 @@ class Sync(Together):
         self.facts = {"news": self.examined - before}
 
     def _never_had(self, accounts: Accounts) -> None:
-        """Find pushed profiles that the account never had; one unexplained value may be its first."""
+        """Add as violations the pushed profiles that the account never had.
+
+        The first pushed profile that the record does not explain is allowed: it may be the account's first.
+        """
         for (user, state), looks in sorted(accounts.looks.items()):
             if state != State.PROFILE:
                 continue
@@ -141,7 +151,10 @@ class Sync(Together):
                     self.wrong("never-had", look.rec, client=look.client)
 
     def _agree(self, accounts: Accounts, user: int, due: int) -> None:
-        """Compare what both databases showed last."""
+        """Compare the values of an account that both databases showed last, and add a violation if they differ.
+
+        `due`: time (ns) after which the databases must agree; earlier differences are not examined.
+        """
         for state in CONCERNED:
             looks = accounts.looks.get((user, state), [])
             pair = [_last(looks, place) for place in (Place.AUTH_DATABASE, Place.MAIN_DATABASE)]
@@ -172,7 +185,10 @@ def _difference(auth: Look, main: Look) -> str:
 
 
 def _load_ended(world: World) -> int:
-    """Return when the last journal stopped its users (ns), after which no user signs up; 0: the load is still on."""
+    """Return the latest time (ns) at which a journal recorded the start of the drain, 0 if none did yet.
+
+    After this time no user signs up.
+    """
     rows, _ = world.kept.of(Kind.PHASE)
     drained = rows["t"][rows["counter"] == int(Phase.DRAIN)]
     return int(drained.max()) if len(drained) else 0
@@ -181,8 +197,8 @@ def _load_ended(world: World) -> int:
 class UniqueAccount(Together):
     """State of I42: each user has one account, even if their devices log in for the first time at once.
 
-    Examined: users who logged in more than once, and whose accounts were counted in auth's database, or whom auth named
-    at two logins or more.
+    Examined: users who logged in more than once, if their accounts were counted in the database of the auth service, or
+    if the auth service stated their id at two logins or more.
     """
 
     def look(self, world: World, bound_ns: int, end: End | None) -> None:
@@ -205,9 +221,10 @@ class UniqueAccount(Together):
 
 
 def _named(world: World) -> dict[int, dict[int, list[int]]]:
-    """Return by user the users that auth named at their logins, each with the records that state it.
+    """Return user -> {user whose id the auth service stated at a login: references of the IDENTITY records}.
 
-    Devices of a user count as one.
+    An id that no login explains counts as UNEXPLAINED. Left out are ids of another user of the run: check I15 judges
+    them.
     """
     user_of = world.roster.user_of
     found: dict[int, dict[int, list[int]]] = {}
@@ -222,7 +239,7 @@ def _named(world: World) -> dict[int, dict[int, list[int]]]:
 
 
 def _raced(logins: list[dict[str, int]]) -> bool:
-    """Return whether two of the logins were under way at once."""
+    """Return whether two of the logins (LOGIN records) overlapped in time."""
     spans = sorted((row["t"] - max(row["aux"], 0) * 1000, row["t"]) for row in logins)
     return any(later[0] < earlier[1] for earlier, later in pairwise(spans))
 

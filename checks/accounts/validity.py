@@ -1,4 +1,4 @@
-"""I29 deadline, I30 revocation bound: an artefact that is not valid any more is refused everywhere."""
+"""I29, I30: every service refuses an artefact after its deadline, and after its revocation."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from earwitness.checks.history.record import NONE
 
 
 def proven(token: Token, request: Request, requests: Sequence[Request]) -> bool:
-    """Return whether a refusal proves anything: the place that refuses had accepted the artefact before.
+    """Return whether the refusal `request` counts as examined: the same place had accepted the artefact before.
 
-    `requests`: all presentations of the artefact. Refusals of an artefact that is good for one use always count,
-    because it was never accepted before.
+    Refusals of an artefact that is good for one use always count, because it need not have been accepted before.
+    `requests`: all presentations of the artefact.
     """
     return token.kind in ONE_USE or any(r.yes and r.place == request.place and r.t <= request.sent for r in requests)
 
 
 class Deadline(Together):
-    """State of I29: an artefact is not accepted by a request that was sent after its deadline and the leeway.
+    """State of I29: no request is accepted that presents an artefact and was sent after its deadline plus the leeway.
 
-    Requests are judged by the time of sending. A refusal counts as examined if the artefact was not revoked, and if the
-    same place had accepted it before or it is good for one use (see `proven`).
+    The time of sending decides. A refusal counts as examined if the artefact was not revoked, and if the same place had
+    accepted the artefact before or the artefact is good for one use (see `proven`).
     """
 
     def look(self, world: World, bound_ns: int, end: End | None) -> None:
@@ -51,10 +51,11 @@ class Deadline(Together):
 
 
 class RevocationBound(Together):
-    """State of I30: a revoked token is refused by every request sent later than the bound after the confirmation.
+    """State of I30: a request that presents a revoked artefact is refused, if sent after the revocation bound.
 
-    Not judged: revocations that were not confirmed, and forged tokens. Examined: accepted requests, and refusals of a
-    token that had not expired and that the same place had accepted before, or that is good for one use (see `proven`).
+    The bound begins when the revocation is confirmed. Not judged: revocations that were not confirmed, and forged
+    artefacts. Examined: accepted requests; and refused ones, if the artefact had not expired, and if the same place had
+    accepted the artefact before or the artefact is good for one use (see `proven`).
     """
 
     def look(self, world: World, bound_ns: int, end: End | None) -> None:

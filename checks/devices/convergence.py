@@ -1,4 +1,4 @@
-"""I18 monotonic writes, I22 convergence of devices: edits and read marks, which all devices of a user share."""
+"""I18, I22: edits and read marks are not undone by older ones, and in the end all devices of a user show the same."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SHARED = (State.READ_MARK, State.EDIT)
 
 
 def _key(row: dict[str, int], user: int) -> Key:
-    """Return the key of a row: a message, whatever the conversation, or a user's mark in a conversation."""
+    """Return (EDIT, author, counter), which names the message; or (READ_MARK, user number, conversation number)."""
     if row["proc"] == State.EDIT:
         return row["proc"], row["author"], row["counter"]
     return row["proc"], user, row["conv"]
@@ -38,18 +38,19 @@ def _shared(world: World) -> Shared:
 
 
 class MonotonicWrites(Together):
-    """State of I18: every reader who asks after a change was accepted is shown it, or a later one.
+    """State of I18: a request that is sent after a change was accepted is answered with this change or a later one.
 
-    Of two changes the later one is that which was sent after the other was answered; of two that overlapped either may
-    be the last. An edit is recognised by its text; a read mark only moves forward. Pushed state is not judged here, nor
-    a text whose edit may be recorded later, or was lost with the end of a journal.
+    A change is later than another one if it was sent after the other one was answered; of two that overlapped either
+    may be the last. An edit is recognised by its text; a read mark only moves forward. Not judged: pushed state; and a
+    text that no recorded edit has, while records may be missing.
 
-    Two edits with different texts are not accepted as the same version of a message (*same-version*). An edit that
-    states the version it is based on is not accepted if a version between that and its own was accepted (*overwrote*).
+    Two edits with different texts must not be accepted as the same version of a message (*same-version*). An edit may
+    state the version that it changes. It must not be accepted if a version between that one and its own was accepted
+    (*overwrote*).
     """
 
     def look(self, world: World, bound_ns: int, end: End | None) -> None:
-        """Implement `Together.look`: look for answers with state that was replaced, and for conflicting edits."""
+        """Implement `Together.look`: look for answers with replaced state, and for conflicting accepted edits."""
         shared, unsure = _shared(world), unrecorded(end)
         for key, looks in shared.looks.items():
             changes = shared.changes.get(key, [])
@@ -64,7 +65,10 @@ class MonotonicWrites(Together):
             self._versions(key, [change for change in changes if change.yes and change.value != NONE])
 
     def _versions(self, key: Key, accepted: list[Change]) -> None:
-        """Find two edits that were accepted as the same version: one was made in spite of the other."""
+        """Add as violations edits of a message with different texts that were accepted as the same version.
+
+        `accepted`: accepted changes with a version, of the piece of state `key`.
+        """
         if key[0] != State.EDIT:
             return
         first: dict[int, Change] = {}
@@ -77,7 +81,11 @@ class MonotonicWrites(Together):
         self._bases(key, sorted(accepted, key=lambda c: (c.value, c.rec)))
 
     def _bases(self, key: Key, accepted: list[Change]) -> None:
-        """Find edits of one version with another one accepted between that version and their own."""
+        """Add as violations edits that overwrote an accepted version unseen.
+
+        Such an edit states the version that it changes, and another one was accepted between that and its own.
+        `accepted`: accepted edits of one message, sorted by version.
+        """
         for at, change in enumerate(accepted):
             if change.base:
                 self.examined += 1
@@ -103,14 +111,15 @@ def _who(look: Look) -> dict[str, int]:
 
 
 def _reader(look: Look) -> dict[str, int]:
-    """Return the device that was shown the state, as facts; the collector is none."""
+    """Return {"client": number of the device that was shown the state}; {} if it was read from a database."""
     return {} if look.client == NOBODY else {"client": look.client}
 
 
 class Device(NamedTuple):
     """Device that takes part in the comparison of I22, see `Convergence`.
 
-    `quiet`: time (ns) of DRAINED in its journal. `shows`: the kinds of state (`State`) that it was shown.
+    `quiet`: when the drain ended (phase DRAINED) in its journal, in ns. `shows`: the kinds of state (`State`) of which
+    it was shown any.
     """
 
     client: int
@@ -123,18 +132,23 @@ class Convergence(Together):
 
     They show no state that an accepted change has replaced.
 
-    - A device shows the highest version or mark that it was shown, the last one if there are several.
-    - It takes part if its last connection lasted until the end, and it was shown something on it, the bound before the
-      end at the latest; and for a kind of state, if it was ever shown any.
+    - A device counts as showing the highest version or mark that it received; if it received several with this number,
+      the last of them.
+    - A device is compared if its last connection lasted until the end, and if it received shared state on this
+      connection at the latest the bound before the end. Edits are compared only between devices that received any edit,
+      and read marks likewise.
     - State that was changed less than the bound before the end is not compared: the change may still be on its way.
-    - Users who did not stay members of the conversation are not compared: not all of their devices could learn of it.
+    - Users who left the conversation or were removed are not compared: not all of their devices could learn of it.
 
     Memberships, permissions and names of conversations concern all users: once the bound has passed after a change,
     each answer and each push shows that change or a later one (`checks.devices.standing`).
     """
 
     def look(self, world: World, bound_ns: int, end: End | None) -> None:
-        """Implement `Together.look`: compare what the devices of each user show at the end."""
+        """Implement `Together.look`: compare what the devices of each user show at the end.
+
+        Also look for memberships, permissions and names that were shown after the bound for their change had passed.
+        """
         if self.contract.shared_state_s is None:
             return
         shared = _shared(world)
@@ -188,7 +202,10 @@ class Convergence(Together):
 
 
 def _replaced(ahead: Look, changes: Sequence[Change], bound_ns: int) -> Change | None:
-    """Return the last accepted change, if it is certainly later than what is shown; else None."""
+    """Return the last accepted change, if it is certainly later than the shown value `ahead`; else None.
+
+    `bound_ns`: by how many ns times of two journals may differ.
+    """
     accepted = [change for change in changes if change.yes]
     if ahead.state == State.READ_MARK:
         highest = max(accepted, key=lambda c: (c.value, c.rec), default=None)
@@ -202,10 +219,10 @@ def _rank(look: Look) -> tuple[int, int, int]:
 
 
 def _since(ahead: Look, changes: Iterable[Change], looks: Iterable[Look]) -> int:
-    """Return from when on (ns) other devices may be expected to show a value.
+    """Return the time (ns) at which the shown value `ahead` was written, from which it may take the bound to arrive.
 
-    A value that no accepted change explains (a platform moves read marks by itself; an answer was lost) counts as
-    written when it was first shown.
+    It is the answer to the first accepted change to this value. Without such a change (a platform moves read marks by
+    itself; an answer was lost) it is the time at which any device was first shown the value.
     """
     shown = min(look.t for look in looks if _value(look) == _value(ahead))
     return min((change.t for change in changes if change.yes and _value(change) == _value(ahead)), default=shown)
@@ -216,7 +233,7 @@ def _value(one: Change | Look) -> int:
 
 
 def _shown(looks: Iterable[Look]) -> dict[int, Look]:
-    """Return by client what it shows in the end."""
+    """Return client -> the last row with the highest value (version or mark) that it was shown."""
     shown: dict[int, Look] = {}
     for look in looks:
         before = shown.get(look.client)
@@ -226,7 +243,7 @@ def _shown(looks: Iterable[Look]) -> dict[int, Look]:
 
 
 def _live(world: World, shared: Shared, wait_ns: int) -> dict[int, list[Device]]:
-    """Return by user the devices that take part."""
+    """Return user -> the devices that take part in the comparison, see `Convergence`."""
     phases = (row_rec for row_rec in rows_of(world.kept, Kind.PHASE) if row_rec[0]["counter"] == Phase.DRAINED)
     quiet = {rec >> REC_BITS: row["t"] for row, rec in phases}
     ended = {(rec >> REC_BITS, row["conn"]): row["t"] for row, rec in rows_of(world.kept, Kind.DISCONNECT)}
