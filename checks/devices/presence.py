@@ -1,4 +1,4 @@
-"""I27 presence: a user shown as online has a connection, a user shown as offline has none."""
+"""I27: a user who is shown as online has a connection, a user who is shown as offline has none."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from earwitness.checks.history.record import FaultKind, Flag, Kind, Phase, Place
 from earwitness.checks.tester.health import longest_lag_ns
 
 NOTICED_SOONER = 4
-"""Divisor of the bound for the delay after which a device records its own coming or going.
-
-Other devices may be informed that much earlier.
-"""
+"""Divisor of the bound: how long before a device records its connection, or the end, others may be shown the change."""
 ENDS_LEASES = (FaultKind.KILL, FaultKind.RESTART, FaultKind.CRASH, FaultKind.REPLACE)
-"""Faults of a backend that the platform must cope with within the bound; other faults extend the deadline."""
+"""Kinds of faults of a backend within whose bound statuses must be true again; during other faults none is judged."""
 
 Connection: TypeAlias = tuple[int, int]
-"""Key of a connection: journal, and number there."""
+"""Key of a connection: (journal number, number of the connection in that journal)."""
 
 
 class Times(NamedTuple):
-    """Time span from `begin` to before `end` (ns). `begun`, `ended`: records at which it began and ended, 0: none."""
+    """Time span from `begin` to before `end` (ns), with or without a connection.
+
+    `begun`, `ended`: references of the CONNECT or DISCONNECT records at which it began and ended, 0: none.
+    """
 
     begin: int
     end: int
@@ -36,12 +36,16 @@ class Times(NamedTuple):
 
 
 class Shown(NamedTuple):
-    """Status of a user, and the time span (ns) in which it was shown to a watcher.
+    """Status of a user (online or offline), and the time span in which it was shown to a watcher.
 
-    watcher      client that was shown it; `conv`: in which conversation
-    about, user  client number that the record names, and its user
-    begin, end   from `begin` to before `end`
-    again        the same status was shown directly before
+    watcher     client to which the status was shown
+    about       client number that the record names as the one whose status it is
+    user        user number of `about`
+    conv        conversation in which it was shown
+    online      True: shown as online, False: as offline
+    begin, end  it was shown from `begin` to before `end` (ns)
+    again       the previous status of the user on this connection and in this conversation was the same
+    rec         reference of the PRESENCE record
     """
 
     watcher: int
@@ -56,17 +60,18 @@ class Shown(NamedTuple):
 
 
 class Presence(Together):
-    """State of I27: a shown status was true at some time from the bound before until a quarter of it after.
+    """State of I27: at each moment a shown status is true, or was true within the bound, or soon becomes true.
 
-    A status is wrong if it was untrue during all of that time. Other devices may notice a connection before the device
-    has recorded it, and its end by the bound later. The longest loop lag of the load is added to both.
+    The status that is shown at a moment is wrong if it was untrue during all of the time from the bound (`presence_s`)
+    before until a quarter of the bound after: the platform may show the end of a connection late, and may show a
+    connection before the device has recorded it. The longest loop lag of the load is added on both sides.
 
-    A status holds until the next one about the same user on the same connection in the same conversation, or until the
-    watcher's connection or run has ended. The same status twice in a row is wrong too. Only that is judged where a part
-    of the record is missing, because connections and faults may be missing with it.
+    A status is shown until the next one about the same user on the same connection in the same conversation, or until
+    the watcher's connection or the drain ends. The same status twice in a row is a violation too (*repeated*). If a
+    part of the record is missing, only repeated statuses are judged, because connections and faults may be missing.
 
-    Not judged: a time at which a fault was on, and the bound after it (a kill, restart, crash or replacement of a
-    backend excuses nothing); users and watchers who left the conversation.
+    Not judged: the time of a fault, and the bound after it, unless the fault is a kill, restart, crash or replacement
+    of a backend; users and watchers who left the conversation or were removed.
     """
 
     def look(self, world: World, bound_ns: int, end: End | None) -> None:
@@ -116,9 +121,9 @@ class Presence(Together):
 
 
 def _connected(world: World, end: End) -> dict[int, list[Times] | None]:
-    """Return by user the times with a connection, without overlaps.
+    """Return user -> the spans in which any device of the user was connected, sorted and without overlaps.
 
-    None: the end of a connection, or a last one, may be missing.
+    None instead of the spans: a journal with connections of the user is incomplete, so records may be missing.
     """
     user_of, torn = world.roster.user_of, end.incomplete()
     ends = {(rec >> REC_BITS, row["conn"]): (row["t"], rec) for row, rec in rows_of(world.kept, Kind.DISCONNECT)}
@@ -146,13 +151,16 @@ def _merged(times: list[Times]) -> list[Times]:
 
 
 def _between(live: list[Times]) -> list[Times]:
-    """Return the times in which there was no connection."""
+    """Return the spans before, between and after the spans of `live`, which are sorted and do not overlap."""
     edges = [Times(0, -NEVER, 0, 0), *live, Times(NEVER, 0, 0, 0)]
     return [Times(one.end, other.begin, one.ended, other.begun) for one, other in pairwise(edges)]
 
 
 def _excused(world: World, late_ns: int) -> list[tuple[int, int]]:
-    """Return the spans (ns) in which faults, and the bound after them, excuse what is shown."""
+    """Return the (begin, end) spans in ns in which no status is judged: faults, and `late_ns` after each.
+
+    Left out are the faults of a backend in ENDS_LEASES. NEVER as the end: the fault has no recorded end.
+    """
     on: dict[tuple[int, int], int] = {}
     spans = []
     for row, rec in sorted(rows_of(world.kept, Kind.FAULT), key=lambda told: (told[0]["t"], told[1])):
@@ -167,7 +175,7 @@ def _excused(world: World, late_ns: int) -> list[tuple[int, int]]:
 
 
 def _all_excused(shown: Shown, excused: list[tuple[int, int]]) -> bool:
-    """Return whether there was no moment at which the status could have been wrong."""
+    """Return whether the spans of `excused`, which are sorted, cover all of the time in which the status was shown."""
     first = shown.begin
     for since, until in excused:
         if since <= first:
@@ -176,7 +184,10 @@ def _all_excused(shown: Shown, excused: list[tuple[int, int]]) -> bool:
 
 
 def _shown(world: World) -> list[Shown]:
-    """Return every status of a user of the roster who, like the watcher, was in the conversation throughout."""
+    """Return the shown statuses of users of the roster.
+
+    Left out are those whose user, or whose watcher, left the conversation or was removed at any time.
+    """
     moved = members_gone(world)
     ends: dict[Connection, int] = {
         (rec >> REC_BITS, row["conn"]): row["t"] for row, rec in rows_of(world.kept, Kind.DISCONNECT)

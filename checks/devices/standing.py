@@ -18,13 +18,14 @@ T = TypeVar("T", Change, Look)
 
 
 def old_standings(world: World, wait_ns: int, bound_ns: int, end: End | None) -> Iterator[tuple[Look, Change | None]]:
-    """Yield (shown value, change that replaced it) for each shown value that had been changed long enough before.
+    """Yield (shown value, change that replaced it) for each shown value that had to show an accepted change.
 
-    The change is None if the shown value is permitted. `wait_ns`: how long a change may take to arrive; `bound_ns`: how
-    much times of two journals may differ.
+    The change is None if the shown value is permitted. `wait_ns`: how long (ns) a change may take to arrive;
+    `bound_ns`: by how many ns times of two journals may differ.
 
-    A requested value is compared with the time of the request, a pushed one with the time of its arrival. Nothing is
-    yielded where a change may be missing from the record, because it may have restored the shown value.
+    A change had to show if its deadline was before the request of the shown value, or for a pushed value before its
+    arrival. Nothing is yielded while changes may be missing from the record, because a missing one may have restored
+    the shown value. `end`: None before the end of the record.
     """
     if unrecorded(end):
         return
@@ -42,13 +43,13 @@ def old_standings(world: World, wait_ns: int, bound_ns: int, end: End | None) ->
 
 
 def _key(row: dict[str, int], user: int) -> Key:
-    """Return the key of a row: a user's standing in a conversation, or everywhere; or the name of a conversation."""
+    """Return (`State`, user number or -1 for the name of a conversation, conversation number or NOBODY: none)."""
     return row["proc"], user, row["conv"]
 
 
 def _by_content(one: T) -> T:
-    """Return the row with a digest, by which contents are compared.
+    """Return `one` with a digest, by which values are compared.
 
-    A value that is a number (a membership: 1 or 0) gets one.
+    If it has none (0), as a membership, whose value is 1 or 0, the digest is made from the number.
     """
     return one if one.digest else one._replace(digest=one.value - NONE)

@@ -13,18 +13,20 @@ from earwitness.checks.engine.world import World
 from earwitness.checks.history.record import Flag, Kind, State
 
 Key: TypeAlias = tuple[int, ...]
-"""Key of a piece of shared state."""
+"""Key of one value that can be changed, for example of the text of one message: numbers that each check chooses."""
 
 
 class Change(NamedTuple):
     """Change of shared state, from a WRITE record.
 
-    user, client   whose state (-1: of a conversation); who changed it
+    user           user whose state it is, -1: the state of a conversation
+    client         client that changed it
     state, digest  a `State`; CRC-32 of the new value
     value          the new value where it is a number, the version that an edit got, NONE: none
-    base           the version that an edit was based on, 0 if it stated none
+    base           the version that an edit states it was based on, 0 if it stated none
     sent, t        when it was requested and answered, in ns
     yes, no        accepted; refused without effect. Neither: unknown
+    rec            reference of the WRITE record
     """
 
     user: int
@@ -43,14 +45,16 @@ class Change(NamedTuple):
 class Look(NamedTuple):
     """Shared state as a device or a database showed it, from a SEEN record.
 
-    user           whose state, -1: of a conversation
-    client, conn   who was shown it, NOBODY for a database; the connection on which it was pushed, 0: requested
+    user           user whose state it is, -1: the state of a conversation
+    client         client to which it was shown, NOBODY for a database
+    conn           number of the connection on which it was pushed, 0: requested
     state, digest  a `State`; CRC-32 of the value
     place          the `Place` that showed it
     value          PROFILE: number of the account's rows in a database, NONE from a service; ACTIVE, MEMBERSHIP: 1 or 0;
                    READ_MARK: sequence number; EDIT: version; NONE if it is no number
     conv           in which conversation, NOBODY: none
     asked, t       when it was requested (NONE: pushed) and shown, in ns
+    rec            reference of the SEEN record
     """
 
     user: int
@@ -67,9 +71,10 @@ class Look(NamedTuple):
 
 
 class Shared:
-    """Changes (`changes`) and shown values (`looks`) of some kinds of shared state, grouped by `key_of(row, user)`.
+    """Changes (`changes`) and shown values (`looks`) of some kinds of shared state, as lists by key.
 
-    State of users outside the roster is left out. The name of a conversation has no user: -1.
+    `key_of(row, user)` makes the key. `row`: dictionary of the record's fields; `user`: whose state it is, -1: the name
+    of a conversation. State of users outside the roster is left out.
     """
 
     def __init__(self, world: World, states: Collection[int], key_of: Callable[[dict[str, int], int], Key]) -> None:
@@ -89,7 +94,7 @@ class Shared:
         return self.user_of[client] if client < len(self.user_of) else -1
 
     def _owner(self, row: dict[str, int]) -> int | None:
-        """Return the user whose state a row is about; -1: the name of a conversation; None: not of the roster."""
+        """Return the number of the user whose state it is; -1: a conversation's name; None: not in the roster."""
         if row["proc"] == State.TITLE:
             return -1
         user = self.user(row["author"])
@@ -112,10 +117,12 @@ def _look(row: dict[str, int], user: int, rec: int) -> Look:
 
 
 def still_possible(changes: Iterable[Change], due: Collection[Change], until: int, bound_ns: int = 0) -> set[int]:
-    """Return the digests of values that may be shown at `until` (ns): not refused, not replaced by a change in `due`.
+    """Return the digests of the values that may be shown at `until` (ns).
 
-    `changes`: all changes of one piece of state; `due`: the accepted ones that must be visible by then. A change with
-    an unknown outcome may be visible or not, at any time. `bound_ns`: how much times of two journals may differ.
+    These are the new values of changes that were sent before `until`, were not refused, and were not replaced by a
+    change in `due`. `changes`: all changes of one piece of state; `due`: the accepted ones that must be visible by
+    `until`. A change with an unknown outcome may be visible or not, at any time after its sending. `bound_ns`: by how
+    many ns times of two journals may differ.
     """
     possible = set()
     for change in changes:
@@ -126,9 +133,9 @@ def still_possible(changes: Iterable[Change], due: Collection[Change], until: in
 
 
 def unrecorded(end: End | None) -> bool:
-    """Return whether changes may be missing from the record: it is not read to its end, or a journal lacks records.
+    """Return whether changes may be missing from the record: before its end, or if journals or records are missing.
 
-    Changes are recorded when they are answered. `end`: None before the end of the record.
+    Before the end, because a change is recorded only when it is answered. `end`: None before the end of the record.
     """
     return end is None or bool(end.missing or end.incomplete())
 
@@ -148,7 +155,7 @@ def members_gone(world: World) -> set[tuple[int, int]]:
 
 
 class Patience:
-    """Deadlines of changes: `bound_ns` after the change, or after the last fault during that time."""
+    """Deadlines of changes: `bound_ns` (ns) after the change, or after the end of the last fault during that time."""
 
     def __init__(self, world: World, bound_ns: int) -> None:
         """Collect the times of faults. A fault without a recorded end lasts until NEVER."""
@@ -164,7 +171,10 @@ class Patience:
         self._faults = sorted([*self._faults, *((begin, NEVER) for begin in on.values())])
 
     def due(self, t: int) -> int:
-        """Return the time (ns) by which a change at `t` must be visible; NEVER if a fault that delays it has no end."""
+        """Return the time (ns) by which a change at `t` (ns) must be visible.
+
+        NEVER if a fault that delays the change has no recorded end.
+        """
         due = t + self._bound_ns
         for begin, end in self._faults:
             if begin <= due and end >= t:

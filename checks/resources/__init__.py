@@ -1,1 +1,1 @@
-"""Checks of rate budgets and fairness."""
+"""Checks of rate budgets, and of fairness between devices."""

@@ -1,7 +1,8 @@
-"""Bounds of what a rate budget may have granted and must grant.
+"""Bounds of how many requests a rate budget may grant at most, and must grant at least.
 
-Only the times of sending and of answers are known, not when the limiter decided. So a window certainly holds what was
-sent and answered inside it, and possibly whatever was not answered before it and not sent after it.
+The record has the times of sending and of answers, but not the time at which the platform decided. So a window of time
+certainly contains the decisions on requests that were sent and answered inside it. It possibly contains those on all
+requests that were sent before its end and answered after its begin.
 """
 
 from __future__ import annotations
@@ -17,16 +18,16 @@ from earwitness.checks.history.record import NONE
 from earwitness.checks.resources.charges import NEVER, POSSIBLE
 
 CLOCK_RATE = 1e-3
-"""Largest relative difference between the rates of the limiter's clock and ours."""
+"""Largest relative difference between the rates of the platform's clock and the tester's."""
 ROUNDING = 0.01
-"""Largest error, in tokens, of limiters that round the contents of a bucket."""
+"""Largest error, in tokens, of platforms that round the contents of a token bucket."""
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """Rate budget: a token bucket of `burst` tokens that gets `per_ns` tokens per ns.
+    """Rate budget of a user: a token bucket of `burst` tokens that gets `per_ns` tokens per ns.
 
-    With `window_ns` it is a limit of `burst` within any window of that length instead.
+    If `window_ns` is not None, it is a limit of `burst` requests within any window of that length (ns) instead.
     """
 
     per_ns: float
@@ -35,7 +36,7 @@ class Budget:
 
     @property
     def refill_ns(self) -> int:
-        """Return the ns after which an empty bucket is full, or a window has passed; NEVER for no refill."""
+        """Return the time (ns) that an empty bucket needs to be full, or the length of the window; NEVER: no refill."""
         if self.window_ns is not None:
             return self.window_ns
         return math.ceil(self.burst / self.per_ns) if self.per_ns else NEVER
@@ -50,11 +51,11 @@ class Budget:
         return cls(float(contract.rate_per_s or 0) / 1e9, max(1.0, float(int(contract.rate_burst))))
 
     def excess(self, start: Array, end: Array) -> tuple[Array, Array]:
-        """Return (excess, first) for each charge: by how much the fullest window that ends with it exceeds the budget.
+        """Return (excess, first), two arrays by charge.
 
-        `start`, `end`: times (ns) of sending and answer of one user's certain charges. The excess is in tokens, and a
-        lower bound: it is never too high. One that is not positive is no violation. `first`: index of the charge with
-        which the window begins.
+        `excess`: by how many tokens the charges in a window that ends with this charge at least exceed the budget; of
+        all such windows the one with the largest excess. Zero or less is no violation. `first`: index of the charge
+        with which the window begins. `start`, `end`: times (ns) of sending and answer of one user's certain charges.
         """
         by_start, by_end = np.argsort(start, kind="stable"), np.argsort(end, kind="stable")
         sent, answered = start[by_start], end[by_end]
@@ -74,9 +75,10 @@ class Budget:
         return excess, first
 
     def most_left(self, start: Array, end: Array, sent: Array, answered: Array) -> Array:
-        """Return for each request the most tokens that can have been left of the budget when it was decided.
+        """Return for each request the most tokens that the budget can have had left when the platform decided on it.
 
-        `sent`, `answered`: times of the requests; `start`, `end`: times of all certain charges. All times are ns.
+        `sent`, `answered`: when the requests were sent and answered; `start`, `end`: when all certain charges of the
+        user were sent and answered. All times are ns.
         """
         s, e = np.sort(start), np.sort(end)
         done = np.searchsorted(e, sent, "left")
@@ -89,10 +91,10 @@ class Budget:
         return self._left(np.maximum(spent, 0.0) - ROUNDING)
 
     def least_left(self, uses: Uses, sent: Array, answered: Array) -> Array:
-        """Return for each request the least tokens that must have been left whenever it was decided.
+        """Return for each request the least tokens that the budget must have had left when the platform decided on it.
 
-        It was decided between `sent` and `answered` (ns). `uses`: all possible charges. The result is valid only for
-        requests that were sent after the anchor's answer.
+        `sent`, `answered`: when the requests were sent and answered (ns); the decision may have been made at any time
+        between. `uses`: all possible charges of the user. Valid only for requests sent after `uses.anchor_ns`.
         """
         started = np.searchsorted(uses.start, answered, "right")
         if self.window_ns is not None:
@@ -114,10 +116,12 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Uses:
-    """Everything for which one user may have been charged; `start` and `end` each ascending, in ns.
+    """All possible charges of one user, and the first known state of the user's budget.
 
-    The anchor is the request from `sent_ns` to `anchor_ns` by whose answer the state of the budget is first known:
-    `missing` tokens had been used up by then, by all earlier requests.
+    start, end          times (ns) of sending and of answer, each array sorted ascending by itself
+    sent_ns, anchor_ns  when the anchor was sent and answered: the request whose answer is the first that states how
+                        much is left of the budget
+    missing             tokens that had been used up by earlier requests when the platform decided on the anchor
     """
 
     start: Array
@@ -130,9 +134,9 @@ class Uses:
     def of(cls, possible: Array, charges: Array, budget: Budget) -> Uses:
         """Return the possible charges of one user with their anchor.
 
-        `possible`: charges that may have been made; `charges`: all of the user's, at least one. The anchor is the first
-        answer that states the rest of the budget. Without one it is the user's first request, before which the whole
-        budget may have been used up.
+        `possible`: the CHARGE rows of the user with POSSIBLE; `charges`: all CHARGE rows of the user, at least one. If
+        no answer states what is left of the budget, the anchor is the sending of the user's first request, and the
+        whole budget (`burst`) counts as used up by then.
         """
         start, end = np.sort(possible["start"]), np.sort(possible["end"])
         said = charges[(charges["left"] != NONE) & (charges["end"] < NEVER)]
@@ -146,7 +150,7 @@ class Uses:
 
 
 def _running_maximum(values: Array) -> tuple[Array, Array]:
-    """Return (the highest of the values so far, its index)."""
+    """Return for each index (the highest of the values up to this index, the index of that value)."""
     best = np.maximum.accumulate(values)
     fresh = np.r_[True, values[1:] > best[:-1]] if len(values) else np.zeros(0, bool)
     return best, np.maximum.accumulate(np.where(fresh, np.arange(len(values)), 0))

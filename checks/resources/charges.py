@@ -17,23 +17,27 @@ OTHERS = (
     1 << K_REQUEST | 1 << K_PROBE | 1 << K_READ | 1 << K_WRITE | 1 << K_SEEN | 1 << K_REVOKE | 1 << K_JOIN
     | 1 << K_IDENTITY
 )  # fmt: skip
-"""Kinds, as bits, that are or stand for requests; the opening of a conversation is known by its JOIN."""
+"""Kinds of records, as bits, other than messages, that each stand for a request; JOIN: to open a conversation."""
 LIMITED = (429, 4429)
 """HTTP statuses, codes of refused messages and close codes that mean "too many"."""
 SERVICES = (int(Place.AUTH), int(Place.BACKEND), int(Place.FRONTEND))
-"""Places whose IDENTITY records stand for an HTTP request."""
+"""Places of which an IDENTITY record without a connection stands for an HTTP request."""
 NEVER = np.iinfo(np.int64).max // 4
 """End (ns) of a charge whose answer is not known."""
 PAGE_ROWS = 100
-"""Rows of a history that one request may have fetched."""
+"""Largest number of messages for which one charge is counted when a conversation's history was read."""
 
 ACK = np.dtype([("t", "<i8"), ("rec", "<i8")])
-"""Earliest OK of one message; `t` in ns + 1, 0: none."""
+"""Earliest OK of one message: `t`, its time in ns + 1, 0: none; `rec`, its record reference."""
 REFUSAL = np.dtype([("mid", "<i8"), ("t", "<i8"), ("rec", "<i8"), ("wait", "<i8")])
-"""Refusal of a message for the budget; `wait`: Retry-After in ms, NONE: not stated."""
+"""Refusal of a message because the rate budget was used up.
+
+`mid`: message number; `t`: time (ns) of the refusal; `rec`: its record reference; `wait`: Retry-After in ms, NONE: not
+stated.
+"""
 
 CERTAIN, POSSIBLE, REFUSED, DISGUISED, STATES = 1, 2, 4, 8, 16
-"""Bits of CHARGE."""
+"""Values of the bits in the column `bits` of CHARGE."""
 CHARGE = np.dtype(
     [
         ("user", "<i4"),
@@ -45,14 +49,18 @@ CHARGE = np.dtype(
         ("left", "<i8"),
     ]
 )
-"""Charge on one user's budget, between `start` (sent) and `end` (answered; NEVER: not known), in ns.
+"""Charge or refusal of one request or message on one user's rate budget.
 
-bits   CERTAIN: it was charged, by the platform's own words (a message that was acknowledged, a request whose answer
-       states what is left). POSSIBLE: it may have been. REFUSED: it was refused for the budget, so not charged.
-       DISGUISED: it claimed another address, or came with another token than the user's first.
-       STATES: an answer that has to state when to try again.
-wait   Retry-After in milliseconds, NONE: not stated
-left   what the answer stated is left, NONE: nothing
+user        user number
+start, end  when it was sent and answered, in ns; `end` is NEVER if the answer is not known
+bits        CERTAIN: it was charged, because the message was acknowledged, or the answer states what is left.
+            POSSIBLE: it may have been charged; always set with CERTAIN.
+            REFUSED: it was refused because the budget was used up, so not charged.
+            DISGUISED: it claimed another address, or came with another token than the user's first.
+            STATES: it was refused, and the answer has to state when to try again.
+rec         record reference
+wait        Retry-After in ms, NONE: not stated
+left        number of tokens that the answer states are left, NONE: not stated
 """
 
 
@@ -62,7 +70,9 @@ def charges_step(
 ) -> None:
     """Store the earliest OK of each message, all refusals for the budget, and the indexes of other requests.
 
-    `used`: rows of `refusals`; rows of `others`, which are indexes into this chunk's records. Times are ns.
+    `records`: a chunk of journal `journal`; `mids`: message of each record, -1: none. Output: `acks`, ACK by message;
+    `refusals`, REFUSAL rows; `others`, indexes into `records`; `used`, (rows of `refusals` in use, entries of `others`
+    in use). The caller makes room for `len(records)` more in both. Times are ns.
 
     Messages are most of the records and follow from `w.messages` at the end, except for the time of the answer: hence
     one ACK by message. Its minimum makes the result independent of the order of reading. Refusals have a row each,
@@ -95,7 +105,7 @@ def charges_step(
 
 
 class Ledger:
-    """Ledger of the charges of all users, one for each judging. `ledger_of` returns it."""
+    """Charges of all users, from all records of a judge process. Get the shared object by `ledger_of`."""
 
     def __init__(self) -> None:
         """Start without charges; `take` adds those of each chunk."""
@@ -125,7 +135,8 @@ class Ledger:
     def charges(self, world: World, clock_bound_ns: int) -> Array:
         """Return all CHARGE rows, sorted by user and start.
 
-        Their times are widened by `clock_bound_ns`, the difference between the clocks of several hosts.
+        `clock_bound_ns`: by how many ns the clocks of several hosts may differ; `start` is earlier and `end` later by
+        this. The result is cached until `take` is called with another chunk.
         """
         if self._charges is None:
             found = np.concatenate([self._messages(world), self._refused_messages(world), self._requests(world)])
@@ -188,13 +199,16 @@ class Ledger:
 
 
 def ledger_of(world: World) -> Ledger:
-    """Return the ledger of a judging; the first call makes it."""
+    """Return the ledger that all checks of `world` share; the first call makes it."""
     found: Any = world.shared.setdefault("ledger", Ledger())
     return found  # type: ignore[no-any-return]
 
 
 def _fill(charges: Array, records: Array) -> None:
-    """Fill bits, times and stated values of charges from records of the kinds in OTHERS."""
+    """Fill `bits`, `start`, `end`, `wait` and `left` of `charges` from `records`, row by row.
+
+    `records`: of the kinds in OTHERS.
+    """
     kind, size, t = records["kind"], records["size"], records["t"]
     request = kind == K_REQUEST
     asked = request | (kind == K_WRITE) | (kind == K_REVOKE) | ((kind == K_SEEN) & (records["seq"] != NONE))
@@ -218,7 +232,7 @@ def _blank(n: int) -> Array:
 
 
 def _other_than_first(users: Array, start: Array, thing: Array) -> Array:
-    """Return u1 by row: 1 if `thing` differs from that of the user's earliest row."""
+    """Return an array of 1 and 0 by row: 1 if `thing` differs from that of the user's row with the lowest `start`."""
     order = np.lexsort((thing, start, users))
     _, at, back = np.unique(users[order], return_index=True, return_inverse=True)
     result: Array = np.zeros(len(users), np.uint8)

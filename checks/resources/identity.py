@@ -1,4 +1,4 @@
-"""I39: a budget belongs to the user, not to an address or a token, and not to another user."""
+"""I39: a rate budget belongs to one user: another address or token gives no further budget, and nobody else uses it."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ from earwitness.checks.verdict import Finding, Verdict
 
 
 class KeyIntegrity(Budgeted):
-    """State of I39: disguises widen no budget, and no user is charged for another.
+    """State of I39: requests in disguise get no further budget, and no user is charged for another.
 
-    *Widened*: all grants of a user together exceed the budget, and those that came undisguised (own address, first
-    token, on any connection) do not. *Charged*: a user was refused with budget left, after another had used up theirs.
+    A request is in disguise if it claims another address, or presents another token than the user's first.
 
-    Examined: answers to disguised attempts after the user's first refusal; and, once a user was refused with nothing
-    left, the answers to users to whom that never happened. Without an attempt in disguise only *charged* is judged. The
-    facts state both counts.
+    *Widened*: all grants of a user together exceed the budget, and those without a disguise do not. *Charged*: a user
+    was refused with budget left, after another user had used up theirs.
+
+    Examined: answers to requests in disguise after the user's first refusal (fact `disguised`); and, once a user was
+    refused with nothing left, the answers to users to whom that never happened (fact `neighbours`). Where no request
+    was in disguise, only *charged* is judged.
     """
 
     def judge(self, budget: Budget, users: list[Array]) -> Verdict:
