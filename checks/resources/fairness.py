@@ -1,4 +1,4 @@
-"""I26: no device is starved."""
+"""I26: no device is served much worse than other devices with an equal load."""
 
 from __future__ import annotations
 
@@ -21,39 +21,48 @@ FINEST_BITS = 16
 """Logarithm to base 2 of the shortest wait that has buckets of its own, in ns (65 µs)."""
 OCTAVE = 8
 BUCKETS = 32 * OCTAVE
-"""Buckets of waiting times: eighths of an octave (9 %) from 65 µs up, read by their highest value."""
+"""Number of buckets of waiting times: OCTAVE for each doubling from 65 µs up; a bucket is read as its highest value."""
 FLOOR_S = 0.5
-"""Wait in seconds below which no user notices a difference, and which on a loaded machine is chance."""
+"""Wait in seconds up to which nothing is judged: users do not notice it, and a loaded machine causes it by chance."""
 LEAST, TAIL = 10, 100
-"""Samples of a device without which a median, or a 99th percentile, says nothing."""
+"""Least number of a device's samples for its median, and for its 99th percentile, to be judged."""
 CROWD = 5
-"""Devices with an equal load without which there is no usual value."""
+"""Least number of devices with an equal load for them to be compared."""
 OPEN = np.dtype([("client", "<i8"), ("mid", "<i8"), ("t", "<i8"), ("since", "<i8"), ("rec", "<i8")])
-"""Delivery whose message's sending has not been read yet; `t` in ns, `since` in ns + 1."""
-LATE = np.dtype([("client", "<u4"), ("ahead", "<u4"), ("ns", "<i8"), ("mid", "<i8"), ("rec", "<i8")])
-"""Wait longer than FLOOR_S, with its message and the record of its end.
+"""Delivery of a message whose sending has not been read yet.
 
-ahead   ns by which the device had joined before the sending; AHEAD_MOST: that or more, or not of interest
+`client`: receiver; `mid`: message number; `t`: time of the delivery (ns); `since`: time of joining (ns + 1); `rec`:
+record reference of the delivery.
+"""
+LATE = np.dtype([("client", "<u4"), ("ahead", "<u4"), ("ns", "<i8"), ("mid", "<i8"), ("rec", "<i8")])
+"""Wait longer than FLOOR_S.
+
+client  device that waited
+ahead   how long (ns) before the sending the device had joined; AHEAD_MOST: this or more, or the wait is for an
+        acknowledgement
+ns      length of the wait
+mid     message number
+rec     record reference of the delivery or acknowledgement that ended the wait
 """
 AHEAD_MOST = 0xFFFF_FFFF
 LATE_MOST = 1 << 21
-"""Number of such waits that are kept (64 MB), of deliveries and of answers each; with more the check is UNKNOWN."""
+"""Largest number of LATE rows (64 MB) for deliveries, and for answers; if reached, a FAIL is UNKNOWN instead."""
 FLOOR_NS = int(FLOOR_S * 1e9)
 MOMENT_BITS = 28
-"""Logarithm to base 2 of a moment in ns (0.27 s): waits are compared by the moment of their sending."""
+"""Logarithm to base 2 of the length of a moment in ns (0.27 s). Time is divided into moments, which group sendings."""
 MOMENT_NS = 1 << MOMENT_BITS
 STALLED = 3
-"""If every third wait of a moment is late, or more, the platform as a whole stood still then: nobody was starved."""
+"""If one in this number of the waits of a moment, or more, is longer than FLOOR_S, the whole platform stood still."""
 SETTLE = 1 << 17
-"""Number of open rows from which on `settle` is tried while stepping."""
+"""Number of open rows above which `Fairness.step` calls `settle`."""
 
 
 @helper
 def bucket_of(ns: Int) -> Int:
-    """Return the bucket number of a wait (ns), in eighths of an octave above 2^16 ns.
+    """Return the bucket number, 0 to BUCKETS - 1, of a wait of `ns` nanoseconds.
 
-    Shifting until fewer than 16 units remain gives the octave; what remains is the eighth. No logarithm is taken, so
-    compiled and plain Python agree exactly. The last bucket takes all longer waits.
+    A bucket is 2^13 ns wide up to 2^17 ns; then each octave (doubling) has 8 buckets. The last bucket takes all longer
+    waits. The octave is found by shifting and not by a logarithm, so compiled and plain Python agree exactly.
     """
     units = np.int64(max(ns, 0)) >> (FINEST_BITS - 3)
     octave = 0
@@ -68,10 +77,10 @@ def bucket_of(ns: Int) -> Int:
 def waited(
     counts: Array, late: Array, kept: Array, of: Array, client: Int, mid: Int, ns: Int, ahead: Int, rec: Int
 ) -> None:
-    """Count a wait (ns) of a client for a message, and store it in `late` if it is longer than FLOOR_S.
+    """Count a wait of `ns` nanoseconds of `client` for message `mid`, and store it in `late` if longer than FLOOR_S.
 
-    `counts`: waits by (client, bucket). `kept`: number of rows of `late`; a full table stays as it is. `of`: number of
-    waits by message. `ahead`: as in LATE.
+    Output: `counts`, number of waits by (client, bucket); `of`, number of waits by message; `late`, LATE rows, to which
+    nothing is added when they are full; `kept[0]`, rows of `late` in use. `ahead`, `rec`: as in LATE.
     """
     # The histogram counts every wait in fixed memory. Rows, which can be shown, are stored of long waits only.
     counts[client, bucket_of(ns)] += 1
@@ -97,13 +106,14 @@ def take_back(counts: Array, late: Array, which: Array) -> None:
 
 @kernel
 def settle(open_rows: Array, messages: Array, counts: Array, late: Array, kept: Array, of: Array, used: Array) -> None:
-    """Count the deliveries whose sending is known by now, and move the others to the front.
+    """Count the waits of those deliveries in `open_rows` whose sending has been read, and remove these rows.
 
-    `open_rows`: deliveries that wait for it; `used[0]`: how many. `counts`, `late`, `kept`, `of`: as in `waited`.
+    `open_rows`: OPEN rows, of which the first `used[0]` are in use; those that remain are moved to the front, and
+    `used[0]` is lowered. `messages`: MESSAGE by message number. `counts`, `late`, `kept`, `of`: as in `waited`. A
+    delivery to a device that joined after the sending is removed and not counted.
 
-    Rows are compacted in place and `left` never passes `i`. The caller raises the threshold after each run, so that the
-    cost stays linear if many sendings stand in a journal that is read last. A delivery to a device that joined after
-    the sending is dropped: it is no wait.
+    The caller raises its threshold after each call, so that the cost stays linear if many sendings are in a journal
+    that is read last.
     """
     left = 0
     for i in range(used[0]):
@@ -127,14 +137,19 @@ def waiting_step(
 ) -> None:  # fmt: skip
     """Count by device how long deliveries and acknowledgements took, in histograms.
 
-    `since`: by slot, time of joining + 1 (ns), 0: none. `heard`, `answered`: (client, bucket) counts; `late_…`: LATE
-    rows, `kept_…` their number; `of_…`: waits by message. `used`: open rows, faults.
+    `records`: a chunk of journal `journal`; `mids`, `slots`: message and slot of each record, -1: none; `messages`:
+    MESSAGE by message number.
+
+    Output: `since`, by slot, time of joining + 1 (ns), 0: not joined. `heard`, `late_heard`, `kept_heard`, `of_heard`:
+    `counts`, `late`, `kept` and `of` as in `waited`, for deliveries; those with `answered`, for acknowledgements.
+    `open_rows`: OPEN rows, in which the caller makes room for `len(records)` more; `used`: (rows of `open_rows` in use,
+    number of FAULT records).
 
     A histogram of 256 buckets by device replaces its list of waits: medians and tails of all devices are needed, with
-    the same memory for any number of messages. Counts do not depend on the order of reading. A wait counts from the
-    first sending, and only if the device had joined before it, so what is replayed after a late join is no wait. A
-    delivery whose sending was not read yet waits in `open_rows` (see `settle`). An acknowledgement stands in the
-    journal of its sending, so it needs no such row.
+    the same memory for any number of messages. Counts do not depend on the order of reading. A wait begins at the first
+    sending. It counts only if the device had joined before the sending, so a replay after a late join is not counted. A
+    delivery whose sending has not been read yet is put in `open_rows` (see `settle`). An acknowledgement is in the
+    same journal as its sending and after it, so it needs no such row.
     """
     for i in range(len(records)):
         r = records[i]
@@ -184,18 +199,19 @@ class Waits:
         self._of = np.zeros(1024, np.uint32)
 
     def columns(self, more: int, messages: int) -> tuple[Array, Array, Array, Array]:
-        """Return (counts, late, kept, of) as `waited` updates them, with room for `more` waits and `messages` messages.
+        """Return (counts, late, kept, of), the arrays that `waited` updates, after making room in them.
 
-        `late` does not grow beyond LATE_MOST rows.
+        `more`: number of waits for which `late` needs further rows, up to LATE_MOST in all; `messages`: number of
+        messages for which `of` needs entries.
         """
         self._late = grown(self._late, min(LATE_MOST, int(self._kept[0]) + more))[:LATE_MOST]
         self._of = grown(self._of, messages)
         return self.counts, self._late, self._kept, self._of
 
     def sketch(self, messages: Array) -> Sketch:
-        """Return these waits by the moments of sending instead of by messages, so that several parts can be added.
+        """Return these waits grouped by the moment of sending instead of by message, as Sketch.
 
-        `messages`: MESSAGE by message number.
+        Unlike Waits, sketches of several parts of a history can be added. `messages`: MESSAGE by message number.
         """
         late = self._late[: int(self._kept[0])]
         shown = np.zeros(len(late), SHOWN)
@@ -212,17 +228,22 @@ class Waits:
 SHOWN = np.dtype(
     [("client", "<i8"), ("ahead", "<i8"), ("ns", "<i8"), ("moment", "<i8"), ("sent_rec", "<i8"), ("rec", "<i8")]
 )
-"""Long wait: client, `ahead` as in LATE, how long (ns), the moment of sending, and the records of sending and end."""
+"""Wait longer than FLOOR_S. `client`, `ahead`, `ns`, `rec`: as in LATE.
+
+`moment`: number of the moment of sending, which is the time in ns >> MOMENT_BITS; `sent_rec`: record reference of the
+sending.
+"""
 
 
 @dataclass(slots=True)
 class Sketch:
-    """Waits of one kind; those of several parts of a history can be added.
+    """Waits for deliveries, or for acknowledgements; sketches of several parts of a history can be added.
 
-    counts   by client and bucket
-    late     SHOWN rows of the long ones
-    moments  moments of sending in ascending order, with `waits`, how many began at each
-    full     long waits may be missing
+    counts   number of waits by (client, bucket)
+    late     SHOWN rows of the waits longer than FLOOR_S
+    moments  numbers of the moments of sending, ascending
+    waits    number of waits by entry of `moments`
+    full     True: rows may be missing from `late`, because it was full
     """
 
     counts: Array
@@ -239,9 +260,9 @@ class Sketch:
         return Sketch(self.counts + other.counts, late, moments, waits, self.full or other.full)
 
     def leave_out_early(self, clock_bound_ns: int) -> None:
-        """Take the long waits out whose message may have been sent before the device had joined.
+        """Remove the waits longer than FLOOR_S whose message may have been sent before the device had joined.
 
-        `clock_bound_ns`: by how much the clocks of sender and device may differ.
+        `clock_bound_ns`: by how many ns the clocks of sender and device may differ.
         """
         early = self.late["ahead"] <= clock_bound_ns
         take_back(self.counts, self.late, early)
@@ -251,8 +272,8 @@ class Sketch:
     def leave_out_stalls(self) -> None:
         """Remove from the histograms the waits that began at moments in which the platform as a whole stood still.
 
-        At these moments a third of the waits or more were long. Does nothing if more than half of all moments are such:
-        that is then the usual state, and devices are compared in it.
+        These are moments in which a third of the waits or more were longer than FLOOR_S; only such long waits are
+        removed. If more than half of all moments are of this kind, nothing is removed, because that is the usual state.
         """
         if not len(self.late):
             return
@@ -263,9 +284,10 @@ class Sketch:
             self.late["ns"][stalled[at]] = 0  # nothing to show
 
     def longest(self, client: int) -> tuple[int, int] | None:
-        """Return the records (sending, end) of a device's longest wait, of equally long ones the first.
+        """Return (sending, end) of the longest wait of device `client`, as record references.
 
-        None if the device has no wait longer than FLOOR_S.
+        Of equally long waits the one with the lowest reference of its end. None if the device has no wait longer than
+        FLOOR_S.
         """
         own = self.late[self.late["client"] == client]
         if not len(own):
@@ -277,18 +299,20 @@ class Sketch:
 class Fairness(Folding):
     """State of I26: no device waits `fairness_factor` times longer than usual, nor is answered so much more rarely.
 
-    - Compared are devices with an equal load: those that received (or sent) at most twice as much as the median device.
-      A smaller load is no reason to leave a device out, because that is how starving shows.
-    - Waiting times run from the first sending to its delivery on a connection that had joined before, and to the
-      acknowledgement; of each device the median and the 99th percentile, where it has enough samples.
-    - Not a violation: a median or percentile below half a second. Not compared: waits that began in a moment (0.27 s)
-      in which every third wait of all devices was longer than that. The platform as a whole stood still then, and that
-      starves nobody. If more than half of the moments are like that, it is the usual state, and these waits are
-      compared too.
-    - Waits for deliveries may be wrong by the bound of the hosts' clocks, and so may the order of joining and sending:
-      only what is proven in spite of it counts. Where no bound is known, only shares of answers are compared.
-    - UNKNOWN where a fault was on (it may put some devices at a disadvantage on purpose), a journal is torn or missing,
-      or a load process stood still.
+    - Compared are devices with an equal load: those that received (or sent) at most twice as much as the median device,
+      and at least ten messages. A smaller load than the median is no reason to leave a device out, because a device
+      that is served badly receives less.
+    - Compared are the median and the 99th percentile of each device's waits, where it has enough samples, and the share
+      of its messages that were acknowledged. A wait runs from the first sending of a message to its delivery on a
+      connection that had joined before the sending, or to its acknowledgement.
+    - Not a violation: a median or percentile of at most half a second. Not compared: waits longer than half a second
+      that began in a moment (0.27 s) in which at least a third of the waits of all devices were so long, because then
+      the whole platform stood still. If more than half of the moments are like that, these waits are compared too.
+    - The clocks of several hosts may differ by a known bound. A wait for a delivery counts only as far as it is proven
+      for any difference within the bound. Where no bound is known, only the shares of acknowledged messages are
+      compared.
+    - UNKNOWN instead of FAIL if a fault was on (it may put some devices at a disadvantage on purpose), a journal is
+      incomplete or missing, a load process stood still for more than half a second, or there were too many long waits.
 
     Examined: devices compared.
     """
@@ -319,7 +343,7 @@ class Fairness(Folding):
         waiting_step(view.records, view.journal, *columns, *hears, *answered, self._open, self._used)
 
     def heard(self, world: World) -> Sketch:
-        """Return the waits for deliveries, those of `add_heard` included."""
+        """Return the waits for deliveries, those that were added by `add_heard` included."""
         self._settle(world.tables.messages)
         found = self._waits["hears"].sketch(world.tables.messages)
         for part in self._parts:
@@ -327,7 +351,7 @@ class Fairness(Folding):
         return found
 
     def add_heard(self, part: Sketch) -> None:
-        """Add the waits for deliveries whose records are judged elsewhere."""
+        """Add the waits for deliveries from records that another judge process read."""
         self._parts.append(part)
 
     def _settle(self, messages: Array) -> None:
@@ -339,7 +363,7 @@ class Fairness(Folding):
         return self.conclude(unknown=PENDING)
 
     def finish(self, end: End) -> Verdict:
-        """Implement `Fold.finish`: compare devices with an equal load."""
+        """Implement `Fold.finish`: compare devices with an equal load. The fact `jain` is Jain's index of fairness."""
         factor = self.contract.fairness_factor
         if factor is None:
             return self.conclude(unknown="the contract promises no fairness")
@@ -371,9 +395,9 @@ class Fairness(Folding):
         return self.conclude(found, examined=len(judged), violations=total, unknown=apart, facts=facts_of_all)
 
     def _excuse(self, end: End, full: bool) -> str:
-        """Return why a device may be worse off although the platform is fair; "" if nothing excuses it.
+        """Return why a device may have been served worse although the platform is fair; "" if there is no such reason.
 
-        `full`: long waits may be missing.
+        `full`: some waits longer than FLOOR_S may not have been stored.
         """
         if self._used[1]:
             return "a fault was on"
@@ -387,7 +411,10 @@ class Fairness(Folding):
 
 
 def _apart(clock_bound_ns: int | None) -> str:
-    """Return why waits of several hosts cannot be compared; "" if they can."""
+    """Return why waits of several hosts cannot be compared; "" if they can.
+
+    `clock_bound_ns`: by how many ns the hosts' clocks may differ, None: not known.
+    """
     if clock_bound_ns is None:
         return "the journals come from several hosts, and their clocks were not compared"
     if clock_bound_ns > MOMENT_NS:  # the moments of the hosts are others
@@ -396,14 +423,18 @@ def _apart(clock_bound_ns: int | None) -> str:
 
 
 def _count(world: World, flags: int, clients: int) -> Array:
-    """Return by client how many of its messages have all of these flags."""
+    """Return an array by client: how many messages that it sent have all of the bits `flags`."""
     which = np.flatnonzero((world.messages()["flags"] & flags) == flags)
     result: Array = np.bincount(world.tables.page_author[which >> PAGE_BITS], minlength=clients)
     return result
 
 
 def _completed(sent: Array, acked: Array, factor: float, judged: set[int]) -> tuple[Array, list[int]]:
-    """Return (shares of messages that were acknowledged at any attempt, devices that had far fewer of theirs)."""
+    """Return (share of messages that were acknowledged at any attempt, by compared device; starved devices).
+
+    Starved are those whose share is less than the median share / `factor`. `sent`, `acked`: number of messages by
+    device. The compared devices are added to `judged`; with fewer than CROWD none are compared.
+    """
     equal = _equal(sent)
     share = acked[equal] / sent[equal]
     if len(equal) < CROWD:
@@ -413,7 +444,10 @@ def _completed(sent: Array, acked: Array, factor: float, judged: set[int]) -> tu
 
 
 def _equal(loads: Array) -> Array:
-    """Return the devices that have enough samples, and at most twice as many as the median device."""
+    """Return the devices with at least LEAST samples, and at most twice as many as the median of these devices.
+
+    `loads`: number of samples by device.
+    """
     enough = np.flatnonzero(loads >= LEAST)
     if not len(enough):
         return enough
@@ -422,9 +456,10 @@ def _equal(loads: Array) -> Array:
 
 
 def _waiting(sketch: Sketch, factor: float, clock_bound_ns: int, judged: set[int]) -> dict[int, dict[str, int]]:
-    """Return client -> facts of the devices whose median or tail is far above the usual one.
+    """Return client -> facts, for devices whose median or 99th percentile is more than `factor` times the usual one.
 
-    `clock_bound_ns`: by how much each wait may be shorter or longer in truth.
+    The usual one is the median of the compared devices, which are added to `judged`. `clock_bound_ns`: by how many ns
+    each wait may really be shorter or longer. Removes early and stalled waits from `sketch`.
     """
     sketch.leave_out_early(clock_bound_ns)
     sketch.leave_out_stalls()
@@ -447,14 +482,17 @@ def _waiting(sketch: Sketch, factor: float, clock_bound_ns: int, judged: set[int
 
 
 def _quantile_ns(counts: Array, share: float) -> int:
-    """Return the highest value (ns) of the bucket in which that share of the samples is reached."""
+    """Return the highest value (ns) of the bucket in which the share `share` (0 to 1) of the samples is reached."""
     bucket = int(np.searchsorted(np.cumsum(counts), share * counts.sum()))
     octave = max(bucket // OCTAVE - 1, 0)
     return (bucket - octave * OCTAVE + 1) << octave << (FINEST_BITS - 3)
 
 
 def jain(shares: Array) -> float:
-    """Return Jain's index of fairness: 1 where all have the same, 1/n where one has everything."""
+    """Return Jain's index of fairness: 1 if all `shares` are equal, 1/n if one of n is positive and the others are 0.
+
+    1 too if all are 0, or there are none.
+    """
     squares = float((shares**2).sum())
     return float(shares.sum()) ** 2 / (len(shares) * squares) if squares else 1.0
 

@@ -1,4 +1,4 @@
-"""I36, I37: a rate budget never grants more than promised, and never less."""
+"""I36, I37: no user is granted more than the promised rate budget, or refused with budget left."""
 
 from __future__ import annotations
 
@@ -22,10 +22,15 @@ LACKS_CHARGES = "a part of the record is missing, and with it perhaps what {} re
 
 
 class Budgeted(Folding):
-    """Base class of the checks that read the ledger. Subclasses implement `judge`."""
+    """Base class of the checks that judge the charges on rate budgets (`charges.Ledger`). Subclasses implement `judge`.
+
+    budget      budget that the contract promises, None: none
+    partial     True: a part of the record is missing
+    not_judged  number of suspected violations that a step of the wall clock may explain
+    """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
-        """Read the budget from `contract`. At the end `judge` is called with all charges."""
+        """Read the budget from `contract`."""
         super().__init__(check, roster, contract)
         self.budget = Budget.of(contract)
         self.partial = False
@@ -44,7 +49,7 @@ class Budgeted(Folding):
     def finish(self, end: End) -> Verdict:
         """Implement `Fold.finish`: return the verdict of `judge`.
 
-        UNKNOWN without a budget, or if the clocks are unknown.
+        UNKNOWN without a budget, or if it is not known how far the clocks of several hosts differ.
         """
         if self.budget is None:
             return self.conclude(unknown="the contract states no budget")
@@ -60,9 +65,10 @@ class Budgeted(Folding):
         raise NotImplementedError
 
     def between_steps(self, charges: Array) -> Iterator[Array]:
-        """Yield the charges between the steps of the wall clock, without charges during a step.
+        """Yield the charges of each time between two steps of the wall clock, as one array.
 
-        A step may have filled a bucket. Without a step all charges are yielded at once.
+        Charges during a step are left out. The parts are judged separately, because a step may have filled a bucket.
+        Without a step all charges are yielded as one array.
         """
         begin = -NEVER
         for step in self._steps:
@@ -73,8 +79,8 @@ class Budgeted(Folding):
     def stood_still(self, start: Array, end: Array) -> Array:
         """Return for each time span (ns) whether a clock that was set back may have kept buckets from being filled.
 
-        It fills none until its clock shows the time before the step again; after that the bucket needs `refill_ns` to
-        be full.
+        A platform may fill no bucket until its clock shows the time before the step again; after that a bucket needs
+        `refill_ns` to be full. `start`, `end`: by span, as the result.
         """
         found = np.zeros(len(start), bool)
         assert self.budget is not None
@@ -84,15 +90,15 @@ class Budgeted(Folding):
         return found
 
     def was_filled(self, end: Array) -> Array:
-        """Return for each time (ns) whether a clock that was set forward may have filled the bucket before."""
+        """Return by time in `end` (ns) whether an earlier step forward of the clock may have filled the bucket."""
         first = min((step.start for step in self._steps if step.by > 0), default=NEVER)
         filled: Array = end >= first
         return filled
 
     def spare(self, rows: Array, stepped: Array) -> Array:
-        """Return the rows that no step of the wall clock explains, and count the others in `not_judged`.
+        """Return the entries of `rows` that no step of the wall clock may explain; count the others in `not_judged`.
 
-        `stepped`: for each row, whether a step may explain it.
+        `stepped`: bool by entry, whether a step may explain it.
         """
         self.not_judged += int(stepped.sum())
         rest: Array = rows[~stepped]
@@ -108,25 +114,25 @@ class Budgeted(Folding):
         return "; ".join([*why, *([NOT_JUDGED.format(self.not_judged)] if self.not_judged else [])])
 
     def found(self, findings: list[Finding]) -> list[Finding]:
-        """Return the first few findings in the order of their records."""
+        """Return the first FINDINGS findings, sorted by their records."""
         return sorted(findings, key=lambda finding: finding.records)[:FINDINGS]
 
 
 def by_user(charges: Array) -> Iterator[Array]:
-    """Return an iterator over the users, with the charges of each, sorted by start. `charges` is sorted by user."""
+    """Return an iterator over arrays, one with the charges of each user. `charges` must be sorted by user."""
     cuts = np.flatnonzero(np.diff(charges["user"])) + 1
     return iter(np.split(charges, cuts) if len(charges) else [])
 
 
 def device_of(roster: Roster, charge: Array) -> int:
-    """Return the client number of the first device of the user who was charged, for texts."""
+    """Return the client number of the first device of the user of `charge`, one CHARGE row."""
     return list(roster.user_of).index(int(charge["user"]))
 
 
 def overspent(budget: Budget, charges: Array) -> tuple[Array, Array, Array]:
-    """Return (excess, first, size) of the fullest window that ends with each of these certain charges.
+    """Return (excess, first, size), three arrays by charge. `charges`: certain charges of one user.
 
-    `excess`, `first`: as `Budget.excess` returns them; `size`: excess and burst together.
+    `excess`, `first`: as `Budget.excess` returns them; `size`: the sum of excess and burst, in tokens.
     """
     excess, first = budget.excess(charges["start"], charges["end"])
     return excess, first, excess + budget.burst
@@ -158,11 +164,11 @@ def plain(charges: Array) -> Array:
 
 
 class NeverMore(Budgeted):
-    """State of I36: no user is granted more than the budget in any window.
+    """State of I36: no user is granted more than the budget in any window of time.
 
-    Counted is only what the platform's own answers state was charged; a window holds what was certainly sent and
-    answered inside it. Requests in disguise (another address, another token) are judged by I39. Examined: grants that
-    end a window which is at least half full.
+    Only certain charges count: acknowledged messages, and requests whose answer states what is left of the budget. A
+    window contains the charges that were sent and answered inside it. Requests in disguise (another address, another
+    token) are judged by I39. Examined: grants that end a window with more than half of the burst.
     """
 
     def judge(self, budget: Budget, users: list[Array]) -> Verdict:
@@ -183,9 +189,10 @@ class NeverMore(Budgeted):
 
 
 def refusals(budget: Budget, charges: Array) -> tuple[Array, Array]:
-    """Return (refusals of one user that can be judged, the least tokens that were left of the budget at each).
+    """Return (refusals that can be judged, least number of tokens that must have been left of the budget at each).
 
-    Those can be judged that were sent after the state of the budget was known (`Uses.anchor_ns`).
+    `charges`: all CHARGE rows of one user. A refusal can be judged if it was sent after the state of the budget was
+    known (`Uses.anchor_ns`).
     """
     refused = charges[(charges["bits"] & REFUSED) > 0]
     if not len(refused):
@@ -198,8 +205,8 @@ def refusals(budget: Budget, charges: Array) -> tuple[Array, Array]:
 class NeverLess(Budgeted):
     """State of I37: no user is refused (429) while something must be left of the budget.
 
-    The worst case is judged: as if everything that the user had sent by then had been charged. Not judged: refusals
-    before anything is known of the budget. Examined: the others.
+    The worst case is assumed: that everything that the user had sent by then was charged. Not judged: refusals that
+    were sent before anything is known of the user's budget. Examined: all other refusals.
     """
 
     def judge(self, budget: Budget, users: list[Array]) -> Verdict:

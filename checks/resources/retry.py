@@ -1,4 +1,4 @@
-"""I38: what a platform that limits requests states about a budget is true."""
+"""I38: the waiting times and remainders of rate budgets that the platform states are true."""
 
 from __future__ import annotations
 
@@ -24,17 +24,19 @@ class RetryAfter(Budgeted):
     """State of I38: refusals state when to try again, and that and the stated remainder of the budget are true.
 
     - *Missing*: a refusal does not state when to try again.
-    - *Longer*: it states more than the budget can need for one more request, rounded up to whole seconds.
-    - *Broken*: a user who came back after the stated time (longer for whatever else of the user may have been charged
-      since) is refused again.
-    - *Overstated*, *understated*: the remainder that an answer states is more than can be, or less than must be.
+    - *Longer*: it states a longer time than the budget needs to allow one more request, rounded up to whole seconds.
+    - *Broken*: a user who retried after the stated time is refused again. If other requests of the user may have been
+      charged since the first refusal, the user must have waited for these too.
+    - *Overstated*, *understated*: an answer states that more is left of the budget than can be, or less than must be.
 
-    A stated time that moves further away with each refusal needs no rule of its own: no time may be longer than one
-    request needs. Examined: refusals, and returns after the stated time. UNKNOWN where there was no such return.
+    Examined: refusals that have to state a time, and retries after the stated time. UNKNOWN if there was no such retry.
     """
 
     def judge(self, budget: Budget, users: list[Array]) -> Verdict:
-        """Implement `Budgeted.judge`: look for wrong times to wait and wrong remainders."""
+        """Implement `Budgeted.judge`: look for wrong waiting times and wrong remainders.
+
+        Facts: `returns`, retries after the stated time; `stated`, answers that state what is left.
+        """
         examined = came_back = violations = stated = doubtful = 0
         findings: list[Finding] = []
         for charges in users:
@@ -81,16 +83,20 @@ class RetryAfter(Budgeted):
 
 
 def longest_ms(budget: Budget) -> float:
-    """Return the longest time in ms that one more request may have to wait: whole seconds, rounded up, and SLACK_MS."""
+    """Return the longest permitted Retry-After in ms: the time until the budget allows one more request.
+
+    It is rounded up to whole seconds, at least 1 s, and SLACK_MS is added.
+    """
     need_s = budget.window_ns / 1e9 if budget.window_ns is not None else 1 / (budget.per_ns * 1e9)
     return max(1, math.ceil(need_s)) * 1000.0 + SLACK_MS
 
 
 def _broken(budget: Budget, charges: Array) -> tuple[list[tuple[Array, Array]], int]:
-    """Return ([(refusal, refusal of the user who came back after the stated time)], number of such returns).
+    """Return ([(refusal, refused retry after the stated time)], number of retries after the stated time).
 
-    The user must also have waited for whatever else they may have been charged for meanwhile; where a window instead of
-    a bucket is promised, there must be no such charge.
+    `charges`: all CHARGE rows of one user. A retry counts only if the user also waited for the tokens of other requests
+    that may have been charged since the refusal. If a window instead of a bucket is promised, a retry counts only if
+    there was no such other request.
     """
     uses = charges[(charges["bits"] & POSSIBLE) > 0]
     ends = np.sort(uses["end"])
@@ -117,9 +123,10 @@ def _broken(budget: Budget, charges: Array) -> tuple[list[tuple[Array, Array]], 
 
 
 def _misstated(budget: Budget, charges: Array) -> tuple[Array, Array, int]:
-    """Return the answers that state a false remainder, and the number of answers that state any.
+    """Return (overstated, understated, number of answers that state what is left of the budget).
 
-    (Those that state more than can be left, those that state less than must be left, number.)
+    `overstated`, `understated`: CHARGE rows of answers that state more than can be left, or less than must be left.
+    `charges`: all CHARGE rows of one user.
     """
     said = charges[charges["left"] != NONE]
     granted = (said["bits"] & CERTAIN) > 0

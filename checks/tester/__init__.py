@@ -1,1 +1,1 @@
-"""Checks of the tester itself (H1 to H8), which show whether the record is sound enough to judge by."""
+"""Checks of the tester itself (H1 to H8): whether the record is complete and correct, and the planned load reached."""

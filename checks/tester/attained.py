@@ -1,8 +1,8 @@
 """H4: the load that was planned was attained.
 
-The plan is compared with what the load processes did: by user (started, connected, acted), by action (planned starts,
-messages to send) and by time (interrupted, left early, stood still). A shortfall makes the verdict UNKNOWN, because
-less load is no evidence about the load that was asked for.
+The plan is compared with what the load processes did: how many users were started, connected and acted; how many
+planned actions were started, and messages sent; whether the run was interrupted, and whether a load process ended early
+or stood still. A shortfall makes the verdict UNKNOWN, because a smaller load proves nothing about the planned one.
 """
 
 from __future__ import annotations
@@ -18,20 +18,21 @@ from earwitness.checks.tester.health import LAG_BOUND_MS, Health, behind_ms, lag
 from earwitness.checks.verdict import Verdict
 
 STANDSTILL_MS = 2_000.0
-"""Loop lag in ms from which on a load process counts as standing still: it sent and received nothing meanwhile."""
+"""Loop lag in ms above which a load process counts as standing still: it sent and received nothing meanwhile."""
 LEAST = 0.95
-"""Share of the planned load that counts as attained."""
+"""Least share (0 to 1) of the planned load that counts as attained."""
 
 
 class LoadAttained(Health):
     """State of H4: the load reached the plan.
 
-    Facts: `users_planned`; `messages_offered`, `messages_sent` (default: the sum of the footers); `interrupted`
-    (`after_s`, `of_s`, `by`); `load_attained_min` (0.95); `lag_bound_ms` (100); `standstill_ms` (2,000).
+    It reads these facts of the run; in brackets the defaults: `users_planned`; `messages_offered` (messages to send);
+    `messages_sent` (the sum of the footers); `interrupted`, a mapping with `after_s`, `of_s` and `by`, if the run ended
+    before its planned time; `load_attained_min` (0.95); `lag_bound_ms` (100); `standstill_ms` (2,000).
 
-    Footers of load processes: `lag_ms`, and in `load` the counts of `harness.load.worker`: `users`, `others`,
-    `connected`, `acted`, `beyond_plan`, `actions_planned`, `actions_started`, and `left_s` if the process ended before
-    it was asked to. Loop lag below a standstill is only reported: checks that use time bound it themselves.
+    It reads from the footers of load processes: `lag_ms`, `behind_ms`, and in `load` the counts of
+    `harness.load.worker`: `users`, `others`, `connected`, `acted`, `beyond_plan`, `actions_planned`, `actions_started`,
+    and `left_s` if the process ended before it was told to. Loop lag below `standstill_ms` is only reported.
     """
 
     def finish(self, end: End) -> Verdict:
@@ -69,7 +70,7 @@ class LoadAttained(Health):
             yield f"{beyond:,} users were started beyond the plan of this run and did nothing: start a run with more"
 
     def _came(self, end: End) -> int:
-        """Return how many clients logged in."""
+        """Return how many clients tried to log in: those with a LOGIN record."""
         logins, _ = end.world.kept.of(Kind.LOGIN)
         return len(np.unique(logins["client"]))
 
@@ -84,7 +85,11 @@ def _interruption(end: End) -> Iterator[str]:
 
 
 def interruption(interrupted: Mapping[str, Any]) -> str:
-    """Return words about a run that ended before its planned time. `interrupted`: after_s, of_s, by."""
+    """Return a phrase such as "stopped after 20 of 60 s" about a run that ended before its planned time.
+
+    `interrupted`: `after_s` and `of_s` in seconds, and optionally `by`, the cause. Raises KeyError if one of the times
+    is missing.
+    """
     by = f"interrupted by {interrupted['by']}" if interrupted.get("by") else "stopped"
     return f"{by} after {float(interrupted['after_s']):.0f} of {float(interrupted['of_s']):.0f} s"
 
@@ -111,7 +116,7 @@ def _standstills(end: End) -> Iterator[str]:
 
 
 def _remark(end: End, lags: list[float]) -> str:
-    """Return the sentence about shortfalls that do not spoil the verdict but belong to it."""
+    """Return a sentence about users that did not connect and about loop lag, for a PASS; "" if there is nothing."""
     counts, bound = _counts(end), float(end.facts.get("lag_bound_ms", LAG_BOUND_MS))
     remarks = []
     if counts.get("connected", 0) < counts.get("users", 0):
@@ -138,7 +143,7 @@ def _loads(end: End) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def _counts(end: End) -> dict[str, int]:
-    """Return the sums over all load processes; empty if none of them states its counts."""
+    """Return each whole number in the `load` of the footers, summed up over all load processes; {} if none has any."""
     total: dict[str, int] = {}
     for _, load in _loads(end):
         for name, value in load.items():

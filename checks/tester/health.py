@@ -1,6 +1,6 @@
-"""H1 to H3, H5, H8: the record itself is sound enough to judge by; the outcome is PASS or UNKNOWN, never FAIL.
+"""H1 to H3, H5, H8: the record is complete and correct enough to judge the platform by it.
 
-Whatever is wrong here is the tester's fault, not the platform's.
+The outcome is PASS or UNKNOWN, never FAIL, because these checks find faults of the tester and not of the platform.
 """
 
 from __future__ import annotations
@@ -23,31 +23,35 @@ from earwitness.checks.verdict import Outcome, Verdict
 
 K_FAULT = int(Kind.FAULT)
 ANSWERS = 1 << K_OK | 1 << K_FAIL | 1 << K_INFO
-"""Kinds, as bits, that end an operation."""
+"""Kinds of records, as bits, that answer the sending of a message."""
 OWN = int(Flag.OWN)
 NEVER = np.iinfo(np.int64).max
 CLOCK_TOLERANCE_NS = 50_000_000
-"""Largest step backward in ns that is none: records of different connections may be written after they were stamped."""
+"""Largest permitted step backward (ns) between records of a journal: they may be written after they were stamped."""
 LONGEST_MS = 1e9
-"""Longest time, in ms, that is believed of a footer: 11 days."""
+"""Longest time, in ms, that is taken from a footer (11 days); longer ones are cut to it."""
 LAG_BOUND_MS = 100.0
 """Loop lag p99 of a load process, in ms, beyond which times are not to be trusted."""
 
 SAME_STEP_NS = 100_000_000
 """Largest difference in ns between two processes' measurements of one step of their host's wall clock."""
 MOST_FAULTS = 8
-"""Number of damaged parts that are named; `earwitness verify` names all of them."""
+"""Largest number of faults that H8 names; `earwitness verify` names all of them."""
 SAID = 3
-"""Number of clock steps that are described one by one."""
+"""Largest number of clock steps that are described one by one."""
 
 RECORDS, INDEX, BREAKS, LATEST, BACKWARD, FIRST_INVOKE, LAST_INVOKE = range(7)
-"""Indexes of the state that `watch` keeps of each journal."""
+"""Indexes of the array that `watch` keeps of each journal.
+
+Number of records, index of the last record, number of breaks between indexes, latest time (ns), number of times that
+jumped backward; the last two are not used.
+"""
 
 
 class Health(Folding):
     """Base class of the H-checks: any problem makes the verdict UNKNOWN, with a sentence about it.
 
-    Subclasses implement `finish`, and end it with `healthy`.
+    Subclasses implement `finish`, which returns the result of `healthy`.
     """
 
     def step(self, view: View) -> None:
@@ -66,7 +70,8 @@ class Health(Folding):
     ) -> Verdict:
         """Return UNKNOWN if there are `faults` (sentences about problems) or nothing was examined, else PASS.
 
-        `examined`: number of things that were examined; `facts`: figures for reports; `why`: a remark for a PASS.
+        `examined`: number of units (`Described.unit`) that were examined; `facts`: figures for reports; `why`: a remark
+        for a PASS.
         """
         if not examined and not faults:
             faults = ["nothing was examined"]
@@ -84,10 +89,12 @@ class Health(Folding):
 def watch(records: Array, state: Array) -> None:
     """Count in one journal the breaks between indexes, and the times that jump backward.
 
-    `state` is indexed by RECORDS, INDEX, BREAKS and so on; one array for each journal, so chunks of journals may
-    interleave. Times are ns. A time may lie CLOCK_TOLERANCE_NS before the latest one, because records of several
-    connections are written a little after they were stamped; so it is compared with the maximum so far and not with the
-    record before, since many small steps back would otherwise pass.
+    `records`: the next chunk of the journal. `state`: array of this journal, indexed by RECORDS, INDEX, BREAKS and so
+    on; output. Chunks of several journals may alternate, since each journal has its own array. Times are ns.
+
+    A time may lie CLOCK_TOLERANCE_NS before the latest one, because records of several connections are written a little
+    after they were stamped. It is compared with the latest time so far and not with the record before, since many
+    small steps back would otherwise not be counted.
     """
     for i in range(len(records)):
         index = np.int64(records[i]["index"])
@@ -106,8 +113,9 @@ def watch(records: Array, state: Array) -> None:
 def own_times(records: Array, conns: Array, latest: Array, totals: Array) -> None:
     """Count times that go backward on a connection.
 
-    `latest`: by connection, highest time (ns) so far. `totals`: examined, times that go backward on one connection.
-    Here no tolerance applies: one connection has one writer.
+    `records`: consecutive records of a journal; `conns`: connection of each, -1: none. Output: `latest`, by connection,
+    highest time (ns) so far; `totals[0]`, records examined; `totals[1]`, records whose time is before `latest`. No
+    tolerance applies here, because one connection has one writer.
     """
     for i in range(len(records)):
         if conns[i] >= 0:
@@ -120,13 +128,14 @@ def own_times(records: Array, conns: Array, latest: Array, totals: Array) -> Non
 
 @kernel
 def own_answers(records: Array, journal: Int, mids: Array, w: Tables, totals: Array) -> None:
-    """Count answers that no sending precedes in their journal.
+    """Count answers to messages whose sending does not come before the answer in the same journal.
 
-    `totals`: examined, not used here, answers without a sending before them in their journal.
+    `records`: a chunk of journal `journal`; `mids`: message of each record, -1: none; `w`: tables of the world. Output:
+    `totals[0]`, answers examined; `totals[2]`, answers without a sending before them. `totals[1]` is not used here.
 
-    The order of an answer and its sending is that of record references, which are (journal, index): if the journals
-    agree, the greater reference is the later record. `invoke_rec` is set by the shared pass before this loop runs, so a
-    sending further down in the chunk is found too, and its reference shows that it came later.
+    A record reference is (journal, index): within one journal the greater reference is the later record. `invoke_rec`
+    is set by the shared pass before this loop runs, so a sending further down in the chunk is found too, and its
+    reference shows that it came later.
     """
     for i in range(len(records)):
         r = records[i]
@@ -141,11 +150,11 @@ def own_answers(records: Array, journal: Int, mids: Array, w: Tables, totals: Ar
 
 @kernel
 def traffic(records: Array, span: Array, faults: Array, totals: Array) -> None:
-    """Store the first and last sending, and the times at which faults were switched on.
+    """Store the times of the first and last sending, and the times at which faults were switched on.
 
-    `span`: first and last sending in ns. `faults`: times in ns; `totals[0]`: how many. Which faults fall between the
-    two sendings is known at the end, so all of their times are kept; there are few. The array is grown before each
-    chunk by as many rows as it has records.
+    `records`: a chunk of any journal. Output: `span`, (first, last sending) in ns; `faults`, times in ns; `totals[0]`,
+    entries of `faults` in use. The caller makes room in `faults` for `len(records)` more. All times of faults are kept,
+    because it is known only at the end which faults fall between the two sendings.
     """
     for i in range(len(records)):
         r = records[i]
@@ -161,7 +170,8 @@ def traffic(records: Array, span: Array, faults: Array, totals: Array) -> None:
 class Watching(Health):
     """Base class of the H-checks that read each journal's indexes and times. Subclasses implement `finish`.
 
-    `apart`: True if `read_all` is called with all records, because `step` is given only some of them.
+    `states`: journal number -> array that `watch` keeps. `apart`: set to True if `step` is given only some of the
+    records; then the caller passes all records to `read_all`, and `step` does nothing.
     """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
@@ -171,7 +181,7 @@ class Watching(Health):
         self.apart = False
 
     def step(self, view: View) -> None:
-        """Implement `Fold.step`: check indexes and times of the chunk."""
+        """Implement `Fold.step`: check indexes and times of the chunk. No-op if `apart`."""
         if not self.apart:
             self.read_all(view.journal, view.records, view.conn)
 
@@ -186,9 +196,9 @@ class Watching(Health):
 class RecordComplete(Watching):
     """State of H1: every expected journal exists, is closed, and is complete.
 
-    It has a footer, holds as many records as the footer states, without a break, and as many recorded frames as
-    arrived. No connection was ended because it sent more than the bounds allow. Fact `journals_expected`: the number of
-    journals, or their names.
+    A complete journal has a footer and as many records as the footer states; their indexes have no gap; and every frame
+    that arrived was recorded. No connection was ended because the platform sent more on it than the bounds allow. It
+    reads the fact `journals_expected` of the run: the number of journals, or their names.
     """
 
     def finish(self, end: End) -> Verdict:
@@ -221,16 +231,15 @@ class RecordComplete(Watching):
 class NotVacuous(Health):
     """State of H2: messages were sent, delivered and acknowledged, and the planned faults happened.
 
-    Acknowledgements are required only where the platform acknowledges.
+    Acknowledgements are required only if the contract has `acknowledges`. At least as many faults as planned must have
+    been switched on between the first and the last sending.
 
-    Every fault must have been switched on between the first and the last sending.
-
-    Facts: `planned_faults`, a number or a list; without it the faults on record are the plan. `faults_without_effect`:
-    a sentence for each fault that was injected and had no effect.
+    It reads these facts of the run: `planned_faults`, a number or a list; by default the faults on record count as
+    planned. `faults_without_effect`: a sentence for each fault that was injected and had no effect.
     """
 
     def __init__(self, check: Described, roster: Roster, contract: Contract) -> None:
-        """Start without faults, and with the empty span from NEVER to -NEVER."""
+        """Start without faults and without sendings: the span from NEVER to -NEVER is empty."""
         super().__init__(check, roster, contract)
         self._span = np.array([NEVER, -NEVER], np.int64)
         self._faults = np.zeros(64, np.int64)
@@ -266,8 +275,8 @@ _STATES = (("sent", INVOKED), ("delivered", DELIVERED), ("acknowledged", ACKED))
 class Clock(Watching):
     """State of H3: times of all journals can be compared, and the wall clock was not stepped.
 
-    All journals were stamped by one monotonic clock, or it is known how far their clocks are apart. The wall clock
-    matters because tokens carry its times.
+    All journals were stamped by one monotonic clock, or it is known how far their clocks may differ; and in no journal
+    does the time jump backward. The wall clock matters because tokens contain times of the wall clock.
     """
 
     def finish(self, end: End) -> Verdict:
@@ -290,7 +299,7 @@ class Clock(Watching):
 
 
 def _steps(end: End) -> list[str]:
-    """Return each step of the wall clock in words: by how much, when, and in which processes it was noticed."""
+    """Return a phrase for each step of the wall clock: by how many seconds, when, and which processes noticed it."""
     loads, _ = end.world.kept.of(Kind.PHASE)
     begun = min(loads["t"][loads["counter"] == Phase.LOAD].tolist(), default=0)
     seen: list[tuple[Step, list[str]]] = []
@@ -308,34 +317,37 @@ def _steps(end: End) -> list[str]:
 
 
 def lags_ms(end: End, which: str = "p99") -> list[float]:
-    """Return the loop lag in ms of each journal that states one. `which`: p50, p99 or max."""
+    """Return the loop lag in ms of each journal whose footer states it. `which`: p50, p99 or max of the lag."""
     footers = [journal.footer for journal in end.journals if journal.footer]
     return [float(f["lag_ms"][which]) for f in footers if isinstance(f.get("lag_ms"), Mapping) and which in f["lag_ms"]]
 
 
 def lag_p99_ms(end: End) -> float | None:
-    """Return the largest p99 of loop lag in ms that a journal states; None if no journal does."""
+    """Return the largest p99 of loop lag, in ms, that the footer of a journal states; None if no journal states it."""
     return max(lags_ms(end), default=None)
 
 
 def longest_lag_ns(end: End) -> int:
-    """Return the longest delay, in ns, between an event and its record, by what the journals state.
+    """Return the longest delay, in ns, between an event and its record, as far as the journals' footers state it.
 
-    It is the largest loop lag plus the largest `behind_ms`.
+    It is the largest loop lag plus the largest `behind_ms`; 0 if no footer states either.
     """
     return int((max(lags_ms(end, "max"), default=0.0) + max(map(behind_ms, end.journals), default=0.0)) * 1e6)
 
 
 def behind_ms(journal: JournalInfo) -> float:
-    """Return the longest time, in ms, in which a socket of a load process always had more to read than it had read."""
+    """Return the longest time, in ms, in which a socket of the journal's load process always had unread data.
+
+    0 if the footer does not state it.
+    """
     return _stated_ms(journal, "behind_ms")
 
 
 def held_up_ns(end: End) -> int:
-    """Return for how long, in ns, a load process had more to read on any of its sockets than it had read.
+    """Return for how long in all, in ns, a load process had unread data on any of its sockets.
 
-    Of several processes the one that was held up longest counts. A platform whose bytes are not read may have to wait,
-    so this is how much later than a fast reader the tester may have seen an answer, in all.
+    Of several processes the largest value counts; 0 if no footer states it. A platform may have to wait while its data
+    is not read, so the tester may have received an answer later than a fast reader by up to this time.
     """
     return int(max((_stated_ms(journal, "held_up_ms") for journal in end.journals), default=0.0) * 1e6)
 
@@ -346,7 +358,11 @@ def _stated_ms(journal: JournalInfo, name: str) -> float:
 
 
 class OwnOrder(Health):
-    """State of H5: on each connection times do not go backward, and every answer comes after its sending."""
+    """State of H5: on each connection times do not go backward, and every answer comes after its sending.
+
+    `apart`: set to True if `step` is given only some of the records; then the caller passes all records to `read_all`,
+    and `step` checks only answers.
+    """
 
     # `apart`: all records come by `read_all`, because `step` is given only some of them.
 
@@ -364,7 +380,7 @@ class OwnOrder(Health):
         own_answers(view.records, view.journal, view.mid, view.world.tables, self._totals)
 
     def read_all(self, journal: int, records: Array, conns: Array) -> None:
-        """Check the order of times of consecutive records; `conns`: connection of each, -1: none."""
+        """Check the order of times of consecutive records of a journal; `conns`: connection of each, -1: none."""
         self._latest = grown(self._latest, int(conns.max(initial=-1)) + 1, -NEVER)
         own_times(records, conns, self._latest, self._totals)
 
@@ -382,13 +398,13 @@ class OwnOrder(Health):
 class EvidenceWhole(Health):
     """State of H8: the files that are judged have not changed since they were written.
 
-    Every block of every journal has its checksum, and every file that a verdict rests on has the hash that the run
-    stated when it was concluded. `facts["damage"]`: sentences about damage outside the journals. Damaged blocks are not
-    judged: a journal ends before them, as if its process had died.
+    Each block of a journal must agree with its checksum, and each file that a verdict uses with the hash that the run
+    stated when it was concluded. It reads the fact `damage` of the run: sentences about damage outside the journals.
+    Damaged blocks are not judged: a journal ends before the first of them, as if its process had died.
     """
 
     def finish(self, end: End) -> Verdict:
-        """Implement `Fold.finish`: report damage and records without a seal."""
+        """Implement `Fold.finish`: report damage, and records at a journal's end that have no checksum (unsealed)."""
         faults = [fault for journal in end.journals for fault in journal.damage]
         faults += end.facts.get("damage", ())
         bare = [journal for journal in end.journals if journal.unsealed]

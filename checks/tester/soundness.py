@@ -1,11 +1,12 @@
-"""H7: the story itself worked.
+"""H7: the story (the locustfile) itself worked.
 
-A story whose tasks crash, or whose own requests fail, has not put the load on the platform that its verdict would be
-about. Such a run never passes: UNKNOWN, with the place and the first line of the most frequent errors.
+If tasks of a story raise exceptions, or its own requests fail, the platform did not get the load that the story
+describes. So such a run never passes. It is UNKNOWN, with the most frequent errors: where each was raised, and its
+first line.
 
 Counted are exceptions of tasks, `on_start`, `on_stop`, greenlets and listeners, and requests that the story itself
-fired as failed. Not counted are refusals that a behaviour of ours provokes on purpose (401, 429, 503), and requests
-that the story marked as a success (`catch_response`).
+reported to Locust as failed. Not counted are refusals (401, 429, 503) that a behaviour of the tool provokes on purpose,
+and requests that the story marked as a success (`catch_response`).
 """
 
 from __future__ import annotations
@@ -18,14 +19,15 @@ from earwitness.checks.tester.health import Health
 from earwitness.checks.verdict import Verdict
 
 NAMED = 3
-"""Number of different errors that the sentence names."""
+"""Largest number of different errors that the reason for UNKNOWN names."""
 
 
 class StorySound(Health):
-    """State of H7: no load process counted errors of the story (`story` in the footer).
+    """State of H7: no load process counted errors of the story.
 
-    Fact `story_errors`: the same counts (`errors`, `failed_requests`, `requests`) of a process without a journal. A
-    history that no story made has no errors and passes.
+    It reads `story` in the footers: `requests`, a number; `errors` and `failed_requests`, lists of mappings with
+    `where`, `error` and `count`. The optional fact `story_errors` of the run has the same counts of a process without a
+    journal. If no footer has `story`, for example in an imported history, there are no errors and the check passes.
     """
 
     def finish(self, end: End) -> Verdict:

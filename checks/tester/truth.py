@@ -1,4 +1,7 @@
-"""H6: memberships and identities are the tester's own; a roster that follows the server proves nothing about it."""
+"""H6: the roster comes from the tester's plan.
+
+A roster that was taken from the platform proves nothing about the platform.
+"""
 
 from __future__ import annotations
 
@@ -15,19 +18,20 @@ DOUBTS: Mapping[str, str] = {
     Origin.LATE: "the roster was stated after records had been written",
     Origin.JOINED: "the members are those who joined, so nothing states who should not have been there",
 }
-"""Sentences about origins of a roster that the tester cannot vouch for."""
+"""Origin of a roster -> the reason for UNKNOWN, for origins by which memberships cannot be judged."""
 PLANNED = (Origin.PLAN, Origin.TARGET)
 """Origins of a roster that the tester can make again from the plan."""
 
 
 class RosterTruth(Health):
-    """State of H6: the roster agrees with the plan, the journals and the platform's ids.
+    """State of H6: the roster agrees with the plan and the journals, and no two users got the same id.
 
-    Facts: `roster_origin` (an `Origin`), `roster_planned` (the Roster made again from the run's plan, None if that
-    cannot be done), `identities` ((client, the platform's id) as the journals state them).
+    It reads these facts of the run: `roster_origin`, an `Origin`; `roster_planned`, the Roster that is made again from
+    the run's plan, None if this is not possible; `identities`, (client number, id that the platform gave it) pairs from
+    the journals.
 
     Each process writes the digest of its roster into its journal's meta (`roster`) before its first record. So later
-    changes are found, even if plan and roster were changed together.
+    changes of the roster are found, even if plan and roster were changed together.
     """
 
     def peek(self, world: World) -> Verdict:
@@ -65,9 +69,9 @@ class RosterTruth(Health):
         return [f"journal {name} was recorded by another roster than this one" for name, said in stated if said != own]
 
     def _two_people(self, identities: Iterable[tuple[int, str]]) -> list[str]:
-        """Return the sentence about platform ids that two users got at their logins, if there are any.
+        """Return a list with one sentence if the platform gave one id to several users at their logins, else [].
 
-        Messages under such an id cannot be attributed.
+        The author of a message with such an id is not known. `identities`: (client number, the platform's id).
         """
         users: dict[str, set[int]] = {}
         for client, user_id in identities:
