@@ -53,9 +53,9 @@ class Budget:
     def excess(self, start: Array, end: Array) -> tuple[Array, Array]:
         """Return (excess, first), two arrays by charge.
 
-        `excess`: by how many tokens the charges in a window that ends with this charge at least exceed the budget; of
-        all such windows the one with the largest excess. Zero or less is no violation. `first`: index of the charge
-        with which the window begins. `start`, `end`: times (ns) of sending and answer of one user's certain charges.
+        `excess`: the largest number of tokens by which the charges in a window that ends with this charge exceed the
+        budget. It is a lower bound, never too high; zero or less is no violation. `first`: index of the charge with
+        which this window begins. `start`, `end`: times (ns) of sending and answer of one user's certain charges.
         """
         by_start, by_end = np.argsort(start, kind="stable"), np.argsort(end, kind="stable")
         sent, answered = start[by_start], end[by_end]

@@ -25,7 +25,7 @@ SERVICES = (int(Place.AUTH), int(Place.BACKEND), int(Place.FRONTEND))
 NEVER = np.iinfo(np.int64).max // 4
 """End (ns) of a charge whose answer is not known."""
 PAGE_ROWS = 100
-"""Largest number of messages for which one charge is counted when a conversation's history was read."""
+"""Messages per request when a history is read: a READ record counts as 1 + messages // PAGE_ROWS possible charges."""
 
 ACK = np.dtype([("t", "<i8"), ("rec", "<i8")])
 """Earliest OK of one message: `t`, its time in ns + 1, 0: none; `rec`, its record reference."""
