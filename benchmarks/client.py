@@ -160,13 +160,17 @@ class Bench:
         `coalesced`: write the messages of one iteration of the event loop together.
         """
         end = time.monotonic() + seconds
-        done = 0
+        done, payloads = 0, [self.payload] * BURST
         while time.monotonic() < end:
             connection = self.connections[done // BURST % len(self.connections)]
             session = connection.session
             target = session.acked + BURST
-            for _ in range(BURST):
-                say(connection, self.payload, soon=coalesced)
+            done_natively = 0
+            while done_natively < BURST:
+                done_natively += connection.say_many(LABEL, payloads[done_natively:], joined=coalesced)
+                if done_natively < BURST:
+                    say(connection, self.payload, soon=coalesced)
+                    done_natively += 1
             heard_all = Event()
 
             def count(session: ChatSession = session, target: int = target, heard_all: Event = heard_all) -> None:

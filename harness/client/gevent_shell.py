@@ -175,6 +175,35 @@ class Connection(Link):
         self.transport.frames_native += 1
         return True
 
+    def say_many(
+        self, label: str, payloads: list[str], starts: list[int] | None = None, *, joined: bool = False
+    ) -> int:
+        """Record messages to the room `label` and send them, natively and in one call; return how many were sent.
+
+        The next one, if there is one, must be sent by `say` or, if that returns False, by `ChatSession.send`. If this
+        raises, `ChatSession.counter` says how many were sent before.
+
+        - `starts`: planned start of each message in monotonic ns, None means now
+        - `joined`: one write takes many frames, 64 to 128 KiB if there are so many, and their records have one time, at
+          which the first of them was made; else each frame is written by itself, at a time of its own
+        """
+        core, done = self._core, 0
+        if core is None or self._fd < 0:
+            return 0
+        self._flush()
+        while done < len(payloads) and self._sock is not None and not self._backlog:
+            rest = core.post_many(self._fd, label, payloads, starts, done, joined)
+            transport = self.transport
+            transport.frames_out += core.sent
+            transport.frames_native += core.sent
+            transport.bytes_out += core.made
+            done += core.sent
+            if rest:
+                self._keep(rest)
+            elif not core.sent:
+                break
+        return done
+
     def say_again(self, now_ns: int, message_id: str) -> bool:
         """Record and resend the unanswered message `message_id` in the native core; return whether the core did both.
 
@@ -464,6 +493,12 @@ class ManyConnections(ManyLinks[Connection]):
     ) -> bool:  # fmt: skip
         """Return False: a connection of several sockets has no native core. Nothing is recorded or sent."""
         return False
+
+    def say_many(
+        self, label: str, payloads: list[str], starts: list[int] | None = None, *, joined: bool = False
+    ) -> int:
+        """Return 0: the sockets of one connection have no native core."""
+        return 0
 
     def say_again(self, now_ns: int, message_id: str) -> bool:
         """Return False: a connection of several sockets has no native core. Nothing is recorded or sent."""

@@ -267,13 +267,30 @@ class ChatUser(ConnectedUser):
         sent = 0
         while sent < count and self.online and not self.part.draining:
             due = min(count, int((time.monotonic() - begin) / within_s * count) + 1)
-            while sent < due and not self.part.draining:
-                self._say(room, int((begin + sent / count * within_s) * 1e9), soon=True)
-                sent = self.session.counter - first + 1
-                if not self.session.connected_now:
-                    break
+            self._say_planned(room, [int((begin + k / count * within_s) * 1e9) for k in range(sent, due)])
+            sent = self.session.counter - first + 1
             gevent.sleep(BURST_SLICE_S)
         return sent
+
+    def _say_planned(self, room: Room, starts: list[int]) -> None:
+        """Send a message for each planned start (monotonic ns) now, in as few writes as possible.
+
+        Fewer are sent if the connection ends or the run is ending.
+        """
+        session, connection, done = self.session, self.connection, 0
+        payloads: list[str] = []
+        if self.poster is None and connection is not None:
+            first = session.counter + 1
+            payloads = [self.part.plan.payload(self.number, first + k) for k in range(len(starts))]
+        while done < len(starts) and session.connected_now and not self.part.draining:
+            if payloads and connection is not None:
+                sent = connection.say_many(room.label, payloads[done:], starts[done:], joined=True)
+                done += sent
+                if not sent:
+                    payloads = []  # this connection takes them one by one
+            if done < len(starts) and session.connected_now:
+                self._say(room, starts[done], soon=True)
+                done += 1
 
     def begin_action(self) -> None:
         """Prepare an action: renew the credentials if necessary. Every action of a task calls it first.

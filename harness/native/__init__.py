@@ -19,7 +19,7 @@ from earwitness.harness.errors import SettingsError
 
 MODULE: Final = "earwitness.harness.native._hot"
 VARIABLE: Final = "EARWITNESS_NATIVE"
-VERSION: Final = 2
+VERSION: Final = 3
 """Version of `_hot.c` that this code expects: a module that was compiled from another version is not used."""
 REBUILD: Final = "python -m earwitness.harness.native.build"
 
@@ -36,6 +36,7 @@ class Core(Protocol):
              incomplete, or the core does not know its size
     got      number of bytes that the last call of `pull` read, at `now` (monotonic ns)
     written  number of bytes of its frame that the last call of `post` wrote
+    sent     number of messages that the last call of `post_many` recorded; their frames have `made` bytes
     """
 
     frames: int
@@ -43,6 +44,8 @@ class Core(Protocol):
     got: int
     now: int
     written: int
+    sent: int
+    made: int
 
     def receive(self, now_ns: int, data: bytes, at: int, /) -> int:
         """Record the usual frames of `data` from byte `at` on; return the position of the first byte not processed."""
@@ -71,6 +74,17 @@ class Core(Protocol):
 
         Return the frame's size in bytes; the frame itself if the kernel accepted only `written` bytes of it; None as
         `send` does.
+        """
+
+    def post_many(
+        self, fd: int, label: str, payloads: list[str], starts: list[int] | None, at: int, joined: bool, /
+    ) -> bytes:
+        """Record the messages `payloads[at:]` to one room, and write their frames to the socket `fd`.
+
+        `starts`: planned start of each in monotonic ns, None means now. Each frame is written by itself; `joined`: one
+        write takes many. The clock is read before each write, and the records of all its messages have that time.
+        Stops before a message that Python must send, and when the kernel does not accept all. Returns the bytes that it
+        has not accepted.
         """
 
 

@@ -24,10 +24,10 @@
 #error "records are little-endian: on this machine Python writes them"
 #endif
 
-#define VERSION 2 /* as in harness/native/__init__.py: a file of another version is not used */
+#define VERSION 3 /* as in harness/native/__init__.py: a file of another version is not used */
 
 enum { RECORD = 64, FRAME_MAX = 16384, PATHS = 32, PARTS = 4, NAME = 48, KINDS = 16, SLOTS = 6, PIECES = 12, DEPTH = 12,
-       TABLE = 1024, TAG_MAX = 64, FIRSTS = 64, MEMBERS = 64 };
+       TABLE = 1024, TAG_MAX = 64, FIRSTS = 64, MEMBERS = 64, FRAMED_MAX = 131072 };
 enum { KEPT = 1000, OPEN_MAX = 1000 };                  /* as in client/outbox.py, client/streams.py */
 enum { MESSAGE = 1, ACK, NACK, WELCOME, JOINED, LEFT, REPLAYED, AGENT, UNKNOWN, MARKED, EDITED, PRESENCE, PROFILE };
                                                         /* as in client/events.py */
@@ -45,7 +45,7 @@ enum { RAW, INNER, JSON };                              /* how such a field is q
 static PyTypeObject *Counts_type, *Histogram_type, *Pen_type, *Envelope_type, *Message_type;
 static PyObject *struct_error, *urandom, *names_table[TABLE];
 /* Only used between two calls of Python code, so that the lock of the interpreter is enough. */
-static uint8_t said[FRAME_MAX], frame[2 * FRAME_MAX];
+static uint8_t said[FRAME_MAX], frame[2 * FRAME_MAX], framed[65536 + 8];
 
 #include "texts.h"
 #include "records.h"
@@ -129,13 +129,11 @@ static PyObject *core_pull(PyObject *self, PyObject *fd) {
     static int used;
     Core *c = (Core *)self;
     long socket = PyLong_AsLong(fd);
-    struct timespec clock;
     c->got = c->frames = 0;
     if (socket == -1 && PyErr_Occurred()) return NULL;
     if (used) Py_RETURN_NONE; /* it will be called again while there is something to read */
     ssize_t n = recv((int)socket, data, sizeof data, 0);
-    clock_gettime(CLOCK_MONOTONIC, &clock);
-    c->now = clock.tv_sec * 1000000000LL + clock.tv_nsec;
+    c->now = clock_ns();
     if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) Py_RETURN_NONE;
     if (n <= 0) return PyLong_FromLong(0);
     c->got = n;
@@ -216,7 +214,9 @@ static PyMemberDef core_members[] = {
     {"frames", T_LONGLONG, offsetof(Core, frames), READONLY, NULL},
     {"next", T_LONGLONG, offsetof(Core, next), READONLY, NULL}, {"now", T_LONGLONG, offsetof(Core, now), READONLY, NULL},
     {"got", T_LONGLONG, offsetof(Core, got), READONLY, NULL},
-    {"written", T_LONGLONG, offsetof(Core, written), READONLY, NULL}, {NULL, 0, 0, 0, NULL}};
+    {"written", T_LONGLONG, offsetof(Core, written), READONLY, NULL},
+    {"sent", T_LONGLONG, offsetof(Core, sent), READONLY, NULL}, {"made", T_LONGLONG, offsetof(Core, made), READONLY, NULL},
+    {NULL, 0, 0, 0, NULL}};
 static PyMethodDef core_methods[] = {
     {"receive", (PyCFunction)(void (*)(void))core_receive, METH_FASTCALL, "Record the usual frames that come next."},
     {"send", (PyCFunction)(void (*)(void))core_send, METH_FASTCALL, "Record one message and return its frame, or None."},
@@ -224,6 +224,7 @@ static PyMethodDef core_methods[] = {
 #ifdef __linux__
     {"pull", core_pull, METH_O, "Read a socket, and record the usual frames of it."},
     {"post", (PyCFunction)(void (*)(void))core_post, METH_FASTCALL, "Record one message, and write its frame to a socket."},
+    {"post_many", (PyCFunction)(void (*)(void))core_post_many, METH_FASTCALL, "Record messages, write their frames to a socket."},
 #endif
     {NULL, NULL, 0, NULL}};
 static PyType_Slot core_slots[] = {

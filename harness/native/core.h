@@ -10,7 +10,7 @@ typedef struct {
     PyObject *tag, *rooms, *seen, *acked_seq, *pending, *posted, *open, *names, *agents;
     unsigned int client, conn;
     char ack_by_echo, strangers, busy, begun; /* begun: the record of the connection's beginning is written */
-    long long frame_max, frames, next, now, got, written;
+    long long frame_max, frames, next, now, got, written, sent, made;
 } Core;
 
 /* A message under way, of `Sent` in client/outbox.py: a tuple, or what is made here. `object` is it, as a reference. */
