@@ -120,3 +120,30 @@ def test_a_room_that_is_not_planned_is_left_to_python(tmp_path: Path, server: An
     with pytest.raises(ValueError, match="planned start"):
         talk.connection.say_many("a", ["x"] * 5, [1])
     talk.rows()
+
+
+@pytest.mark.parametrize("joined", [True, False])
+def test_an_error_comes_after_what_was_sent_before_it(tmp_path: Path, server: Any, joined: bool) -> None:
+    """What is in the journal is on the wire and in the counts, whatever comes after it."""
+    talk = Pouring(tmp_path, f"{server.url}/echo")
+    talk.one("warm", 0)
+    starts: Any = [1, 2, 3, "no number", 5]
+    with pytest.raises(TypeError):
+        talk.connection.say_many("a", ["x"] * 5, starts, joined=joined)
+    assert talk.session.counter == 4
+    assert talk.connection.wait(lambda: not talk.session.pending, 20.0)
+    moved = talk.connection.transport.since(talk.before)
+    assert moved["frames_out"] == moved["frames_in"] == 4
+    assert [row["counter"] for row in talk.rows() if row["kind"] == Kind.INVOKE] == [1, 2, 3, 4]
+
+
+def test_what_was_queued_before_goes_first(tmp_path: Path, server: Any) -> None:
+    talk = Pouring(tmp_path, f"{server.url}/echo")
+    talk.one("warm", 0)
+    assert talk.connection.say(time.monotonic_ns(), "a", "queued", soon=True)
+    assert talk.connection.say_many("a", ["x"] * 3, joined=True) == 3
+    rows = talk.rows()
+    acked = [row["counter"] for row in rows if row["kind"] == Kind.OK]
+    delivered = np.fromfile(talk.path, RECORD)
+    assert acked == [1, 2, 3, 4, 5]
+    assert [int(row["counter"]) for row in delivered if row["kind"] == Kind.DELIVER] == [1, 2, 3, 4, 5]
