@@ -25,7 +25,6 @@ from typing import Any
 
 import gevent
 import orjson
-from gevent.event import Event
 
 from earwitness.harness.client.bell import Bell
 from earwitness.harness.client.dialogue import PlainDialogue
@@ -161,6 +160,9 @@ class Bench:
         """
         end = time.monotonic() + seconds
         done, payloads = 0, [self.payload] * BURST
+        answered = Bell()
+        for connection in self.connections:
+            connection.session.on_answer = answered.set
         while time.monotonic() < end:
             connection = self.connections[done // BURST % len(self.connections)]
             session = connection.session
@@ -171,15 +173,9 @@ class Bench:
                 if done_natively < BURST:
                     say(connection, self.payload, soon=coalesced)
                     done_natively += 1
-            heard_all = Event()
-
-            def count(session: ChatSession = session, target: int = target, heard_all: Event = heard_all) -> None:
-                if session.acked == target:
-                    heard_all.set()
-
-            session.on_answer = count
-            if session.acked < target:
-                assert heard_all.wait(30)
+            while session.acked < target:
+                answered.clear()
+                assert answered.wait(30)
             done += BURST
         return done
 

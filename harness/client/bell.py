@@ -79,6 +79,8 @@ class Bell:
 
         May be called from a callback of the event loop, or from a greenlet.
         """
+        if self.rung:
+            return  # who waits for it is being woken already: a burst's answers ring a thousand times in one read
         self.rung = True
         if self._sleepers:
             if _reads[0]:

@@ -59,6 +59,23 @@ def test_rung_while_reading_it_wakes_at_the_end_of_the_read() -> None:
     assert order == [("recorded", []), ("woken", [True])]
 
 
+def test_rung_by_every_answer_of_a_read_it_wakes_once() -> None:
+    """A burst's answers come in a few reads: a switch to the user for each of them would cost more than they do."""
+    one, waking = Bell(), []
+    greenlet, told = waiting(one)
+
+    def read() -> None:
+        begin_reading()
+        for _ in range(1000):
+            one.set()
+        waking.extend(bell._rung)
+        end_reading()
+
+    gevent.get_hub().loop.run_callback(read)
+    greenlet.join(5)
+    assert (waking, told) == ([one], [True])
+
+
 def test_one_who_is_killed_while_waiting_is_not_woken() -> None:
     one = Bell()
     greenlet, told = waiting(one)
