@@ -18,7 +18,7 @@ from certificates import Certificates, make_certificates
 from tied import tied
 
 from earwitness.checks.history.record import FOREIGN, RECORD, Kind
-from earwitness.harness.client import asyncio_shell, gevent_shell
+from earwitness.harness.client import asyncio_shell, gevent_shell, link
 from earwitness.harness.client.bounds import bounds, use
 from earwitness.harness.client.dialogue import Dialogue, ManyDialogues
 from earwitness.harness.client.link import Transport
@@ -58,6 +58,12 @@ def bounded() -> Iterator[Callable[..., None]]:
     before = bounds()
     yield lambda **some: use(replace(before, **some))
     use(before)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ends that the tester decides on are stamped by the link itself: the same at every call."""
+    monkeypatch.setattr(link, "monotonic_ns", lambda: 10**12)
 
 
 @dataclass
