@@ -107,3 +107,28 @@ def test_an_odd_frame_among_usual_ones(tmp_path: Path, name: str) -> None:
 
     native = played(tmp_path, reference, play).transport.frames_native
     assert native <= 2, "the odd one is given to Python"
+
+
+@pytest.mark.parametrize(
+    "piece", [b"\t", b"\x1f", b"\xff", b"\xc3\xbc", b'\\"', b"\\\\", b"\\x", b"\x7f", b"!", b"#", b"[", b"]"]
+)
+def test_a_character_anywhere_in_a_long_text(tmp_path: Path, piece: bytes) -> None:
+    """Texts are read eight bytes at a time: wherever something in one of them has a meaning, it has the same."""
+
+    def play(way: Way) -> None:
+        way.link.receive(1, heard(1))
+        for at in range(36):
+            text = b"x" * (at // 2) + piece + (b"y" * 20 if at % 2 else b"")
+            way.link.receive(2 + at, frame(b'{"at": "' + text + b'", ' + USUAL.encode()[1:], 0x81))
+
+    played(tmp_path, reference, play)
+
+
+def test_a_long_text_of_usual_characters_is_native(tmp_path: Path) -> None:
+    def play(way: Way) -> None:
+        way.link.receive(1, heard(1))
+        for at in range(18):
+            text = "x" * at + "ü !#[]~" + "y" * (17 - at)
+            way.link.receive(2 + at, frame((json.dumps({"at": text})[:-1] + ", " + USUAL[1:]).encode(), 0x81))
+
+    assert played(tmp_path, reference, play).transport.frames_native == 18
