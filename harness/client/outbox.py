@@ -62,7 +62,12 @@ class PlainCounts:
     frames_recorded  frames received
     abandoned        how often `proc` was changed so that later messages have no order relative to earlier ones
     refused          refused messages
+
+    It also has `on_answer` and `on_message`, the hooks that each message asks for; `ChatSession` documents them.
     """
+
+    on_answer: Callable[[], None] | None
+    on_message: Callable[[Heard], None] | None
 
     __slots__ = (
         "abandoned",
@@ -72,6 +77,8 @@ class PlainCounts:
         "counter",
         "frames_recorded",
         "heard_count",
+        "on_answer",
+        "on_message",
         "own_heard",
         "refused",
     )
@@ -108,7 +115,6 @@ class Speaker(Counts):
         "_write",
         "client",
         "conn",
-        "on_answer",
         "on_refused",
         "questions",
         "tag",
@@ -144,7 +150,7 @@ class Speaker(Counts):
         self.conn = self.counter = self.acked = self.acked_unnumbered = self.refused = 0
         self.heard_count = self.frames_recorded = self.own_heard = 0
         self.connected_now = False
-        self.on_answer: Callable[[], None] | None = None
+        self.on_answer = None
         self.on_refused: Callable[[str, int, float | None], None] | None = None
 
     def send(

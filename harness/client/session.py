@@ -109,7 +109,6 @@ class ChatSession(Speaker):
         "on_closed",
         "on_joined",
         "on_left",
-        "on_message",
         "on_welcome",
         "outside",
         "shown",
@@ -144,7 +143,7 @@ class ChatSession(Speaker):
         self.beats = 0
         self.on_closed: Callable[[], None] | None = None
         self.on_welcome: Callable[[Mapping[str, object]], None] | None = None
-        self.on_message: Callable[[Heard], None] | None = None
+        self.on_message = None
         self.on_agent: Callable[[Heard], None] | None = None
         self.on_joined: Callable[[str], None] | None = None
         self.on_left: Callable[[str], None] | None = None

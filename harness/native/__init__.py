@@ -19,7 +19,7 @@ from earwitness.harness.errors import SettingsError
 
 MODULE: Final = "earwitness.harness.native._hot"
 VARIABLE: Final = "EARWITNESS_NATIVE"
-VERSION: Final = 3
+VERSION: Final = 4
 """Version of `_hot.c` that this code expects: a module that was compiled from another version is not used."""
 REBUILD: Final = "python -m earwitness.harness.native.build"
 

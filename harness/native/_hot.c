@@ -24,7 +24,7 @@
 #error "records are little-endian: on this machine Python writes them"
 #endif
 
-#define VERSION 3 /* as in harness/native/__init__.py: a file of another version is not used */
+#define VERSION 4 /* as in harness/native/__init__.py: a file of another version is not used */
 
 enum { RECORD = 64, FRAME_MAX = 16384, PATHS = 32, PARTS = 4, NAME = 48, KINDS = 16, SLOTS = 6, PIECES = 12, DEPTH = 12,
        TABLE = 1024, TAG_MAX = 64, FIRSTS = 64, MEMBERS = 64, FRAMED_MAX = 131072 };

@@ -18,11 +18,11 @@ typedef struct { PyObject *object, *label, *payload; uint32_t counter, attempt, 
 
 /* -- attributes of the session that only rare frames need ---------------------------------------------------------------- */
 
-enum { ON_ANSWER, ON_MESSAGE, ON_AGENT, ON_LEFT, ON_JOINED, ON_REFUSED, ON_WELCOME, DUE, WELCOMED, OUTSIDE, ASKED, LAST,
+enum { ON_MESSAGE, ON_AGENT, ON_LEFT, ON_JOINED, ON_REFUSED, ON_WELCOME, DUE, WELCOMED, OUTSIDE, ASKED, LAST,
        UNANSWERED, REFUSED, TALLY, STREAMS, QUESTIONS, SHOWN, OPEN, ANSWERS, BY_NUMBER, QUESTION, FIRST_NS, TIMED, EDITS,
        BEYOND, VERSIONS, ATTRIBUTES };
 static const char *const attribute_texts[ATTRIBUTES] = {
-    "on_answer", "on_message", "on_agent", "on_left", "on_joined", "on_refused", "on_welcome", "_due", "welcomed", "outside",
+    "on_message", "on_agent", "on_left", "on_joined", "on_refused", "on_welcome", "_due", "welcomed", "outside",
     "asked", "_last", "_unanswered", "_refused", "_tally", "_streams", "questions", "shown", "_open", "_answers",
     "_by_number", "question", "first_ns", "timed", "edits", "_beyond", "versions"};
 static PyObject *attributes[ATTRIBUTES];
@@ -63,12 +63,10 @@ static int call_hook(const Core *c, int attribute, PyObject *arguments) {
 
 /* As `call_hook` without arguments: the hook of answers, which every message has. */
 static int call_on_answer(const Core *c) {
-    PyObject *hook = get(c->session, ON_ANSWER), *result = Py_None;
-    if (hook == NULL) return -1;
-    if (hook != Py_None) {
-        result = PyObject_CallNoArgs(hook);
-        Py_XDECREF(result);
-    }
+    if (c->session->on_answer == NULL || c->session->on_answer == Py_None) return 0;
+    PyObject *hook = Py_NewRef(c->session->on_answer); /* it may set another one */
+    PyObject *result = PyObject_CallNoArgs(hook);
+    Py_XDECREF(result);
     Py_DECREF(hook);
     return result == NULL ? -1 : 0;
 }

@@ -122,13 +122,12 @@ static int message(Core *c, int64_t now, const Scan *s, const Meaning *m) {
     PyObject *id = NULL, *event = NULL;
     Heard h;
     Sent sent = {.object = NULL};
-    int result = read_message(c, s, m, &h), silent = 0;
+    int result = read_message(c, s, m, &h), silent = c->session->on_message == NULL || c->session->on_message == Py_None;
     if (result == 1 && h.body.author == c->client && c->ack_by_echo) {
         id = own_id(c, (uint32_t)h.body.counter);
         /* An echo of a message that waits no longer is not usual. */
         result = id == NULL ? -1 : find_sent(c, id, &sent);
     }
-    if (result == 1 && (silent = is_none(c->session, ON_MESSAGE)) < 0) result = -1;
     if (result == 1 && !silent && (event = event_of(s, m, &h)) == NULL) result = -1;
     if (result == 1 && !pen_room(c->pen, 1 + (id != NULL))) result = 0;
     if (result == 1) result = record_message(c, now, &h, id, &sent);

@@ -1,22 +1,50 @@
 /* Counts, histograms and records: what is changed by each message. Part of _hot.c. */
 
-/* -- counts of a session -------------------------------------------------------------------------------------------- */
+static void release(PyObject *self, int (*clear)(PyObject *)) {
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    clear(self);
+    ((freefunc)PyType_GetSlot(type, Py_tp_free))(self);
+    Py_DECREF(type);
+}
+
+/* -- counts of a session, and the hooks that every message asks for ------------------------------------------------------- */
 
 typedef struct {
     PyObject_HEAD
+    PyObject *on_answer, *on_message; /* None, or NULL before the session sets them */
     long long acked, acked_unnumbered, counter, heard_count, frames_recorded, own_heard, abandoned, refused;
     char connected_now;
 } Counts;
 
+static int counts_traverse(PyObject *self, visitproc visit, void *arg) {
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(((Counts *)self)->on_answer);
+    Py_VISIT(((Counts *)self)->on_message);
+    return 0;
+}
+
+static int counts_clear(PyObject *self) {
+    Py_CLEAR(((Counts *)self)->on_answer);
+    Py_CLEAR(((Counts *)self)->on_message);
+    return 0;
+}
+
+static void counts_dealloc(PyObject *self) { release(self, counts_clear); }
+
 #define COUNT(name) {#name, T_LONGLONG, offsetof(Counts, name), 0, NULL}
 static PyMemberDef counts_members[] = {
     COUNT(acked), COUNT(acked_unnumbered), COUNT(counter), COUNT(heard_count), COUNT(frames_recorded), COUNT(own_heard),
-    COUNT(abandoned), COUNT(refused), {"connected_now", T_BOOL, offsetof(Counts, connected_now), 0, NULL}, {NULL, 0, 0, 0, NULL}};
+    COUNT(abandoned), COUNT(refused), {"connected_now", T_BOOL, offsetof(Counts, connected_now), 0, NULL},
+    {"on_answer", T_OBJECT, offsetof(Counts, on_answer), 0, NULL},
+    {"on_message", T_OBJECT, offsetof(Counts, on_message), 0, NULL}, {NULL, 0, 0, 0, NULL}};
 static PyType_Slot counts_slots[] = {
     {Py_tp_doc, "Counts of a session; the Python class of this name says what they are."},
+    {Py_tp_dealloc, counts_dealloc}, {Py_tp_traverse, counts_traverse}, {Py_tp_clear, counts_clear},
     {Py_tp_members, counts_members}, {0, NULL}};
 static PyType_Spec counts_spec = {
-    "earwitness.harness.native._hot.Counts", sizeof(Counts), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE, counts_slots};
+    "earwitness.harness.native._hot.Counts", sizeof(Counts), 0,
+    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC, counts_slots};
 
 /* -- histograms, as in client/tally.py ------------------------------------------------------------------------------ */
 
@@ -194,14 +222,6 @@ static int pen_traverse(PyObject *self, visitproc visit, void *arg) {
 static int pen_clear(PyObject *self) {
     Py_CLEAR(((Pen *)self)->new_block);
     return 0;
-}
-
-static void release(PyObject *self, int (*clear)(PyObject *)) {
-    PyTypeObject *type = Py_TYPE(self);
-    PyObject_GC_UnTrack(self);
-    clear(self);
-    ((freefunc)PyType_GetSlot(type, Py_tp_free))(self);
-    Py_DECREF(type);
 }
 
 static void pen_dealloc(PyObject *self) {

@@ -129,7 +129,7 @@ class Way:
         state = {name: getattr(self.session, name, None) for name in dir(self.session) if _is_state(name)}
         for name in ("_pending", "_unanswered", "_refused"):  # the native path has a type of its own for these
             state[name] = {message_id: tuple(sent) for message_id, sent in state[name].items()}
-        state |= {name: getattr(self.session, name) for name in PlainCounts.__slots__}
+        state |= {name: getattr(self.session, name) for name in PlainCounts.__slots__ if not name.startswith("on_")}
         state |= _answers_and_state(self.session)
         return {
             "records": (self.directory / "one.ewj").read_bytes(),

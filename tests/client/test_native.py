@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import struct
+import weakref
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -154,3 +156,21 @@ def test_a_record_out_of_range_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TypeError):
         way.journal.write(1, 2, 3)  # type: ignore[call-arg]
     assert way.journal.records == before
+
+
+def test_a_session_that_its_own_hooks_hold_is_freed() -> None:
+    """A user's session and its hooks refer to each other: the hooks are visible to the garbage collection."""
+    for name in ("on_answer", "on_message"):
+
+        class Hook:
+            held: Any = None
+
+            def __call__(self, *heard: object) -> None: ...
+
+        hook, counts = Hook(), HOT.Counts()  # type: ignore[union-attr]
+        gone = weakref.ref(hook)
+        hook.held = counts
+        setattr(counts, name, hook)
+        del hook, counts
+        gc.collect()
+        assert gone() is None

@@ -74,7 +74,7 @@ class Pouring:
 def test_the_records_are_those_of_the_python_path(tmp_path: Path, server: Any, joined: bool) -> None:
     """Long ones, awkward ones, and more than a block of the journal has room for."""
     texts = [TEXTS[number % len(TEXTS)] for number in range(BLOCK_RECORDS // 2)]
-    left = []
+    left, written = [], []
     for native in (False, True):
         talk = Pouring(tmp_path, f"{server.url}/echo", native=native)
         natively = talk.pour(texts, joined=joined)
@@ -82,8 +82,10 @@ def test_the_records_are_those_of_the_python_path(tmp_path: Path, server: Any, j
         left.append(talk.rows())
         moved = talk.connection.transport.since(talk.before)
         assert moved["frames_out"] == moved["frames_in"] == len(texts)
+        written.append(moved["bytes_out"])
         assert (natively > len(texts) * 0.9) if native else natively == 0
     assert np.array_equal(*left)
+    assert written[0] == written[1]
 
 
 def test_joined_messages_have_the_time_of_their_write(tmp_path: Path, server: Any) -> None:
