@@ -45,7 +45,7 @@ PARTS = {
     "upper bound": ("#check-I1", "violation rate below "),
     "contract line": ("#check-I4 .contract", 'contract: sequence = "contiguous" (promised)'),
     "link to its page": ('#check-I4 a[href="#page-I4"]', "how it is judged"),
-    "its page": ("#page-I4", "anything across LEAVE or another connection"),
+    "its page": ("#page-I4", "a gap across LEAVE or another connection"),
     "sentence of a counterexample": (f"{FOUND} .sentence", "never received number"),
     "swim-lane": ("article.witness > .lanes svg.swim", "never receives"),
     "its legend": ("article.witness > .lanes label", ""),

@@ -339,7 +339,7 @@ def test_every_link_leads_somewhere(page: str) -> None:
     assert aims
     assert aims <= set(re.findall(r' id="([^"]+)"', page))
     words = " ".join(part(page, "page-I4").split())
-    assert "what lies before joining; anything across LEAVE or another connection" in words
+    assert "numbers from before the joining; a gap across LEAVE or another connection" in words
 
 
 def test_what_would_exercise_a_check(page: str) -> None:
