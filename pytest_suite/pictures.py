@@ -33,9 +33,9 @@ TITLES = ("Release of the week", "Incident review", "Lunch on Thursday", "Custom
 
 
 async def furnish(people: Factory, email: str) -> tuple[list[str], User]:
-    """Make five conversations of the person with the address `email`.
+    """Create five conversations (TITLES) of the person with the address `email` and two colleagues.
 
-    Returns their keys, and a colleague who is a member of them.
+    Posts TALK in the first. Returns the keys of the conversations, and a colleague who is a member of all five.
     """
     me, carla, david = [await people.log_in(name) for name in (email, people.email("carla"), people.email("david"))]
     everybody = (me, carla, david)

@@ -125,9 +125,10 @@ def clock_of(journal: JournalInfo) -> str | None:
 
 
 def _bound_ns(meta: Mapping[str, Any]) -> int | None:
-    """Return by how many ns the times of a journal may differ from the common clock; None if nobody measured it.
+    """Return by how many ns the times of a journal may differ from the common clock; None if `meta` does not state it.
 
-    Importers state `clock_offset_ms` instead: a difference of clocks by which the times were not corrected.
+    It is `clock_bound_ns`, else the absolute value of `clock_offset_ms`. Importers state the latter: a difference of
+    clocks that is still contained in the times.
     """
     bound, offset = meta.get("clock_bound_ns"), meta.get("clock_offset_ms")
     if isinstance(bound, int):

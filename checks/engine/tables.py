@@ -217,11 +217,10 @@ def put(w: Tables, key: Int, value: Int) -> None:
 
 @kernel
 def rehash(old_keys: Array, old_values: Array, keys: Array, values: Array) -> None:
-    """Copy all keys and values into larger arrays.
+    """Copy all entries of a hash table into the larger arrays `keys` and `values`.
 
-    The new arrays are empty (-1) and at least twice as long, so each key is placed once and none is found twice. Keys
-    are placed anew, not copied in blocks, because the mask of `place` has more bits. It is compiled because it walks
-    the whole table.
+    The caller fills `keys` with -1 (empty). Each key is placed anew, because its place depends on the length of the
+    table. The function is compiled because it walks the whole table.
     """
     for i in range(len(old_keys)):
         if old_keys[i] != -1:

@@ -215,7 +215,8 @@ class ResumeWithoutGap(Joining):
 class WatermarkHonesty(Joining):
     """State of I21: nothing is delivered live at or below the number that the platform stated when the device joined.
 
-    Not a violation: replayed history. Not examined: corrupt bodies (I10) and those of another run (I8).
+    Not a violation: replayed history. Not examined: deliveries without a number, and those after a joining for which
+    the platform stated none; corrupt bodies (I10); bodies of another run (I8); those in another conversation (I12).
     """
 
     def step(self, view: View) -> None:

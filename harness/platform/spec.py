@@ -103,7 +103,10 @@ class PostgresAnswers:
     dsn: str = field(repr=False)
 
     async def missing(self) -> str | None:
-        """Implement `Probe.missing`: run the query; return the error of the database, or None."""
+        """Implement `Probe.missing`: run the query; return None, or a text with the error that the database answers.
+
+        Raises OSError or TimeoutError if the database cannot be reached.
+        """
         import asyncpg  # heavy, and only needed once the server is being started
 
         try:

@@ -64,9 +64,10 @@ def derived_roster(rows: Rows, members: Members) -> Roster:
 
 
 class Users:
-    """User numbers: those in the rows, then new numbers for clients and members without one.
+    """Assignment of user numbers while a roster is derived from rows.
 
-    `names`: the users' names in the order of their numbers.
+    Users whose numbers the rows state keep them. A client or member of which the rows state only a name gets the next
+    number after the highest so far. `names`: the users' names in the order of their numbers.
     """
 
     def __init__(self, known: Mapping[str, int]) -> None:

@@ -22,9 +22,10 @@ def histogram() -> HdrHistogram:
 
 
 def encoded(counts_ns: Iterable[tuple[int, int]]) -> str:
-    """Return a histogram as hdrhistogram's compressed text.
+    """Return a histogram in µs as hdrhistogram's compressed text.
 
-    `counts_ns`: pairs (value in ns, how often it occurred). Values outside of the range count as its nearest end.
+    `counts_ns`: pairs (value in ns, how often it occurred). Values are rounded to µs; those outside of LOWEST_US to
+    HIGHEST_US count as the nearest of the two.
     """
     found = histogram()
     for ns, count in counts_ns:

@@ -19,9 +19,9 @@ def read_settings(kind: type[T], text: str, where: str = SETTINGS_VARIABLE) -> T
     """Return an instance of the dataclass `kind` with the values of the JSON object in `text`.
 
     Fields are str, int, float, bool, tuple[str, ...], each also `| None`. Mistakes are missing or unknown settings,
-    wrong types, `*_s` and `rate_*` that are not positive, and invalid addresses (`*_url`, `*_issuer`, `issuer`, `dsn`).
-    Unknown names are mistakes, so that the default does not hide a misspelt setting. Raises SettingsError with all
-    mistakes at `where`.
+    wrong types, empty strings, `*_s` and `rate_*` that are not positive, and addresses without `://` (names that end in
+    `_url` or `issuer`, and `dsn`). Unknown names are mistakes, so that the default does not hide a misspelt setting.
+    Raises SettingsError with all mistakes at `where`, also if `text` is not one JSON object.
     """
     try:
         given = json.loads(text)

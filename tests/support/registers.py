@@ -258,9 +258,9 @@ def _page(op: Op, place_of: Mapping[str, int]) -> dict[str, int]:
 
 
 def _final(ops: Sequence[Op]) -> tuple[str, ...] | None:
-    """Return the items of the last get, if it began when all appends were over, so that it shows the final state.
+    """Return the items of the last successful get that began after all appends had ended; None if there is none.
 
-    Else None.
+    Such a get shows the final state.
     """
     over = max((op.end for op in ops if op.f == "append"), default=0)
     return next((op.shown for op in reversed(ops) if op.f == "get" and op.outcome == "ok" and op.begin > over), None)

@@ -29,7 +29,7 @@ class Mqtt(d.BaseDialect):
     """Dialect of an MQTT broker."""
 
     def __init__(self, settings: d.Settings) -> None:
-        """Read the options: topics, fields of a payload, session, how users log in."""
+        """Read the options: topics, names of the payload's fields, seconds of keep-alive, kind of session, login."""
         super().__init__(settings)
         own = settings.own
         self.topic = b.read_template(own, "topic", "earwitness/{room}")

@@ -44,7 +44,7 @@ class SocketIo(CallingDialect):
         self.join_answers = own.flag("join_answers", True)
 
     def converse(self, opening: Opening) -> Said:
-        """Implement `BaseDialect.converse`: continue the session of `previous`, if it had one and is resumed."""
+        """Implement `BaseDialect.converse`: resume the session of `opening.previous` if `opening.back`."""
         before = opening.previous if isinstance(opening.previous, Said) and opening.back else None
         return Said(self, opening.credentials, opening.rooms, before)
 

@@ -27,7 +27,10 @@ LEVEL: Final = 0.02
 Half of these differences are for the worse, so a regression is claimed in at most one of a hundred comparisons.
 """
 LEVEL_OF_MARGIN: Final = 0.05
-"""As LEVEL, for the claim that a difference is larger than the margin; half of this probability is for the worse."""
+"""Highest probability `p_margin` with which a regression is claimed: a difference that is larger than the margin.
+
+`p_margin` is two-sided. Where the true difference is exactly the margin, half of it is for changes to the worse.
+"""
 RANKS_FROM: Final = 7
 """Fewest runs a side from which the rank test can reach LEVEL in each of up to 34 rows."""
 FEWEST_RUNS: Final = 2
